@@ -1,0 +1,415 @@
+// The operations of the compute core, each declared once: C ABI, checks, Node-API glue and TypeScript types follow from this table.
+//
+// An argument is a name and a form:
+//   'in f32 ...M K'   a tensor that is read: dtype, then symbolic dims. Equal symbols must have equal sizes; a first dim written
+//                     '...M' stands for all leading dims folded into one.
+//   'out ...'         a tensor that is overwritten;  'inout ...' one that is read and written
+//   'in? ...'         a tensor that may be absent (null)
+//   'list f32'        several tensors of any shape (a Uint32Array of handles); lists of one operation pair up by index and size
+//   'i64' | 'f32'     a scalar
+//
+// Rows are tokens. `length` is the sequence length: rows = sequences * length, and sums over tokens use it for their spans.
+// `unit` is what a span of a contraction is rounded up to: 16, or the head size where the dimension is made of heads.
+
+export const ops = {
+  // -- memory
+  fill: {
+    doc: 'x = value',
+    args: [
+      ['x', 'out f32 ...M'],
+      ['value', 'f32'],
+    ],
+  },
+  copy: {
+    doc: 'y = x',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+    ],
+  },
+  add: {
+    doc: 'y = a + b, element by element; y may be a or b',
+    args: [
+      ['a', 'in f32 ...M'],
+      ['b', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+    ],
+  },
+  scale: {
+    doc: 'y = factor * x; y may be x',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+      ['factor', 'f32'],
+    ],
+  },
+  normal: {
+    doc: 'x = mean + std * N(0, 1), Philox keyed by (seed, stream) and the element index',
+    args: [
+      ['x', 'out f32 ...M'],
+      ['mean', 'f32'],
+      ['std', 'f32'],
+      ['seed', 'i64'],
+      ['stream', 'i64'],
+    ],
+  },
+  gather_rows: {
+    doc: 'y[i] = x[rows[i]]',
+    args: [
+      ['x', 'in f32 R K'],
+      ['rows', 'in i32 M'],
+      ['y', 'out f32 M K'],
+    ],
+  },
+
+  // -- embedding
+  embedding_forward: {
+    doc: 'y[t] = w[ids[t]]',
+    args: [
+      ['ids', 'in i32 ...M'],
+      ['w', 'in f32 V D'],
+      ['y', 'out f32 ...M D'],
+    ],
+  },
+  embedding_backward: {
+    doc: 'dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1',
+    args: [
+      ['ids', 'in i32 ...M'],
+      ['dy', 'in f32 ...M D'],
+      ['dw', 'inout f32 V D'],
+      ['length', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
+
+  // -- linear: y = x wT + bias
+  linear_forward: {
+    doc: 'y = x wT + bias; contraction over K in 8 spans of `unit`',
+    args: [
+      ['x', 'in f32 ...M K'],
+      ['w', 'in f32 N K'],
+      ['bias', 'in? f32 N'],
+      ['y', 'out f32 ...M N'],
+      ['unit', 'i64'],
+    ],
+  },
+  linear_backward_input: {
+    doc: 'dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1',
+    args: [
+      ['dy', 'in f32 ...M N'],
+      ['w', 'in f32 N K'],
+      ['dx', 'inout f32 ...M K'],
+      ['unit', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
+  linear_backward_weight: {
+    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1',
+    args: [
+      ['dy', 'in f32 ...M N'],
+      ['x', 'in f32 ...M K'],
+      ['dw', 'inout f32 N K'],
+      ['dbias', 'inout? f32 N'],
+      ['length', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
+  linear_pack: {
+    doc: 'packs w into the panels that linear_packed_forward reads; P is what packedSize(N, K) says',
+    args: [
+      ['w', 'in f32 N K'],
+      ['packed', 'out f32 P'],
+    ],
+  },
+  linear_packed_forward: {
+    doc: 'linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once',
+    args: [
+      ['x', 'in f32 ...M K'],
+      ['packed', 'in f32 P'],
+      ['bias', 'in? f32 N'],
+      ['y', 'out f32 ...M N'],
+      ['unit', 'i64'],
+    ],
+  },
+
+  // -- norms; h = x + residual where residual is given (then h must be given too), else h = x
+  rms_norm_forward: {
+    doc: 'h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass',
+    args: [
+      ['x', 'in f32 ...M D'],
+      ['residual', 'in? f32 ...M D'],
+      ['w', 'in f32 D'],
+      ['h', 'out? f32 ...M D'],
+      ['y', 'out f32 ...M D'],
+      ['inv_rms', 'out f32 ...M'],
+      ['eps', 'f32'],
+    ],
+  },
+  rms_norm_backward: {
+    doc: 'dx = gradient through the norm at h, plus dh (what arrives at h by other ways); dw in token spans',
+    args: [
+      ['dy', 'in f32 ...M D'],
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 D'],
+      ['inv_rms', 'in f32 ...M'],
+      ['dh', 'in? f32 ...M D'],
+      ['dx', 'out f32 ...M D'],
+      ['dw', 'inout f32 D'],
+      ['length', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
+  layer_norm_forward: {
+    doc: 'h = x + residual; y = (h - mean) * inv_std * w + b',
+    args: [
+      ['x', 'in f32 ...M D'],
+      ['residual', 'in? f32 ...M D'],
+      ['w', 'in f32 D'],
+      ['b', 'in? f32 D'],
+      ['h', 'out? f32 ...M D'],
+      ['y', 'out f32 ...M D'],
+      ['mean', 'out f32 ...M'],
+      ['inv_std', 'out f32 ...M'],
+      ['eps', 'f32'],
+    ],
+  },
+  layer_norm_backward: {
+    doc: 'dx = gradient through the norm at h, plus dh; dw and db in token spans',
+    args: [
+      ['dy', 'in f32 ...M D'],
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 D'],
+      ['mean', 'in f32 ...M'],
+      ['inv_std', 'in f32 ...M'],
+      ['dh', 'in? f32 ...M D'],
+      ['dx', 'out f32 ...M D'],
+      ['dw', 'inout f32 D'],
+      ['db', 'inout? f32 D'],
+      ['length', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
+
+  // -- positions and attention; a row holds its heads one after the other
+  rope: {
+    doc: 'y = x with each head of size 2H turned by the angle of its position (halves rotated); inverse 1 turns back; y may be x',
+    args: [
+      ['x', 'in f32 ...M E'],
+      ['positions', 'in i32 ...M'],
+      ['cos', 'in f32 C H'],
+      ['sin', 'in f32 C H'],
+      ['y', 'out f32 ...M E'],
+      ['inverse', 'i64'],
+    ],
+  },
+  attention_forward: {
+    doc: 'causal attention over sequences of `length` rows; lse is the log of each softmax sum, kept for the backward pass',
+    args: [
+      ['q', 'in f32 ...M Q'],
+      ['k', 'in f32 ...M E'],
+      ['v', 'in f32 ...M E'],
+      ['out', 'out f32 ...M Q'],
+      ['lse', 'out f32 ...M H'],
+      ['length', 'i64'],
+      ['kv_heads', 'i64'],
+      ['scale', 'f32'],
+    ],
+  },
+  attention_backward: {
+    doc: 'gradients of attention_forward',
+    args: [
+      ['dout', 'in f32 ...M Q'],
+      ['q', 'in f32 ...M Q'],
+      ['k', 'in f32 ...M E'],
+      ['v', 'in f32 ...M E'],
+      ['out', 'in f32 ...M Q'],
+      ['lse', 'in f32 ...M H'],
+      ['dq', 'out f32 ...M Q'],
+      ['dk', 'out f32 ...M E'],
+      ['dv', 'out f32 ...M E'],
+      ['length', 'i64'],
+      ['kv_heads', 'i64'],
+      ['scale', 'f32'],
+    ],
+  },
+  kv_write: {
+    doc: 'keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped',
+    args: [
+      ['k', 'in f32 ...M E'],
+      ['v', 'in f32 ...M E'],
+      ['slots', 'in i32 ...M'],
+      ['keys', 'inout f32 P S E'],
+      ['values', 'inout f32 P S E'],
+    ],
+  },
+  attention_paged: {
+    doc: 'attention over pages, same bits as attention_forward. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages',
+    args: [
+      ['q', 'in f32 ...M Q'],
+      ['keys', 'in f32 P S E'],
+      ['values', 'in f32 P S E'],
+      ['pages', 'in i32 B W'],
+      ['sequences', 'in i32 B C'],
+      ['out', 'out f32 ...M Q'],
+      ['heads', 'i64'],
+      ['kv_heads', 'i64'],
+      ['scale', 'f32'],
+    ],
+  },
+
+  // -- activations
+  gelu_forward: {
+    doc: 'y = gelu(x); tanh 1 is the tanh form, 0 the erf form',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+      ['tanh', 'i64'],
+    ],
+  },
+  gelu_backward: {
+    doc: "dx = dy * gelu'(x)",
+    args: [
+      ['dy', 'in f32 ...M'],
+      ['x', 'in f32 ...M'],
+      ['dx', 'out f32 ...M'],
+      ['tanh', 'i64'],
+    ],
+  },
+  silu_forward: {
+    doc: 'y = x * sigmoid(x)',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+    ],
+  },
+  silu_backward: {
+    doc: "dx = dy * silu'(x)",
+    args: [
+      ['dy', 'in f32 ...M'],
+      ['x', 'in f32 ...M'],
+      ['dx', 'out f32 ...M'],
+    ],
+  },
+  gated_silu_forward: {
+    doc: 'y = silu(gate) * up',
+    args: [
+      ['gate', 'in f32 ...M'],
+      ['up', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+    ],
+  },
+  gated_silu_backward: {
+    doc: 'gradients of gated_silu_forward',
+    args: [
+      ['dy', 'in f32 ...M'],
+      ['gate', 'in f32 ...M'],
+      ['up', 'in f32 ...M'],
+      ['dgate', 'out f32 ...M'],
+      ['dup', 'out f32 ...M'],
+    ],
+  },
+  dropout: {
+    doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward',
+    args: [
+      ['x', 'in f32 ...M K'],
+      ['y', 'out f32 ...M K'],
+      ['p', 'f32'],
+      ['seed', 'i64'],
+      ['step', 'i64'],
+      ['site', 'i64'],
+      ['first_token', 'i64'],
+    ],
+  },
+
+  // -- loss
+  cross_entropy_forward: {
+    doc: 'losses[t] = -log softmax(h[t] wT)[targets[t]], 0 where the target is negative; logits exist in chunks only',
+    args: [
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 V D'],
+      ['targets', 'in i32 ...M'],
+      ['losses', 'out f32 ...M'],
+    ],
+  },
+  cross_entropy_fused: {
+    doc: 'cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans',
+    args: [
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 V D'],
+      ['targets', 'in i32 ...M'],
+      ['losses', 'out f32 ...M'],
+      ['dh', 'out f32 ...M D'],
+      ['dw', 'inout f32 V D'],
+      ['weight', 'f32'],
+      ['length', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
+  sum: {
+    doc: 'y[0] = sum of x in a fixed order',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['y', 'out f32 1'],
+    ],
+  },
+
+  // -- optimizer
+  global_norm: {
+    doc: 'norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double',
+    args: [
+      ['tensors', 'list f32'],
+      ['norm', 'out f32 1'],
+    ],
+  },
+  adamw: {
+    doc: 'one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given',
+    args: [
+      ['params', 'list f32'],
+      ['grads', 'list f32'],
+      ['first', 'list f32'],
+      ['second', 'list f32'],
+      ['norm', 'in? f32 1'],
+      ['clip', 'f32'],
+      ['rate', 'f32'],
+      ['beta1', 'f32'],
+      ['beta2', 'f32'],
+      ['eps', 'f32'],
+      ['decay', 'f32'],
+      ['step', 'i64'],
+    ],
+  },
+
+  // -- from logits to tokens
+  log_softmax_gather: {
+    doc: 'out[t] = log softmax(logits[t])[ids[t]]; exactly the negated loss of cross_entropy_forward',
+    args: [
+      ['logits', 'in f32 ...M V'],
+      ['ids', 'in i32 ...M'],
+      ['out', 'out f32 ...M'],
+    ],
+  },
+  top_k: {
+    doc: 'the K largest entries of each row as log-probabilities, largest first, lower index first among equals',
+    args: [
+      ['logits', 'in f32 ...M V'],
+      ['logprobs', 'out f32 ...M K'],
+      ['indices', 'out i32 ...M K'],
+    ],
+  },
+  sample: {
+    doc: 'one token per row: temperature, then top-k, top-p, min-p, then a draw keyed by (seed, position); temperature 0 is argmax. logprobs are of the raw logits',
+    args: [
+      ['logits', 'in f32 M V'],
+      ['temperature', 'in f32 M'],
+      ['top_k', 'in i32 M'],
+      ['top_p', 'in f32 M'],
+      ['min_p', 'in f32 M'],
+      ['seeds', 'in i32 M W'],
+      ['positions', 'in i32 M'],
+      ['ids', 'out i32 M'],
+      ['logprobs', 'out f32 M'],
+    ],
+  },
+} as const satisfies Record<string, OpDeclaration>;
+
+export type OpDeclaration = { readonly doc: string; readonly args: readonly (readonly [name: string, form: string])[] };

@@ -1,0 +1,57 @@
+// The environment contract: what the operator tells a pod's processes, and nothing else. Checked once, at the start of a process.
+import { z } from 'zod';
+import { WindlassError } from './errors.ts';
+
+/** Variables of a training pod (agent and rank). */
+export const TrainingEnvironment = z.object({
+  WL_NAMESPACE: z.string(),
+  WL_NAME: z.string(),
+  /** uid of the TrainingJob. */
+  WL_UID: z.string(),
+  /** Counter of gang restarts, from 0; the operator raises it. */
+  WL_ATTEMPT: z.coerce.number().int().min(0),
+  WL_POD_NAME: z.string(),
+  WL_RANK: z.coerce.number().int().min(0).default(0),
+  WL_WORLD_SIZE: z.coerce.number().int().min(1).default(1),
+  /** The job's effective spec (parsed, defaults filled) as JSON. */
+  WL_JOB: z.string(),
+  /** Folder for checkpoints, metrics and caches of this job; survives the pod. */
+  WL_JOB_DIR: z.string(),
+  /** Folder that holds model versions: `<model>/<version>/`. */
+  WL_MODELS_DIR: z.string(),
+  /** `pvc://<claim>` that WL_MODELS_DIR is the mount of; the published uri starts with it. */
+  WL_MODELS_URI: z.string(),
+  /** Where the last words of the container go (JSON of TerminationMessage). */
+  WL_TERMINATION_LOG: z.string().default('/dev/termination-log'),
+  /** `unix:<socket>` in the embedded default; absent: no bus, training goes on without telemetry. */
+  WL_BUS: z.string().optional(),
+});
+export type TrainingEnvironment = z.output<typeof TrainingEnvironment>;
+
+/** Variables of a serving pod (engine). */
+export const ServingEnvironment = z.object({
+  WL_NAMESPACE: z.string(),
+  WL_NAME: z.string(),
+  WL_POD_NAME: z.string(),
+  /** The service's effective spec as JSON. */
+  WL_SERVICE: z.string(),
+  /** Folder of the model to serve (Hugging Face layout). */
+  WL_MODEL_DIR: z.string(),
+  /** Name under which the model is served. */
+  WL_MODEL_NAME: z.string(),
+  /** sha256 of the version as its ModelVersion says; checked before serving when present. */
+  WL_MODEL_DIGEST: z.string().optional(),
+  /** Address to bind: the pod's own. */
+  WL_POD_IP: z.string(),
+  WL_PORT: z.coerce.number().int().min(0).max(65535),
+  WL_TERMINATION_LOG: z.string().default('/dev/termination-log'),
+});
+export type ServingEnvironment = z.output<typeof ServingEnvironment>;
+
+/** Reads and checks the variables of a contract. Throws WL_INTERNAL naming each variable that is missing or malformed. */
+export function readEnvironment<S extends z.ZodType>(contract: S, env: Record<string, string | undefined>): z.output<S> {
+  const parsed = contract.safeParse(env);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ');
+  throw new WindlassError('WL_INTERNAL', `the environment does not follow the contract: ${faults}`);
+}

@@ -1,0 +1,199 @@
+// The one table of error codes. Every error that a user can meet has a code, a cause and a remedy; docs/errors.md is generated from it.
+
+type ErrorEntry = {
+  readonly cause: string;
+  readonly remedy: string;
+  readonly exit: 'userError' | 'retryable' | 'dataCorrupt' | 'deviceLost';
+};
+
+export const errorTable = {
+  WL_MANIFEST_INVALID: {
+    cause: 'A manifest has an unknown field, a wrong type or a value out of range.',
+    remedy: 'Mend the field at the path and line given; `windlass lint FILE` checks without running.',
+    exit: 'userError',
+  },
+  WL_MANIFEST_UNREADABLE: {
+    cause: 'A manifest could not be read or is not YAML.',
+    remedy: 'Check the path and the YAML at the line given.',
+    exit: 'userError',
+  },
+  WL_FILE_MISSING: {
+    cause: 'A file or folder that the object names does not exist.',
+    remedy: 'Check the path; relative paths count from the manifest.',
+    exit: 'userError',
+  },
+  WL_DATA_EMPTY: {
+    cause: 'The data holds too little text for one training sequence and a held-out part.',
+    remedy: 'Add text, or lower task.pretrain.batch.length.',
+    exit: 'userError',
+  },
+  WL_DATA_INVALID: {
+    cause: 'A data file is not what its name says, or lacks the field asked for.',
+    remedy: 'Mend the file at the line given, or set data.field.',
+    exit: 'userError',
+  },
+  WL_TOKENIZER_INVALID: {
+    cause: 'tokenizer.json is malformed or of a kind that is not supported.',
+    remedy: 'Use a byte-level BPE tokenizer.json, or train one.',
+    exit: 'userError',
+  },
+  WL_TOKENIZER_MISMATCH: {
+    cause: 'The tokenizer has more tokens than the model has embeddings, or is not the one that the checkpoint was trained with.',
+    remedy: 'Use the tokenizer of the model, or a model whose vocabulary size fits.',
+    exit: 'userError',
+  },
+  WL_MODEL_INVALID: {
+    cause: 'A model folder is incomplete, malformed or of a family that is not supported.',
+    remedy: 'The message names the missing, left over or misshapen tensor, or the config key.',
+    exit: 'userError',
+  },
+  WL_SAFETENSORS_INVALID: {
+    cause: 'A safetensors file breaks the format: header, offsets or sizes.',
+    remedy: 'Fetch or export the file again.',
+    exit: 'dataCorrupt',
+  },
+  WL_CHECKPOINT_CORRUPT: {
+    cause: 'A checkpoint file does not match its checksum or manifest.',
+    remedy: 'The newest good checkpoint is used; delete the folder named if it is of no use.',
+    exit: 'dataCorrupt',
+  },
+  WL_CHECKPOINT_MISMATCH: {
+    cause: 'The checkpoint belongs to another model, data or task than the job asks for.',
+    remedy: 'Give the job another name or output, or undo the change to its spec.',
+    exit: 'userError',
+  },
+  WL_DISK_FULL: {
+    cause: 'The disk is full or over quota; the last complete checkpoint is untouched.',
+    remedy: 'Free the number of bytes given; the job goes on by itself.',
+    exit: 'retryable',
+  },
+  WL_IO: {
+    cause: 'The operating system refused to read or write a file.',
+    remedy: 'See the cause; check rights and the disk.',
+    exit: 'retryable',
+  },
+  WL_LOSS_NOT_FINITE: {
+    cause: 'The loss or gradient norm became NaN or infinite.',
+    remedy: 'Lower the learning rate, lengthen the warm-up, or clip harder; the last checkpoint is from before the step given.',
+    exit: 'userError',
+  },
+  WL_OUT_OF_MEMORY: {
+    cause: 'Memory for a tensor could not be allocated.',
+    remedy: 'Lower batch.sequences or batch.length, set recompute: block, or give the pod more memory.',
+    exit: 'userError',
+  },
+  WL_OP_INVALID: {
+    cause: 'An operation was called with shapes, types or handles that do not fit.',
+    remedy: 'This is a fault of Windlass; please report it with the message.',
+    exit: 'deviceLost',
+  },
+  WL_DEVICE_LOST: {
+    cause: 'The compute core failed and cannot go on.',
+    remedy: 'The process is replaced; if it repeats, check the machine.',
+    exit: 'deviceLost',
+  },
+  WL_PORT_TAKEN: {
+    cause: 'The address to listen on is in use.',
+    remedy: 'Stop what listens there, or set spec.port.',
+    exit: 'retryable',
+  },
+  WL_STATE_IN_USE: {
+    cause: 'Another windlass runs on this state folder.',
+    remedy: 'Use --state DIR, or `windlass stop` first.',
+    exit: 'userError',
+  },
+  WL_NOT_RUNNING: {
+    cause: 'No windlass runs on this state folder.',
+    remedy: 'Start one with `windlass run -f FILE`, or name its folder with --state.',
+    exit: 'userError',
+  },
+  WL_OBJECT_NOT_FOUND: {
+    cause: 'No object of that kind and name exists.',
+    remedy: '`windlass status` lists what there is.',
+    exit: 'userError',
+  },
+  WL_CONFLICT: {
+    cause: 'The object changed between read and write.',
+    remedy: 'Read it again and repeat the change.',
+    exit: 'retryable',
+  },
+  WL_FIELD_IMMUTABLE: {
+    cause: 'A field that may not change after creation was changed.',
+    remedy: 'Delete the object first, or give the new one another name.',
+    exit: 'userError',
+  },
+  WL_REQUEST_INVALID: {
+    cause: 'A request to the server is malformed or a parameter is out of range.',
+    remedy: 'The message names the parameter and its limit.',
+    exit: 'userError',
+  },
+  WL_REQUEST_TOO_LARGE: {
+    cause: 'A request is larger than the limits allow.',
+    remedy: 'The message names the limit.',
+    exit: 'userError',
+  },
+  WL_PROMPT_TOO_LONG: {
+    cause: 'Prompt and requested tokens exceed the context length.',
+    remedy: 'Shorten the prompt or lower max_tokens.',
+    exit: 'userError',
+  },
+  WL_OVERLOADED: {
+    cause: 'The queue of waiting requests is full.',
+    remedy: 'Retry after the time in the Retry-After header.',
+    exit: 'retryable',
+  },
+  WL_DRAINING: {
+    cause: 'The server is shutting down and takes no new requests.',
+    remedy: 'Retry; another replica answers.',
+    exit: 'retryable',
+  },
+  WL_USAGE: {
+    cause: 'A command line has an unknown option or lacks an argument.',
+    remedy: 'See `windlass COMMAND --help`.',
+    exit: 'userError',
+  },
+  WL_INTERNAL: { cause: 'A fault inside Windlass.', remedy: 'Please report it with the log.', exit: 'deviceLost' },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** An error with a code of the table. `message` says what happened, to which object, field, file or rank, observed versus needed. */
+export class WindlassError extends Error {
+  readonly code: ErrorCode;
+  /** Values that programs may want: `path`, `line`, `file`, `limit`. */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'WindlassError';
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  get remedy(): string {
+    return errorTable[this.code].remedy;
+  }
+}
+
+export function isWindlassError(error: unknown): error is WindlassError {
+  return error instanceof WindlassError;
+}
+
+/** Turns anything thrown into an error with a code; what the operating system says about full disks and missing files keeps its meaning. */
+export function toWindlassError(error: unknown): WindlassError {
+  if (isWindlassError(error)) return error;
+  const cause = error instanceof Error ? error : new Error(String(error));
+  const systemCode = 'code' in cause ? String(cause.code) : '';
+  const bySystemCode: Record<string, ErrorCode> = {
+    ENOENT: 'WL_FILE_MISSING',
+    ENOSPC: 'WL_DISK_FULL',
+    EDQUOT: 'WL_DISK_FULL',
+    EIO: 'WL_IO',
+    EROFS: 'WL_IO',
+    EACCES: 'WL_IO',
+    EPERM: 'WL_IO',
+    EADDRINUSE: 'WL_PORT_TAKEN',
+  };
+  const code = bySystemCode[systemCode];
+  return new WindlassError(code ?? 'WL_INTERNAL', cause.message, { cause });
+}

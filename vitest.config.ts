@@ -1,0 +1,37 @@
+import { defineConfig } from 'vitest/config';
+
+/** unit: no I/O beyond temporary folders. native: loads the addon, one process per file. e2e: starts `windlass` itself. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['{crds,operator,runtime,kernels,hack,bin}/**/*.test.ts'],
+          exclude: ['**/*.native.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: 'native',
+          include: ['{runtime,kernels}/**/*.native.test.ts', 'tests/{native,parity}/**/*.test.ts'],
+          pool: 'forks',
+          maxWorkers: 1,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['tests/e2e/**/*.test.ts'],
+          pool: 'forks',
+          maxWorkers: 1,
+          testTimeout: 300_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+});
