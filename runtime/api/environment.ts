@@ -11,6 +11,8 @@ export const TrainingEnvironment = z.object({
   /** Counter of gang restarts, from 0; the operator raises it. */
   WL_ATTEMPT: z.coerce.number().int().min(0),
   WL_POD_NAME: z.string(),
+  /** In-place restarts that the job's budget still allows this pod's ranks. */
+  WL_MAX_RESTARTS: z.coerce.number().int().min(0).default(0),
   WL_RANK: z.coerce.number().int().min(0).default(0),
   WL_WORLD_SIZE: z.coerce.number().int().min(1).default(1),
   /** The job's effective spec (parsed, defaults filled) as JSON. */

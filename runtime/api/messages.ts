@@ -49,6 +49,8 @@ export const TerminationMessage = z.object({
   remedy: z.string().optional(),
   rank: z.int().optional(),
   step: z.int().optional(),
+  /** In-place restarts that this pod's ranks used; they count against the job's budget. */
+  restarts: z.int().optional(),
   logTail: z.string().optional(),
   published: PublishedModel.optional(),
   progress: Progress.optional(),

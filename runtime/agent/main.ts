@@ -1,0 +1,11 @@
+// Entry of `windlass agent`.
+import { runAgent } from './agent.ts';
+
+/** Runs the agent of this pod and ends the process with its exit code. SIGTERM and SIGINT stop the rank in order. */
+export async function main(): Promise<never> {
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  const entry = process.argv[1] ?? '';
+  const exitCode = await runAgent({ rankCommand: [process.execPath, entry, 'rank'], env: process.env, signal: stop.signal });
+  process.exit(exitCode);
+}
