@@ -13,7 +13,7 @@ it('writes the bytes that TensorBoard reads: version record and masked CRC-32C a
     await writer.close();
     const bytes = await readFile(join(folder, name));
     const version = bytes.subarray(0, 40).toString('hex');
-    expect(version).toBe('1800000000000000a37f4b2209000000' + '40fc54d9411a0d627261696e2e457665' + '6e743a32eced8f9d');
+    expect(version).toBe('1800000000000000a37f4b220900000040fc54d9411a0d627261696e2e4576656e743a32eced8f9d');
     const second = bytes.subarray(40);
     expect(Number(second.readBigUInt64LE()) + 16).toBe(second.length);
     expect(second.subarray(21, 24).toString('hex')).toBe('10ac02');
