@@ -1,0 +1,104 @@
+// Gives sequences their cache blocks, and finds prefixes that other sequences have computed before.
+import { hash as digest } from 'node:crypto';
+import { BlockPool } from './block-pool.ts';
+import type { Sequence } from './sequence.ts';
+
+export interface BlockManagerOptions {
+  readonly blocks: number;
+  readonly blockSize: number;
+  /** Whether full blocks are kept and found again by content. */
+  readonly prefixCache: boolean;
+  /** Start of every hash chain. Random in a server, so that nobody can compute colliding prompts beforehand. */
+  readonly hashSeed: string;
+}
+
+/** Blocks of sequences over a `BlockPool`. Blocks are offered to others when their tokens are scheduled: a step writes before it reads. */
+export class BlockManager {
+  readonly pool: BlockPool;
+  readonly blockSize: number;
+  /** Tokens looked up in the prefix cache, and found there. */
+  readonly lookups = { queried: 0, hit: 0 };
+  readonly #prefixCache: boolean;
+  readonly #hashSeed: string;
+  readonly #scratch: { bytes: Buffer; tokens: Int32Array };
+
+  constructor(options: BlockManagerOptions) {
+    this.pool = new BlockPool(options.blocks, options.blockSize);
+    this.blockSize = options.blockSize;
+    this.#prefixCache = options.prefixCache;
+    this.#hashSeed = options.hashSeed;
+    const memory = new ArrayBuffer(options.blockSize * 4 + digestBytes);
+    this.#scratch = { bytes: Buffer.from(memory), tokens: new Int32Array(memory, 0, options.blockSize) };
+  }
+
+  /** Blocks that `tokens` tokens need. */
+  blocksFor(tokens: number): number {
+    return Math.ceil(tokens / this.blockSize);
+  }
+
+  /** Leading blocks of a sequence that the cache holds, without taking them. At least one token is left to compute. */
+  findPrefix(sequence: Sequence): number[] {
+    const hits: number[] = [];
+    if (!this.#prefixCache || !sequence.readsCache) return hits;
+    const full = Math.floor((sequence.tokens.length - 1) / this.blockSize);
+    for (let index = 0; index < full; index += 1) {
+      const block = this.pool.find(this.#hashOf(sequence, index), sequence.tokens, index * this.blockSize);
+      if (block === undefined) break;
+      hits.push(block);
+    }
+    return hits;
+  }
+
+  /** Blocks that must be available to hold all known tokens of a sequence, given the prefix found. Shared blocks in use cost nothing. */
+  blocksToAdmit(sequence: Sequence, prefix: readonly number[]): number {
+    const resting = prefix.filter((block) => this.pool.references(block) === 0).length;
+    return this.blocksFor(sequence.tokens.length) - prefix.length + resting;
+  }
+
+  /** Gives the prefix found to a sequence that holds no blocks. */
+  takePrefix(sequence: Sequence, prefix: readonly number[]): void {
+    for (const block of prefix) this.pool.share(block);
+    sequence.blocks.push(...prefix);
+    sequence.computed = prefix.length * this.blockSize;
+    if (sequence.readsCache && sequence.preemptions === 0) {
+      sequence.cached = sequence.computed;
+      this.lookups.queried += sequence.tokens.length;
+      this.lookups.hit += sequence.computed;
+    }
+  }
+
+  /** Makes room for the first `length` tokens and offers the blocks they fill. Takes nothing and returns false when blocks run out. */
+  grow(sequence: Sequence, length: number): boolean {
+    const missing = this.blocksFor(length) - sequence.blocks.length;
+    if (missing > this.pool.available) return false;
+    for (let i = 0; i < missing; i += 1) sequence.blocks.push(this.pool.take()!);
+    if (this.#prefixCache) {
+      const firstNew = Math.floor(sequence.computed / this.blockSize);
+      for (let index = firstNew; index < Math.floor(length / this.blockSize); index += 1) {
+        this.pool.offer(sequence.blocks[index]!, this.#hashOf(sequence, index), sequence.tokens, index * this.blockSize);
+      }
+    }
+    return true;
+  }
+
+  /** Gives all blocks back, the last first: the tail of a prefix is of less use than its head. */
+  release(sequence: Sequence): void {
+    for (let index = sequence.blocks.length - 1; index >= 0; index -= 1) this.pool.release(sequence.blocks[index]!);
+    sequence.blocks.length = 0;
+    sequence.computed = 0;
+  }
+
+  /** sha256 over the block's tokens and the hash before it; the salt enters with the first block, so it is in all of them. */
+  #hashOf(sequence: Sequence, index: number): string {
+    const { bytes, tokens } = this.#scratch;
+    for (let known = sequence.hashes.length; known <= index; known += 1) {
+      for (let i = 0; i < this.blockSize; i += 1) tokens[i] = sequence.tokens[known * this.blockSize + i]!;
+      const parent = known === 0 ? digest('sha256', `${this.#hashSeed}/${sequence.salt}`, 'hex') : sequence.hashes[known - 1]!;
+      bytes.write(parent, this.blockSize * 4, 'hex');
+      sequence.hashes.push(digest('sha256', bytes, 'hex'));
+    }
+    return sequence.hashes[index]!;
+  }
+}
+
+const digestBytes = 32;

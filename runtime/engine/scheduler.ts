@@ -1,0 +1,153 @@
+// Decides what each step computes: one token budget for prompts and generated tokens alike. Pure bookkeeping, no model.
+import { WindlassError } from '#runtime/api/errors.ts';
+import type { BlockManager } from './block-manager.ts';
+import type { Sequence } from './sequence.ts';
+
+export interface SchedulerOptions {
+  /** Sequences that may hold blocks at the same time. */
+  readonly maxSequences: number;
+  /** Tokens that one step computes at most, over all sequences. */
+  readonly maxBatchedTokens: number;
+  /** Most tokens of one sequence in a step while others want a share; keeps a long prompt from holding up the rest. */
+  readonly maxChunkAmongOthers: number;
+  /** Blocks left untouched when a sequence joins running ones, so that these do not lose theirs at once. */
+  readonly watermarkBlocks: number;
+}
+
+/** The tokens [start, start + count) of a sequence, to be computed in this step. */
+export interface Chunk {
+  readonly sequence: Sequence;
+  readonly start: number;
+  readonly count: number;
+  /** Whether all known tokens are computed then, so that the next one can be drawn. */
+  readonly last: boolean;
+}
+
+export interface Step {
+  readonly chunks: readonly Chunk[];
+  /** Sequences that lost their blocks to make room. */
+  readonly preempted: readonly Sequence[];
+}
+
+/**
+ * There is no prompt phase and no generation phase: each sequence has tokens known and tokens computed, and every step lets the
+ * second catch up with the first, running sequences first, in order of arrival. When blocks run out the youngest running sequence
+ * gives all of its own back and returns to the head of the queue; its tokens are computed again later (mostly found in the cache).
+ */
+export class Scheduler {
+  readonly blocks: BlockManager;
+  readonly #options: SchedulerOptions;
+  readonly #waiting: Sequence[] = [];
+  readonly #running: Sequence[] = [];
+  #preemptions = 0;
+
+  constructor(blocks: BlockManager, options: SchedulerOptions) {
+    this.blocks = blocks;
+    this.#options = options;
+  }
+
+  get waiting(): readonly Sequence[] {
+    return this.#waiting;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  /** Preemptions so far. */
+  get preemptions(): number {
+    return this.#preemptions;
+  }
+
+  hasWork(): boolean {
+    return this.#running.length > 0 || this.#waiting.length > 0;
+  }
+
+  /** Queues a sequence. Throws WL_PROMPT_TOO_LONG if the whole pool could not hold it: it would wait for ever. */
+  add(sequence: Sequence): void {
+    const needed = this.blocks.blocksFor(sequence.maxLength);
+    if (needed > this.blocks.pool.size) {
+      const room = this.blocks.pool.size * this.blocks.blockSize;
+      throw new WindlassError(
+        'WL_PROMPT_TOO_LONG',
+        `${sequence.promptLength} prompt tokens and ${sequence.maxLength - sequence.promptLength} tokens to generate do not fit into the ${room} tokens of the cache`,
+        { details: { limit: room } },
+      );
+    }
+    this.#waiting.push(sequence);
+  }
+
+  /** Ends a sequence, whatever its status, and gives its blocks back at once. Harmless when it has ended before. */
+  finish(sequence: Sequence): void {
+    if (sequence.status === 'finished') return;
+    const list = sequence.status === 'running' ? this.#running : this.#waiting;
+    const index = list.indexOf(sequence);
+    if (index >= 0) list.splice(index, 1);
+    this.blocks.release(sequence);
+    sequence.status = 'finished';
+  }
+
+  /** Plans the next step and counts its tokens as computed. Never empty while there is work. */
+  schedule(): Step {
+    const chunks: Chunk[] = [];
+    const preempted: Sequence[] = [];
+    const budget = this.#scheduleRunning(chunks, preempted);
+    if (preempted.length === 0) this.#admitWaiting(chunks, budget);
+    return { chunks, preempted };
+  }
+
+  #scheduleRunning(chunks: Chunk[], preempted: Sequence[]): number {
+    let budget = this.#options.maxBatchedTokens;
+    for (let index = 0; index < this.#running.length && budget > 0; index += 1) {
+      const sequence = this.#running[index]!;
+      const count = this.#chunkSize(sequence, budget);
+      while (!this.blocks.grow(sequence, sequence.computed + count)) {
+        const victim = this.#running.pop()!;
+        this.#preempt(victim);
+        preempted.push(victim);
+        if (victim === sequence) return budget;
+      }
+      chunks.push(commit(sequence, count));
+      budget -= count;
+    }
+    return budget;
+  }
+
+  #admitWaiting(chunks: Chunk[], budget: number): void {
+    let left = budget;
+    while (left > 0 && this.#waiting.length > 0 && this.#running.length < this.#options.maxSequences) {
+      const sequence = this.#waiting[0]!;
+      const prefix = this.blocks.findPrefix(sequence);
+      const reserve = this.#running.length > 0 ? this.#options.watermarkBlocks : 0;
+      if (this.blocks.blocksToAdmit(sequence, prefix) + reserve > this.blocks.pool.available) return;
+      this.#waiting.shift();
+      this.#running.push(sequence);
+      sequence.status = 'running';
+      this.blocks.takePrefix(sequence, prefix);
+      const count = this.#chunkSize(sequence, left);
+      this.blocks.grow(sequence, sequence.computed + count);
+      chunks.push(commit(sequence, count));
+      left -= count;
+    }
+  }
+
+  #chunkSize(sequence: Sequence, budget: number): number {
+    const alone = this.#running.length + this.#waiting.length <= 1;
+    const cap = alone ? this.#options.maxBatchedTokens : this.#options.maxChunkAmongOthers;
+    return Math.min(sequence.tokens.length - sequence.computed, budget, cap);
+  }
+
+  #preempt(sequence: Sequence): void {
+    this.blocks.release(sequence);
+    sequence.status = 'preempted';
+    sequence.preemptions += 1;
+    this.#preemptions += 1;
+    this.#waiting.unshift(sequence);
+  }
+}
+
+function commit(sequence: Sequence, count: number): Chunk {
+  const start = sequence.computed;
+  sequence.computed += count;
+  return { sequence, start, count, last: sequence.computed === sequence.tokens.length };
+}
