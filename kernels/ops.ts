@@ -201,6 +201,7 @@ export const ops = {
       ['y', 'out f32 ...M E'],
       ['inverse', 'i64'],
     ],
+    needs: ['E % (2 * H) == 0'],
   },
   attention_forward: {
     doc: 'causal attention over sequences of `length` rows; lse is the log of each softmax sum, kept for the backward pass',
@@ -214,6 +215,7 @@ export const ops = {
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
     ],
+    needs: ['kv_heads >= 1', 'H % kv_heads == 0', 'Q % H == 0', 'E % kv_heads == 0', 'Q / H == E / kv_heads'],
   },
   attention_backward: {
     doc: 'gradients of attention_forward',
@@ -231,6 +233,7 @@ export const ops = {
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
     ],
+    needs: ['kv_heads >= 1', 'H % kv_heads == 0', 'Q % H == 0', 'E % kv_heads == 0', 'Q / H == E / kv_heads'],
   },
   kv_write: {
     doc: 'keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped',
@@ -254,6 +257,15 @@ export const ops = {
       ['heads', 'i64'],
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
+    ],
+    needs: [
+      'C == 3',
+      'heads >= 1',
+      'kv_heads >= 1',
+      'heads % kv_heads == 0',
+      'Q % heads == 0',
+      'E % kv_heads == 0',
+      'Q / heads == E / kv_heads',
     ],
   },
 
@@ -319,6 +331,7 @@ export const ops = {
       ['site', 'i64'],
       ['first_token', 'i64'],
     ],
+    needs: ['p >= 0', 'p < 1', 'first_token >= 0'],
   },
 
   // -- loss
@@ -395,6 +408,7 @@ export const ops = {
       ['logprobs', 'out f32 ...M K'],
       ['indices', 'out i32 ...M K'],
     ],
+    needs: ['K <= V'],
   },
   sample: {
     doc: 'one token per row: temperature, then top-k, top-p, min-p, then a draw keyed by (seed, position); temperature 0 is argmax. logprobs are of the raw logits',
@@ -412,4 +426,9 @@ export const ops = {
   },
 } as const satisfies Record<string, OpDeclaration>;
 
-export type OpDeclaration = { readonly doc: string; readonly args: readonly (readonly [name: string, form: string])[] };
+export type OpDeclaration = {
+  readonly doc: string;
+  readonly args: readonly (readonly [name: string, form: string])[];
+  /** Conditions on dims and scalars beyond equal symbols: C expressions, checked in order before the operation is enqueued. */
+  readonly needs?: readonly string[];
+};
