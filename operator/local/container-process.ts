@@ -1,0 +1,97 @@
+// Runs one container of a pod as a process: command, environment, log file, stop with grace. Knows nothing of the API.
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { rewritePath } from './volumes.ts';
+import type { Mount } from './volumes.ts';
+
+export interface ContainerSpec {
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly mounts: readonly Mount[];
+  readonly logPath: string;
+  readonly workingDir: string;
+  /** What `windlass` in a command stands for: the image is this checkout. */
+  readonly windlassCommand: readonly string[];
+}
+
+export interface ContainerExit {
+  readonly exitCode: number;
+  readonly signal?: NodeJS.Signals;
+  readonly finishedAt: Date;
+}
+
+/** The number that a shell and Kubernetes give to a death by signal: 128 + signal. */
+const signalNumbers: Partial<Record<NodeJS.Signals, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGSEGV: 11,
+  SIGTERM: 15,
+};
+
+/** What a container inherits from this process besides its own environment. */
+const inheritedVariables = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'WL_ISA', 'WL_THREADS', 'WL_MEMORY_LIMIT', 'NODE_COMPILE_CACHE'];
+
+export class ContainerProcess {
+  readonly startedAt = new Date();
+  /** Resolves when the process has ended and its log is complete. */
+  readonly exited: Promise<ContainerExit>;
+  readonly #child: ChildProcess;
+  #killTimer: NodeJS.Timeout | undefined;
+
+  private constructor(child: ChildProcess, exited: Promise<ContainerExit>) {
+    this.#child = child;
+    this.exited = exited;
+  }
+
+  /** Starts the process. A command that can't be started counts as an exit with code 127, as in a shell. */
+  static async start(spec: ContainerSpec): Promise<ContainerProcess> {
+    await mkdir(dirname(spec.logPath), { recursive: true });
+    const log = createWriteStream(spec.logPath, { flags: 'a' });
+    const words = spec.command.map((word) => rewritePath(word, spec.mounts));
+    const [command = '', ...args] = words[0] === 'windlass' ? [...spec.windlassCommand, ...words.slice(1)] : words;
+    const own = Object.fromEntries(Object.entries(spec.env).map(([name, value]) => [name, rewritePath(value, spec.mounts)]));
+    const inherited = Object.fromEntries(
+      inheritedVariables.map((name) => [name, process.env[name]]).filter(([, value]) => value !== undefined),
+    );
+    // The IPC channel is a lifeline: our children end themselves when it breaks, so none outlives a killed kubelet.
+    const child = spawn(command, args, {
+      cwd: spec.workingDir,
+      env: { ...inherited, ...own },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    child.stdout?.pipe(log, { end: false });
+    child.stderr?.pipe(log, { end: false });
+    const exited = new Promise<ContainerExit>((resolve) => {
+      const end = (exit: ContainerExit) => log.end(() => resolve(exit));
+      child.on('error', (error) => {
+        log.write(`${error.message}\n`);
+        if (child.pid === undefined) end({ exitCode: 127, finishedAt: new Date() });
+      });
+      child.on('close', (code, signal) => {
+        if (child.pid === undefined) return;
+        const exitCode = code ?? 128 + (signal ? (signalNumbers[signal] ?? 0) : 0);
+        end({ exitCode, ...(signal ? { signal } : {}), finishedAt: new Date() });
+      });
+    });
+    return new ContainerProcess(child, exited);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** SIGTERM now, SIGKILL after the grace time. Resolves when the process has ended. */
+  async stop(graceMs: number): Promise<ContainerExit> {
+    this.#child.kill('SIGTERM');
+    this.#killTimer ??= setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
+    const exit = await this.exited;
+    clearTimeout(this.#killTimer);
+    return exit;
+  }
+}
