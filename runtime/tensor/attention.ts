@@ -1,0 +1,122 @@
+// Rotary positions and causal attention, over contiguous sequences (training) or pages of a cache (inference).
+import { empty } from './create.ts';
+import { ops } from './device.ts';
+import { recordingTape } from './tape.ts';
+import type { Tensor } from './tensor.ts';
+
+/** Cosines and sines of rotary angles, [positions, headSize / 2] each. */
+export type RopeTable = { readonly cos: Tensor; readonly sin: Tensor };
+
+export interface AttentionOptions {
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** Factor of the products of queries and keys, usually 1 / sqrt(head size). */
+  readonly scale: number;
+}
+
+/** Turns each head of x [M, heads * headSize] by the angle of its position (first half with second half). positions [M], i32. */
+export function rope(x: Tensor, positions: Tensor, table: RopeTable): Tensor {
+  const turn = (from: Tensor, to: Tensor, inverse: 0 | 1) =>
+    ops.rope(from.device.stream, from.handle, positions.handle, table.cos.handle, table.sin.handle, to.handle, inverse);
+  const y = empty(x.device, x.shape, 'rope');
+  turn(x, y, 0);
+  recordingTape(x)?.push({
+    operation: 'rope',
+    outputs: [y],
+    saved: [positions, table.cos, table.sin],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dx = empty(x.device, x.shape, 'gradient of rope');
+      turn(dy, dx, 1);
+      gradients.give(x, dx);
+    },
+  });
+  return y;
+}
+
+/** Causal attention within each run of `length` rows. q [M, heads * headSize], k and v [M, kvHeads * headSize] -> as q. */
+export function causalAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions & { readonly length: number },
+): Tensor {
+  const { heads, kvHeads, scale, length } = options;
+  const { device } = q;
+  const out = empty(device, q.shape, 'attention');
+  const lse = empty(device, [...q.leading, heads], 'attention log sums');
+  ops.attention_forward(device.stream, q.handle, k.handle, v.handle, out.handle, lse.handle, length, kvHeads, scale);
+  const tape = recordingTape(q, k, v);
+  tape?.push({
+    operation: 'attention',
+    outputs: [out],
+    saved: [q, k, v, out, lse],
+    backward(gradients) {
+      const dout = gradients.of(out);
+      if (!dout) return;
+      const dq = empty(device, q.shape, 'gradient of queries');
+      const dk = empty(device, k.shape, 'gradient of keys');
+      const dv = empty(device, v.shape, 'gradient of values');
+      ops.attention_backward(
+        device.stream,
+        dout.handle,
+        q.handle,
+        k.handle,
+        v.handle,
+        out.handle,
+        lse.handle,
+        dq.handle,
+        dk.handle,
+        dv.handle,
+        length,
+        kvHeads,
+        scale,
+      );
+      gradients.give(q, dq);
+      gradients.give(k, dk);
+      gradients.give(v, dv);
+    },
+  });
+  if (!tape) lse.dispose();
+  return out;
+}
+
+/** The pages of one layer's cache, [pages, page size, kvHeads * headSize] each. */
+export type PagedCache = { readonly keys: Tensor; readonly values: Tensor };
+
+/** Writes k and v of each row to its slot (page * page size + offset); rows with a negative slot are skipped. Not differentiable. */
+export function writePages(cache: PagedCache, k: Tensor, v: Tensor, slots: Tensor): void {
+  ops.kv_write(k.device.stream, k.handle, v.handle, slots.handle, cache.keys.handle, cache.values.handle);
+}
+
+/**
+ * Causal attention of q over pages; the bits are those of `causalAttention`. Not differentiable.
+ *
+ * @param pages i32 [B, W]: the pages of each sequence, in order.
+ * @param sequences i32 [B, 3]: first row in q, number of rows, position of the first row.
+ */
+export function pagedAttention(
+  q: Tensor,
+  cache: PagedCache,
+  pages: Tensor,
+  sequences: Tensor,
+  options: AttentionOptions,
+): Tensor {
+  const out = empty(q.device, q.shape, 'paged attention');
+  const { heads, kvHeads, scale } = options;
+  const { keys, values } = cache;
+  ops.attention_paged(
+    q.device.stream,
+    q.handle,
+    keys.handle,
+    values.handle,
+    pages.handle,
+    sequences.handle,
+    out.handle,
+    heads,
+    kvHeads,
+    scale,
+  );
+  return out;
+}

@@ -1,0 +1,38 @@
+// Making tensors.
+import { ops } from './device.ts';
+import type { Device } from './device.ts';
+import { adopt } from './scope.ts';
+import { Parameter, Tensor } from './tensor.ts';
+
+/** A tensor of f32 with undefined values, under the current scope. Throws WL_OUT_OF_MEMORY. */
+export function empty(device: Device, shape: readonly number[], label = 'tensor'): Tensor {
+  return adopt(new Tensor(device, device.allocate('f32', shape, label), 'f32', shape, label));
+}
+
+/** A tensor of i32 (token ids, positions, slots) with undefined values. */
+export function emptyIntegers(device: Device, shape: readonly number[], label = 'integers'): Tensor {
+  return adopt(new Tensor(device, device.allocate('i32', shape, label), 'i32', shape, label));
+}
+
+/** A tensor of f32 filled with `value`. */
+export function full(device: Device, shape: readonly number[], value: number, label = 'tensor'): Tensor {
+  const made = empty(device, shape, label);
+  ops.fill(device.stream, made.handle, value);
+  return made;
+}
+
+export function zeros(device: Device, shape: readonly number[], label = 'tensor'): Tensor {
+  return full(device, shape, 0, label);
+}
+
+/** A tensor with the values of `data`, row-major: f32 from a Float32Array, i32 from an Int32Array. */
+export function tensor(device: Device, data: Float32Array | Int32Array, shape: readonly number[], label = 'tensor'): Tensor {
+  const made = data instanceof Int32Array ? emptyIntegers(device, shape, label) : empty(device, shape, label);
+  made.write(data);
+  return made;
+}
+
+/** A parameter with undefined values; it belongs to the caller, not to a scope. */
+export function emptyParameter(device: Device, shape: readonly number[], name: string): Parameter {
+  return new Parameter(device, device.allocate('f32', shape, name), 'f32', shape, name);
+}

@@ -1,0 +1,80 @@
+// A device: the stream that operations are enqueued on, and the memory that tensors stand for. The only file of the runtime's tensors that calls the addon.
+import { kernels } from '#kernels/binding.ts';
+import { Tensor, describe } from './tensor.ts';
+import type { DType } from './tensor.ts';
+import { guarded, toTensorError } from './errors.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
+
+/** The operations of `kernels/ops.ts`: (stream, ...handles and scalars). They check shapes, enqueue and return; errors carry WL_* codes. */
+export const ops = Object.fromEntries(
+  Object.entries(kernels.ops).map(([name, operation]) => [name, guarded(operation as (...args: unknown[]) => void)]),
+) as unknown as typeof kernels.ops;
+
+/** One stream of the compute core. What is enqueued runs in order on a thread of its own; nothing here blocks. */
+export class Device {
+  readonly stream: number;
+
+  constructor(stream: number) {
+    this.stream = stream;
+  }
+
+  /** A handle on new memory. Throws WL_OUT_OF_MEMORY. */
+  allocate(dtype: DType, shape: readonly number[], label: string): number {
+    return guarded(kernels.createTensor)(dtype, shape, label);
+  }
+
+  free(tensor: Tensor): void {
+    guarded(kernels.freeTensor)(tensor.handle);
+  }
+
+  write(tensor: Tensor, data: Float32Array | Int32Array): void {
+    if (data.length !== tensor.size) {
+      throw new WindlassError(
+        'WL_OP_INVALID',
+        `write: ${describe(tensor)} has ${tensor.size} elements, the data has ${data.length}`,
+      );
+    }
+    guarded(kernels.write)(this.stream, tensor.handle, data);
+  }
+
+  async readFloats(tensor: Tensor): Promise<Float32Array> {
+    return await this.#read(tensor, 'f32', new Float32Array(tensor.size));
+  }
+
+  async readIntegers(tensor: Tensor): Promise<Int32Array> {
+    return await this.#read(tensor, 'i32', new Int32Array(tensor.size));
+  }
+
+  /** Resolves when all that was enqueued so far has run; rejects with the first error of the stream. */
+  async sync(): Promise<void> {
+    try {
+      await kernels.sync(this.stream);
+    } catch (error) {
+      throw toTensorError(error);
+    }
+  }
+
+  /** Ends the device; what is enqueued still runs. Tensors must be disposed of before. */
+  close(): void {
+    guarded(kernels.freeStream)(this.stream);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #read<A extends Float32Array | Int32Array>(tensor: Tensor, dtype: DType, into: A): Promise<A> {
+    if (tensor.dtype !== dtype) throw new WindlassError('WL_OP_INVALID', `read: ${describe(tensor)} is not ${dtype}`);
+    try {
+      await kernels.read(this.stream, tensor.handle, into);
+      return into;
+    } catch (error) {
+      throw toTensorError(error);
+    }
+  }
+}
+
+/** Opens a stream on the CPU; threads and instruction set follow WL_THREADS and WL_ISA. */
+export function openDevice(): Device {
+  return new Device(guarded(kernels.createStream)());
+}

@@ -1,0 +1,109 @@
+// Operations element by element: addition, activations, dropout.
+import { empty } from './create.ts';
+import { ops } from './device.ts';
+import { recordingTape } from './tape.ts';
+import type { Tensor } from './tensor.ts';
+
+/** a + b, of equal shapes. */
+export function add(a: Tensor, b: Tensor): Tensor {
+  const y = empty(a.device, a.shape, 'sum');
+  ops.add(a.device.stream, a.handle, b.handle, y.handle);
+  recordingTape(a, b)?.push({
+    operation: 'add',
+    outputs: [y],
+    saved: [],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      gradients.give(a, dy);
+      gradients.give(b, dy);
+    },
+  });
+  return y;
+}
+
+/** target = target + x, in place. Not differentiable: for gradients and statistics. */
+export function addInto(target: Tensor, x: Tensor): void {
+  ops.add(target.device.stream, target.handle, x.handle, target.handle);
+}
+
+/** target = factor * target, in place. Not differentiable. */
+export function scaleInto(target: Tensor, factor: number): void {
+  ops.scale(target.device.stream, target.handle, target.handle, factor);
+}
+
+/** gelu(x) = x * Phi(x), exactly or by the tanh approximation (Hendrycks and Gimpel 2016). */
+export function gelu(x: Tensor, form: 'tanh' | 'erf'): Tensor {
+  const isTanh = form === 'tanh' ? 1 : 0;
+  const y = empty(x.device, x.shape, 'gelu');
+  ops.gelu_forward(x.device.stream, x.handle, y.handle, isTanh);
+  recordingTape(x)?.push({
+    operation: 'gelu',
+    outputs: [y],
+    saved: [x],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dx = empty(x.device, x.shape, 'gradient of gelu');
+      ops.gelu_backward(x.device.stream, dy.handle, x.handle, dx.handle, isTanh);
+      gradients.give(x, dx);
+    },
+  });
+  return y;
+}
+
+/** silu(gate) * up, the gated unit of Llama (Shazeer 2020, SwiGLU). */
+export function siluGate(gate: Tensor, up: Tensor): Tensor {
+  const { device } = gate;
+  const y = empty(device, gate.shape, 'gated silu');
+  ops.gated_silu_forward(device.stream, gate.handle, up.handle, y.handle);
+  recordingTape(gate, up)?.push({
+    operation: 'gated_silu',
+    outputs: [y],
+    saved: [gate, up],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dgate = empty(device, gate.shape, 'gradient of gate');
+      const dup = empty(device, up.shape, 'gradient of up');
+      ops.gated_silu_backward(device.stream, dy.handle, gate.handle, up.handle, dgate.handle, dup.handle);
+      gradients.give(gate, dgate);
+      gradients.give(up, dup);
+    },
+  });
+  return y;
+}
+
+export interface DropoutOptions {
+  /** Share of elements that become 0; the others are divided by 1 - probability. */
+  readonly probability: number;
+  readonly seed: number;
+  readonly step: number;
+  /** Which dropout of the model this is. */
+  readonly site: number;
+  /** Index of the first row among the tokens of the step. */
+  readonly firstToken: number;
+}
+
+/** Dropout with random numbers keyed by (seed, step, site, token), so that a recomputation drops the same. Probability 0 gives x itself. */
+export function dropout(x: Tensor, options: DropoutOptions): Tensor {
+  const { probability, seed, step, site, firstToken } = options;
+  if (probability === 0) return x;
+  const apply = (from: Tensor, to: Tensor) =>
+    ops.dropout(from.device.stream, from.handle, to.handle, probability, seed, step, site, firstToken);
+  const y = empty(x.device, x.shape, 'dropout');
+  apply(x, y);
+  recordingTape(x)?.push({
+    operation: 'dropout',
+    outputs: [y],
+    saved: [],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dx = empty(x.device, x.shape, 'gradient of dropout');
+      apply(dy, dx);
+      gradients.give(x, dx);
+    },
+  });
+  return y;
+}

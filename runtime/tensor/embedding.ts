@@ -1,0 +1,32 @@
+// Rows chosen by ids: token and position embeddings, and the rows that an inference step goes on with.
+import { empty } from './create.ts';
+import { ops } from './device.ts';
+import { recordingTape } from './tape.ts';
+import type { Tensor } from './tensor.ts';
+
+/** y[t] = w[ids[t]]. ids [M] i32, w [V, D] -> [M, D]. */
+export function embedding(ids: Tensor, w: Tensor): Tensor {
+  const { device } = w;
+  const y = empty(device, [...ids.shape, w.columns], 'embedding');
+  ops.embedding_forward(device.stream, ids.handle, w.handle, y.handle);
+  const tape = recordingTape(w);
+  tape?.push({
+    operation: 'embedding',
+    outputs: [y],
+    saved: [ids],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dw = gradients.into(w);
+      ops.embedding_backward(device.stream, ids.handle, dy.handle, dw.tensor.handle, tape.length, dw.accumulate);
+    },
+  });
+  return y;
+}
+
+/** y[i] = x[rows[i]]. x [R, K], rows [M] i32 -> [M, K]. Not differentiable. */
+export function gatherRows(x: Tensor, rows: Tensor): Tensor {
+  const y = empty(x.device, [...rows.shape, x.columns], 'rows');
+  ops.gather_rows(x.device.stream, x.handle, rows.handle, y.handle);
+  return y;
+}

@@ -1,0 +1,97 @@
+// The gradients of a backward pass: one per tensor, added up in the order in which they arrive.
+import { empty } from './create.ts';
+import { ops } from './device.ts';
+import { unscoped } from './scope.ts';
+import { Parameter } from './tensor.ts';
+import type { Tensor } from './tensor.ts';
+
+/** Where an operation writes a gradient: `accumulate` says whether it adds to what is there, as the native operations take it. */
+export type GradientTarget = { readonly tensor: Tensor; readonly accumulate: 0 | 1 };
+
+export class GradientStore {
+  readonly #tracks: (tensor: Tensor) => boolean;
+  readonly #gradients = new Map<Tensor, Tensor>();
+  /** Parameters whose `grad` is of this pass and not of the one before. */
+  readonly #written = new Set<Parameter>();
+
+  constructor(tracks: (tensor: Tensor) => boolean) {
+    this.#tracks = tracks;
+  }
+
+  /** Whether a gradient of `tensor` is of use. */
+  wants(tensor: Tensor): boolean {
+    return tensor instanceof Parameter || this.#tracks(tensor);
+  }
+
+  /** What has arrived at `tensor` so far; it stays the store's. */
+  of(tensor: Tensor): Tensor | undefined {
+    return this.#gradients.get(tensor);
+  }
+
+  /** Adds `gradient` to what has arrived at `tensor`. The same gradient may be given to several tensors. */
+  give(tensor: Tensor, gradient: Tensor): void {
+    if (!this.wants(tensor)) return;
+    const existing = tensor instanceof Parameter ? (this.#written.has(tensor) ? tensor.grad : undefined) : this.of(tensor);
+    if (!existing) this.#set(tensor, gradient);
+    else if (existing.isExclusive) ops.add(existing.device.stream, existing.handle, gradient.handle, existing.handle);
+    else {
+      const sum = empty(existing.device, existing.shape, existing.label);
+      ops.add(existing.device.stream, existing.handle, gradient.handle, sum.handle);
+      this.#set(tensor, sum);
+    }
+  }
+
+  /** Memory for an operation that writes or adds the gradient of `tensor` itself. */
+  into(tensor: Tensor): GradientTarget {
+    if (tensor instanceof Parameter) return this.#intoParameter(tensor);
+    const existing = this.of(tensor);
+    if (existing?.isExclusive) return { tensor: existing, accumulate: 1 };
+    const gradient = empty(tensor.device, tensor.shape, `gradient of ${tensor.label}`);
+    if (existing) ops.copy(existing.device.stream, existing.handle, gradient.handle);
+    this.#set(tensor, gradient);
+    return { tensor: gradient, accumulate: existing ? 1 : 0 };
+  }
+
+  /** Hands over the gradient of a leaf, as the caller's own. */
+  take(tensor: Tensor): Tensor | undefined {
+    const gradient = this.#gradients.get(tensor)?.takeOwnership();
+    this.drop(tensor);
+    return gradient;
+  }
+
+  /** Passes what has arrived at `from` on to `to`, which stands for the same value. */
+  move(from: Tensor, to: Tensor): void {
+    const gradient = this.of(from);
+    if (gradient) this.give(to, gradient);
+    this.drop(from);
+  }
+
+  drop(tensor: Tensor): void {
+    this.#gradients.get(tensor)?.release();
+    this.#gradients.delete(tensor);
+  }
+
+  clear(): void {
+    for (const tensor of [...this.#gradients.keys()]) this.drop(tensor);
+  }
+
+  #intoParameter(parameter: Parameter): GradientTarget {
+    const isFirst = !this.#written.has(parameter);
+    this.#written.add(parameter);
+    parameter.grad ??= unscoped(() => empty(parameter.device, parameter.shape, `gradient of ${parameter.label}`));
+    return { tensor: parameter.grad, accumulate: isFirst ? 0 : 1 };
+  }
+
+  #set(tensor: Tensor, gradient: Tensor): void {
+    if (tensor instanceof Parameter) {
+      const old = tensor.grad;
+      tensor.grad = gradient.takeOwnership();
+      if (old !== gradient) old?.dispose();
+      this.#written.add(tensor);
+    } else {
+      gradient.retain();
+      this.drop(tensor);
+      this.#gradients.set(tensor, gradient);
+    }
+  }
+}

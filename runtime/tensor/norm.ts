@@ -1,0 +1,127 @@
+// RMSNorm and LayerNorm, alone or fused with the residual addition before them.
+import { empty } from './create.ts';
+import { ops } from './device.ts';
+import { recordingTape } from './tape.ts';
+import type { Tensor } from './tensor.ts';
+
+/** A residual sum and its norm. */
+export type AddedNorm = { readonly sum: Tensor; readonly normed: Tensor };
+
+/** y = x / rms(x) * w. x [M, D], w [D]. Zhang and Sennrich 2019, equation 4, with epsilon inside the root. */
+export function rmsNorm(x: Tensor, w: Tensor, epsilon: number): Tensor {
+  return rms(x, undefined, w, epsilon).normed;
+}
+
+/** sum = x + residual, normed = rmsNorm(sum). */
+export function addRmsNorm(x: Tensor, residual: Tensor, w: Tensor, epsilon: number): AddedNorm {
+  return rms(x, residual, w, epsilon);
+}
+
+/** y = (x - mean) / sqrt(variance + epsilon) * w + b. x [M, D], w [D], b [D]. Ba et al. 2016. */
+export function layerNorm(x: Tensor, w: Tensor, b: Tensor | undefined, epsilon: number): Tensor {
+  return layer(x, undefined, w, b, epsilon).normed;
+}
+
+/** sum = x + residual, normed = layerNorm(sum). */
+export function addLayerNorm(x: Tensor, residual: Tensor, w: Tensor, b: Tensor | undefined, epsilon: number): AddedNorm {
+  return layer(x, residual, w, b, epsilon);
+}
+
+function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number): AddedNorm {
+  const { device } = x;
+  const sum = residual ? empty(device, x.shape, 'residual sum') : x;
+  const normed = empty(device, x.shape, 'rms norm');
+  const inverse = empty(device, x.leading, 'inverse rms');
+  const h = residual ? sum.handle : null;
+  ops.rms_norm_forward(device.stream, x.handle, residual?.handle ?? null, w.handle, h, normed.handle, inverse.handle, epsilon);
+  const tape = recordingTape(x, residual, w);
+  tape?.push({
+    operation: 'rms_norm',
+    outputs: residual ? [sum, normed] : [normed],
+    saved: [sum, w, inverse],
+    backward(gradients) {
+      const dsum = residual && gradients.of(sum);
+      const dy = gradients.of(normed);
+      let dx = dsum;
+      if (dy) {
+        const dw = gradients.into(w);
+        dx = empty(device, x.shape, 'gradient of rms norm');
+        ops.rms_norm_backward(
+          device.stream,
+          dy.handle,
+          sum.handle,
+          w.handle,
+          inverse.handle,
+          dsum?.handle ?? null,
+          dx.handle,
+          dw.tensor.handle,
+          tape.length,
+          dw.accumulate,
+        );
+      }
+      if (!dx) return;
+      gradients.give(x, dx);
+      if (residual) gradients.give(residual, dx);
+    },
+  });
+  if (!tape) inverse.dispose();
+  return { sum, normed };
+}
+
+function layer(x: Tensor, residual: Tensor | undefined, w: Tensor, b: Tensor | undefined, epsilon: number): AddedNorm {
+  const { device } = x;
+  const sum = residual ? empty(device, x.shape, 'residual sum') : x;
+  const normed = empty(device, x.shape, 'layer norm');
+  const mean = empty(device, x.leading, 'mean');
+  const inverse = empty(device, x.leading, 'inverse deviation');
+  ops.layer_norm_forward(
+    device.stream,
+    x.handle,
+    residual?.handle ?? null,
+    w.handle,
+    b?.handle ?? null,
+    residual ? sum.handle : null,
+    normed.handle,
+    mean.handle,
+    inverse.handle,
+    epsilon,
+  );
+  const tape = recordingTape(x, residual, w, b);
+  tape?.push({
+    operation: 'layer_norm',
+    outputs: residual ? [sum, normed] : [normed],
+    saved: [sum, w, mean, inverse],
+    backward(gradients) {
+      const dsum = residual && gradients.of(sum);
+      const dy = gradients.of(normed);
+      let dx = dsum;
+      if (dy) {
+        const dw = gradients.into(w);
+        const db = b && gradients.into(b);
+        dx = empty(device, x.shape, 'gradient of layer norm');
+        ops.layer_norm_backward(
+          device.stream,
+          dy.handle,
+          sum.handle,
+          w.handle,
+          mean.handle,
+          inverse.handle,
+          dsum?.handle ?? null,
+          dx.handle,
+          dw.tensor.handle,
+          db?.tensor.handle ?? null,
+          tape.length,
+          dw.accumulate,
+        );
+      }
+      if (!dx) return;
+      gradients.give(x, dx);
+      if (residual) gradients.give(residual, dx);
+    },
+  });
+  if (!tape) {
+    mean.dispose();
+    inverse.dispose();
+  }
+  return { sum, normed };
+}

@@ -1,0 +1,136 @@
+// A tensor: a light handle on memory of the compute core, with a count of who still needs it.
+import type { Device } from './device.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
+
+export type DType = 'f32' | 'i32';
+
+/**
+ * Memory on a device. It has at most one owner (the scope it was made in, or whoever `keep`s it) and any number of retainers (tapes,
+ * gradients); it is freed, in stream order, when the last of them lets go.
+ */
+export class Tensor {
+  readonly device: Device;
+  readonly handle: number;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** What the tensor is, for messages and the leak detector. */
+  readonly label: string;
+  /** The scope that disposes of it; only `scope.ts` writes it. */
+  home: Set<Tensor> | undefined;
+  #references = 1;
+  #owned = true;
+
+  constructor(device: Device, handle: number, dtype: DType, shape: readonly number[], label: string) {
+    this.device = device;
+    this.handle = handle;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.label = label;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Size of the last dim. */
+  get columns(): number {
+    return this.shape.at(-1) ?? 1;
+  }
+
+  /** All dims but the last. */
+  get leading(): readonly number[] {
+    return this.shape.slice(0, -1);
+  }
+
+  get isFreed(): boolean {
+    return this.#references === 0;
+  }
+
+  /** Whether one owner or retainer alone can see a change of the values. */
+  get isExclusive(): boolean {
+    return this.#references === 1;
+  }
+
+  /** Keeps the memory until the matching `release`. */
+  retain(): void {
+    if (this.#references === 0) throw new WindlassError('WL_OP_INVALID', `tensor ${describe(this)} is used after it was freed`);
+    this.#references += 1;
+  }
+
+  release(): void {
+    if (this.#references === 0) throw new WindlassError('WL_OP_INVALID', `tensor ${describe(this)} is freed twice`);
+    this.#references -= 1;
+    if (this.#references === 0) this.device.free(this);
+  }
+
+  /** The owner lets go. Doing it twice is harmless, so `using` works inside a scope. */
+  dispose(): void {
+    this.home?.delete(this);
+    this.home = undefined;
+    if (!this.#owned) return;
+    this.#owned = false;
+    this.release();
+  }
+
+  /** Makes the caller the owner, whatever scope owned it before; it must be alive. */
+  takeOwnership(): this {
+    this.home?.delete(this);
+    this.home = undefined;
+    if (this.#owned) return this;
+    this.retain();
+    this.#owned = true;
+    return this;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Overwrites all values; `data` is copied before this returns. */
+  write(data: Float32Array | Int32Array): void {
+    this.device.write(this, data);
+  }
+
+  /** Values of an f32 tensor once all that was enqueued before has run. The tensor may be disposed of right after the call. */
+  read(): Promise<Float32Array> {
+    return this.device.readFloats(this);
+  }
+
+  /** Values of an i32 tensor once all that was enqueued before has run. */
+  readIntegers(): Promise<Int32Array> {
+    return this.device.readIntegers(this);
+  }
+}
+
+/** A tensor that is trained. After a backward pass `grad` holds its gradient; the next pass overwrites it. */
+export class Parameter extends Tensor {
+  grad: Tensor | undefined;
+  /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. */
+  packed: Tensor | undefined;
+
+  /** Hands the gradient to the caller, who then owns it. Throws WL_OP_INVALID if there is none. */
+  takeGradient(): Tensor {
+    const grad = this.grad;
+    if (!grad) throw new WindlassError('WL_OP_INVALID', `parameter ${describe(this)} has no gradient`);
+    this.grad = undefined;
+    return grad;
+  }
+
+  override dispose(): void {
+    this.grad?.dispose();
+    this.packed?.dispose();
+    this.grad = undefined;
+    this.packed = undefined;
+    super.dispose();
+  }
+}
+
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 1);
+}
+
+/** `label f32[2, 3]`, for messages. */
+export function describe(tensor: Tensor): string {
+  return `${tensor.label} ${tensor.dtype}[${tensor.shape.join(', ')}]`;
+}
