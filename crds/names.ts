@@ -1,0 +1,31 @@
+// Names that objects carry: labels, annotations, finalizers, claims, paths in pods.
+
+export const label = {
+  managedBy: 'app.kubernetes.io/managed-by',
+  /** Name of the TrainingJob that a pod or version belongs to. */
+  job: 'windlass.dev/job',
+  jobUid: 'windlass.dev/job-uid',
+  attempt: 'windlass.dev/attempt',
+  rank: 'windlass.dev/rank',
+  /** Name of the InferenceService that a pod serves. */
+  service: 'windlass.dev/service',
+  /** Hash of everything that a serving pod is made from. */
+  revision: 'windlass.dev/revision',
+  /** Name of the Model that a version belongs to. */
+  model: 'windlass.dev/model',
+} as const;
+
+export const annotation = {
+  /** `true` on an object: its controller leaves it alone. */
+  paused: 'windlass.dev/paused',
+} as const;
+
+export const managedBy = 'windlass';
+
+/** Claims that pods mount when no runtime names others, and where they are mounted. */
+export const storage = {
+  jobsClaim: 'windlass-jobs',
+  jobsMount: '/windlass/jobs',
+  modelsClaim: 'windlass-models',
+  modelsMount: '/windlass/models',
+} as const;

@@ -1,0 +1,110 @@
+// Rules that a field's type can't say: each is a CEL expression for the API server with a function twin for everybody else.
+import { z } from 'zod';
+
+export interface Rule<T = unknown> {
+  /** CEL over `self`. */
+  cel: string;
+  /** The same over parsed values. */
+  holds: (self: T) => boolean;
+  /** What is wrong and what to do. */
+  message: string;
+  /** Where the fault is reported, relative to where the rule stands. */
+  path?: string[];
+}
+
+/** A rule over the old and the new spec, checked on every update. */
+export interface TransitionRule {
+  cel: string;
+  holds: (self: unknown, oldSelf: unknown) => boolean;
+  message: string;
+  path: string[];
+}
+
+const celKey = 'x-kubernetes-validations';
+
+/** The same schema with rules: zod checks the twin, the CRD gets the CEL. */
+export function withRules<S extends z.ZodType>(schema: S, rules: Rule<z.output<S>>[]): S {
+  let checked: S = schema;
+  for (const rule of rules) {
+    checked = checked.refine((value) => rule.holds(value), { message: rule.message, path: rule.path ?? [] });
+  }
+  const validations = rules.map((rule) => celEntry(rule.cel, rule.message, rule.path));
+  const before = (schema.meta()?.[celKey] as unknown[] | undefined) ?? [];
+  return checked.meta({ ...schema.meta(), [celKey]: [...before, ...validations] });
+}
+
+/** An entry of `x-kubernetes-validations`. */
+export function celEntry(rule: string, message: string, path: string[] | undefined): Record<string, string> {
+  return path && path.length > 0 ? { rule, message, fieldPath: `.${path.join('.')}` } : { rule, message };
+}
+
+/** Exactly one of the members: `{a: A} | {b: B}`. */
+export type OneOf<Members extends Record<string, unknown>> = {
+  [K in keyof Members]: { [P in K]: Members[P] } & { [Q in Exclude<keyof Members, K>]?: undefined };
+}[keyof Members];
+
+type Shape = Record<string, z.ZodType>;
+
+/** A tagged union as sibling optional members of which exactly one must be set: the only union that a structural schema can say. */
+export function oneOfMembers<S extends Shape>(
+  members: S,
+): z.ZodType<OneOf<{ [K in keyof S]: z.output<S[K]> }>, OneOf<{ [K in keyof S]: z.input<S[K]> }>> {
+  const names = Object.keys(members);
+  const optional = Object.fromEntries(Object.entries(members).map(([name, schema]) => [name, schema.optional()]));
+  const present = names.map((name) => `has(self.${name})`);
+  const schema = withRules(z.strictObject(optional), [
+    {
+      cel: present.length === 1 ? present.join() : `[${present.join(', ')}].filter(set, set).size() == 1`,
+      holds: (self) => names.filter((name) => self[name] !== undefined).length === 1,
+      message: names.length === 1 ? `set ${names.join()}` : `set exactly one of ${names.join(', ')}`,
+    },
+  ]);
+  return schema as unknown as ReturnType<typeof oneOfMembers<S>>;
+}
+
+/** A map of at most `max` entries. Its keys are checked by zod only: a CRD can't describe them. */
+export function boundedMap<V extends z.ZodType>(key: z.ZodString, value: V, max: number) {
+  return z
+    .record(key, value)
+    .refine((map) => Object.keys(map).length <= max, `must have at most ${max} entries`)
+    .meta({ maxProperties: max });
+}
+
+/** Fields of a spec that never change after creation. */
+export function immutableFields(fields: readonly string[], advice: string): TransitionRule[] {
+  return fields.map((field) => ({
+    cel: unchangedCel(field),
+    holds: (self, oldSelf) => unchanged(field, self, oldSelf),
+    message: `${field} can't change after creation; ${advice}`,
+    path: [field],
+  }));
+}
+
+/** Fields of a spec that change only while `suspend` is true, before or after the change. */
+export function fieldsFrozenWhileRunning(fields: readonly string[]): TransitionRule[] {
+  const suspended = (spec: unknown) => (spec as { suspend?: boolean }).suspend === true;
+  return fields.map((field) => ({
+    cel: `self.suspend || oldSelf.suspend || (${unchangedCel(field)})`,
+    holds: (self, oldSelf) => suspended(self) || suspended(oldSelf) || unchanged(field, self, oldSelf),
+    message: `${field} can't change while the job runs; set suspend: true first`,
+    path: [field],
+  }));
+}
+
+const unchangedCel = (field: string) =>
+  `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;
+
+function unchanged(field: string, self: unknown, oldSelf: unknown): boolean {
+  return deepEqual((self as Record<string, unknown>)[field], (oldSelf as Record<string, unknown>)[field]);
+}
+
+/** Equality of JSON values; the order of keys doesn't matter, an absent key equals an undefined one. */
+export function deepEqual(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, index) => deepEqual(item, b[index]));
+  }
+  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
+  return [...keys].every((key) => deepEqual((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]));
+}

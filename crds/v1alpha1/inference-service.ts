@@ -1,0 +1,137 @@
+// InferenceService: serves a model over HTTP and replaces it with the next version.
+import { z } from 'zod';
+import { Conditions } from '../conditions.ts';
+import { defineResource } from '../resource.ts';
+import type { ObjectOf } from '../resource.ts';
+import { oneOfMembers } from '../rules.ts';
+import { Effective } from './effective.ts';
+import { pathPattern } from './model-config.ts';
+import { PodTemplate, RuntimeReference } from './pod-template.ts';
+
+const objectName = (description: string) =>
+  z
+    .string()
+    .min(1)
+    .max(63)
+    .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be lower-case letters, digits and "-"')
+    .describe(description);
+
+const Engine = z
+  .strictObject({
+    maxSequences: z.int().min(1).max(4096).default(16).describe('Requests that are generated for at the same time; others wait.'),
+    maxBatchedTokens: z.int().min(16).max(1_048_576).default(512).describe('Tokens of one step, prompts and answers together.'),
+    blockSize: z.int().min(1).max(1024).default(16).describe('Tokens of a block of the KV cache.'),
+    cacheBytes: z
+      .int()
+      .min(1_048_576)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe('Memory of the KV cache. Enough for maxSequences of full length, at most 1 GiB, if absent.'),
+    contextLength: z
+      .int()
+      .min(2)
+      .max(1_048_576)
+      .optional()
+      .describe('Longest prompt and answer together. As long as the model takes if absent.'),
+  })
+  .describe('Settings of the engine.');
+
+const Spec = z
+  .strictObject({
+    model: oneOfMembers({
+      name: objectName('Serves the newest version of this Model, and the next one as soon as it is published.'),
+      version: objectName('Serves this ModelVersion.'),
+      uri: z
+        .string()
+        .min(1)
+        .max(4096)
+        .regex(pathPattern, 'must be a path or file:///PATH')
+        .describe('Serves the Hugging Face folder at this path.'),
+    }).describe('What is served.'),
+    replicas: z.int().min(0).max(1000).default(1).describe('Pods that serve.'),
+    port: z.int().min(1).max(65_535).default(8080).describe('Port of the service.'),
+    engine: Engine.prefault({}),
+    drain: z
+      .strictObject({
+        timeoutSeconds: z
+          .int()
+          .min(0)
+          .max(86_400)
+          .default(30)
+          .describe('Time that running requests have to end when a pod stops.'),
+      })
+      .prefault({})
+      .describe('How a pod stops.'),
+    runtimeRef: RuntimeReference.optional(),
+    podTemplate: PodTemplate.optional(),
+  })
+  .describe('The service that is asked for.');
+
+const ModelFailure = z
+  .object({
+    time: z.iso.datetime().describe('When it was seen.'),
+    pod: z.string().max(253).optional().describe('Pod that failed.'),
+    exitCode: z.int().min(0).max(255).optional().describe('Exit code of the container.'),
+    code: z.string().max(64).optional().describe('Error code; docs/errors.md has its cause and remedy.'),
+    message: z.string().max(4096).describe('What happened.'),
+    remedy: z.string().max(1024).optional().describe('What to do.'),
+  })
+  .describe('The newest failure to serve the target.');
+
+export const InferenceServiceStatus = z
+  .object({
+    observedGeneration: z
+      .int()
+      .min(0)
+      .max(Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe('Generation of the spec that this status is about.'),
+    conditions: Conditions.optional(),
+    url: z.string().max(2048).optional().describe('Where the service answers.'),
+    replicas: z.int().min(0).max(2_147_483_647).optional().describe('Pods that exist.'),
+    readyReplicas: z.int().min(0).max(2_147_483_647).optional().describe('Pods that answer.'),
+    labelSelector: z.string().max(1024).optional().describe('Selector of the pods, for the scale subresource.'),
+    model: z
+      .object({
+        active: z.string().max(4096).optional().describe('What is served now: a ModelVersion or a path.'),
+        target: z.string().max(4096).optional().describe('What shall be served.'),
+        state: z.enum(['Waiting', 'Loading', 'Serving', 'Failed']).describe('How far the target is.'),
+        lastFailure: ModelFailure.optional(),
+      })
+      .optional()
+      .describe('The model that is served and the one that shall be.'),
+    effective: Effective.optional(),
+    summary: z
+      .object({ ready: z.string().max(32).optional().describe('Ready and wanted pods.') })
+      .optional()
+      .describe('The state in the words of `kubectl get`.'),
+  })
+  .describe('Where the service is.');
+export type InferenceServiceStatus = z.output<typeof InferenceServiceStatus>;
+
+export const InferenceService = defineResource({
+  kind: 'InferenceService',
+  plural: 'inferenceservices',
+  shortNames: ['isvc'],
+  description: 'Serves a model over HTTP and replaces it with the next version.',
+  nameMaxLength: 45,
+  spec: Spec,
+  status: InferenceServiceStatus,
+  scale: {
+    specReplicasPath: '.spec.replicas',
+    statusReplicasPath: '.status.replicas',
+    labelSelectorPath: '.status.labelSelector',
+  },
+  printerColumns: [
+    { name: 'Ready', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].status' },
+    { name: 'Replicas', type: 'string', jsonPath: '.status.summary.ready' },
+    { name: 'Model', type: 'string', jsonPath: '.status.model.active' },
+    { name: 'URL', type: 'string', jsonPath: '.status.url' },
+    { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+    { name: 'Reason', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].reason', priority: 1 },
+    { name: 'Target', type: 'string', jsonPath: '.status.model.target', priority: 1 },
+  ],
+  example: { metadata: { name: 'moby' }, spec: { model: { name: 'moby' } } },
+});
+export type InferenceService = ObjectOf<typeof InferenceService>;
+export type InferenceServiceSpec = z.output<typeof Spec>;

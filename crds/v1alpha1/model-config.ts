@@ -1,0 +1,109 @@
+// What a TrainingJob trains: the architecture of a new model, or the folder of one to continue from.
+import { z } from 'zod';
+import { withRules } from '../rules.ts';
+
+const maxDim = 1_048_576;
+
+/** Folders and files on the machine or in a mounted volume; everything else is refused until something can fetch it. */
+export const pathPattern = /^(file:\/\/\/.+|[^:]+)$/;
+
+const ModelConfig = withRules(
+  z
+    .strictObject({
+      hiddenSize: z.int().min(1).max(maxDim).describe('Width of the residual stream.'),
+      layers: z.int().min(1).max(4096).describe('Number of blocks.'),
+      heads: z.int().min(1).max(4096).describe('Query heads; must divide hiddenSize.'),
+      kvHeads: z
+        .int()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe('Key and value heads (grouped attention, llama only); must divide heads. As many as heads if absent.'),
+      intermediateSize: z
+        .int()
+        .min(1)
+        .max(maxDim)
+        .optional()
+        .describe(
+          'Width inside the MLP. If absent: gpt2 4 x hiddenSize; llama 8/3 x hiddenSize, rounded up to a multiple of 16.',
+        ),
+      contextLength: z
+        .int()
+        .min(2)
+        .max(maxDim)
+        .optional()
+        .describe('Longest sequence that the model takes. The length of a training sequence if absent.'),
+      tieEmbeddings: z.boolean().default(true).describe('Whether input and output embeddings are one matrix.'),
+      normEpsilon: z.number().gt(0).max(1).default(1e-5).describe('Added to the variance in norms.'),
+      ropeTheta: z.number().gt(0).max(1e12).optional().describe('Base of the rotary embedding (llama only). 10000 if absent.'),
+      dropout: z.number().min(0).lt(1).default(0).describe('Dropout of embeddings, attention and residuals (gpt2 only).'),
+    })
+    .describe('Sizes and switches of the architecture.'),
+  [
+    {
+      cel: 'self.hiddenSize % self.heads == 0',
+      holds: (self) => self.hiddenSize % self.heads === 0,
+      message: 'heads must divide hiddenSize',
+      path: ['heads'],
+    },
+    {
+      cel: '!has(self.kvHeads) || self.heads % self.kvHeads == 0',
+      holds: (self) => self.kvHeads === undefined || self.heads % self.kvHeads === 0,
+      message: 'kvHeads must divide heads',
+      path: ['kvHeads'],
+    },
+  ],
+);
+
+const ModelSourceFields = withRules(
+  z
+    .strictObject({
+      family: z.enum(['gpt2', 'llama']).optional().describe('Architecture of a new model.'),
+      config: ModelConfig.optional(),
+      from: z
+        .string()
+        .min(1)
+        .max(4096)
+        .regex(pathPattern, 'must be a path or file:///PATH')
+        .optional()
+        .describe(
+          'Folder of a model in Hugging Face layout (gpt2 or llama) whose training goes on, instead of family and config.',
+        ),
+    })
+    .describe('The model: family and config for a new one, or from.'),
+  [
+    {
+      cel: 'has(self.family) != has(self.from)',
+      holds: (self) => (self.family === undefined) !== (self.from === undefined),
+      message: 'set either family (with config) or from',
+    },
+    {
+      cel: 'has(self.family) == has(self.config)',
+      holds: (self) => (self.family === undefined) === (self.config === undefined),
+      message: 'family and config go together',
+      path: ['config'],
+    },
+    {
+      cel: "!has(self.family) || !has(self.config) || self.family != 'gpt2' || (!has(self.config.kvHeads) && !has(self.config.ropeTheta))",
+      holds: (self) => self.family !== 'gpt2' || (self.config?.kvHeads === undefined && self.config?.ropeTheta === undefined),
+      message: 'kvHeads and ropeTheta are of family llama only',
+      path: ['config'],
+    },
+    {
+      cel: "!has(self.family) || !has(self.config) || self.family != 'llama' || self.config.dropout == 0.0",
+      holds: (self) => self.family !== 'llama' || (self.config?.dropout ?? 0) === 0,
+      message: 'dropout is of family gpt2 only',
+      path: ['config'],
+    },
+  ],
+);
+
+export type ModelConfig = z.output<typeof ModelConfig>;
+export type ModelFamily = 'gpt2' | 'llama';
+
+/** A new model by family and config, or an existing folder. */
+export type ModelSource =
+  | { family: ModelFamily; config: ModelConfig; from?: undefined }
+  | { family?: undefined; config?: undefined; from: string };
+
+export const ModelSource = ModelSourceFields as unknown as z.ZodType<ModelSource, z.input<typeof ModelSourceFields>>;

@@ -1,0 +1,88 @@
+// Status of a TrainingJob: where the training is, what it resumes from, what went wrong last, and what it resolved.
+import { z } from 'zod';
+import { Conditions } from '../conditions.ts';
+import { Effective } from './effective.ts';
+
+const maxInteger = Number.MAX_SAFE_INTEGER;
+const counter = (description: string) => z.int().min(0).max(maxInteger).optional().describe(description);
+const measure = (description: string) => z.number().optional().describe(description);
+const time = (description: string) => z.iso.datetime().optional().describe(description);
+const word = (max: number, description: string) => z.string().max(max).optional().describe(description);
+
+const TrainingProgress = z
+  .object({
+    step: counter('Steps done.'),
+    steps: counter('Steps asked for.'),
+    loss: measure('Loss of the newest step, in nats per token.'),
+    heldOutLoss: measure('Newest loss on held-out data, in nats per token.'),
+    learningRate: measure('Learning rate of the newest step.'),
+    gradientNorm: measure('Global gradient norm of the newest step, before clipping.'),
+    tokensPerSecond: measure('Tokens trained per second.'),
+    peakShare: measure('Share of the measured peak of the machine, 0 to 1.'),
+    etaSeconds: measure('Seconds to the last step, as it goes now.'),
+    phase: word(64, 'What the ranks do when they are not stepping, such as tokenizing.'),
+    phaseShare: measure('Share of the phase that is done, 0 to 1.'),
+    sample: word(4096, 'Newest text generated during training.'),
+    rssBytes: counter('Resident memory of the rank.'),
+    time: time('When this was reported.'),
+  })
+  .describe('Progress of the training, at most 10 seconds old while it runs.');
+export type TrainingProgress = z.output<typeof TrainingProgress>;
+
+const PodFailure = z
+  .object({
+    time: z.iso.datetime().describe('When it was seen.'),
+    attempt: counter('Attempt that failed.'),
+    rank: counter('Rank that failed first.'),
+    pod: word(253, 'Pod that failed.'),
+    node: word(253, 'Node that the pod ran on.'),
+    exitCode: z.int().min(0).max(255).optional().describe('Exit code of the container.'),
+    signal: z.int().min(1).max(64).optional().describe('Signal that ended the container.'),
+    code: word(64, 'Error code; docs/errors.md has its cause and remedy.'),
+    message: word(4096, 'What happened.'),
+    remedy: word(1024, 'What to do.'),
+    rule: word(64, 'Rule that decided on the action.'),
+    action: word(64, 'What the controller did: Restart or Fail.'),
+    step: counter('Step at which it happened.'),
+    logTail: word(4096, 'Last lines of the log.'),
+  })
+  .describe('The newest failure of a pod.');
+export type PodFailure = z.output<typeof PodFailure>;
+
+const Summary = z
+  .object({
+    ranks: word(32, 'Ready and wanted ranks.'),
+    step: word(48, 'Step and steps.'),
+    loss: word(32, 'Loss.'),
+    heldOutLoss: word(32, 'Held-out loss.'),
+    tokensPerSecond: word(32, 'Tokens per second.'),
+    eta: word(32, 'Time to the end.'),
+  })
+  .describe('Progress in the words of `kubectl get`.');
+
+export const TrainingJobState = ['Pending', 'Starting', 'Running', 'Restarting', 'Suspended', 'Succeeded', 'Failed'] as const;
+
+export const TrainingJobStatus = z
+  .object({
+    observedGeneration: counter('Generation of the spec that this status is about.'),
+    conditions: Conditions.optional(),
+    state: z.enum(TrainingJobState).optional().describe('The state in one word.'),
+    attempt: counter('Counter of gang restarts, from 0. Pods of a lower attempt are stale.'),
+    restarts: counter('Restarts after faults, of pods and of ranks in place.'),
+    nextRestartTime: time('When the next restart is due, while waiting for it.'),
+    ranks: counter('Ranks that the job consists of.'),
+    readyRanks: counter('Ranks whose pod is ready.'),
+    startTime: time('When the first pod was made.'),
+    completionTime: time('When the job ended.'),
+    progress: TrainingProgress.optional(),
+    checkpoint: z
+      .object({ step: counter('Step that it holds.'), time: time('When it was reported.') })
+      .optional()
+      .describe('Newest checkpoint that is safe on disk.'),
+    lastFailure: PodFailure.optional(),
+    modelVersion: word(63, 'ModelVersion that the job published.'),
+    effective: Effective.optional(),
+    summary: Summary.optional(),
+  })
+  .describe('Where the training is.');
+export type TrainingJobStatus = z.output<typeof TrainingJobStatus>;

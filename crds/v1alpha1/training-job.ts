@@ -1,0 +1,127 @@
+// TrainingJob: trains a model on data and publishes the result as a ModelVersion.
+import { z } from 'zod';
+import { defineResource } from '../resource.ts';
+import type { ObjectOf } from '../resource.ts';
+import { fieldsFrozenWhileRunning, immutableFields, oneOfMembers, withRules } from '../rules.ts';
+import { ModelSource } from './model-config.ts';
+import { PodTemplate, RuntimeReference } from './pod-template.ts';
+import { Pretrain } from './pretrain.ts';
+import { TrainingData } from './training-data.ts';
+import { TrainingJobStatus } from './training-job-status.ts';
+
+const Spec = withRules(
+  z
+    .strictObject({
+      model: ModelSource,
+      data: TrainingData,
+      task: oneOfMembers({ pretrain: Pretrain }).describe('What the model learns to do.'),
+      recompute: z
+        .enum(['none', 'block'])
+        .default('none')
+        .describe('What the backward pass computes again instead of keeping: block saves memory and costs a third more time.'),
+      checkpoint: z
+        .strictObject({
+          everySteps: z.int().min(1).max(100_000_000).default(100).describe('Steps between two checkpoints.'),
+          keep: z.int().min(1).max(1000).default(2).describe('Newest checkpoints that are kept.'),
+        })
+        .prefault({})
+        .describe('State that the job resumes from.'),
+      faults: z
+        .strictObject({
+          maxRestarts: z
+            .int()
+            .min(0)
+            .max(10_000)
+            .default(3)
+            .describe('Restarts after faults that may pass, before the job fails.'),
+        })
+        .prefault({})
+        .describe('What happens when a pod or rank fails.'),
+      suspend: z.boolean().default(false).describe('Stops the pods after a checkpoint; false lets the job go on from it.'),
+      activeDeadlineSeconds: z
+        .int()
+        .min(1)
+        .max(2_147_483_647)
+        .optional()
+        .describe('Seconds after the first start at which an unfinished job fails. No limit if absent.'),
+      ttlSecondsAfterFinished: z
+        .int()
+        .min(0)
+        .max(2_147_483_647)
+        .optional()
+        .describe('Seconds after which a finished job is deleted. Its ModelVersion stays. Never if absent.'),
+      runtimeRef: RuntimeReference.optional(),
+      podTemplate: PodTemplate.optional(),
+      output: z
+        .strictObject({
+          model: z
+            .string()
+            .min(1)
+            .max(52)
+            .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be lower-case letters, digits and "-"')
+            .describe('Model that the result becomes the next version of; created if it does not exist.'),
+        })
+        .describe('Where the result goes.'),
+    })
+    .describe('The training that is asked for.'),
+  [
+    {
+      cel: 'has(self.model.from) || has(self.data.tokenizer)',
+      holds: (self) => self.model.from !== undefined || self.data.tokenizer !== undefined,
+      message: 'a new model needs data.tokenizer: {train: {vocabularySize: N}} or {uri: PATH}',
+      path: ['data', 'tokenizer'],
+    },
+    {
+      cel: '!has(self.task.pretrain) || !has(self.task.pretrain.evaluation) || self.data.heldOut > 0.0',
+      holds: (self) => self.task.pretrain?.evaluation === undefined || self.data.heldOut > 0,
+      message: 'task.pretrain.evaluation needs held-out data; set data.heldOut above 0',
+      path: ['data', 'heldOut'],
+    },
+    {
+      cel: '!has(self.model.config) || !has(self.model.config.contextLength) || !has(self.task.pretrain) || self.task.pretrain.batch.length <= self.model.config.contextLength',
+      holds: (self) => (self.task.pretrain?.batch.length ?? 0) <= (self.model.config?.contextLength ?? Infinity),
+      message: 'task.pretrain.batch.length must not exceed model.config.contextLength',
+      path: ['task', 'pretrain', 'batch', 'length'],
+    },
+  ],
+);
+
+export const TrainingJob = defineResource({
+  kind: 'TrainingJob',
+  plural: 'trainingjobs',
+  shortNames: ['tj'],
+  description: 'Trains a model on data and publishes the result as a ModelVersion.',
+  nameMaxLength: 52,
+  spec: Spec,
+  status: TrainingJobStatus,
+  printerColumns: [
+    { name: 'State', type: 'string', jsonPath: '.status.state' },
+    { name: 'Ranks', type: 'string', jsonPath: '.status.summary.ranks' },
+    { name: 'Step', type: 'string', jsonPath: '.status.summary.step' },
+    { name: 'Loss', type: 'string', jsonPath: '.status.summary.loss' },
+    { name: 'Tok/s', type: 'string', jsonPath: '.status.summary.tokensPerSecond' },
+    { name: 'ETA', type: 'string', jsonPath: '.status.summary.eta' },
+    { name: 'Restarts', type: 'integer', jsonPath: '.status.restarts' },
+    { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+    { name: 'Version', type: 'string', jsonPath: '.status.modelVersion', priority: 1 },
+    { name: 'Held-out', type: 'string', jsonPath: '.status.summary.heldOutLoss', priority: 1 },
+  ],
+  transitions: [
+    ...immutableFields(
+      ['model', 'data', 'task', 'output', 'runtimeRef'],
+      'create a job of another name, or delete this one first',
+    ),
+    ...fieldsFrozenWhileRunning(['recompute', 'checkpoint', 'podTemplate']),
+  ],
+  example: {
+    metadata: { name: 'moby' },
+    spec: {
+      model: { family: 'llama', config: { hiddenSize: 192, layers: 6, heads: 6 } },
+      data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 4096 } } },
+      task: { pretrain: { steps: 400, batch: { sequences: 16, length: 256 }, optimizer: { learningRate: 3e-3 } } },
+      output: { model: 'moby' },
+    },
+  },
+});
+export type TrainingJob = ObjectOf<typeof TrainingJob>;
+export type TrainingJobSpec = z.output<typeof Spec>;
