@@ -137,6 +137,11 @@ export const errorTable = {
     remedy: 'Shorten the prompt or lower max_tokens.',
     exit: 'userError',
   },
+  WL_LOGITS_NOT_FINITE: {
+    cause: 'The model computed NaN or infinite values for a request.',
+    remedy: 'The weights are damaged or the training diverged; serve another version of the model.',
+    exit: 'userError',
+  },
   WL_OVERLOADED: {
     cause: 'The queue of waiting requests is full.',
     remedy: 'Retry after the time in the Retry-After header.',

@@ -1,0 +1,61 @@
+// A runner without a model, for tests of what stands above it: tokens are bytes, and the next one is a function of those before.
+import type { Vocabulary } from './generation.ts';
+import type { ScoredToken } from './request.ts';
+import type { Runner, Work, WorkResult } from './runner.ts';
+
+export const endOfText = 256;
+
+/** 256 bytes and the end of text. */
+export const byteVocabulary: Vocabulary = {
+  size: 257,
+  tokenBytes: (id) => (id === endOfText ? new Uint8Array() : Uint8Array.of(id)),
+  endOfText: new Set([endOfText]),
+};
+
+export interface FakeRunnerOptions {
+  readonly blocks?: number;
+  readonly blockSize?: number;
+  /** The token after `tokens`; default: repeats the text from its start, then from that, and so on. */
+  readonly next?: (tokens: readonly number[], work: Work) => number;
+  /** Called before each step's results are given; a rejection fails the step. */
+  readonly beforeResults?: (work: readonly Work[]) => Promise<void>;
+}
+
+export interface FakeRunner extends Runner {
+  /** Work of all steps so far. */
+  readonly steps: (readonly Work[])[];
+  closed: boolean;
+}
+
+export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
+  const next = options.next ?? ((tokens, { chunk }) => tokens[tokens.length - chunk.sequence.promptLength]!);
+  const beforeResults = options.beforeResults ?? (() => new Promise((resolve) => setImmediate(resolve)));
+  return {
+    blocks: options.blocks ?? 64,
+    blockSize: options.blockSize ?? 4,
+    steps: [],
+    closed: false,
+    async run(work) {
+      this.steps.push(work);
+      const results = work.map((item) => resultOf(item, next));
+      await beforeResults(work);
+      return results;
+    },
+    close() {
+      this.closed = true;
+    },
+  };
+}
+
+function resultOf(work: Work, next: (tokens: readonly number[], work: Work) => number): WorkResult {
+  const { sequence, start, count, last } = work.chunk;
+  const prompt = sequence.tokens.slice(start + 1, Math.min(start + 1 + count, sequence.promptLength));
+  return {
+    ...(last && work.draws ? { token: scored(next(sequence.tokens, work), work.topLogprobs) } : {}),
+    ...(work.promptLogprobs === undefined ? {} : { prompt: prompt.map((id) => scored(id, work.promptLogprobs!)) }),
+  };
+}
+
+function scored(id: number, top: number): ScoredToken {
+  return { id, logprob: -0.5, top: Array.from({ length: top }, (_, i) => ({ id: (id + i) % 257, logprob: -0.5 - i })) };
+}

@@ -1,0 +1,30 @@
+// What the engine needs from whoever computes a step; the model runner on the addon, or a fake in tests.
+import type { Sampling, ScoredToken } from './request.ts';
+import type { Chunk } from './scheduler.ts';
+
+/** A chunk of a step, with what is wanted from it. */
+export interface Work {
+  readonly chunk: Chunk;
+  readonly sampling: Sampling;
+  /** Most likely tokens to report beside the one drawn. */
+  readonly topLogprobs: number;
+  /** Score the prompt tokens that follow the chunk's rows, with this many most likely ones each. */
+  readonly promptLogprobs?: number;
+  /** Whether the chunk's last row draws a token, when the chunk is the last. */
+  readonly draws: boolean;
+}
+
+export interface WorkResult {
+  readonly token?: ScoredToken;
+  /** Scores of prompt tokens chunk.start + 1 ... chunk.start + chunk.count, as far as they belong to the prompt. */
+  readonly prompt?: readonly ScoredToken[];
+}
+
+export interface Runner {
+  /** Cache blocks, and tokens in each. */
+  readonly blocks: number;
+  readonly blockSize: number;
+  /** Computes all chunks of a step as one batch; results stand in the order of the work. A rejection loses the content of all blocks. */
+  run(work: readonly Work[]): Promise<readonly WorkResult[]>;
+  close(): void;
+}
