@@ -1,0 +1,45 @@
+import { expect, it } from 'vitest';
+import { linesOfChange } from './plain-lines.ts';
+import type { JobView, View } from './view.ts';
+
+const job = (values: Partial<JobView>): JobView => ({
+  name: 'moby',
+  state: 'Running',
+  step: 0,
+  steps: 400,
+  restarts: 0,
+  losses: [],
+  ...values,
+});
+const view = (jobs: JobView[], services: View['services'] = []): View => ({ title: '', elapsedSeconds: 0, jobs, services });
+
+it('tells states, phases and messages once', () => {
+  const first = view([job({ state: 'Pending' })]);
+  const second = view([job({ phase: 'tokenizing' })]);
+  expect(linesOfChange(undefined, first)).toEqual(['trainingjob/moby: Pending']);
+  expect(linesOfChange(first, second)).toEqual(['trainingjob/moby: Running', 'trainingjob/moby: tokenizing']);
+  expect(linesOfChange(second, second)).toEqual([]);
+});
+
+it('tells the first step and every tenth of the steps', () => {
+  const steps = [0, 1, 2, 39, 40, 41, 80, 400];
+  const lines = steps
+    .slice(1)
+    .flatMap((step, index) =>
+      linesOfChange(view([job({ step: steps[index]! })]), view([job({ step, loss: 5, tokensPerSecond: 9000, etaSeconds: 61 })])),
+    );
+  expect(lines).toEqual([
+    'trainingjob/moby: step 1/400  loss 5.000  9,000 tok/s  ETA 1m 01s',
+    'trainingjob/moby: step 40/400  loss 5.000  9,000 tok/s  ETA 1m 01s',
+    'trainingjob/moby: step 80/400  loss 5.000  9,000 tok/s  ETA 1m 01s',
+    'trainingjob/moby: step 400/400  loss 5.000  9,000 tok/s',
+  ]);
+});
+
+it('tells where a service answers', () => {
+  const waiting = { name: 'moby', state: 'Waiting', replicas: '0/1', message: 'waits for a version of model moby' };
+  const ready = { name: 'moby', state: 'Ready', replicas: '1/1', url: 'http://127.80.0.1:8080' };
+  expect(linesOfChange(view([], [waiting]), view([], [ready]))).toEqual([
+    'inferenceservice/moby: Ready at http://127.80.0.1:8080/v1',
+  ]);
+});

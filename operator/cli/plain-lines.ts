@@ -1,0 +1,57 @@
+// The view of a pipe or a log: a line when something changed that a reader would want to know. Pure.
+import { formatCount, formatDuration } from './format.ts';
+import type { JobView, ServiceView, View } from './view.ts';
+
+/** Progress is told every tenth of the steps. */
+const tenths = 10;
+
+/** Lines for what changed between two views; `before` undefined: everything is new. */
+export function linesOfChange(before: View | undefined, after: View): string[] {
+  return [
+    ...after.jobs.flatMap((job) =>
+      jobLines(
+        before?.jobs.find(({ name }) => name === job.name),
+        job,
+      ),
+    ),
+    ...after.services.flatMap((service) =>
+      serviceLines(
+        before?.services.find(({ name }) => name === service.name),
+        service,
+      ),
+    ),
+  ];
+}
+
+function jobLines(before: JobView | undefined, job: JobView): string[] {
+  const who = `trainingjob/${job.name}`;
+  const lines: string[] = [];
+  if (before?.state !== job.state) lines.push(`${who}: ${job.state}`);
+  if (job.message && before?.message !== job.message) lines.push(`${who}: ${job.message}`);
+  if (job.phase && before?.phase !== job.phase) lines.push(`${who}: ${job.phase}`);
+  if (job.restarts > (before?.restarts ?? 0)) lines.push(`${who}: restart ${job.restarts}`);
+  const part = (view: JobView | undefined) => (view && view.steps > 0 ? Math.floor((view.step / view.steps) * tenths) : 0);
+  const isNews = part(job) > part(before) || (job.step > 0 && (before?.step ?? 0) === 0);
+  if (isNews) lines.push(`${who}: ${progressOf(job)}`);
+  if (job.heldOutLoss !== undefined && before?.heldOutLoss !== job.heldOutLoss)
+    lines.push(`${who}: held-out loss ${job.heldOutLoss.toFixed(3)}`);
+  if (job.sample && before?.sample !== job.sample) lines.push(`${who}: sample: ${job.sample.replaceAll(/\s+/g, ' ')}`);
+  return lines;
+}
+
+function progressOf(job: JobView): string {
+  const parts = [`step ${job.step}/${job.steps}`];
+  if (job.loss !== undefined) parts.push(`loss ${job.loss.toFixed(3)}`);
+  if (job.tokensPerSecond !== undefined) parts.push(`${formatCount(job.tokensPerSecond)} tok/s`);
+  if (job.etaSeconds !== undefined && job.step < job.steps) parts.push(`ETA ${formatDuration(job.etaSeconds)}`);
+  return parts.join('  ');
+}
+
+function serviceLines(before: ServiceView | undefined, service: ServiceView): string[] {
+  const who = `inferenceservice/${service.name}`;
+  const lines: string[] = [];
+  if (before?.state !== service.state)
+    lines.push(`${who}: ${service.state}${service.url && service.state === 'Ready' ? ` at ${service.url}/v1` : ''}`);
+  if (service.message && before?.message !== service.message) lines.push(`${who}: ${service.message}`);
+  return lines;
+}

@@ -1,0 +1,45 @@
+import { expect, it } from 'vitest';
+import { renderView } from './view.ts';
+import type { View } from './view.ts';
+
+const view: View = {
+  title: 'windlass  examples/quickstart.yaml',
+  elapsedSeconds: 75,
+  jobs: [
+    {
+      name: 'moby',
+      state: 'Running',
+      step: 212,
+      steps: 400,
+      loss: 5.1234,
+      heldOutLoss: 5.4,
+      tokensPerSecond: 11_234,
+      etaSeconds: 68,
+      restarts: 1,
+      checkpointStep: 200,
+      losses: [8.3, 7, 6.4, 6, 5.8, 5.6, 5.4, 5.2],
+    },
+  ],
+  services: [{ name: 'moby', state: 'Waiting', replicas: '0/1', message: 'waits for the first version of model moby' }],
+};
+
+it('shows a job and a service in 80 columns', () => {
+  expect(`\n${renderView(view, 80).join('\n')}\n`).toMatchInlineSnapshot(`
+    "
+    windlass  examples/quickstart.yaml                                        1m 15s
+
+    moby  TrainingJob  Running  1 restarts
+      ██████████████████████████▌░░░░░░░░░░░░░░░░░░░░░░░ 53 %  step 212/400
+      loss 5.123  held-out 5.400  11,234 tok/s  ETA 1m 08s  saved at 200
+      █▅▄▃▂▂▁▁ loss
+
+    moby  InferenceService  Waiting  0/1
+      waits for the first version of model moby
+    "
+  `);
+});
+
+it('never draws beyond the terminal', () => {
+  for (const width of [20, 40, 79, 200])
+    for (const line of renderView(view, width)) expect([...line].length).toBeLessThanOrEqual(width);
+});

@@ -1,0 +1,87 @@
+// What the live view shows, as lines of text. Pure: the same state and width give the same lines.
+import { bar, curve, fit, formatCount, formatDuration } from './format.ts';
+
+export interface JobView {
+  readonly name: string;
+  /** `Running`, `Complete`, `Failed`, ... as `status.state` says. */
+  readonly state: string;
+  readonly step: number;
+  readonly steps: number;
+  readonly loss?: number;
+  readonly heldOutLoss?: number;
+  readonly tokensPerSecond?: number;
+  readonly etaSeconds?: number;
+  readonly phase?: string;
+  readonly phaseShare?: number;
+  readonly restarts: number;
+  readonly checkpointStep?: number;
+  readonly sample?: string;
+  /** Loss of each reported step, oldest first. */
+  readonly losses: readonly number[];
+  /** Failure, or what the job waits for. */
+  readonly message?: string;
+}
+
+export interface ServiceView {
+  readonly name: string;
+  readonly state: string;
+  readonly url?: string;
+  readonly replicas: string;
+  readonly message?: string;
+}
+
+export interface View {
+  readonly title: string;
+  readonly elapsedSeconds: number;
+  readonly jobs: readonly JobView[];
+  readonly services: readonly ServiceView[];
+}
+
+/** Lines of at most `width` columns. */
+export function renderView(view: View, width: number): string[] {
+  const clock = formatDuration(view.elapsedSeconds);
+  const head = `${fit(view.title, Math.max(0, width - clock.length - 1)).padEnd(Math.max(0, width - clock.length))}${clock}`;
+  return [
+    head,
+    ...view.jobs.flatMap((job) => ['', ...renderJob(job, width)]),
+    ...view.services.flatMap((service) => ['', ...renderService(service)]),
+  ].map((line) => fit(line, width));
+}
+
+function renderJob(job: JobView, width: number): string[] {
+  const title = `${job.name}  TrainingJob  ${job.state}${job.restarts > 0 ? `  ${job.restarts} restarts` : ''}`;
+  const lines = [title];
+  if (job.message) lines.push(`  ${job.message}`);
+  if (job.phase) {
+    const share = job.phaseShare === undefined ? '' : ` ${Math.round(job.phaseShare * 100)} %`;
+    lines.push(`  ${job.phase}${share}`);
+  }
+  if (job.steps > 0 && job.state === 'Running') {
+    const share = job.step / job.steps;
+    lines.push(
+      `  ${bar(share, Math.max(10, Math.min(50, width - 30)))} ${Math.floor(share * 100)} %  step ${job.step}/${job.steps}`,
+    );
+  }
+  const facts = factsOf(job);
+  if (facts.length > 0) lines.push(`  ${facts.join('  ')}`);
+  if (job.losses.length > 1) lines.push(`  ${curve(job.losses, Math.max(10, Math.min(50, width - 30)))} loss`);
+  if (job.sample) lines.push(`  sample: ${job.sample.replaceAll(/\s+/g, ' ')}`);
+  return lines;
+}
+
+function factsOf(job: JobView): string[] {
+  const facts: string[] = [];
+  if (job.loss !== undefined) facts.push(`loss ${job.loss.toFixed(3)}`);
+  if (job.heldOutLoss !== undefined) facts.push(`held-out ${job.heldOutLoss.toFixed(3)}`);
+  if (job.tokensPerSecond !== undefined && job.state === 'Running') facts.push(`${formatCount(job.tokensPerSecond)} tok/s`);
+  if (job.etaSeconds !== undefined && job.state === 'Running') facts.push(`ETA ${formatDuration(job.etaSeconds)}`);
+  if (job.checkpointStep !== undefined) facts.push(`saved at ${job.checkpointStep}`);
+  return facts;
+}
+
+function renderService(service: ServiceView): string[] {
+  const lines = [`${service.name}  InferenceService  ${service.state}  ${service.replicas}`];
+  if (service.url && service.state === 'Ready') lines.push(`  ${service.url}/v1`);
+  if (service.message) lines.push(`  ${service.message}`);
+  return lines;
+}
