@@ -17,7 +17,7 @@ export function emptyIntegers(device: Device, shape: readonly number[], label = 
 /** A tensor of f32 filled with `value`. */
 export function full(device: Device, shape: readonly number[], value: number, label = 'tensor'): Tensor {
   const made = empty(device, shape, label);
-  ops.fill(device.stream, made.handle, value);
+  fill(made, value);
   return made;
 }
 
@@ -35,4 +35,19 @@ export function tensor(device: Device, data: Float32Array | Int32Array, shape: r
 /** A parameter with undefined values; it belongs to the caller, not to a scope. */
 export function emptyParameter(device: Device, shape: readonly number[], name: string): Parameter {
   return new Parameter(device, device.allocate('f32', shape, name), 'f32', shape, name);
+}
+
+/** x = value, in place. */
+export function fill(x: Tensor, value: number): void {
+  ops.fill(x.device.stream, x.handle, value);
+}
+
+/** x = mean + std * N(0, 1), in place; element i of a tensor depends on (seed, stream, i) only. */
+export function fillNormal(x: Tensor, options: { mean: number; std: number; seed: number; stream: number }): void {
+  ops.normal(x.device.stream, x.handle, options.mean, options.std, options.seed, options.stream);
+}
+
+/** y = x, in place; equal sizes. */
+export function copyInto(y: Tensor, x: Tensor): void {
+  ops.copy(x.device.stream, x.handle, y.handle);
 }

@@ -6,6 +6,8 @@ import type { Tensor } from './tensor.ts';
 /**
  * Runs `fn` without keeping its activations; the backward pass runs it again, with the same bits: `fn` must read nothing that changes
  * in between and draw random numbers by key (`dropout`). It returns all its results in one array.
+ *
+ * @param inputs every tensor that `fn` reads and that is not a parameter: they are kept until then.
  */
 export function checkpoint<const R extends readonly Tensor[]>(fn: () => R, inputs: readonly Tensor[]): R {
   const tape = activeTape();

@@ -1,0 +1,25 @@
+// The door of the room: tensors, scopes, the tape and the differentiable operations.
+export { openDevice } from './device.ts';
+export type { Device } from './device.ts';
+export { Parameter, Tensor } from './tensor.ts';
+export type { DType } from './tensor.ts';
+export { keep, scope, unscoped } from './scope.ts';
+export { copyInto, empty, emptyIntegers, emptyParameter, fill, fillNormal, full, tensor, zeros } from './create.ts';
+export { Tape, withoutTape } from './tape.ts';
+export { checkpoint } from './recompute.ts';
+export { expectNoLeaks, liveTensorCount } from './leaks.ts';
+export { packWeight } from './packing.ts';
+export { linear } from './linear.ts';
+export type { LinearOptions } from './linear.ts';
+export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts';
+export type { AddedNorm } from './norm.ts';
+export { causalAttention, pagedAttention, rope, writePages } from './attention.ts';
+export type { AttentionOptions, PagedCache, RopeTable } from './attention.ts';
+export { add, addInto, dropout, gelu, scaleInto, siluGate } from './elementwise.ts';
+export type { DropoutOptions } from './elementwise.ts';
+export { embedding, gatherRows } from './embedding.ts';
+export { crossEntropy, sum } from './loss.ts';
+export { gatherLogprobs, sampleTokens, topK } from './sampling.ts';
+export type { SamplingRows } from './sampling.ts';
+export { adamW, globalNorm } from './optimizer.ts';
+export type { AdamWStep } from './optimizer.ts';
