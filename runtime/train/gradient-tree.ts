@@ -4,7 +4,7 @@
  * A binary counter of partial sums: level i holds the sum of 2^i grains. `add` consumes a grain and returns nothing to free;
  * `combine(older, newer)` must return older + newer and may reuse the memory of either.
  */
-export class GradientTree<T extends NonNullable<unknown>> {
+export class GradientTree<T extends string | object> {
   readonly #levels: (T | undefined)[] = [];
   readonly #combine: (older: T, newer: T) => T;
 

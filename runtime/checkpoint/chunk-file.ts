@@ -1,0 +1,121 @@
+// Writes and reads the chunk files of a checkpoint: safetensors files whose byte ranges the manifest lists with checksums.
+import type { FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { safetensorsHeader } from '#runtime/model/safetensors.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
+import { elementsOf } from './box.ts';
+import type { Box } from './box.ts';
+import type { Chunk } from './manifest.ts';
+
+/** Bytes handled between two turns of the event loop: about a millisecond of checksum and copy. */
+const sliceBytes = 1 << 20;
+
+export interface ChunkData {
+  readonly tensor: string;
+  readonly box: Box;
+  readonly data: Float32Array;
+}
+
+export interface WrittenFile {
+  readonly bytes: number;
+  readonly headerBytes: number;
+  readonly headerCrc32: number;
+  readonly chunks: readonly { readonly tensor: string; readonly chunk: Chunk }[];
+}
+
+/** Writes `chunks` one after the other into `folder/file` and makes it durable. */
+export async function writeChunkFile(folder: string, file: string, chunks: readonly ChunkData[]): Promise<WrittenFile> {
+  const header = safetensorsHeader(
+    chunks.map(({ tensor, box }) => ({ name: chunkName(tensor, box), dtype: 'F32', shape: box.sizes })),
+  );
+  const handle = await open(join(folder, file), 'w');
+  try {
+    await handle.write(header);
+    let position = header.length;
+    const written: { tensor: string; chunk: Chunk }[] = [];
+    for (const { tensor, box, data } of chunks) {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      const checksum = await writeSlices(handle, bytes);
+      const chunk = {
+        ...box,
+        offsets: [...box.offsets],
+        sizes: [...box.sizes],
+        file,
+        begin: position,
+        end: position + bytes.length,
+        crc32: checksum,
+      };
+      written.push({ tensor, chunk });
+      position += bytes.length;
+    }
+    await handle.sync();
+    return { bytes: position, headerBytes: header.length, headerCrc32: crc32(header), chunks: written };
+  } finally {
+    await handle.close();
+  }
+}
+
+async function writeSlices(handle: FileHandle, bytes: Uint8Array): Promise<number> {
+  let checksum = 0;
+  for (let begin = 0; begin < bytes.length; begin += sliceBytes) {
+    const slice = bytes.subarray(begin, begin + sliceBytes);
+    checksum = crc32(slice, checksum);
+    await handle.write(slice);
+  }
+  return checksum;
+}
+
+function chunkName(tensor: string, box: Box): string {
+  return box.offsets.every((offset) => offset === 0) ? tensor : `${tensor}@${box.offsets.join(',')}`;
+}
+
+/** The values of a chunk. Throws WL_CHECKPOINT_CORRUPT when the bytes are not those that were written. */
+export async function readChunk(folder: string, chunk: Chunk): Promise<Float32Array> {
+  const handle = await open(join(folder, chunk.file), 'r');
+  try {
+    const bytes = new Uint8Array(elementsOf(chunk.sizes) * 4);
+    const checksum = await readSlices(handle, chunk.begin, bytes);
+    if (chunk.end - chunk.begin !== bytes.length || checksum !== chunk.crc32)
+      throw corrupt(folder, chunk.file, `bytes ${chunk.begin} to ${chunk.end}`);
+    return new Float32Array(bytes.buffer);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Checks length and header of a chunk file. */
+export async function checkHeader(
+  folder: string,
+  file: string,
+  expected: { bytes: number; headerBytes: number; headerCrc32: number },
+): Promise<void> {
+  const handle = await open(join(folder, file), 'r');
+  try {
+    const { size } = await handle.stat();
+    if (size !== expected.bytes) throw corrupt(folder, file, `${size} bytes instead of ${expected.bytes}`);
+    const header = new Uint8Array(expected.headerBytes);
+    if ((await readSlices(handle, 0, header)) !== expected.headerCrc32) throw corrupt(folder, file, 'the header');
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readSlices(handle: FileHandle, position: number, into: Uint8Array): Promise<number> {
+  let checksum = 0;
+  for (let begin = 0; begin < into.length; begin += sliceBytes) {
+    const slice = into.subarray(begin, begin + sliceBytes);
+    const { bytesRead } = await handle.read(slice, 0, slice.length, position + begin);
+    checksum = crc32(slice.subarray(0, bytesRead), checksum);
+    if (bytesRead < slice.length) return -1;
+  }
+  return checksum;
+}
+
+function corrupt(folder: string, file: string, what: string): WindlassError {
+  const path = join(folder, file);
+  return new WindlassError('WL_CHECKPOINT_CORRUPT', `${path} is damaged: ${what} differ from what was saved`, {
+    details: { file: path },
+  });
+}

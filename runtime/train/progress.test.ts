@@ -1,0 +1,56 @@
+import { expect, it } from 'vitest';
+import type { Progress } from '#runtime/api/messages.ts';
+import { ProgressReporter } from './progress.ts';
+
+function reporter(steps = 100) {
+  const sent: Progress[] = [];
+  const clock = { ms: 0 };
+  const progress = new ProgressReporter(
+    { steps, tokensPerStep: 1000, send: (report) => sent.push(report), now: () => clock.ms },
+    0,
+  );
+  return { progress, sent, clock };
+}
+
+it('measures speed over the newest ten seconds, so that a slow start is forgotten', () => {
+  const { progress, clock } = reporter(1000);
+  clock.ms = 60_000;
+  progress.stepped(1, {});
+  for (let step = 2; step <= 30; step += 1) {
+    clock.ms += 500;
+    progress.stepped(step, {});
+  }
+  expect(progress.current.tokensPerSecond).toBe(2000);
+  expect(progress.current.etaSeconds).toBe(485);
+});
+
+it('does not count a pause for evaluation as slow steps', () => {
+  const { progress, clock } = reporter();
+  for (const step of [1, 2]) {
+    clock.ms += 1000;
+    progress.stepped(step, {});
+  }
+  clock.ms += 50_000;
+  progress.resumeClock();
+  clock.ms += 1000;
+  progress.stepped(3, {});
+  expect(progress.current.tokensPerSecond).toBe(1000);
+});
+
+it('sends at most four reports of steps a second and keeps the newest values for the next', () => {
+  const { progress, sent, clock } = reporter();
+  for (let step = 1; step <= 40; step += 1) {
+    clock.ms += 25;
+    progress.stepped(step, { loss: step });
+  }
+  expect(sent.length).toBeLessThanOrEqual(5);
+  progress.flush();
+  expect(sent.at(-1)).toMatchObject({ step: 40, loss: 40 });
+});
+
+it('forgets the phase once steps go on', () => {
+  const { progress } = reporter();
+  progress.tell({ phase: 'tokenizing', phaseShare: 0.5 });
+  progress.stepped(1, {});
+  expect(progress.current).toEqual({ step: 1, steps: 100 });
+});

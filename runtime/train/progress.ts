@@ -1,0 +1,81 @@
+// Turns steps into progress reports: tokens per second over the last steps, ETA, and no more messages than anybody can read.
+import type { Progress } from '#runtime/api/messages.ts';
+
+/** Shortest time between two reports of steps; what is between them is folded into the next. */
+const reportEveryMs = 250;
+/** Speed is measured over about this many of the newest milliseconds. */
+const speedWindowMs = 10_000;
+
+export interface ProgressOptions {
+  readonly steps: number;
+  readonly tokensPerStep: number;
+  readonly send: (progress: Progress) => void;
+  /** Milliseconds from any fixed point. */
+  readonly now: () => number;
+}
+
+export class ProgressReporter {
+  readonly #options: ProgressOptions;
+  readonly #marks: { time: number; step: number }[] = [];
+  #state: Progress;
+  #lastSent = -Infinity;
+
+  constructor(options: ProgressOptions, startStep: number) {
+    this.#options = options;
+    this.#state = { step: startStep, steps: options.steps };
+  }
+
+  /** What is known now. */
+  get current(): Progress {
+    return this.#state;
+  }
+
+  /** A step is done. */
+  stepped(step: number, values: Partial<Progress>): void {
+    const time = this.#options.now();
+    this.#marks.push({ time, step });
+    while (this.#marks.length > 2 && time - (this.#marks[0]?.time ?? time) > speedWindowMs) this.#marks.shift();
+    const { phase: _phase, phaseShare: _share, ...rest } = this.#state;
+    this.#state = { ...rest, ...values, step, ...this.#speed(step) };
+    if (time - this.#lastSent >= reportEveryMs) this.#send(time);
+  }
+
+  /** A value of the newest step that is known only now; goes out with the next report. */
+  note(values: Partial<Progress>): void {
+    this.#state = { ...this.#state, ...values };
+  }
+
+  /** Something other than a step goes on, or is known now. Sent at once. */
+  tell(values: Partial<Progress>): void {
+    this.#state = { ...this.#state, ...values };
+    this.#send(this.#options.now());
+  }
+
+  /** A pause (evaluation, checkpoint wait) is over: it does not count as slow steps. */
+  resumeClock(): void {
+    const last = this.#marks.at(-1);
+    const pause = last ? this.#options.now() - last.time : 0;
+    for (const mark of this.#marks) mark.time += pause;
+  }
+
+  /** Sends what has not been sent yet. */
+  flush(): void {
+    this.#send(this.#options.now());
+  }
+
+  #speed(step: number): Pick<Progress, 'tokensPerSecond' | 'etaSeconds'> {
+    const [first] = this.#marks;
+    const last = this.#marks.at(-1);
+    if (!first || !last || last.step === first.step) return {};
+    const secondsPerStep = (last.time - first.time) / 1000 / (last.step - first.step);
+    return {
+      tokensPerSecond: this.#options.tokensPerStep / secondsPerStep,
+      etaSeconds: secondsPerStep * (this.#options.steps - step),
+    };
+  }
+
+  #send(time: number): void {
+    this.#lastSent = time;
+    this.#options.send({ ...this.#state, rssBytes: process.memoryUsage.rss() });
+  }
+}
