@@ -1,0 +1,152 @@
+// Runs the steps of the engine on a model: one forward pass over all chunks, logits only where they are needed, one draw per sequence.
+import { hiddenStates, logits, paged } from '#runtime/model/main.ts';
+import type { Model } from '#runtime/model/main.ts';
+import { empty, gatherLogprobs, gatherRows, keep, sampleTokens, scope, tensor, topK } from '#runtime/tensor/main.ts';
+import type { PagedCache, Tensor } from '#runtime/tensor/main.ts';
+import type { ScoredToken } from './request.ts';
+import type { Runner, Work, WorkResult } from './runner.ts';
+import { layOutSampling, layOutStep } from './step-inputs.ts';
+import type { StepInputs } from './step-inputs.ts';
+
+export interface CacheShape {
+  readonly blocks: number;
+  /** Tokens per block. */
+  readonly blockSize: number;
+}
+
+/** Rows whose logits exist at the same time while a prompt is scored. */
+const scoredRowsAtOnce = 64;
+
+/**
+ * Owns the key-value cache of a model; the model stays the caller's. What a row computes depends on its tokens and positions alone: not
+ * on the other rows of the step, on the cut into chunks, or on which blocks hold the keys.
+ */
+export class ModelRunner implements Runner {
+  readonly blocks: number;
+  readonly blockSize: number;
+  readonly #model: Model;
+  readonly #caches: readonly PagedCache[];
+
+  /** Throws WL_OUT_OF_MEMORY. */
+  constructor(model: Model, { blocks, blockSize }: CacheShape) {
+    const { layers, kvHeads, headSize } = model.config;
+    const shape = [blocks, blockSize, kvHeads * headSize];
+    this.blocks = blocks;
+    this.blockSize = blockSize;
+    this.#model = model;
+    this.#caches = keep(
+      scope(() =>
+        Array.from({ length: layers }, (_, layer) => ({
+          keys: empty(model.device, shape, `keys of layer ${layer}`),
+          values: empty(model.device, shape, `values of layer ${layer}`),
+        })),
+      ),
+    );
+  }
+
+  async run(work: readonly Work[]): Promise<readonly WorkResult[]> {
+    const inputs = layOutStep(work, this.blockSize);
+    const drawing = inputs.draws.map(({ item }) => work[item]!);
+    const [drawn, scored] = await scope(() => {
+      const hidden = this.#forward(inputs);
+      return Promise.all([this.#draw(hidden, inputs, drawing), this.#score(hidden, inputs, work)]);
+    });
+    const tokens = new Map(drawn.map((token, i) => [inputs.draws[i]!.item, token]));
+    const prompts = Map.groupBy(scored.entries(), ([i]) => inputs.scores[i]!.item);
+    return work.map((_, item) => {
+      const token = tokens.get(item);
+      const prompt = prompts.get(item)?.map(([, score]) => score);
+      return { ...(token ? { token } : {}), ...(prompt ? { prompt } : {}) };
+    });
+  }
+
+  close(): void {
+    for (const { keys, values } of this.#caches) {
+      keys.dispose();
+      values.dispose();
+    }
+  }
+
+  #integers(data: Int32Array, shape: readonly number[] = [data.length]): Tensor {
+    return tensor(this.#model.device, data, shape, 'step input');
+  }
+
+  /** Hidden states of all rows; keys and values go to the cache. */
+  #forward(inputs: StepInputs): Tensor {
+    const { ids, positions, slots, pages, pagesWidth, sequences } = inputs;
+    const count = sequences.length / 3;
+    const kv = paged({
+      caches: this.#caches,
+      positions: this.#integers(positions),
+      slots: this.#integers(slots),
+      pages: this.#integers(pages, [count, pagesWidth]),
+      sequences: this.#integers(sequences, [count, 3]),
+    });
+    return hiddenStates(this.#model, this.#integers(ids), kv);
+  }
+
+  #logitsOf(hidden: Tensor, rows: readonly number[]): Tensor {
+    const all = rows.length === hidden.shape[0];
+    return logits(this.#model, all ? hidden : gatherRows(hidden, this.#integers(Int32Array.from(rows))));
+  }
+
+  async #draw(hidden: Tensor, inputs: StepInputs, work: readonly Work[]): Promise<ScoredToken[]> {
+    if (work.length === 0) return [];
+    const rowLogits = this.#logitsOf(
+      hidden,
+      inputs.draws.map(({ row }) => row),
+    );
+    const { device } = this.#model;
+    const columns = layOutSampling(work);
+    const column = (data: Float32Array | Int32Array) => tensor(device, data, [work.length], 'sampling');
+    const sampled = sampleTokens(rowLogits, {
+      temperature: column(columns.temperature),
+      topK: column(columns.topK),
+      topP: column(columns.topP),
+      minP: column(columns.minP),
+      seeds: this.#integers(columns.seeds, [work.length, 2]),
+      positions: column(columns.positions),
+    });
+    const counts = work.map(({ topLogprobs }) => topLogprobs);
+    const reads = [sampled.ids.readIntegers(), sampled.logprobs.read(), this.#readTop(rowLogits, counts)] as const;
+    const [ids, logprobs, top] = await Promise.all(reads);
+    return work.map((_, i) => ({ id: ids[i]!, logprob: logprobs[i]!, top: top[i]! }));
+  }
+
+  async #score(hidden: Tensor, inputs: StepInputs, work: readonly Work[]): Promise<ScoredToken[]> {
+    const parts: Promise<ScoredToken[]>[] = [];
+    for (let first = 0; first < inputs.scores.length; first += scoredRowsAtOnce) {
+      const wanted = inputs.scores.slice(first, first + scoredRowsAtOnce);
+      parts.push(scope(() => this.#scoreRows(hidden, wanted, work)));
+    }
+    return (await Promise.all(parts)).flat();
+  }
+
+  async #scoreRows(hidden: Tensor, wanted: StepInputs['scores'], work: readonly Work[]): Promise<ScoredToken[]> {
+    const rowLogits = this.#logitsOf(
+      hidden,
+      wanted.map(({ row }) => row),
+    );
+    const logprobs = gatherLogprobs(rowLogits, this.#integers(Int32Array.from(wanted, ({ id }) => id)));
+    const counts = wanted.map(({ item }) => work[item]!.promptLogprobs ?? 0);
+    const [values, top] = await Promise.all([logprobs.read(), this.#readTop(rowLogits, counts)]);
+    return wanted.map(({ id }, i) => ({ id, logprob: values[i]!, top: top[i]! }));
+  }
+
+  /** The most likely tokens of each row, as many as the row wants. */
+  async #readTop(rowLogits: Tensor, counts: readonly number[]): Promise<ScoredToken['top'][]> {
+    const most = Math.min(Math.max(...counts), rowLogits.columns);
+    if (most === 0) return counts.map(() => []);
+    const top = topK(rowLogits, most);
+    const [ids, logprobs] = await Promise.all([top.ids.readIntegers(), top.logprobs.read()]);
+    return counts.map((count, row) =>
+      Array.from({ length: Math.min(count, most) }, (_, k) => ({ id: ids[row * most + k]!, logprob: logprobs[row * most + k]! })),
+    );
+  }
+}
+
+/** Bytes that the cache of one token takes, over all layers. */
+export function cacheBytesPerToken({ config }: Model): number {
+  const { layers, kvHeads, headSize } = config;
+  return layers * 2 * kvHeads * headSize * Float32Array.BYTES_PER_ELEMENT;
+}
