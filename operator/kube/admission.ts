@@ -1,0 +1,59 @@
+// What the in-memory API accepts: the rules of the CRDs for our kinds, the basics for Kubernetes' own.
+import { formatFault, validate } from '#crds/faults.ts';
+import type { Fault } from '#crds/faults.ts';
+import type { KubeObject, Resource, ResourceType } from '#crds/resource.ts';
+import { transitionFaults } from '#crds/resource.ts';
+import { resources } from '#crds/v1alpha1/index.ts';
+import { apiVersionOf } from './client.ts';
+import { KubeError } from './errors.ts';
+
+/** Our declaration of a kind, if it is ours. */
+export function resourceOf(type: Pick<ResourceType, 'group' | 'kind'>): Resource | undefined {
+  return resources.find((resource) => resource.kind === type.kind && resource.group === type.group);
+}
+
+/** The object with defaults filled in. Throws Invalid naming every field that is refused. */
+export function admit<T extends KubeObject>(type: ResourceType<T>, object: T, before: T | undefined): T {
+  if (object.apiVersion !== apiVersionOf(type) || object.kind !== type.kind) {
+    throw new KubeError('BadRequest', `expected ${apiVersionOf(type)} ${type.kind}, got ${object.apiVersion} ${object.kind}`);
+  }
+  if (type.namespaced !== (object.metadata.namespace !== undefined)) {
+    throw new KubeError(
+      'BadRequest',
+      `${type.kind} ${object.metadata.name}: ${type.namespaced ? 'a' : 'no'} namespace is needed`,
+    );
+  }
+  const resource = resourceOf(type);
+  if (!resource) return object;
+  const validated = validate(resource, object);
+  if (!validated.ok) throw invalid(object, validated.faults);
+  const admitted = { ...object, spec: validated.object.spec };
+  if (before) {
+    const faults = transitionFaults(resource, admitted.spec, (before as unknown as typeof admitted).spec);
+    if (faults.length > 0)
+      throw invalid(
+        object,
+        faults.map((fault) => ({ ...fault, path: ['spec', ...fault.path] })),
+      );
+  }
+  return admitted;
+}
+
+/** The status with unknown fields pruned. Throws Invalid. */
+export function admitStatus(type: ResourceType, object: KubeObject, status: unknown): unknown {
+  const schema = resourceOf(type)?.definition.status;
+  if (!schema) return status;
+  const parsed = schema.safeParse(status);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map((issue) => ({
+    path: ['status', ...issue.path.map((key) => (typeof key === 'number' ? key : String(key)))],
+    message: issue.message,
+  }));
+  throw invalid(object, faults);
+}
+
+function invalid(object: KubeObject, faults: Fault[]): KubeError {
+  return new KubeError('Invalid', `${object.kind} ${object.metadata.name} is invalid: ${faults.map(formatFault).join('; ')}`, {
+    faults,
+  });
+}

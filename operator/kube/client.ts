@@ -1,0 +1,102 @@
+// The one door to the API: typed by kind, the same for a cluster and for the in-memory API.
+import type { KubeObject, ResourceType } from '#crds/resource.ts';
+
+/** Where an object is. `namespace` is absent for cluster-scoped kinds only. */
+export interface ObjectKey {
+  namespace?: string | undefined;
+  name: string;
+}
+
+export interface ListOptions {
+  /** All namespaces if absent. */
+  namespace?: string | undefined;
+  /** Labels that must be equal. */
+  labels?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface WatchOptions extends ListOptions {
+  /** Changes after this version. Absent or '0': first an ADDED for everything that exists. */
+  resourceVersion?: string;
+  /** Asks for BOOKMARK events, so that a quiet watch does not fall out of the window. */
+  bookmarks?: boolean;
+  /** Ends the iteration without an error. */
+  signal: AbortSignal;
+}
+
+export type WatchEvent<T> =
+  | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T }
+  /** Nothing changed up to this version. */
+  | { type: 'BOOKMARK'; resourceVersion: string };
+
+export interface Listed<T> {
+  items: T[];
+  /** Version that a watch continues from. */
+  resourceVersion: string;
+}
+
+export interface ApplyOptions {
+  /** Who owns the fields applied. A field that its owner no longer applies is removed. */
+  fieldManager: string;
+  /** Takes fields over from other owners instead of failing with a conflict. */
+  force?: boolean;
+}
+
+export interface StatusOptions {
+  /** Fails with a conflict if the object is of another version. */
+  resourceVersion?: string | undefined;
+  /** Fails with a conflict if the object is another one of the same name. */
+  uid?: string | undefined;
+}
+
+export interface DeleteOptions extends StatusOptions {
+  /** What happens to objects owned by this one. Background (default): they are deleted too. */
+  propagation?: 'Background' | 'Orphan';
+  /** Seconds that a pod's containers get to end; 0 removes the object at once (what a kubelet does when they have ended). */
+  gracePeriodSeconds?: number;
+}
+
+/** What `apply` takes: an object with only the fields that the caller has an opinion on. */
+export type Applied<T extends KubeObject> = Pick<T, 'apiVersion' | 'kind' | 'metadata'> & DeepPartial<Omit<T, keyof KubeObject>>;
+export type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
+
+/**
+ * Objects that come back are deeply frozen. Every method throws `KubeError`; ask `isNotFound(error)` and its siblings instead of
+ * comparing codes.
+ */
+export interface KubeClient {
+  get<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey): Promise<T>;
+  list<T extends KubeObject>(type: ResourceType<T>, options?: ListOptions): Promise<Listed<T>>;
+  /** Throws an error that `isExpired` when `resourceVersion` is too old: list again. */
+  watch<T extends KubeObject>(type: ResourceType<T>, options: WatchOptions): AsyncIterable<WatchEvent<T>>;
+  create<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T>;
+  /** Replaces everything but status. Conflict if `metadata.resourceVersion` is given and not the current one. */
+  update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T>;
+  /** Creates, or merges the fields given (server-side apply). */
+  apply<T extends KubeObject>(type: ResourceType<T>, object: Applied<T>, options: ApplyOptions): Promise<T>;
+  /** Merges `patch` into status (RFC 7386: null removes a key, lists are replaced). */
+  patchStatus<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, patch: object, options?: StatusOptions): Promise<T>;
+  delete(type: ResourceType, key: ObjectKey, options?: DeleteOptions): Promise<void>;
+}
+
+export function keyOf(object: KubeObject): ObjectKey {
+  return { namespace: object.metadata.namespace, name: object.metadata.name };
+}
+
+/** `namespace/name`, or the bare name of a cluster-scoped object. */
+export function formatKey(key: ObjectKey): string {
+  return key.namespace === undefined ? key.name : `${key.namespace}/${key.name}`;
+}
+
+export function parseKey(text: string): ObjectKey {
+  const slash = text.indexOf('/');
+  return slash < 0 ? { name: text } : { namespace: text.slice(0, slash), name: text.slice(slash + 1) };
+}
+
+/** `apps/v1`, or `v1` for the core group. */
+export function apiVersionOf(type: ResourceType): string {
+  return type.group === '' ? type.version : `${type.group}/${type.version}`;
+}
+
+export function matchesLabels(object: KubeObject, labels: Readonly<Record<string, string>> | undefined): boolean {
+  return Object.entries(labels ?? {}).every(([name, value]) => object.metadata.labels?.[name] === value);
+}

@@ -1,0 +1,156 @@
+// The kinds of Kubernetes that we use, as far as we use them.
+import type { KubeObject, ResourceType } from '#crds/resource.ts';
+import type { PodTemplate } from '#crds/v1alpha1/index.ts';
+
+export interface EnvVar {
+  name: string;
+  value?: string;
+  /** `status.podIP`, `metadata.name` or `metadata.namespace` of the pod. */
+  valueFrom?: { fieldRef: { fieldPath: string } };
+}
+
+export interface Probe {
+  httpGet: { path: string; port: number | string };
+  periodSeconds?: number;
+  timeoutSeconds?: number;
+  failureThreshold?: number;
+  initialDelaySeconds?: number;
+}
+
+export interface Container {
+  name: string;
+  image: string;
+  command: string[];
+  args?: string[];
+  env?: EnvVar[];
+  ports?: { name?: string; containerPort: number }[];
+  resources?: NonNullable<PodTemplate['resources']>;
+  volumeMounts?: { name: string; mountPath: string; readOnly?: boolean; subPath?: string }[];
+  readinessProbe?: Probe;
+  livenessProbe?: Probe;
+  startupProbe?: Probe;
+  securityContext?: {
+    allowPrivilegeEscalation?: boolean;
+    readOnlyRootFilesystem?: boolean;
+    capabilities?: { drop?: string[] };
+  };
+  terminationMessagePath?: string;
+  terminationMessagePolicy?: 'File' | 'FallbackToLogsOnError';
+}
+
+export interface Volume {
+  name: string;
+  persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+  emptyDir?: { sizeLimit?: string };
+}
+
+export interface PodSpec {
+  nodeName?: string;
+  restartPolicy: 'Always' | 'OnFailure' | 'Never';
+  containers: Container[];
+  volumes?: Volume[];
+  securityContext?: {
+    runAsNonRoot?: boolean;
+    runAsUser?: number;
+    runAsGroup?: number;
+    fsGroup?: number;
+    seccompProfile?: { type: 'RuntimeDefault' };
+  };
+  automountServiceAccountToken?: boolean;
+  enableServiceLinks?: boolean;
+  terminationGracePeriodSeconds?: number;
+  nodeSelector?: Record<string, string>;
+  tolerations?: PodTemplate['tolerations'];
+}
+
+export interface TerminatedState {
+  exitCode: number;
+  signal?: number;
+  reason?: string;
+  message?: string;
+  startedAt?: string;
+  finishedAt?: string;
+}
+
+export interface ContainerState {
+  waiting?: { reason?: string; message?: string };
+  running?: { startedAt?: string };
+  terminated?: TerminatedState;
+}
+
+export interface ContainerStatus {
+  name: string;
+  ready: boolean;
+  restartCount: number;
+  started?: boolean;
+  state?: ContainerState;
+  lastState?: ContainerState;
+}
+
+export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+
+export interface PodStatus {
+  phase?: PodPhase;
+  conditions?: {
+    type: string;
+    status: 'True' | 'False' | 'Unknown';
+    reason?: string;
+    message?: string;
+    lastTransitionTime?: string;
+  }[];
+  podIP?: string;
+  hostIP?: string;
+  startTime?: string;
+  reason?: string;
+  message?: string;
+  containerStatuses?: ContainerStatus[];
+}
+
+export interface Pod extends KubeObject {
+  spec: PodSpec;
+  status?: PodStatus;
+}
+
+export interface Service extends KubeObject {
+  spec: {
+    selector: Record<string, string>;
+    ports: { name?: string; port: number; targetPort: number | string }[];
+    type?: 'ClusterIP';
+    /** Given by the API server, or by the local service proxy. */
+    clusterIP?: string;
+  };
+  status?: Record<string, never>;
+}
+
+/** An event of events.k8s.io/v1. */
+export interface Event extends KubeObject {
+  eventTime: string;
+  reportingController: string;
+  reportingInstance: string;
+  action: string;
+  reason: string;
+  note: string;
+  type: 'Normal' | 'Warning';
+  regarding: { apiVersion: string; kind: string; namespace?: string; name: string; uid: string };
+  series?: { count: number; lastObservedTime: string };
+}
+
+export const Pod: ResourceType<Pod> = { group: '', version: 'v1', kind: 'Pod', plural: 'pods', namespaced: true };
+export const Service: ResourceType<Service> = { group: '', version: 'v1', kind: 'Service', plural: 'services', namespaced: true };
+export const Event: ResourceType<Event> = {
+  group: 'events.k8s.io',
+  version: 'v1',
+  kind: 'Event',
+  plural: 'events',
+  namespaced: true,
+};
+
+/** Whether the kubelet says that the pod answers. */
+export function isPodReady(pod: Pod): boolean {
+  return pod.status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') ?? false;
+}
+
+/** Whether the pod's containers have ended for good. */
+export function isPodFinished(pod: Pod): boolean {
+  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+}

@@ -1,0 +1,49 @@
+// Errors of the API, asked for their meaning rather than their number.
+import type { Fault } from '#crds/faults.ts';
+
+export type KubeErrorReason =
+  | 'NotFound'
+  | 'AlreadyExists'
+  | 'Conflict'
+  | 'Invalid'
+  | 'BadRequest'
+  | 'Expired'
+  | 'TooManyRequests'
+  | 'Unavailable';
+
+const statusOf: Record<KubeErrorReason, number> = {
+  BadRequest: 400,
+  NotFound: 404,
+  AlreadyExists: 409,
+  Conflict: 409,
+  Expired: 410,
+  Invalid: 422,
+  TooManyRequests: 429,
+  Unavailable: 503,
+};
+
+/** What the API answered instead of an object. */
+export class KubeError extends Error {
+  readonly reason: KubeErrorReason;
+  readonly status: number;
+  /** Fields that were refused, when the reason is Invalid. */
+  readonly faults: readonly Fault[];
+
+  constructor(reason: KubeErrorReason, message: string, options: { faults?: readonly Fault[]; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'KubeError';
+    this.reason = reason;
+    this.status = statusOf[reason];
+    this.faults = options.faults ?? [];
+  }
+}
+
+const is = (error: unknown, reason: KubeErrorReason) => error instanceof KubeError && error.reason === reason;
+
+export const isNotFound = (error: unknown): boolean => is(error, 'NotFound');
+export const isAlreadyExists = (error: unknown): boolean => is(error, 'AlreadyExists');
+/** The object changed since it was read, or is another one of the same name. */
+export const isConflict = (error: unknown): boolean => is(error, 'Conflict');
+/** The version asked for is no longer in the watch window. */
+export const isExpired = (error: unknown): boolean => is(error, 'Expired');
+export const isInvalid = (error: unknown): error is KubeError => is(error, 'Invalid');
