@@ -22,6 +22,11 @@ export const errorTable = {
     remedy: 'Check the path; relative paths count from the manifest.',
     exit: 'userError',
   },
+  WL_FILE_EXISTS: {
+    cause: 'A file or folder that was to be written is there already.',
+    remedy: 'Choose another name, or delete it first.',
+    exit: 'userError',
+  },
   WL_DATA_EMPTY: {
     cause: 'The data holds too little text for one training sequence and a held-out part.',
     remedy: 'Add text, or lower task.pretrain.batch.length.',
@@ -145,6 +150,11 @@ export const errorTable = {
   WL_OVERLOADED: {
     cause: 'The queue of waiting requests is full.',
     remedy: 'Retry after the time in the Retry-After header.',
+    exit: 'retryable',
+  },
+  WL_LOADING: {
+    cause: 'The server has started but its model is not loaded yet.',
+    remedy: 'Retry after the time in the Retry-After header; /ready says when the model answers.',
     exit: 'retryable',
   },
   WL_DRAINING: {

@@ -1,7 +1,7 @@
 // A device: the stream that operations are enqueued on, and the memory that tensors stand for. The only file of the runtime's tensors that calls the addon.
 import { kernels } from '#kernels/binding.ts';
-import { Tensor, describe } from './tensor.ts';
-import type { DType } from './tensor.ts';
+import { describe } from './tensor.ts';
+import type { DType, Tensor } from './tensor.ts';
 import { guarded, toTensorError } from './errors.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 

@@ -72,7 +72,8 @@ export class GradientStore {
   }
 
   clear(): void {
-    for (const tensor of [...this.#gradients.keys()]) this.drop(tensor);
+    for (const gradient of this.#gradients.values()) gradient.release();
+    this.#gradients.clear();
   }
 
   #intoParameter(parameter: Parameter): GradientTarget {
