@@ -1,0 +1,131 @@
+// Copies factors into panels: [terms][panel_cols] on the right; rows by 16 terms, or terms by rows, on the left.
+#pragma once
+
+#include <cstring>
+
+#include "cpu/gemm-vector.h"
+#include "cpu/gemm.h"
+
+namespace wl::WL_ISA::gemm {
+
+inline int64_t source_row(const Factor& f, int64_t term) { return f.order != nullptr ? f.order[term] : term; }
+
+/** One left panel: rows [row, row + rows), terms [begin, end). */
+template <int rows>
+void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* to) {
+  if (f.layout == Layout::terms) {
+    for (int64_t k = begin; k < end; ++k, to += rows) {
+      std::memcpy(to, f.data + source_row(f, k) * f.stride + row, sizeof(float) * rows);
+    }
+    return;
+  }
+  const float* from = f.data + row * f.stride;
+  int64_t k = begin;
+  for (; k + 16 <= end; k += 16, to += 16 * rows) {
+    for (int r = 0; r < rows; ++r) std::memcpy(to + 16 * r, from + r * f.stride + k, sizeof(float) * 16);
+  }
+  if (k == end) return;
+  for (int r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < end - k; ++i) to[16 * r + i] = from[r * f.stride + k + i];
+  }
+}
+
+#if defined(WL_ISA_AVX512)
+
+// 4 x 4 blocks of floats, one in each 128-bit quarter: term i of blocks a to d goes to row i of `to`.
+inline void store_columns(Vector a, Vector b, Vector c, Vector d, float* to) {
+  const auto low = [](Vector x, Vector y) {
+    return __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+  };
+  const auto high = [](Vector x, Vector y) {
+    return __builtin_shufflevector(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  };
+  const auto first = [](Vector x, Vector y) {
+    return __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+  };
+  const auto second = [](Vector x, Vector y) {
+    return __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  };
+  store(to, first(low(a, b), low(c, d)));
+  store(to + panel_cols, second(low(a, b), low(c, d)));
+  store(to + 2 * panel_cols, first(high(a, b), high(c, d)));
+  store(to + 3 * panel_cols, second(high(a, b), high(c, d)));
+}
+
+// Writes 16 rows of 16 terms as columns.
+inline void transpose_square(const float* from, int64_t stride, float* to) {
+  for (int j = 0; j < 4; ++j) {
+    Vector block[4];
+    for (int i = 0; i < 4; ++i) {
+      // Terms 4j to 4j + 3 of rows i, i + 4, i + 8, i + 12.
+      const float* p = from + i * stride + 4 * j;
+      Vector v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+      v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + 4 * stride));
+      v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 8 * stride));
+      block[i] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 12 * stride));
+    }
+    store_columns(block[0], block[1], block[2], block[3], to + 4 * j * panel_cols);
+  }
+}
+
+#elif defined(WL_ISA_AVX2)
+
+// 4 x 4 blocks of floats, one in each 128-bit half: term i of blocks a to d goes to row i of `to`.
+inline void store_columns(Vector a, Vector b, Vector c, Vector d, float* to) {
+  const Vector low01 = _mm256_unpacklo_ps(a, b);
+  const Vector high01 = _mm256_unpackhi_ps(a, b);
+  const Vector low23 = _mm256_unpacklo_ps(c, d);
+  const Vector high23 = _mm256_unpackhi_ps(c, d);
+  store(to, _mm256_shuffle_ps(low01, low23, 0x44));
+  store(to + panel_cols, _mm256_shuffle_ps(low01, low23, 0xee));
+  store(to + 2 * panel_cols, _mm256_shuffle_ps(high01, high23, 0x44));
+  store(to + 3 * panel_cols, _mm256_shuffle_ps(high01, high23, 0xee));
+}
+
+// Writes 8 rows of 8 terms as columns.
+inline void transpose_square(const float* from, int64_t stride, float* to) {
+  for (int j = 0; j < 2; ++j) {
+    Vector block[4];
+    for (int i = 0; i < 4; ++i) {
+      const float* p = from + i * stride + 4 * j;
+      block[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 4 * stride), 1);
+    }
+    store_columns(block[0], block[1], block[2], block[3], to + 4 * j * panel_cols);
+  }
+}
+
+#else
+
+inline void transpose_square(const float* from, int64_t, float* to) { *to = *from; }
+
+#endif
+
+/** One right panel: columns [col, col + panel_cols) of `cols`, those beyond are zero; terms [begin, end). */
+inline void pack_right_panel(const Factor& f, int64_t col, int64_t cols, int64_t begin, int64_t end, float* to) {
+  const int64_t width = cols - col < panel_cols ? cols - col : panel_cols;
+  if (f.layout == Layout::terms) {
+    for (int64_t k = begin; k < end; ++k, to += panel_cols) {
+      const float* from = f.data + source_row(f, k) * f.stride + col;
+      if (width == panel_cols) {
+        std::memcpy(to, from, sizeof(float) * panel_cols);
+      } else {
+        for (int64_t j = 0; j < panel_cols; ++j) to[j] = j < width ? from[j] : 0.0f;
+      }
+    }
+    return;
+  }
+  for (int64_t j = 0; j < panel_cols; j += lanes) {
+    const float* from = f.data + (col + j) * f.stride;
+    int64_t k = begin;
+    if (j + lanes <= width) {
+      for (; k + lanes <= end; k += lanes) transpose_square(from + k, f.stride, to + (k - begin) * panel_cols + j);
+    }
+    for (; k < end; ++k) {
+      for (int64_t i = 0; i < lanes; ++i) {
+        to[(k - begin) * panel_cols + j + i] = j + i < width ? from[i * f.stride + k] : 0.0f;
+      }
+    }
+  }
+}
+
+}  // namespace wl::WL_ISA::gemm

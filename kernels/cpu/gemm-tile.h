@@ -1,0 +1,150 @@
+// The register tile of the matrix product: a few rows times one to four panels, over all spans of a contraction.
+#pragma once
+
+#include "cpu/gemm-vector.h"
+#include "cpu/gemm.h"
+
+namespace wl::WL_ISA::gemm {
+
+/**
+ * How a left panel lies: `lines` of 16 terms, [terms / 16][rows][16], is what copying rows gives;
+ * `terms`, [terms][rows], is what copying columns gives.
+ */
+template <int rows, Layout layout>
+struct LeftPanel {
+  static constexpr int64_t row_step = layout == Layout::rows ? 16 : 1;
+  static constexpr int64_t term_step = layout == Layout::rows ? 1 : rows;
+  // Terms that lie `term_step` apart, from a multiple of it.
+  static constexpr int64_t run = layout == Layout::rows ? 16 : INT64_MAX;
+
+  static const float* at(const float* panel, int64_t term) {
+    if constexpr (layout == Layout::rows) return panel + term / 16 * 16 * rows + term % 16;
+    return panel + term * rows;
+  }
+};
+
+/** One register tile at a time; `right` points at consecutive panels, `panel` floats apart. */
+template <int rows, int panels, Layout layout>
+struct Tile {
+  static constexpr int vectors = panels * panel_vectors;
+  using Left = LeftPanel<rows, layout>;
+  using Sums = Vector[rows][vectors];
+
+  static void run(const Product& p, const float* left, const float* right, int64_t panel, int64_t row, int64_t col) {
+    Sums sums;
+    alignas(64) float partial[3][rows * vectors * lanes];
+    const int64_t offset = row * p.cols + col;
+    const bool whole = p.cols - col >= panels * panel_cols;
+    clear(sums);
+    if (p.start != nullptr) {
+      if (whole) read(sums, p.start + offset, p.cols);
+      else {
+        fetch_narrow(partial[0], p.start + offset, p.cols, p.cols - col);
+        read(sums, partial[0], vectors * lanes);
+      }
+    }
+    const int64_t first = p.spans.first();
+    for (int s = 0; s < p.spans.count; ++s) {
+      if (s > 0) clear(sums);
+      chain(sums, left, right, panel, p.spans.begin[s] - first, p.spans.begin[s + 1] - first);
+      const bool last = s + 1 == p.spans.count;
+      for (int l = 0; l < 3; ++l) {
+        if ((s >> l & 1) != 0) {
+          merge(sums, partial[l], vectors * lanes);
+        } else if (!last) {
+          write(sums, partial[l], vectors * lanes);
+          break;
+        }
+      }
+    }
+    if (p.spans.padded) pad(sums);
+    if (whole) {
+      for (int i = 0; i < p.addends; ++i) merge(sums, p.addend[i] + offset, p.cols);
+      if (p.bias != nullptr) merge(sums, p.bias + col, 0);
+      write(sums, p.out + offset, p.cols);
+    } else {
+      write(sums, partial[0], vectors * lanes);
+      finish_narrow(partial[0], p, offset, col);
+    }
+  }
+
+ private:
+  static inline __attribute__((always_inline)) void chain(Sums& sums, const float* left, const float* right, int64_t panel,
+                                                          int64_t begin, int64_t end) {
+    const float* b = right + begin * panel_cols;
+    while (begin < end) {
+      const int64_t edge = Left::run == INT64_MAX ? end : begin / Left::run * Left::run + Left::run;
+      const int64_t stop = edge < end ? edge : end;
+      const float* a = Left::at(left, begin);
+      for (int64_t k = begin; k < stop; ++k) {
+        Vector columns[vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) columns[v] = load(b + v / panel_vectors * panel + v % panel_vectors * lanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r) {
+          const Vector value = splat(a + r * Left::row_step);
+#pragma GCC unroll 8
+          for (int v = 0; v < vectors; ++v) sums[r][v] = fma(value, columns[v], sums[r][v]);
+        }
+        a += Left::term_step;
+        b += panel_cols;
+      }
+      begin = stop;
+    }
+  }
+
+  static inline __attribute__((always_inline)) void clear(Sums& sums) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = zero();
+  }
+
+  static inline __attribute__((always_inline)) void read(Sums& sums, const float* from, int64_t stride) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = load(from + r * stride + v * lanes);
+  }
+
+  static inline __attribute__((always_inline)) void merge(Sums& sums, const float* with, int64_t stride) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add(load(with + r * stride + v * lanes), sums[r][v]);
+  }
+
+  static inline __attribute__((always_inline)) void write(const Sums& sums, float* to, int64_t stride) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) store(to + r * stride + v * lanes, sums[r][v]);
+  }
+
+  static inline __attribute__((always_inline)) void pad(Sums& sums) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add(sums[r][v], zero());
+  }
+
+  // The last columns, where they don't fill the panels, go by way of memory: the same operations, one element at a time.
+  static __attribute__((noinline)) void fetch_narrow(float* block, const float* from, int64_t stride, int64_t width) {
+    for (int r = 0; r < rows; ++r)
+      for (int64_t j = 0; j < vectors * lanes; ++j) block[r * vectors * lanes + j] = j < width ? from[r * stride + j] : 0.0f;
+  }
+
+  static __attribute__((noinline)) void finish_narrow(const float* block, const Product& p, int64_t offset, int64_t col) {
+    for (int r = 0; r < rows; ++r) {
+      for (int64_t j = 0; j < p.cols - col; ++j) {
+        const int64_t at = offset + r * p.cols + j;
+        float value = block[r * vectors * lanes + j];
+        for (int i = 0; i < p.addends; ++i) value = p.addend[i][at] + value;
+        if (p.bias != nullptr) value = p.bias[col + j] + value;
+        p.out[at] = value;
+      }
+    }
+  }
+};
+
+}  // namespace wl::WL_ISA::gemm

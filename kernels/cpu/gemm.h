@@ -1,0 +1,77 @@
+// The matrix product behind the linear layers and the loss: C = A B with the contraction in spans, the same bits however it is cut.
+#pragma once
+
+#include <cstdint>
+
+#include "core/context.h"
+
+namespace wl::WL_ISA::gemm {
+
+/**
+ * The non-empty spans of a contraction: span s holds terms [begin[s], begin[s + 1]). Each is one FMA chain in index order;
+ * they are added by the tree ((s0+s1)+(s2+s3))+((s4+s5)+(s6+s7)).
+ */
+struct Spans {
+  int count = 0;
+  int64_t begin[9] = {};
+  /** There are empty spans beside these in the tree. Each counts as +0: adding one +0 at the end gives the bits of adding all. */
+  bool padded = false;
+
+  int64_t first() const { return begin[0]; }
+  int64_t terms() const { return begin[count] - begin[0]; }
+};
+
+/** The 8 spans of a contraction of `terms`, each rounded up to `unit`. */
+Spans spans_of(int64_t terms, int64_t unit);
+
+/**
+ * The order in which token contractions take the rows of `rows / length` sequences: by eighth of the sequence, then by
+ * sequence, then by position. Writes the row numbers to order[rows]; the spans are the eighths.
+ */
+Spans token_spans(int64_t rows, int64_t length, int32_t* order);
+
+/** Where a factor lies: `rows` of it have their terms side by side; `terms` have one term of all rows side by side. */
+enum class Layout { rows, terms };
+
+/** A factor: element (row i, term k) is data[i * stride + k], or data[(order ? order[k] : k) * stride + i] for terms. */
+struct Factor {
+  const float* data;
+  int64_t stride;
+  Layout layout;
+  const int32_t* order = nullptr;
+};
+
+/** C[i, j] = sum over k of left(i, k) * right(j, k); C is row-major without gaps. */
+struct Product {
+  int64_t rows, cols;
+  Spans spans;
+  Factor left;
+  Factor right;
+  /** The right factor packed before by pack_right over all its terms; `right` is not read then. */
+  const float* panels = nullptr;
+  float* out;
+
+  // What happens to each element, in this order. The arrays have the shape of C and may be C itself.
+  /** What the chain of the first span goes on from; null: +0. */
+  const float* start = nullptr;
+  /** Added to the sum of the spans, one after the other. */
+  const float* addend[7] = {};
+  int addends = 0;
+  /** One value for each column, added last. */
+  const float* bias = nullptr;
+};
+
+/** Does the product on the workers of the context. Long contractions go in steps, so that what a tile reads stays in cache. */
+void multiply(Context& context, const Product& product);
+
+/** The same with memory of the caller's: workspace[workspace_floats(product, context.threads())], 64-byte aligned. */
+void multiply(Context& context, const Product& product, float* workspace);
+int64_t workspace_floats(const Product& product, int threads);
+
+/** Floats that pack_right writes for a factor of `cols` rows (columns of C) and `terms`; the same for each instruction set. */
+int64_t packed_floats(int64_t cols, int64_t terms);
+
+/** Writes the panels of a right factor to packed[packed_floats(cols, terms)]. */
+void pack_right(Context& context, const Factor& right, int64_t cols, int64_t terms, float* packed);
+
+}  // namespace wl::WL_ISA::gemm

@@ -1,0 +1,278 @@
+// Drives the matrix product: cuts it over workers by outputs only, packs the factors, and walks the register tiles.
+#include "cpu/gemm.h"
+
+#include <utility>
+
+#include "cpu/gemm-pack.h"
+#include "cpu/gemm-steps.h"
+#include "cpu/gemm-tile.h"
+
+namespace wl::WL_ISA::gemm {
+namespace {
+
+// Longest contraction of one step: a panel of each factor then still fits the L2 cache.
+constexpr int64_t step_terms = 4096;
+// Packed columns that a step of many rows walks at a time: a part of the L3 cache.
+constexpr int64_t right_block_floats = 4 << 20;
+
+using TileRun = void (*)(const Product&, const float* left, const float* right, int64_t panel, int64_t row, int64_t col);
+using PackLeft = void (*)(const Factor&, int64_t row, int64_t begin, int64_t end, float* to);
+
+// What there is for a given number of rows.
+struct RowKernel {
+  TileRun one;
+  TileRun many;
+  PackLeft pack;
+  int panels;
+};
+
+struct RowKernels {
+  RowKernel of[tile_rows + 1];
+};
+
+template <Layout layout, int... rows>
+constexpr RowKernels row_kernels(std::integer_sequence<int, rows...>) {
+  return {{{nullptr, nullptr, nullptr, 1},
+           {Tile<rows + 1, 1, layout>::run, Tile<rows + 1, panels_of_tile(rows + 1), layout>::run, pack_left<rows + 1>,
+            panels_of_tile(rows + 1)}...}};
+}
+
+using EachRows = std::make_integer_sequence<int, tile_rows>;
+constexpr RowKernels kernels_for_rows = row_kernels<Layout::rows>(EachRows{});
+constexpr RowKernels kernels_for_terms = row_kernels<Layout::terms>(EachRows{});
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// One step of a product and how it is cut up. Rows go in panels of nearly equal height.
+struct Job {
+  Product p;
+  const RowKernel* kernels;
+  int64_t begin, end;
+  int64_t row_panels, col_panels;
+  // Column panels that are walked together, so that few rows still make a full tile.
+  int64_t group;
+  // Floats from one right panel to the next.
+  int64_t panel;
+  // Many rows: workers own blocks of rows and pack them privately; the right panels are packed before, `right_panels` at a time.
+  // Few rows: the left factor is packed once, workers own (part of the rows, group of columns).
+  bool tall;
+  int64_t block_rows;
+  int64_t right_panels;
+  int64_t row_parts;
+  // Workspace, in floats.
+  int64_t left_floats, right_floats;
+
+  int64_t terms() const { return end - begin; }
+  int64_t padded_terms() const { return ceil_div(terms(), 16) * 16; }
+  int64_t row(int64_t row_panel) const { return row_panel * p.rows / row_panels; }
+};
+
+Job job_of(const Product& p, int64_t panel_terms, int threads) {
+  Job job{};
+  job.p = p;
+  job.kernels = (p.left.layout == Layout::rows ? kernels_for_rows : kernels_for_terms).of;
+  job.begin = p.spans.first();
+  job.end = p.spans.begin[p.spans.count];
+  job.row_panels = ceil_div(p.rows, tile_rows);
+  job.col_panels = ceil_div(p.cols, panel_cols);
+  job.group = job.kernels[ceil_div(p.rows, job.row_panels)].panels;
+  job.panel = (p.panels != nullptr ? panel_terms : job.terms()) * panel_cols;
+  const int64_t groups = ceil_div(job.col_panels, job.group);
+  job.tall = job.row_panels >= int64_t{32} * threads;
+  const bool packed = p.panels != nullptr;
+  if (job.tall) {
+    const int64_t fit = most(1, left_block_bytes / (4 * tile_rows * most(1, job.padded_terms())));
+    job.block_rows = most(1, least(fit, job.row_panels / (8 * threads)));
+    job.right_panels = packed ? job.col_panels : least(job.col_panels, most(1, right_block_floats / most(1, job.panel)));
+    job.left_floats = threads * job.block_rows * tile_rows * job.padded_terms();
+    job.right_floats = packed ? 0 : job.right_panels * job.panel;
+  } else {
+    job.row_parts = groups >= 4 * threads ? 1 : least(job.row_panels, ceil_div(4 * threads, groups));
+    job.left_floats = p.rows * job.padded_terms();
+    job.right_floats = packed ? 0 : job.panel * (job.row_parts > 1 ? job.col_panels : threads * job.group);
+  }
+  return job;
+}
+
+// Tiles of row panels [row_begin, row_end) with column panels [col_begin, col_end); `right` is the panel of col_begin.
+void walk(const Job& job, const float* left, int64_t row_begin, int64_t row_end, const float* right, int64_t col_begin,
+          int64_t col_end) {
+  const int64_t first_row = job.row(row_begin);
+  for (int64_t j = col_begin; j < col_end; j += job.group) {
+    const int64_t stop = least(j + job.group, col_end);
+    for (int64_t i = row_begin; i < row_end; ++i) {
+      const int64_t row = job.row(i);
+      const RowKernel& kernel = job.kernels[job.row(i + 1) - row];
+      const float* a = left + (row - first_row) * job.padded_terms();
+      for (int64_t c = j; c < stop;) {
+        const bool many = stop - c >= kernel.panels;
+        (many ? kernel.many : kernel.one)(job.p, a, right + (c - col_begin) * job.panel, job.panel, row, c * panel_cols);
+        c += many ? kernel.panels : 1;
+      }
+    }
+  }
+}
+
+void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
+  const int64_t first_row = job.row(row_begin);
+  for (int64_t i = row_begin; i < row_end; ++i) {
+    const int64_t row = job.row(i);
+    job.kernels[job.row(i + 1) - row].pack(job.p.left, row, job.begin, job.end, to + (row - first_row) * job.padded_terms());
+  }
+}
+
+void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, float* to) {
+  for (int64_t c = col_begin; c < col_end; ++c, to += job.panel) {
+    pack_right_panel(job.p.right, c * panel_cols, job.p.cols, job.begin, job.end, to);
+  }
+}
+
+void multiply_tall(Context& context, const Job& job, float* workspace) {
+  const int64_t block_floats = job.block_rows * tile_rows * job.padded_terms();
+  float* packed = workspace + job.left_floats;
+  for (int64_t c = 0; c < job.col_panels; c += job.right_panels) {
+    const int64_t stop = least(c + job.right_panels, job.col_panels);
+    const float* right = job.p.panels != nullptr ? job.p.panels + job.begin * panel_cols + c * job.panel : packed;
+    if (job.p.panels == nullptr) {
+      context.parallel_for(stop - c, [&](int64_t begin, int64_t end, int) {
+        pack_cols(job, c + begin, c + end, packed + begin * job.panel);
+      });
+    }
+    context.parallel_for(ceil_div(job.row_panels, job.block_rows), 1, [&](int64_t begin, int64_t end, int worker) {
+      float* left = workspace + worker * block_floats;
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t first = block * job.block_rows;
+        const int64_t last = least(first + job.block_rows, job.row_panels);
+        pack_rows(job, first, last, left);
+        walk(job, left, first, last, right, c, stop);
+      }
+    });
+  }
+}
+
+void multiply_wide(Context& context, const Job& job, float* workspace) {
+  float* packed = workspace + job.left_floats;
+  const bool pack_first = job.p.panels == nullptr && job.row_parts > 1;
+  const bool pack_late = job.p.panels == nullptr && job.row_parts == 1;
+  const int64_t packing = job.row_panels + (pack_first ? job.col_panels : 0);
+  const auto pack = [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (i < job.row_panels) pack_rows(job, i, i + 1, workspace + job.row(i) * job.padded_terms());
+      else pack_cols(job, i - job.row_panels, i - job.row_panels + 1, packed + (i - job.row_panels) * job.panel);
+    }
+  };
+  // A few rows are packed sooner than another worker is awake.
+  if (packing == 1) pack(0, 1, 0);
+  else context.parallel_for(packing, pack);
+
+  const float* shared = pack_first ? packed : job.p.panels + job.begin * panel_cols;
+  const int64_t groups = ceil_div(job.col_panels, job.group);
+  context.parallel_for(groups * job.row_parts, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t col = item / job.row_parts * job.group;
+      const int64_t col_end = least(col + job.group, job.col_panels);
+      const int64_t part = item % job.row_parts;
+      const int64_t row = part * job.row_panels / job.row_parts;
+      const int64_t row_end = (part + 1) * job.row_panels / job.row_parts;
+      const float* right = shared + col * job.panel;
+      if (pack_late) {
+        float* own = packed + worker * job.group * job.panel;
+        pack_cols(job, col, col_end, own);
+        right = own;
+      }
+      walk(job, workspace + job.row(row) * job.padded_terms(), row, row_end, right, col, col_end);
+    }
+  });
+}
+
+int64_t job_floats(const Job& job) { return ceil_div(job.left_floats, 16) * 16 + job.right_floats; }
+
+}  // namespace
+
+Spans spans_of(int64_t terms, int64_t unit) {
+  const int64_t units = ceil_div(terms, unit);
+  const int64_t length = ceil_div(units, 8) * unit;
+  Spans spans;
+  while (spans.begin[spans.count] < terms) {
+    spans.begin[spans.count + 1] = least(spans.begin[spans.count] + length, terms);
+    ++spans.count;
+  }
+  spans.padded = spans.count < 8;
+  return spans;
+}
+
+Spans token_spans(int64_t rows, int64_t length, int32_t* order) {
+  const int64_t eighth = ceil_div(length, 8);
+  Spans spans;
+  int64_t at = 0;
+  for (int64_t t = 0; t < length; t += eighth) {
+    for (int64_t first = 0; first < rows; first += length) {
+      for (int64_t i = t; i < least(t + eighth, length); ++i) order[at++] = static_cast<int32_t>(first + i);
+    }
+    spans.begin[++spans.count] = at;
+  }
+  spans.padded = spans.count < 8;
+  return spans;
+}
+
+int64_t packed_floats(int64_t cols, int64_t terms) { return ceil_div(cols, 32) * 32 * terms; }
+
+void pack_right(Context& context, const Factor& right, int64_t cols, int64_t terms, float* packed) {
+  context.parallel_for(ceil_div(cols, panel_cols), [&](int64_t begin, int64_t end, int) {
+    for (int64_t c = begin; c < end; ++c) {
+      pack_right_panel(right, c * panel_cols, cols, 0, terms, packed + c * panel_cols * terms);
+    }
+  });
+}
+
+int64_t workspace_floats(const Product& product, int threads) {
+  const Cut cut = cut_into(product.spans, step_terms);
+  const int64_t size = product.rows * product.cols;
+  int64_t floats = 0;
+  Step step;
+  float* level[3] = {};
+  Steps steps(product.spans, cut, level, nullptr, nullptr);
+  while (steps.next(step)) {
+    Product part = product;
+    part.spans = step.spans;
+    floats = most(floats, job_floats(job_of(part, product.spans.terms(), threads)));
+  }
+  return floats + (cut.levels + (cut.chain ? 1 : 0)) * ceil_div(size, 16) * 16;
+}
+
+void multiply(Context& context, const Product& product, float* workspace) {
+  const Cut cut = cut_into(product.spans, step_terms);
+  const int64_t size = ceil_div(product.rows * product.cols, 16) * 16;
+  float* level[3];
+  for (int l = 0; l < cut.levels; ++l, workspace += size) level[l] = workspace;
+  float* chain = workspace;
+  if (cut.chain) workspace += size;
+  Steps steps(product.spans, cut, level, chain, product.out);
+  Step step;
+  bool first = true;
+  while (steps.next(step)) {
+    Product part = product;
+    part.spans = step.spans;
+    part.out = step.out;
+    part.start = first ? product.start : step.start;
+    part.addends = 0;
+    for (int i = 0; i < step.addends; ++i) part.addend[part.addends++] = step.addend[i];
+    if (step.last) {
+      for (int i = 0; i < product.addends; ++i) part.addend[part.addends++] = product.addend[i];
+    } else {
+      part.bias = nullptr;
+    }
+    const Job job = job_of(part, product.spans.terms(), context.threads());
+    if (job.tall) multiply_tall(context, job, workspace);
+    else multiply_wide(context, job, workspace);
+    first = false;
+  }
+}
+
+void multiply(Context& context, const Product& product) {
+  multiply(context, product, context.scratch(workspace_floats(product, context.threads())));
+}
+
+}  // namespace wl::WL_ISA::gemm
