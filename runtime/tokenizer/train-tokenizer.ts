@@ -8,6 +8,12 @@ import { buildPreTokenizer } from './pre-tokenizer.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { WordCounter } from './word-counter.ts';
 
+/** A part of a document; `last` ends the document. */
+export interface TextPart {
+  readonly text: string;
+  readonly last: boolean;
+}
+
 export interface TokenizerTraining {
   /** Tokens at most, special tokens and the 256 bytes included. A small text may give fewer: it ends when no pair is left. */
   readonly vocabularySize: number;
@@ -25,12 +31,13 @@ const maxWordBytes = 1024;
 const countingShare = 0.3;
 
 /**
- * Trains a tokenizer; equal texts in equal order give an equal tokenizer. Each item of `texts` is a document of its own.
+ * Trains a tokenizer; equal texts in equal order give an equal tokenizer. Each string of `texts` is a document of its own;
+ * documents too large for a string come as parts.
  * Gives the event loop a turn at least every 10 ms of work.
  * Throws WL_TOKENIZER_INVALID if the vocabulary can't hold the bytes and special tokens, WL_DATA_EMPTY if there is no text.
  */
 export async function trainTokenizer(
-  texts: AsyncIterable<string> | Iterable<string>,
+  texts: AsyncIterable<string | TextPart> | Iterable<string | TextPart>,
   options: TokenizerTraining,
 ): Promise<Tokenizer> {
   const { vocabularySize, specialTokens = ['<|endoftext|>'], onProgress } = options;
@@ -43,13 +50,15 @@ export async function trainTokenizer(
   }
   const pause = pauser();
   const counter = new WordCounter(buildPreTokenizer({ type: 'ByteLevel', add_prefix_space: false, use_regex: true }));
-  for await (const text of texts) {
+  for await (const item of texts) {
+    const { text, last } = typeof item === 'string' ? { text: item, last: true } : item;
     for (let at = 0; at < text.length; at += partCharacters) {
       counter.push(text.slice(at, at + partCharacters));
       await pause();
     }
-    counter.end();
+    if (last) counter.end();
   }
+  counter.end();
   if (counter.counts.size === 0) throw new WindlassError('WL_DATA_EMPTY', 'there is no text to train a tokenizer on');
   onProgress?.(countingShare);
 
