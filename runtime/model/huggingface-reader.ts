@@ -139,14 +139,15 @@ async function weightFiles(folder: string): Promise<string[]> {
   const index = (await readJson(indexFile)) as { weight_map?: unknown } | null;
   const map = index?.weight_map;
   if (typeof map !== 'object' || map === null) throw refused(indexFile, 'weight_map is not an object');
-  const names = [...new Set(Object.values(map))].sort();
-  if (names.length > maxShards) throw refused(indexFile, `it names ${names.length} files, more than ${maxShards}`);
-  for (const name of names) {
+  const names = new Set<string>();
+  for (const name of Object.values(map)) {
     if (typeof name !== 'string' || !/^[\w.-]+\.safetensors$/.test(name)) {
       throw refused(indexFile, `${JSON.stringify(name)} is not the name of a safetensors file in the folder`);
     }
+    names.add(name);
   }
-  return names.map((name) => join(folder, name as string));
+  if (names.size > maxShards) throw refused(indexFile, `it names ${names.size} files, more than ${maxShards}`);
+  return [...names].sort().map((name) => join(folder, name));
 }
 
 async function readJson(path: string): Promise<unknown> {

@@ -1,5 +1,5 @@
 // A device: the stream that operations are enqueued on, and the memory that tensors stand for. The only file of the runtime's tensors that calls the addon.
-import { kernels } from '#kernels/binding.ts';
+import * as kernels from '#kernels/binding.ts';
 import { describe } from './tensor.ts';
 import type { DType, Tensor } from './tensor.ts';
 import { guarded, toTensorError } from './errors.ts';
@@ -20,11 +20,11 @@ export class Device {
 
   /** A handle on new memory. Throws WL_OUT_OF_MEMORY. */
   allocate(dtype: DType, shape: readonly number[], label: string): number {
-    return guarded(kernels.createTensor)(dtype, shape, label);
+    return guarded(kernels.tensorNew)(dtype, shape, label);
   }
 
   free(tensor: Tensor): void {
-    guarded(kernels.freeTensor)(tensor.handle);
+    guarded(kernels.tensorFree)(tensor.handle);
   }
 
   write(tensor: Tensor, data: Float32Array | Int32Array): void {
@@ -34,7 +34,7 @@ export class Device {
         `write: ${describe(tensor)} has ${tensor.size} elements, the data has ${data.length}`,
       );
     }
-    guarded(kernels.write)(this.stream, tensor.handle, data);
+    guarded(kernels.tensorWrite)(this.stream, tensor.handle, data);
   }
 
   async readFloats(tensor: Tensor): Promise<Float32Array> {
@@ -66,7 +66,7 @@ export class Device {
   async #read<A extends Float32Array | Int32Array>(tensor: Tensor, dtype: DType, into: A): Promise<A> {
     if (tensor.dtype !== dtype) throw new WindlassError('WL_OP_INVALID', `read: ${describe(tensor)} is not ${dtype}`);
     try {
-      await kernels.read(this.stream, tensor.handle, into);
+      await kernels.tensorRead(this.stream, tensor.handle, into);
       return into;
     } catch (error) {
       throw toTensorError(error);
@@ -76,5 +76,5 @@ export class Device {
 
 /** Opens a stream on the CPU; threads and instruction set follow WL_THREADS and WL_ISA. */
 export function openDevice(): Device {
-  return new Device(guarded(kernels.createStream)());
+  return new Device(guarded(kernels.newStream)());
 }

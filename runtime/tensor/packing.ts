@@ -1,5 +1,5 @@
 // Weights packed into the panels of the matrix product, once, for inference.
-import { kernels } from '#kernels/binding.ts';
+import { packedSize } from '#kernels/binding.ts';
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { unscoped } from './scope.ts';
@@ -8,6 +8,6 @@ import type { Parameter } from './tensor.ts';
 /** Packs w [N, K]; from then on `linear` uses the packed form where nothing is recorded. Pack again after w has changed. */
 export function packWeight(w: Parameter): void {
   const [n = 0, k = 0] = w.shape;
-  w.packed ??= unscoped(() => empty(w.device, [kernels.packedSize(n, k)], `packed ${w.label}`));
+  w.packed ??= unscoped(() => empty(w.device, [packedSize(n, k)], `packed ${w.label}`));
   ops.linear_pack(w.device.stream, w.handle, w.packed.handle);
 }

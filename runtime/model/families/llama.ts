@@ -1,5 +1,4 @@
 // Llama (Touvron et al. 2023): RMSNorm, rotary positions, grouped attention, a gated SiLU MLP. Also SmolLM2 and others of the same model_type.
-import type { ModelConfig } from '../config.ts';
 import { checkConfig } from './check-config.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Family, FileTensor } from './family.ts';
