@@ -22,16 +22,20 @@ function kernelHeader(): string {
     return `/** ${op.doc} */\nstruct ${op.name}_args {\n${indent(fields)}\n};`;
   });
   const declarations = opTable.map((op) => `void ${op.name}(Context&, const ${op.name}_args&);`);
-  const perIsa = isas.map(
-    (isa) =>
-      `namespace ${isa} {\n${[...declarations, 'int64_t packed_size(int64_t N, int64_t K);'].join('\n')}\n}  // namespace ${isa}`,
-  );
+  const weak = [...declarations, 'int64_t packed_size(int64_t N, int64_t K);'].map((line) => `WL_KERNEL ${line}`);
+  const perIsa = isas.map((isa) => `namespace ${isa} {\n${weak.join('\n')}\n}  // namespace ${isa}`);
   return `// The operations as kernels see them: arguments are raw pointers, dims and scalars, checked before. ${notice}
 #pragma once
 
 #include <cstdint>
 
 #include "core/context.h"
+
+#ifdef WL_WEAK_KERNELS
+#define WL_KERNEL __attribute__((weak))
+#else
+#define WL_KERNEL
+#endif
 
 namespace wl {
 
@@ -96,7 +100,7 @@ ${opTable.map(specOf).join('\n\n')}
 
 namespace op {
 
-${opTable.map((op) => `void ${op.name}(Context& context, const ${op.name}_args& args) { WL_SELECT(${op.name})(context, args); }`).join('\n')}
+${opTable.map((op) => `void ${op.name}(Context& context, const ${op.name}_args& args) { WL_RUN(${op.name}, context, args); }`).join('\n')}
 int64_t packed_size(int64_t N, int64_t K) { return WL_SELECT(packed_size)(N, K); }
 
 }  // namespace op
@@ -155,7 +159,7 @@ function entryOf(op: Op): string {
     if (arg.kind === 'scalar') lines.push(`    ${arg.name},`);
   }
   symbols.forEach((_, at) => lines.push(`    call.dim(${at}),`));
-  lines.push('};', `return call.enqueue(args, op::${op.name});`);
+  lines.push('};', `return call.enqueue<op::${op.name}>(args);`);
   return `int wl_${op.name}(${parametersOf(op)}) {\n${indent(lines)}\n}`;
 }
 

@@ -304,43 +304,43 @@ constexpr OpSpec sample_spec = {"sample", sample_tensors, 9, {"M", "V", "W"}};
 
 namespace op {
 
-void fill(Context& context, const fill_args& args) { WL_SELECT(fill)(context, args); }
-void copy(Context& context, const copy_args& args) { WL_SELECT(copy)(context, args); }
-void add(Context& context, const add_args& args) { WL_SELECT(add)(context, args); }
-void scale(Context& context, const scale_args& args) { WL_SELECT(scale)(context, args); }
-void normal(Context& context, const normal_args& args) { WL_SELECT(normal)(context, args); }
-void gather_rows(Context& context, const gather_rows_args& args) { WL_SELECT(gather_rows)(context, args); }
-void embedding_forward(Context& context, const embedding_forward_args& args) { WL_SELECT(embedding_forward)(context, args); }
-void embedding_backward(Context& context, const embedding_backward_args& args) { WL_SELECT(embedding_backward)(context, args); }
-void linear_forward(Context& context, const linear_forward_args& args) { WL_SELECT(linear_forward)(context, args); }
-void linear_backward_input(Context& context, const linear_backward_input_args& args) { WL_SELECT(linear_backward_input)(context, args); }
-void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
-void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
-void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
-void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
-void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_SELECT(rms_norm_backward)(context, args); }
-void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_SELECT(layer_norm_forward)(context, args); }
-void layer_norm_backward(Context& context, const layer_norm_backward_args& args) { WL_SELECT(layer_norm_backward)(context, args); }
-void rope(Context& context, const rope_args& args) { WL_SELECT(rope)(context, args); }
-void attention_forward(Context& context, const attention_forward_args& args) { WL_SELECT(attention_forward)(context, args); }
-void attention_backward(Context& context, const attention_backward_args& args) { WL_SELECT(attention_backward)(context, args); }
-void kv_write(Context& context, const kv_write_args& args) { WL_SELECT(kv_write)(context, args); }
-void attention_paged(Context& context, const attention_paged_args& args) { WL_SELECT(attention_paged)(context, args); }
-void gelu_forward(Context& context, const gelu_forward_args& args) { WL_SELECT(gelu_forward)(context, args); }
-void gelu_backward(Context& context, const gelu_backward_args& args) { WL_SELECT(gelu_backward)(context, args); }
-void silu_forward(Context& context, const silu_forward_args& args) { WL_SELECT(silu_forward)(context, args); }
-void silu_backward(Context& context, const silu_backward_args& args) { WL_SELECT(silu_backward)(context, args); }
-void gated_silu_forward(Context& context, const gated_silu_forward_args& args) { WL_SELECT(gated_silu_forward)(context, args); }
-void gated_silu_backward(Context& context, const gated_silu_backward_args& args) { WL_SELECT(gated_silu_backward)(context, args); }
-void dropout(Context& context, const dropout_args& args) { WL_SELECT(dropout)(context, args); }
-void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_SELECT(cross_entropy_forward)(context, args); }
-void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_SELECT(cross_entropy_fused)(context, args); }
-void sum(Context& context, const sum_args& args) { WL_SELECT(sum)(context, args); }
-void global_norm(Context& context, const global_norm_args& args) { WL_SELECT(global_norm)(context, args); }
-void adamw(Context& context, const adamw_args& args) { WL_SELECT(adamw)(context, args); }
-void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_SELECT(log_softmax_gather)(context, args); }
-void top_k(Context& context, const top_k_args& args) { WL_SELECT(top_k)(context, args); }
-void sample(Context& context, const sample_args& args) { WL_SELECT(sample)(context, args); }
+void fill(Context& context, const fill_args& args) { WL_RUN(fill, context, args); }
+void copy(Context& context, const copy_args& args) { WL_RUN(copy, context, args); }
+void add(Context& context, const add_args& args) { WL_RUN(add, context, args); }
+void scale(Context& context, const scale_args& args) { WL_RUN(scale, context, args); }
+void normal(Context& context, const normal_args& args) { WL_RUN(normal, context, args); }
+void gather_rows(Context& context, const gather_rows_args& args) { WL_RUN(gather_rows, context, args); }
+void embedding_forward(Context& context, const embedding_forward_args& args) { WL_RUN(embedding_forward, context, args); }
+void embedding_backward(Context& context, const embedding_backward_args& args) { WL_RUN(embedding_backward, context, args); }
+void linear_forward(Context& context, const linear_forward_args& args) { WL_RUN(linear_forward, context, args); }
+void linear_backward_input(Context& context, const linear_backward_input_args& args) { WL_RUN(linear_backward_input, context, args); }
+void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_RUN(linear_backward_weight, context, args); }
+void linear_pack(Context& context, const linear_pack_args& args) { WL_RUN(linear_pack, context, args); }
+void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_RUN(linear_packed_forward, context, args); }
+void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_RUN(rms_norm_forward, context, args); }
+void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_RUN(rms_norm_backward, context, args); }
+void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_RUN(layer_norm_forward, context, args); }
+void layer_norm_backward(Context& context, const layer_norm_backward_args& args) { WL_RUN(layer_norm_backward, context, args); }
+void rope(Context& context, const rope_args& args) { WL_RUN(rope, context, args); }
+void attention_forward(Context& context, const attention_forward_args& args) { WL_RUN(attention_forward, context, args); }
+void attention_backward(Context& context, const attention_backward_args& args) { WL_RUN(attention_backward, context, args); }
+void kv_write(Context& context, const kv_write_args& args) { WL_RUN(kv_write, context, args); }
+void attention_paged(Context& context, const attention_paged_args& args) { WL_RUN(attention_paged, context, args); }
+void gelu_forward(Context& context, const gelu_forward_args& args) { WL_RUN(gelu_forward, context, args); }
+void gelu_backward(Context& context, const gelu_backward_args& args) { WL_RUN(gelu_backward, context, args); }
+void silu_forward(Context& context, const silu_forward_args& args) { WL_RUN(silu_forward, context, args); }
+void silu_backward(Context& context, const silu_backward_args& args) { WL_RUN(silu_backward, context, args); }
+void gated_silu_forward(Context& context, const gated_silu_forward_args& args) { WL_RUN(gated_silu_forward, context, args); }
+void gated_silu_backward(Context& context, const gated_silu_backward_args& args) { WL_RUN(gated_silu_backward, context, args); }
+void dropout(Context& context, const dropout_args& args) { WL_RUN(dropout, context, args); }
+void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_RUN(cross_entropy_forward, context, args); }
+void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_RUN(cross_entropy_fused, context, args); }
+void sum(Context& context, const sum_args& args) { WL_RUN(sum, context, args); }
+void global_norm(Context& context, const global_norm_args& args) { WL_RUN(global_norm, context, args); }
+void adamw(Context& context, const adamw_args& args) { WL_RUN(adamw, context, args); }
+void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_RUN(log_softmax_gather, context, args); }
+void top_k(Context& context, const top_k_args& args) { WL_RUN(top_k, context, args); }
+void sample(Context& context, const sample_args& args) { WL_RUN(sample, context, args); }
 int64_t packed_size(int64_t N, int64_t K) { return WL_SELECT(packed_size)(N, K); }
 
 }  // namespace op
@@ -359,7 +359,7 @@ int wl_fill(wl_stream on, wl_tensor x, float value) {
       value,
       call.dim(0),
   };
-  return call.enqueue(args, op::fill);
+  return call.enqueue<op::fill>(args);
 }
 
 int wl_copy(wl_stream on, wl_tensor x, wl_tensor y) {
@@ -371,7 +371,7 @@ int wl_copy(wl_stream on, wl_tensor x, wl_tensor y) {
       static_cast<float*>(call.data(1)),
       call.dim(0),
   };
-  return call.enqueue(args, op::copy);
+  return call.enqueue<op::copy>(args);
 }
 
 int wl_add(wl_stream on, wl_tensor a, wl_tensor b, wl_tensor y) {
@@ -384,7 +384,7 @@ int wl_add(wl_stream on, wl_tensor a, wl_tensor b, wl_tensor y) {
       static_cast<float*>(call.data(2)),
       call.dim(0),
   };
-  return call.enqueue(args, op::add);
+  return call.enqueue<op::add>(args);
 }
 
 int wl_scale(wl_stream on, wl_tensor x, wl_tensor y, float factor) {
@@ -397,7 +397,7 @@ int wl_scale(wl_stream on, wl_tensor x, wl_tensor y, float factor) {
       factor,
       call.dim(0),
   };
-  return call.enqueue(args, op::scale);
+  return call.enqueue<op::scale>(args);
 }
 
 int wl_normal(wl_stream on, wl_tensor x, float mean, float std, int64_t seed, int64_t stream) {
@@ -412,7 +412,7 @@ int wl_normal(wl_stream on, wl_tensor x, float mean, float std, int64_t seed, in
       stream,
       call.dim(0),
   };
-  return call.enqueue(args, op::normal);
+  return call.enqueue<op::normal>(args);
 }
 
 int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y) {
@@ -427,7 +427,7 @@ int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y) {
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::gather_rows);
+  return call.enqueue<op::gather_rows>(args);
 }
 
 int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) {
@@ -442,7 +442,7 @@ int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) 
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::embedding_forward);
+  return call.enqueue<op::embedding_forward>(args);
 }
 
 int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t length, int64_t accumulate) {
@@ -462,7 +462,7 @@ int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor d
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::embedding_backward);
+  return call.enqueue<op::embedding_backward>(args);
 }
 
 int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit) {
@@ -480,7 +480,7 @@ int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::linear_forward);
+  return call.enqueue<op::linear_forward>(args);
 }
 
 int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dx, int64_t unit, int64_t accumulate) {
@@ -498,7 +498,7 @@ int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor 
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::linear_backward_input);
+  return call.enqueue<op::linear_backward_input>(args);
 }
 
 int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t accumulate) {
@@ -519,7 +519,7 @@ int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::linear_backward_weight);
+  return call.enqueue<op::linear_backward_weight>(args);
 }
 
 int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed) {
@@ -533,7 +533,7 @@ int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed) {
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::linear_pack);
+  return call.enqueue<op::linear_pack>(args);
 }
 
 int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit) {
@@ -552,7 +552,7 @@ int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_ten
       call.dim(2),
       call.dim(3),
   };
-  return call.enqueue(args, op::linear_packed_forward);
+  return call.enqueue<op::linear_packed_forward>(args);
 }
 
 int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps) {
@@ -570,7 +570,7 @@ int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor
       call.dim(0),
       call.dim(1),
   };
-  return call.enqueue(args, op::rms_norm_forward);
+  return call.enqueue<op::rms_norm_forward>(args);
 }
 
 int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t accumulate) {
@@ -593,7 +593,7 @@ int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, w
       call.dim(0),
       call.dim(1),
   };
-  return call.enqueue(args, op::rms_norm_backward);
+  return call.enqueue<op::rms_norm_backward>(args);
 }
 
 int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor b, wl_tensor h, wl_tensor y, wl_tensor mean, wl_tensor inv_std, float eps) {
@@ -613,7 +613,7 @@ int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tens
       call.dim(0),
       call.dim(1),
   };
-  return call.enqueue(args, op::layer_norm_forward);
+  return call.enqueue<op::layer_norm_forward>(args);
 }
 
 int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t accumulate) {
@@ -638,7 +638,7 @@ int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w,
       call.dim(0),
       call.dim(1),
   };
-  return call.enqueue(args, op::layer_norm_backward);
+  return call.enqueue<op::layer_norm_backward>(args);
 }
 
 int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos, wl_tensor sin, wl_tensor y, int64_t inverse) {
@@ -660,7 +660,7 @@ int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos, wl_te
       call.dim(2),
       call.dim(3),
   };
-  return call.enqueue(args, op::rope);
+  return call.enqueue<op::rope>(args);
 }
 
 int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, int64_t length, int64_t kv_heads, float scale) {
@@ -692,7 +692,7 @@ int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl
       call.dim(2),
       call.dim(3),
   };
-  return call.enqueue(args, op::attention_forward);
+  return call.enqueue<op::attention_forward>(args);
 }
 
 int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor dq, wl_tensor dk, wl_tensor dv, int64_t length, int64_t kv_heads, float scale) {
@@ -728,7 +728,7 @@ int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k
       call.dim(2),
       call.dim(3),
   };
-  return call.enqueue(args, op::attention_backward);
+  return call.enqueue<op::attention_backward>(args);
 }
 
 int wl_kv_write(wl_stream on, wl_tensor k, wl_tensor v, wl_tensor slots, wl_tensor keys, wl_tensor values) {
@@ -746,7 +746,7 @@ int wl_kv_write(wl_stream on, wl_tensor k, wl_tensor v, wl_tensor slots, wl_tens
       call.dim(2),
       call.dim(3),
   };
-  return call.enqueue(args, op::kv_write);
+  return call.enqueue<op::kv_write>(args);
 }
 
 int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor values, wl_tensor pages, wl_tensor sequences, wl_tensor out, int64_t heads, int64_t kv_heads, float scale) {
@@ -782,7 +782,7 @@ int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor valu
       call.dim(6),
       call.dim(7),
   };
-  return call.enqueue(args, op::attention_paged);
+  return call.enqueue<op::attention_paged>(args);
 }
 
 int wl_gelu_forward(wl_stream on, wl_tensor x, wl_tensor y, int64_t tanh) {
@@ -795,7 +795,7 @@ int wl_gelu_forward(wl_stream on, wl_tensor x, wl_tensor y, int64_t tanh) {
       tanh,
       call.dim(0),
   };
-  return call.enqueue(args, op::gelu_forward);
+  return call.enqueue<op::gelu_forward>(args);
 }
 
 int wl_gelu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dx, int64_t tanh) {
@@ -809,7 +809,7 @@ int wl_gelu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dx, int6
       tanh,
       call.dim(0),
   };
-  return call.enqueue(args, op::gelu_backward);
+  return call.enqueue<op::gelu_backward>(args);
 }
 
 int wl_silu_forward(wl_stream on, wl_tensor x, wl_tensor y) {
@@ -821,7 +821,7 @@ int wl_silu_forward(wl_stream on, wl_tensor x, wl_tensor y) {
       static_cast<float*>(call.data(1)),
       call.dim(0),
   };
-  return call.enqueue(args, op::silu_forward);
+  return call.enqueue<op::silu_forward>(args);
 }
 
 int wl_silu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dx) {
@@ -834,7 +834,7 @@ int wl_silu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dx) {
       static_cast<float*>(call.data(2)),
       call.dim(0),
   };
-  return call.enqueue(args, op::silu_backward);
+  return call.enqueue<op::silu_backward>(args);
 }
 
 int wl_gated_silu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor y) {
@@ -847,7 +847,7 @@ int wl_gated_silu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor 
       static_cast<float*>(call.data(2)),
       call.dim(0),
   };
-  return call.enqueue(args, op::gated_silu_forward);
+  return call.enqueue<op::gated_silu_forward>(args);
 }
 
 int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor up, wl_tensor dgate, wl_tensor dup) {
@@ -862,7 +862,7 @@ int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
       static_cast<float*>(call.data(4)),
       call.dim(0),
   };
-  return call.enqueue(args, op::gated_silu_backward);
+  return call.enqueue<op::gated_silu_backward>(args);
 }
 
 int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token) {
@@ -883,7 +883,7 @@ int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, in
       call.dim(0),
       call.dim(1),
   };
-  return call.enqueue(args, op::dropout);
+  return call.enqueue<op::dropout>(args);
 }
 
 int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses) {
@@ -899,7 +899,7 @@ int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor t
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::cross_entropy_forward);
+  return call.enqueue<op::cross_entropy_forward>(args);
 }
 
 int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses, wl_tensor dh, wl_tensor dw, float weight, int64_t length, int64_t accumulate) {
@@ -923,7 +923,7 @@ int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor tar
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::cross_entropy_fused);
+  return call.enqueue<op::cross_entropy_fused>(args);
 }
 
 int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
@@ -935,7 +935,7 @@ int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
       static_cast<float*>(call.data(1)),
       call.dim(0),
   };
-  return call.enqueue(args, op::sum);
+  return call.enqueue<op::sum>(args);
 }
 
 int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm) {
@@ -948,7 +948,7 @@ int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count
       call.list(0), call.list_sizes(), call.list_count(),
       static_cast<float*>(call.data(0)),
   };
-  return call.enqueue(args, op::global_norm);
+  return call.enqueue<op::global_norm>(args);
 }
 
 int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step) {
@@ -974,7 +974,7 @@ int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const 
       decay,
       step,
   };
-  return call.enqueue(args, op::adamw);
+  return call.enqueue<op::adamw>(args);
 }
 
 int wl_log_softmax_gather(wl_stream on, wl_tensor logits, wl_tensor ids, wl_tensor out) {
@@ -988,7 +988,7 @@ int wl_log_softmax_gather(wl_stream on, wl_tensor logits, wl_tensor ids, wl_tens
       call.dim(0),
       call.dim(1),
   };
-  return call.enqueue(args, op::log_softmax_gather);
+  return call.enqueue<op::log_softmax_gather>(args);
 }
 
 int wl_top_k(wl_stream on, wl_tensor logits, wl_tensor logprobs, wl_tensor indices) {
@@ -1006,7 +1006,7 @@ int wl_top_k(wl_stream on, wl_tensor logits, wl_tensor logprobs, wl_tensor indic
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::top_k);
+  return call.enqueue<op::top_k>(args);
 }
 
 int wl_sample(wl_stream on, wl_tensor logits, wl_tensor temperature, wl_tensor top_k, wl_tensor top_p, wl_tensor min_p, wl_tensor seeds, wl_tensor positions, wl_tensor ids, wl_tensor logprobs) {
@@ -1027,7 +1027,7 @@ int wl_sample(wl_stream on, wl_tensor logits, wl_tensor temperature, wl_tensor t
       call.dim(1),
       call.dim(2),
   };
-  return call.enqueue(args, op::sample);
+  return call.enqueue<op::sample>(args);
 }
 
 }  // extern "C"

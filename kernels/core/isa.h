@@ -1,0 +1,39 @@
+// Which instruction set the kernels in use are compiled for.
+#pragma once
+
+namespace wl {
+
+enum class Isa { generic, avx2, avx512 };
+
+/**
+ * Picks the best instruction set of this CPU, or the one that `wanted` names (null or empty: the best).
+ * Returns null, or why `wanted` can't be had.
+ */
+const char* choose_isa(const char* wanted);
+
+/** What choose_isa picked. */
+Isa isa();
+const char* isa_name();
+
+}  // namespace wl
+
+#if defined(__x86_64__)
+#define WL_SELECT(name) (isa() == Isa::avx512 ? avx512::name : isa() == Isa::avx2 ? avx2::name : generic::name)
+#else
+#define WL_SELECT(name) (generic::name)
+#endif
+
+#ifdef WL_WEAK_KERNELS
+#include <cstdio>
+#include <cstdlib>
+#define WL_RUN(name, context, args)                                  \
+  do {                                                               \
+    if (WL_SELECT(name) == nullptr) {                                \
+      std::fprintf(stderr, "windlass: " #name " has no kernel yet\n"); \
+      std::abort();                                                  \
+    }                                                                \
+    WL_SELECT(name)(context, args);                                  \
+  } while (false)
+#else
+#define WL_RUN(name, context, args) WL_SELECT(name)(context, args)
+#endif

@@ -1,0 +1,92 @@
+// A stream: a thread that carries out commands in the order in which they were enqueued.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <type_traits>
+#include <vector>
+
+#include "core/context.h"
+#include "core/futex.h"
+#include "core/memory.h"
+#include "core/scratch.h"
+#include "wl.h"
+
+namespace wl {
+
+/** One entry of a stream's ring. The payload is a copy of the command's arguments. */
+struct Command {
+  static constexpr int64_t kPayloadBytes = 224;
+
+  void (*run)(Stream& stream, void* payload) = nullptr;
+  const char* name = nullptr;
+  void* owned = nullptr;  // freed with free() after the command
+  bool always = false;    // runs on a poisoned stream too
+  alignas(16) char payload[kPayloadBytes];
+
+  template <class Payload>
+  void set_payload(const Payload& value) {
+    static_assert(std::is_trivially_copyable_v<Payload> && sizeof(Payload) <= kPayloadBytes);
+    __builtin_memcpy(payload, &value, sizeof value);
+  }
+};
+
+class Stream {
+ public:
+  explicit Stream(Pool& pool);
+
+  /** Held by a call from its checks to its last push, so that what it checked is what runs. */
+  std::mutex producer;
+
+  /** Appends a command; waits for room where the ring is full. The producer lock must be held. */
+  void push(const Command& command);
+  /** Pushes a command that waits until `mark` is reached and takes over an error of the other stream. */
+  void push_wait(const Mark& mark);
+  void push_reset();
+  /** From now on commands are skipped, until the next reset is reached. */
+  void cancel() { cancelled_.store(true); }
+
+  uint64_t enqueued() const { return enqueued_.load(); }
+  uint64_t completed() const { return completed_.load(); }
+  void wait_for(uint64_t ticket);
+  /** Waits until every stream has done what it holds at the time of the call. Not for a stream's own thread. */
+  static void wait_for_all();
+
+  /** For commands, on the stream's own thread. */
+  Context& context() { return context_; }
+  const wl_error* error() const { return poisoned_ ? &error_ : nullptr; }
+  void poison(const wl_error& error);
+  void release_scratch() { scratch_.release(); }
+
+ private:
+  void loop();
+  void execute(Command& command);
+  bool error_at(uint64_t ticket, wl_error& out);
+
+  Scratch scratch_;
+  Context context_;
+  Command* const ring_;
+  std::atomic<uint64_t> enqueued_{0};
+  std::atomic<uint64_t> completed_{0};
+  std::atomic<bool> cancelled_{false};
+  Signal arrived_;
+  Signal done_;
+
+  // Of the stream's thread.
+  bool poisoned_ = false;
+  wl_error error_{};
+
+  // The last poisoning, for streams that wait for a ticket of this one.
+  std::mutex history_lock_;
+  uint64_t poisoned_from_ = 0;
+  uint64_t poisoned_until_ = 0;
+  wl_error history_{};
+};
+
+/** The stream of a handle, or null. */
+Stream* find_stream(wl_stream handle);
+/** The marks of all streams as they are now. */
+std::vector<Mark> marks_of_all_streams();
+
+}  // namespace wl

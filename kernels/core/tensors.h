@@ -1,0 +1,77 @@
+// The registry of tensors: handles with a generation, shapes, and the buffers that tensors and views share.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+
+#include "core/memory.h"
+#include "wl.h"
+
+namespace wl {
+
+class Stream;
+
+/** Memory shared by a tensor and its views. */
+struct Buffer {
+  Block block;
+  int64_t tensors = 0;       // that refer to it
+  Stream* stream = nullptr;  // the one that uses it
+  bool shared = false;       // more than one stream has used it
+};
+
+struct Tensor {
+  Buffer* buffer = nullptr;  // null: the slot is free
+  char* data = nullptr;
+  int64_t shape[WL_MAX_DIMS] = {};
+  int64_t count = 0;  // elements
+  int ndim = 0;
+  int dtype = WL_F32;
+  bool view = false;
+  wl_owner owner = 0;
+  uint32_t generation = 0;
+  char label[48] = "";
+
+  int64_t bytes() const;
+};
+
+int64_t size_of_dtype(int dtype);
+const char* name_of_dtype(int dtype);
+/** "[768, 192]" */
+struct ShapeText {
+  char text[96];
+  ShapeText(int ndim, const int64_t* shape);
+};
+
+class Tensors {
+ public:
+  int create(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out);
+  int create_view(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out);
+  int free(wl_tensor handle);
+  void free_all_of(wl_owner owner);
+  int describe(wl_tensor handle, wl_tensor_info* out);
+  int64_t live(wl_tensor_info* out, int64_t capacity);
+
+  /** Held while tensors are looked up and the command that uses them is enqueued. */
+  std::mutex lock;
+  /** The tensor of a handle, or null. The lock must be held, and the result not kept beyond it. */
+  Tensor* find(wl_tensor handle);
+  /** Says that `stream` is going to use the buffer. Both locks, the stream's producer lock and this one, must be held. */
+  static void use(Buffer& buffer, Stream& stream);
+
+ private:
+  bool add(Tensor tensor, wl_tensor* out);
+  void remove(uint32_t at);
+  void describe_slot(uint32_t at, wl_tensor_info& out) const;
+
+  std::deque<Tensor> slots_;
+  std::deque<uint32_t> free_slots_;
+  std::deque<Buffer> buffers_;
+  std::deque<Buffer*> free_buffers_;
+  int64_t live_ = 0;
+};
+
+/** The one registry of the process. */
+Tensors& tensors();
+
+}  // namespace wl
