@@ -51,6 +51,9 @@ export interface WriteHook {
   after?: (write: Write) => void;
 }
 
+/** Events kept, as a cluster keeps them for an hour: the newest. */
+const maxEvents = 1000;
+
 interface Stored {
   type: ResourceType;
   object: KubeObject;
@@ -72,6 +75,7 @@ export class MemoryKube implements KubeClient {
   readonly #log: EventLog;
   readonly #objects = new Map<string, Stored>();
   readonly #uids = new Set<string>();
+  readonly #events: Stored[] = [];
   readonly #listeners = new Set<() => void>();
   #version: number;
   #writes = 0;
@@ -83,9 +87,9 @@ export class MemoryKube implements KubeClient {
     this.#version = options.snapshot?.resourceVersion ?? 0;
     this.#log = new EventLog(options.watchWindow ?? 4096, this.#version);
     for (const stored of options.snapshot?.objects ?? []) {
-      const { type, object, owners } = jsonCopy(stored);
-      this.#objects.set(slot(type, object.metadata), { type, object: deepFreeze(object), owners });
-      this.#uids.add(object.metadata.uid ?? '');
+      const copy = jsonCopy(stored);
+      deepFreeze(copy.object);
+      this.#hold(copy);
     }
   }
 
@@ -205,12 +209,20 @@ export class MemoryKube implements KubeClient {
     delete metadata.deletionTimestamp;
     if (admitted.spec !== undefined) metadata.generation = 1;
     const stored: Stored = { type, object: deepFreeze({ ...admitted, metadata }), owners };
-    this.#objects.set(at, stored);
-    this.#uids.add(stored.object.metadata.uid!);
+    this.#hold(stored);
     this.#announce({ version: this.#version, type, event: 'ADDED', object: stored.object });
     const references = metadata.ownerReferences ?? [];
     if (references.length > 0 && !references.some((owner) => this.#uids.has(owner.uid))) this.#delete(stored, {});
     return stored.object as T;
+  }
+
+  #hold(stored: Stored): void {
+    const { type, object } = stored;
+    this.#objects.set(slot(type, object.metadata), stored);
+    this.#uids.add(object.metadata.uid!);
+    if (type.kind !== 'Event') return;
+    this.#events.push(stored);
+    if (this.#events.length > maxEvents) this.#remove(this.#events.shift()!, 'Background');
   }
 
   /** Takes spec and labels of `next`; what only the server may set stays as it was. */
