@@ -35,6 +35,9 @@ struct Tile {
     alignas(64) float partial[3][rows * vectors * lanes];
     const int64_t offset = row * p.cols + col;
     const bool whole = p.cols - col >= panels * panel_cols;
+    // The lines of C are on their way while the chains run.
+    for (int r = 0; r < rows; ++r)
+      for (int v = 0; v < vectors * lanes; v += 16) __builtin_prefetch(p.out + offset + r * p.cols + v, 1);
     clear(sums);
     if (p.start != nullptr) {
       if (whole) read(sums, p.start + offset, p.cols);

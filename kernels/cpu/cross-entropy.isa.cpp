@@ -1,0 +1,170 @@
+// Softmax cross-entropy on the vocabulary projection, with its gradients: logits exist for a chunk of tokens at a time.
+#include <cstring>
+#include <initializer_list>
+
+#include "core/ops.gen.h"
+#include "cpu/gemm-steps.h"
+#include "cpu/gemm.h"
+#include "cpu/row-lse.h"
+
+namespace wl::WL_ISA {
+namespace {
+
+using gemm::Cut;
+using gemm::Layout;
+using gemm::Product;
+using gemm::Spans;
+using gemm::Step;
+
+constexpr int64_t unit = 16;
+// Logits of one chunk in the forward pass: with the chunk's part of the weight they stay in the L3 cache.
+constexpr int64_t forward_logits = 2 << 20;
+// Fewer rows than this would read the weight from memory for too little work.
+constexpr int64_t least_rows = 128;
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+int64_t rows_of_chunk(int64_t rows, int64_t vocabulary) {
+  return least(rows, most(least_rows, forward_logits / vocabulary / 12 * 12));
+}
+
+// logits = h wT for `rows` rows of h.
+Product logits_product(const float* h, const float* w, int64_t rows, int64_t vocabulary, int64_t size, float* logits) {
+  Product p{};
+  p.rows = rows;
+  p.cols = vocabulary;
+  p.spans = gemm::spans_of(size, unit);
+  p.left = {h, size, Layout::rows};
+  p.right = {w, size, Layout::rows};
+  p.out = logits;
+  return p;
+}
+
+float loss_of(const RowSum& row, const float* logits, int32_t target) { return target < 0 ? 0.0f : row.lse - logits[target]; }
+
+// logits -> weight * (softmax - onehot), in place; +0 where the token doesn't count. Returns the loss.
+float loss_and_gradient(float* logits, int64_t n, int32_t target, float weight) {
+  if (target < 0) {
+    for (int64_t i = 0; i < n; ++i) logits[i] = 0.0f;
+    return 0.0f;
+  }
+  const float logit = logits[target];
+  const RowSum row = row_sum<true>(logits, n, logits);
+  const float inverse = 1.0f / row.sum;
+  const float hot = (logits[target] * inverse - 1.0f) * weight;
+  for (int64_t i = 0; i < n; ++i) logits[i] = logits[i] * inverse * weight;
+  logits[target] = hot;
+  return row.lse - logit;
+}
+
+// Floats that a way of cutting the tokens needs: logits of the largest step, and partial sums of dw.
+int64_t floats_of(const Spans& spans, const Cut& cut, int64_t vocabulary, int64_t size, bool accumulate) {
+  const int64_t longest = spans.begin[1] - spans.begin[0];
+  const int64_t rows = cut.part > 0 ? cut.part : least(cut.group * longest, spans.terms());
+  const int sums = cut.levels + (cut.chain ? 1 : 0) - (!accumulate && cut.levels > 0 ? 1 : 0);
+  return rows * vocabulary + sums * vocabulary * size;
+}
+
+// Steps of whole spans need many logits, smaller ones need partial sums of dw: takes what needs the least memory.
+Cut cut_of_tokens(const Spans& spans, int64_t vocabulary, int64_t size, bool accumulate) {
+  const int64_t longest = spans.begin[1] - spans.begin[0];
+  Cut best = gemm::cut_of(spans, 8, 0);
+  const auto consider = [&](const Cut& cut) {
+    const auto floats = [&](const Cut& c) { return floats_of(spans, c, vocabulary, size, accumulate); };
+    if (floats(cut) < floats(best)) best = cut;
+  };
+  for (int group = 4; group > 0; group /= 2) consider(gemm::cut_of(spans, group, 0));
+  for (int64_t part = least_rows; part < longest; part *= 2) consider(gemm::cut_of(spans, 1, part));
+  return best;
+}
+
+}  // namespace
+
+void cross_entropy_forward(Context& context, const cross_entropy_forward_args& a) {
+  const int64_t chunk = rows_of_chunk(a.M, a.V);
+  float* logits = context.scratch(chunk * a.V);
+  float* workspace = context.scratch(gemm::workspace_floats(logits_product(a.h, a.w, chunk, a.V, a.D, logits), context.threads()));
+  for (int64_t first = 0; first < a.M; first += chunk) {
+    const int64_t rows = least(chunk, a.M - first);
+    gemm::multiply(context, logits_product(a.h + first * a.D, a.w, rows, a.V, a.D, logits), workspace);
+    context.parallel_for(rows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* row = logits + i * a.V;
+        a.losses[first + i] = loss_of(row_sum(row, a.V), row, a.targets[first + i]);
+      }
+    });
+  }
+}
+
+void cross_entropy_fused(Context& context, const cross_entropy_fused_args& a) {
+  int32_t* order = context.scratch_of<int32_t>(a.M);
+  const Spans spans = gemm::token_spans(a.M, a.length, order);
+  const bool accumulate = a.accumulate != 0;
+  const Cut cut = cut_of_tokens(spans, a.V, a.D, accumulate);
+  const int64_t dw_size = aligned(a.V * a.D);
+  float* level[3] = {};
+  for (int l = 0; l < cut.levels; ++l) level[l] = l + 1 == cut.levels && !accumulate ? a.dw : context.scratch(dw_size);
+  float* chain = cut.chain ? context.scratch(dw_size) : nullptr;
+
+  const int64_t longest = spans.begin[1] - spans.begin[0];
+  const int64_t chunk = cut.part > 0 ? cut.part : least(cut.group * longest, a.M);
+  float* logits = context.scratch(chunk * a.V);
+  float* h = context.scratch(chunk * a.D);
+  float* dh = context.scratch(chunk * a.D);
+
+  const auto products = [&](int64_t rows, const Step& step) {
+    struct {
+      Product forward, input, weight;
+    } p{logits_product(h, a.w, rows, a.V, a.D, logits), {}, {}};
+    p.input.rows = rows;
+    p.input.cols = a.D;
+    p.input.spans = gemm::spans_of(a.V, unit);
+    p.input.left = {logits, a.V, Layout::rows};
+    p.input.right = {a.w, a.D, Layout::terms};
+    p.input.out = dh;
+
+    p.weight.rows = a.V;
+    p.weight.cols = a.D;
+    p.weight.spans = step.spans;
+    for (int s = 0; s <= step.spans.count; ++s) p.weight.spans.begin[s] -= step.spans.first();
+    p.weight.left = {logits, a.V, Layout::terms};
+    p.weight.right = {h, a.D, Layout::terms};
+    p.weight.out = step.out;
+    p.weight.start = step.start;
+    for (int i = 0; i < step.addends; ++i) p.weight.addend[p.weight.addends++] = step.addend[i];
+    if (step.last && accumulate) p.weight.addend[p.weight.addends++] = a.dw;
+    return p;
+  };
+
+  Step step;
+  int64_t floats = 0;
+  for (gemm::Steps steps(spans, cut, level, chain, a.dw); steps.next(step);) {
+    const auto p = products(step.spans.terms(), step);
+    for (const Product* each : std::initializer_list<const Product*>{&p.forward, &p.input, &p.weight}) floats = most(floats, gemm::workspace_floats(*each, context.threads()));
+  }
+  float* workspace = context.scratch(floats);
+
+  for (gemm::Steps steps(spans, cut, level, chain, a.dw); steps.next(step);) {
+    const int64_t rows = step.spans.terms();
+    const int32_t* tokens = order + step.spans.first();
+    const auto p = products(rows, step);
+    context.parallel_for(rows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) std::memcpy(h + i * a.D, a.h + tokens[i] * a.D, sizeof(float) * a.D);
+    });
+    gemm::multiply(context, p.forward, workspace);
+    context.parallel_for(rows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        a.losses[tokens[i]] = loss_and_gradient(logits + i * a.V, a.V, a.targets[tokens[i]], a.weight);
+      }
+    });
+    gemm::multiply(context, p.input, workspace);
+    context.parallel_for(rows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) std::memcpy(a.dh + tokens[i] * a.D, dh + i * a.D, sizeof(float) * a.D);
+    });
+    gemm::multiply(context, p.weight, workspace);
+  }
+}
+
+}  // namespace wl::WL_ISA
