@@ -76,7 +76,7 @@ it('takes gpt2 files without prefix, with masks and with an equal tied head', as
   const source = syntheticWeights(tinyGpt2);
   await writeHuggingFace(source, join(folder, 'm'));
   await rewrite(join(folder, 'm', 'model.safetensors'), (tensors) => {
-    for (const [name, tensor] of [...tensors]) {
+    for (const [name, tensor] of Array.from(tensors)) {
       tensors.delete(name);
       tensors.set(name.replace('transformer.', ''), tensor);
     }

@@ -1,0 +1,78 @@
+// `windlass export`: a model folder as another folder in Hugging Face layout, or as one GGUF file.
+import { access, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
+import type { GgufType } from './gguf.ts';
+import { saveGguf } from './gguf-model.ts';
+import { openHuggingFace } from './huggingface-reader.ts';
+import { writeHuggingFace } from './huggingface-writer.ts';
+
+export interface ExportOptions {
+  /** Model folder in Hugging Face layout. */
+  readonly from: string;
+  /** A name that ends in `.gguf` makes a GGUF file, any other a folder. */
+  readonly to: string;
+  /** Type of the matrices in a GGUF file. */
+  readonly type: GgufType;
+}
+
+const tokenizerFileNames = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'vocab.json',
+  'merges.txt',
+  'chat_template.jinja',
+];
+
+/** Exports a model; the target appears whole or not at all. Throws WL_FILE_MISSING, WL_FILE_EXISTS, WL_MODEL_INVALID, WL_TOKENIZER_INVALID. */
+export async function exportModel(options: ExportOptions): Promise<void> {
+  const source = await openHuggingFace(options.from);
+  try {
+    if (options.to.endsWith('.gguf')) await exportGguf(source, options);
+    else await writeHuggingFace(source, options.to, { files: await tokenizerFiles(options.from) });
+  } finally {
+    await source.close();
+  }
+}
+
+/** The files of a model folder that belong to its tokenizer. */
+export async function tokenizerFiles(folder: string): Promise<{ readonly path: string }[]> {
+  const paths = tokenizerFileNames.map((name) => join(folder, name));
+  const present = await Promise.all(paths.map(isThere));
+  return paths.filter((_, index) => present[index]).map((path) => ({ path }));
+}
+
+async function exportGguf(source: Awaited<ReturnType<typeof openHuggingFace>>, { from, to, type }: ExportOptions): Promise<void> {
+  if (await isThere(to)) throw new WindlassError('WL_FILE_EXISTS', `${to} is there already`, { details: { path: to } });
+  const tokenizer = await readTokenizer(join(from, 'tokenizer.json'));
+  const temporary = join(dirname(to), `.${basename(to)}.${process.pid}.tmp`);
+  try {
+    await saveGguf(source, temporary, { type, name: basename(resolve(from)), tokenizer });
+    await rename(temporary, to);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw toWindlassError(error);
+  }
+}
+
+async function readTokenizer(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw toWindlassError(error);
+  });
+  try {
+    const json: unknown = JSON.parse(text);
+    if (typeof json === 'object' && json !== null) return json;
+  } catch (cause) {
+    throw new WindlassError('WL_TOKENIZER_INVALID', `${path}: it is not JSON`, { cause, details: { file: path } });
+  }
+  throw new WindlassError('WL_TOKENIZER_INVALID', `${path}: it is not a JSON object`, { details: { file: path } });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  );
+}
