@@ -1,0 +1,133 @@
+// POST /v1/completions: prompts as text or tokens, in the shape of the OpenAI protocol.
+import { z } from 'zod';
+import type { Output, ScoredToken } from '#runtime/engine/request.ts';
+import { tokenText } from './codec.ts';
+import type { TextCodec } from './codec.ts';
+import type { Completion, Exchange } from './exchange.ts';
+import type { ServerLimits } from './limits.ts';
+import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+
+/** What the protocols need to know of the server. */
+export interface Served {
+  readonly model: string;
+  readonly codec: TextCodec;
+  readonly limits: ServerLimits;
+  readonly contextLength: number;
+  /** Seconds since 1970. */
+  readonly created: number;
+  readonly id: string;
+}
+
+/** Without max_tokens the protocol generates this many, as far as the context has room. */
+const defaultMaxTokens = 16;
+
+function parameters(limits: ServerLimits) {
+  return z.object({
+    ...commonParameters(limits),
+    /** Checked by `promptsOf`: a schema would describe each of a million wrong tokens. */
+    prompt: z.unknown().optional(),
+    max_tokens: z.int().min(0).optional(),
+    logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
+    echo: z.boolean().default(false),
+  });
+}
+
+/** Throws WL_REQUEST_INVALID, naming the parameter, or WL_PROMPT_TOO_LONG. */
+export function completionsExchange(body: unknown, served: Served): Exchange {
+  const given = readParameters(parameters(served.limits), body);
+  const { logprobs, echo } = given;
+  if (given.max_tokens === 0 && !echo)
+    refuse('max_tokens', 'max_tokens: 0 generates nothing; set echo: true to score the prompt only');
+  if (echo && logprobs !== undefined && given.stream && given.n > 1)
+    refuse('n', 'n: a stream that scores its prompt has one completion');
+  const prompts = promptsOf(given.prompt, served.limits.prompts);
+  const tokens = prompts.map((prompt) => (typeof prompt === 'string' ? served.codec.encode(prompt) : prompt));
+  const texts = prompts.map((prompt) => (typeof prompt === 'string' ? prompt : textOf(prompt, served.codec)));
+  const head = { id: `cmpl-${served.id}`, object: 'text_completion', created: served.created, model: served.model };
+  const offsets = new Map<number, number>();
+  const choice = (request: number, index: number, completion: Piece) => {
+    const place = request * given.n + index;
+    const begins = !offsets.has(place);
+    const echoed = echo && begins;
+    const offset = offsets.get(place) ?? 0;
+    const text = (echoed ? texts[request]! : '') + completion.text;
+    offsets.set(place, offset + text.length);
+    const scored = [...(echoed ? [tokens[request]![0]!, ...completion.prompt] : []), ...completion.tokens];
+    return {
+      index: place,
+      text,
+      logprobs: logprobs === undefined ? null : logprobsOf(scored, logprobs, offset, served.codec),
+      finish_reason: completion.finishReason ?? null,
+    };
+  };
+  return {
+    requests: tokens.map((prompt) => ({
+      ...samplingOf(given),
+      prompt,
+      maxTokens: given.max_tokens ?? Math.max(1, Math.min(defaultMaxTokens, served.contextLength - prompt.length)),
+      ...(logprobs === undefined ? {} : { logprobs }),
+      ...(echo && logprobs !== undefined ? { promptLogprobs: logprobs } : {}),
+    })),
+    stream: given.stream,
+    includeUsage: given.stream_options?.include_usage ?? false,
+    opening: () => [],
+    chunk: (request, piece) => ({ ...head, choices: [choice(request, piece.index, pieceOf(piece))] }),
+    usageChunk: (usage) => ({ ...head, choices: [], usage }),
+    answer(completions, usage) {
+      const rows = completions.map((row) => row.map((completion) => ({ ...completion, prompt: row[0]!.prompt })));
+      return { ...head, choices: rows.flatMap((row, request) => row.map((item, index) => choice(request, index, item))), usage };
+    },
+  };
+}
+
+type Piece = Omit<Completion, 'finishReason'> & { readonly finishReason?: Completion['finishReason'] };
+
+function pieceOf({ text, tokens, prompt, finishReason }: Output): Piece {
+  return { text, tokens, prompt: prompt ?? [], ...(finishReason ? { finishReason } : {}) };
+}
+
+/** A text, the tokens of one, or several of either. */
+function promptsOf(prompt: unknown, most: number): (string | number[])[] {
+  if (typeof prompt === 'string') return [prompt];
+  const entries = Array.isArray(prompt) ? (prompt as unknown[]) : [];
+  if (isTokens(entries)) return [entries];
+  if (
+    entries.length > 0 &&
+    entries.length <= most &&
+    (entries.every((entry) => typeof entry === 'string') || entries.every(isTokens))
+  )
+    return entries;
+  refuse('prompt', `prompt: expected a text, a list of token ids, or 1 to ${most} of either`);
+}
+
+function isTokens(value: unknown): value is number[] {
+  return Array.isArray(value) && value.length > 0 && value.every((id) => Number.isSafeInteger(id) && id >= 0);
+}
+
+function textOf(ids: readonly number[], codec: TextCodec): string {
+  return Buffer.concat(ids.map((id) => codec.tokenBytes(id))).toString('utf8');
+}
+
+/** A number stands for the first token of a prompt, of which nothing is known. */
+function logprobsOf(tokens: readonly (ScoredToken | number)[], count: number, start: number, codec: TextCodec) {
+  const text = (id: number) => tokenText(codec.tokenBytes(id));
+  const idOf = (token: ScoredToken | number) => (typeof token === 'number' ? token : token.id);
+  const names = tokens.map((token) => text(idOf(token)));
+  const offsets: number[] = [];
+  let offset = start;
+  for (const token of tokens) {
+    offsets.push(offset);
+    offset += Buffer.from(codec.tokenBytes(idOf(token))).toString('utf8').length;
+  }
+  return {
+    tokens: names,
+    token_logprobs: tokens.map((token) => (typeof token === 'number' ? null : token.logprob)),
+    top_logprobs:
+      count === 0
+        ? null
+        : tokens.map((token) =>
+            typeof token === 'number' ? null : Object.fromEntries(token.top.map((top) => [text(top.id), top.logprob])),
+          ),
+    text_offset: offsets,
+  };
+}

@@ -1,0 +1,103 @@
+// One exchange: a request of a protocol as engine requests, and their pieces as the protocol's answer, whole or as a stream.
+import type { FinishReason, GenerateRequest, Output, ScoredToken, Usage } from '#runtime/engine/request.ts';
+
+/** A finished completion. */
+export interface Completion {
+  readonly text: string;
+  readonly tokens: readonly ScoredToken[];
+  readonly prompt: readonly ScoredToken[];
+  readonly finishReason: FinishReason;
+}
+
+/** What a protocol makes of a request; pure but for ids and time. */
+export interface Exchange {
+  readonly requests: readonly GenerateRequest[];
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+  /** The chunks before the first piece of a stream. */
+  opening(): readonly object[];
+  /** The chunk for a piece of request `request`; undefined if there is nothing to say. */
+  chunk(request: number, piece: Output): object | undefined;
+  /** The last chunk, where usage was asked for. */
+  usageChunk(usage: object): object;
+  /** The whole answer; completions[request][index]. */
+  answer(completions: readonly (readonly Completion[])[], usage: object): object;
+}
+
+/** Starts generation; the streams stand in the order of the requests. */
+export type Generate = (request: GenerateRequest) => AsyncIterable<Output>;
+
+/**
+ * Starts all requests of an exchange at once and calls `onPiece` as their pieces come, waiting for it. Resolves with the usage when all have
+ * ended; rejects with the first error. If one is refused, those before it must be aborted by the caller.
+ */
+export async function runExchange(
+  exchange: Exchange,
+  generate: Generate,
+  onPiece: (request: number, piece: Output) => Promise<void> | void,
+): Promise<UsageTotals> {
+  const streams = exchange.requests.map((request) => generate(request));
+  const usage = new UsageTotals();
+  await Promise.all(
+    streams.map(async (stream, request) => {
+      for await (const piece of stream) {
+        usage.see(request, piece);
+        await onPiece(request, piece);
+      }
+    }),
+  );
+  return usage;
+}
+
+/** Collects pieces into completions. */
+export class Collector {
+  readonly #completions: { text: string; tokens: ScoredToken[]; prompt: ScoredToken[]; finishReason: FinishReason }[][] = [];
+
+  add(request: number, piece: Output): void {
+    const row = (this.#completions[request] ??= []);
+    const completion = (row[piece.index] ??= { text: '', tokens: [], prompt: [], finishReason: 'length' });
+    completion.text += piece.text;
+    completion.tokens.push(...piece.tokens);
+    completion.prompt.push(...(piece.prompt ?? []));
+    if (piece.finishReason) completion.finishReason = piece.finishReason;
+  }
+
+  get completions(): readonly (readonly Completion[])[] {
+    return this.#completions;
+  }
+}
+
+/** Tokens of an exchange: a prompt counts once for all its completions. */
+export class UsageTotals {
+  readonly #seen = new Map<string, Usage>();
+  readonly #prompts = new Map<number, Usage>();
+
+  see(request: number, piece: Output): void {
+    this.#seen.set(`${request}/${piece.index}`, piece.usage);
+    if (piece.index === 0) this.#prompts.set(request, piece.usage);
+  }
+
+  get promptTokens(): number {
+    return sum(this.#prompts.values(), (usage) => usage.promptTokens);
+  }
+
+  get completionTokens(): number {
+    return sum(this.#seen.values(), (usage) => usage.completionTokens);
+  }
+
+  /** As the protocol spells it. */
+  toJson(): object {
+    return {
+      prompt_tokens: this.promptTokens,
+      completion_tokens: this.completionTokens,
+      total_tokens: this.promptTokens + this.completionTokens,
+      prompt_tokens_details: { cached_tokens: sum(this.#prompts.values(), (usage) => usage.cachedTokens) },
+    };
+  }
+}
+
+function sum(usages: Iterable<Usage>, of: (usage: Usage) => number): number {
+  let total = 0;
+  for (const usage of usages) total += of(usage);
+  return total;
+}
