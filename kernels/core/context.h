@@ -14,6 +14,14 @@ class Scratch;
 using RangeBody = void (*)(void* callable, int64_t begin, int64_t end, int worker);
 
 /**
+ * Thrown by a kernel, on the thread that runs it, for values that it can't work with: an id outside the table, a NaN to sample from. The
+ * stream is poisoned with the message.
+ */
+struct BadInput {
+  const char* message;
+};
+
+/**
  * Handed to every kernel by reference; valid until the kernel returns. All members are called on the thread that runs the
  * kernel, outside the bodies of parallel loops (a body uses only what it captured).
  */

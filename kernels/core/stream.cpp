@@ -48,7 +48,6 @@ void Stream::push_reset() {
   command.name = "reset";
   command.always = true;
   command.run = [](Stream& stream, void*) {
-    stream.cancelled_.store(false);
     if (!stream.poisoned_) return;
     stream.poisoned_ = false;
     const std::lock_guard lock(stream.history_lock_);
@@ -85,15 +84,15 @@ void Stream::loop() {
   for (uint64_t next = 1;; ++next) {
     arrived_.wait([this, next] { return enqueued_.load() >= next; });
     Command& command = ring_[next % WL_STREAM_CAPACITY];
-    execute(command);
+    execute(command, next);
     std::free(command.owned);
     completed_.store(next);
     done_.notify();
   }
 }
 
-void Stream::execute(Command& command) {
-  if (cancelled_.load() && !poisoned_) {
+void Stream::execute(Command& command, uint64_t ticket) {
+  if (ticket <= cancelled_through_.load() && !poisoned_) {
     fail(WL_RETRYABLE, command.name, "%s: the stream was cancelled", command.name);
     poison(last_error());
   }
@@ -103,6 +102,9 @@ void Stream::execute(Command& command) {
     command.run(*this, command.payload);
   } catch (const OutOfMemory& short_of) {
     fail_memory(command.name, short_of.wanted);
+    poison(last_error());
+  } catch (const BadInput& bad) {
+    fail(WL_INVALID, command.name, "%s", bad.message);
     poison(last_error());
   }
   scratch_.reset();
