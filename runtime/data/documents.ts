@@ -11,7 +11,7 @@ export interface DocumentPart extends TextPart {
 }
 
 /** Encoding a chunk must stay well under 20 ms, the longest that the event loop may be held up. */
-const chunkBytes = 32 * 1024;
+const chunkBytes = 16 * 1024;
 const maxLineBytes = 16 * 1024 * 1024;
 
 /** Yields the parts of all documents. Throws WL_DATA_INVALID naming file and line, or the byte that is not UTF-8. */

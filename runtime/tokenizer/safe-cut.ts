@@ -3,10 +3,10 @@ import type { TokenizerFile } from './tokenizer-file.ts';
 
 /**
  * Whatever stands further left or right, every supported pattern ends a word before a space that follows a non-space, and after a
- * newline before a character that is no space (one pattern lets slashes follow newlines). Nor does NFC compose across these places.
+ * newline between two characters that are no spaces (one pattern lets slashes follow newlines). Nor does NFC compose across these places.
  */
 const beforeSpace = /[^\s\x85](?= )/gu;
-const afterNewline = /\n(?=[^\s\x85/\p{M}])/gu;
+const afterNewline = /(?<=[^\s\x85])\n(?=[^\s\x85/\p{M}])/gu;
 
 /** Text without any such place is cut at this length all the same: one word must not grow without bound, nor hold up the event loop. */
 export const maxUncutCharacters = 128 * 1024;

@@ -78,8 +78,8 @@ const Shell = z.object({
     fuse_unk: z.boolean().nullish(),
     byte_fallback: z.literal(false).nullish(),
     ignore_merges: z.boolean().nullish(),
-    vocab: z.unknown(),
-    merges: z.unknown(),
+    vocab: z.unknown().optional(),
+    merges: z.unknown().optional(),
   }),
 });
 

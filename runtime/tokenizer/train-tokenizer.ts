@@ -22,7 +22,7 @@ export interface TokenizerTraining {
   readonly onProgress?: (share: number) => void;
 }
 
-const sliceMs = 8;
+const sliceMs = 5;
 /** Texts are counted in parts of this size, so that no part takes longer than a slice. */
 const partCharacters = 16 * 1024;
 /** Words are learnt from in pieces of this many bytes: longer ones are no language, and would make every merge slow. */
