@@ -1,0 +1,287 @@
+// Linear layers: the contract of spans bit for bit, float64 references, gradients, and what must not change a bit.
+#include "reference/linear.h"
+#include "tests/check.h"
+#include "tests/contract.h"
+
+#include <string>
+
+namespace {
+
+using contract::Kernels;
+using contract::Numbers;
+using contract::same_bits;
+
+struct Shape {
+  int64_t rows, outputs, inputs, unit, length;
+  bool accumulate;
+};
+
+std::string text(const Shape& s, const char* what, const Kernels& kernels, int threads) {
+  return std::string(what) + " of " + kernels.isa + ", " + std::to_string(threads) + " threads: " + std::to_string(s.rows) + " x " +
+         std::to_string(s.outputs) + " x " + std::to_string(s.inputs) + ", unit " + std::to_string(s.unit) + ", length " +
+         std::to_string(s.length);
+}
+
+struct Inputs {
+  std::vector<float> x, w, bias, dy, old_dx, old_dw, old_dbias;
+
+  explicit Inputs(const Shape& s) {
+    Numbers numbers(static_cast<uint64_t>(s.rows * 1009 + s.outputs * 31 + s.inputs));
+    x = numbers.many(s.rows * s.inputs);
+    w = numbers.many(s.outputs * s.inputs);
+    bias = numbers.many(s.outputs);
+    dy = numbers.many(s.rows * s.outputs);
+    old_dx = numbers.many(s.rows * s.inputs);
+    old_dw = numbers.many(s.outputs * s.inputs);
+    old_dbias = numbers.many(s.outputs);
+  }
+};
+
+struct Results {
+  std::vector<float> y, packed_y, dx, dw, dbias;
+
+  bool operator==(const Results& other) const {
+    return same_bits(y, other.y) && same_bits(packed_y, other.packed_y) && same_bits(dx, other.dx) && same_bits(dw, other.dw) &&
+           same_bits(dbias, other.dbias);
+  }
+};
+
+Results run(const Kernels& kernels, int threads, const Shape& s, const Inputs& in) {
+  Results out;
+  out.y.resize(in.dy.size());
+  out.packed_y.resize(in.dy.size());
+  out.dx = in.old_dx;
+  out.dw = in.old_dw;
+  out.dbias = in.old_dbias;
+  const auto context = [&]() -> wl::Context& { return contract::context_of(threads); };
+  const int64_t size = kernels.packed_size(s.outputs, s.inputs);
+  std::vector<float> packed(static_cast<size_t>(size));
+  const int64_t rows = s.rows, outputs = s.outputs, inputs = s.inputs;
+  kernels.linear_forward(context(), {in.x.data(), in.w.data(), in.bias.data(), out.y.data(), s.unit, rows, inputs, outputs});
+  kernels.linear_pack(context(), {in.w.data(), packed.data(), outputs, inputs, size});
+  kernels.linear_packed_forward(context(), {in.x.data(), packed.data(), in.bias.data(), out.packed_y.data(), s.unit, rows, inputs, size, outputs});
+  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), out.dx.data(), s.unit, s.accumulate, rows, outputs, inputs});
+  kernels.linear_backward_weight(context(), {in.dy.data(), in.x.data(), out.dw.data(), out.dbias.data(), s.length, s.accumulate, rows, outputs, inputs});
+  return out;
+}
+
+// The elements to look at: all, or as many as a scalar loop does in good time.
+template <class Visit>
+void each_element(int64_t rows, int64_t cols, int64_t terms, Visit visit) {
+  const int64_t most = 4000000 / std::max<int64_t>(terms, 1);
+  if (rows * cols <= most) {
+    for (int64_t i = 0; i < rows * cols; ++i) visit(i / cols, i % cols);
+    return;
+  }
+  Numbers numbers(7);
+  for (int64_t i = 0; i < most; ++i) visit(numbers.below(rows), numbers.below(cols));
+  visit(rows - 1, cols - 1);
+}
+
+int64_t off_contract(const Shape& s, const Inputs& in, const Results& out) {
+  int64_t wrong = 0;
+  each_element(s.rows, s.outputs, s.inputs, [&](int64_t m, int64_t n) {
+    const float* x = in.x.data() + m * s.inputs;
+    const float* w = in.w.data() + n * s.inputs;
+    const float sum = contract::dot(s.inputs, s.unit, [&](int64_t k) { return x[k]; }, [&](int64_t k) { return w[k]; });
+    wrong += !same_bits(out.y[m * s.outputs + n], sum + in.bias[n]) + !same_bits(out.packed_y[m * s.outputs + n], sum + in.bias[n]);
+  });
+  each_element(s.rows, s.inputs, s.outputs, [&](int64_t m, int64_t k) {
+    const int64_t at = m * s.inputs + k;
+    const float sum = contract::dot(
+        s.outputs, s.unit, [&](int64_t n) { return in.dy[m * s.outputs + n]; }, [&](int64_t n) { return in.w[n * s.inputs + k]; });
+    wrong += !same_bits(out.dx[at], s.accumulate ? in.old_dx[at] + sum : sum);
+  });
+  each_element(s.outputs, s.inputs, s.rows, [&](int64_t n, int64_t k) {
+    const int64_t at = n * s.inputs + k;
+    const float sum = contract::token_dot(
+        s.rows, s.length, [&](int64_t t) { return in.dy[t * s.outputs + n]; }, [&](int64_t t) { return in.x[t * s.inputs + k]; });
+    wrong += !same_bits(out.dw[at], s.accumulate ? in.old_dw[at] + sum : sum);
+  });
+  each_element(s.outputs, 1, s.rows, [&](int64_t n, int64_t) {
+    const float sum = contract::token_dot(
+        s.rows, s.length, [&](int64_t t) { return in.dy[t * s.outputs + n]; }, [](int64_t) { return 1.0f; });
+    wrong += !same_bits(out.dbias[n], s.accumulate ? in.old_dbias[n] + sum : sum);
+  });
+  return wrong;
+}
+
+// One to a few rows; spans that are empty, short or no multiple of 16; primes; more columns than a panel, fewer than a vector.
+const Shape small_shapes[] = {
+    {1, 1, 1, 16, 1, false},      {1, 32, 16, 16, 1, true},    {2, 33, 17, 16, 2, false},    {3, 5, 7, 16, 3, true},
+    {4, 70, 200, 16, 2, false},   {5, 129, 100, 16, 5, true},  {6, 257, 61, 16, 3, false},   {7, 130, 129, 1, 7, true},
+    {12, 64, 192, 64, 12, false}, {13, 96, 127, 16, 13, true}, {40, 17, 1000, 16, 8, false}, {65, 37, 300, 16, 13, true},
+    {63, 31, 65, 32, 9, false},
+};
+// Blocks of rows in private panels; right panels in several blocks; contractions in several steps and within one span.
+const Shape large_shapes[] = {
+    {1201, 40, 50, 16, 1201, true}, {97, 200, 9001, 16, 97, false},   {420, 1100, 4100, 16, 60, true},
+    {9000, 14, 18, 16, 90, false},  {40000, 7, 5, 16, 40000, true},
+};
+
+TEST("every element is the FMA chains of its spans, added in the fixed tree") {
+  for (const Kernels& kernels : contract::each_isa()) {
+    for (const int threads : {1, 2, 3}) {
+      for (const Shape& shape : small_shapes) {
+        const Inputs in(shape);
+        const int64_t wrong = off_contract(shape, in, run(kernels, threads, shape, in));
+        if (wrong != 0) check::fault(__FILE__, __LINE__, text(shape, "bits", kernels, threads));
+      }
+    }
+  }
+}
+
+TEST("large products keep to the contract, whatever they are cut into") {
+  const Kernels kernels = contract::each_isa().back();
+  // Scalar code takes seconds for the largest; its driver is the same.
+  const int64_t most = kernels.isa == std::string("generic") ? 10'000'000 : INT64_MAX;
+  for (const Shape& shape : large_shapes) {
+    if (shape.rows * shape.outputs * shape.inputs > most) continue;
+    const Inputs in(shape);
+    const Results one = run(kernels, 1, shape, in);
+    if (off_contract(shape, in, one) != 0) check::fault(__FILE__, __LINE__, text(shape, "bits", kernels, 1));
+    for (const int threads : {2, 3}) {
+      if (!(run(kernels, threads, shape, in) == one)) check::fault(__FILE__, __LINE__, text(shape, "bits", kernels, threads));
+    }
+  }
+}
+
+TEST("each instruction set gives the same bits") {
+  const Shape shapes[] = {{130, 70, 90, 16, 65, true}, {600, 20, 33, 16, 100, false}, {30, 40, 4500, 16, 10, false}};
+  const std::vector<Kernels> all = contract::each_isa();
+  for (const Shape& shape : shapes) {
+    const Inputs in(shape);
+    const Results first = run(all[0], 2, shape, in);
+    for (const Kernels& kernels : all) CHECK(run(kernels, 2, shape, in) == first);
+  }
+}
+
+TEST("a row has the same bits alone, in a batch and at any place in it") {
+  const Shape batch = {64, 101, 192, 16, 64, false};
+  for (const Kernels& kernels : contract::each_isa()) {
+    const Inputs in(batch);
+    const Results all = run(kernels, 2, batch, in);
+    for (const int64_t count : {1, 2, 3, 5, 11, 13, 27}) {
+      for (int64_t first = 0; first + count <= batch.rows; first += count) {
+        Shape part = batch;
+        part.rows = part.length = count;
+        Inputs rows = in;
+        rows.x.assign(in.x.begin() + first * part.inputs, in.x.begin() + (first + count) * part.inputs);
+        rows.dy.assign(in.dy.begin() + first * part.outputs, in.dy.begin() + (first + count) * part.outputs);
+        rows.old_dx.resize(rows.x.size());
+        const Results some = run(kernels, 1, part, rows);
+        const size_t y_bytes = some.y.size() * sizeof(float);
+        CHECK(std::memcmp(some.y.data(), all.y.data() + first * part.outputs, y_bytes) == 0);
+        CHECK(std::memcmp(some.packed_y.data(), all.y.data() + first * part.outputs, y_bytes) == 0);
+        CHECK(std::memcmp(some.dx.data(), all.dx.data() + first * part.inputs, some.dx.size() * sizeof(float)) == 0);
+      }
+    }
+  }
+}
+
+TEST("a sum that underflows to -0 becomes +0 where a span is empty, and stays -0 where none is") {
+  for (const Kernels& kernels : contract::each_isa()) {
+    for (const int64_t inputs : {1, 8}) {
+      const Shape shape = {3, 40, inputs, 1, 3, false};
+      Inputs in(shape);
+      std::fill(in.x.begin(), in.x.end(), -1e-30f);
+      std::fill(in.w.begin(), in.w.end(), 1e-30f);
+      std::vector<float> y(in.dy.size());
+      kernels.linear_forward(contract::context_of(1), {in.x.data(), in.w.data(), nullptr, y.data(), 1, 3, inputs, 40});
+      for (const float value : y) CHECK(same_bits(value, inputs == 1 ? 0.0f : -0.0f));
+    }
+  }
+}
+
+TEST("what isn't a number in one row or column stays there") {
+  const float nan = std::nanf("");
+  for (const Kernels& kernels : contract::each_isa()) {
+    const Shape shape = {29, 45, 50, 16, 29, false};
+    Inputs in(shape);
+    in.x[17 * 50 + 3] = nan;
+    in.w[44 * 50 + 9] = nan;
+    const Results out = run(kernels, 2, shape, in);
+    for (int64_t i = 0; i < 29 * 45; ++i) CHECK(std::isnan(out.y[i]) == (i / 45 == 17 || i % 45 == 44));
+  }
+}
+
+std::vector<double> widen(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+// Rounding errors of a sum of n terms behave like a random walk: a few times sqrt(n) units of the sum of absolute terms.
+void check_close(const std::vector<float>& seen, const wl::reference::Sums& wanted, int64_t terms) {
+  const double bound = 4 * std::sqrt(static_cast<double>(terms) / 8 + 4) * 0x1p-24;
+  CHECK_EQUAL(seen.size(), wanted.value.size());
+  for (size_t i = 0; i < seen.size(); ++i) {
+    if (!(std::abs(seen[i] - wanted.value[i]) <= bound * wanted.magnitude[i])) CHECK_EQUAL(double{seen[i]}, wanted.value[i]);
+  }
+}
+
+TEST("forward and gradients are as near to float64 as the rounding of their sums allows") {
+  for (const Kernels& kernels : contract::each_isa()) {
+    for (Shape shape : small_shapes) {
+      shape.accumulate = false;
+      const Inputs in(shape);
+      const Results out = run(kernels, 2, shape, in);
+      const wl::reference::LinearShape dims = {shape.rows, shape.outputs, shape.inputs};
+      check_close(out.y, wl::reference::linear_forward(dims, widen(in.x), widen(in.w), widen(in.bias)), shape.inputs);
+      const auto gradients = wl::reference::linear_backward(dims, widen(in.dy), widen(in.x), widen(in.w));
+      check_close(out.dx, gradients.dx, shape.outputs);
+      check_close(out.dw, gradients.dw, shape.rows);
+      check_close(out.dbias, gradients.dbias, shape.rows);
+    }
+  }
+}
+
+double inner(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += double{a[i]} * b[i];
+  return sum;
+}
+
+TEST("the gradients are the adjoints of the forward pass") {
+  const Kernels kernels = contract::each_isa().back();
+  const Shape shape = {75, 110, 93, 16, 25, false};
+  const Inputs in(shape);
+  std::vector<float> y(in.dy.size());
+  kernels.linear_forward(contract::context_of(2), {in.x.data(), in.w.data(), nullptr, y.data(), 16, 75, 93, 110});
+  const Results out = run(kernels, 2, shape, in);
+  const double forward = inner(y, in.dy);
+  // All three sums add the same 767,250 products of about 0.1 with relative errors of a few 2^-24 each.
+  CHECK(std::abs(inner(out.dx, in.x) - forward) < 1e-3);
+  CHECK(std::abs(inner(out.dw, in.w) - forward) < 1e-3);
+}
+
+TEST("the float64 gradients are those of central differences") {
+  const Shape shape = {5, 4, 3, 16, 5, false};
+  const Inputs in(shape);
+  const wl::reference::LinearShape dims = {5, 4, 3};
+  const std::vector<double> x = widen(in.x), w = widen(in.w), bias = widen(in.bias), dy = widen(in.dy);
+  const auto loss = [&](const std::vector<double>& x, const std::vector<double>& w, const std::vector<double>& bias) {
+    const auto y = wl::reference::linear_forward(dims, x, w, bias);
+    double sum = 0;
+    for (size_t i = 0; i < dy.size(); ++i) sum += dy[i] * y.value[i];
+    return sum;
+  };
+  const auto difference = [&](const std::vector<double>& at, size_t i, auto loss_at) {
+    std::vector<double> up = at, down = at;
+    up[i] += 1e-4;
+    down[i] -= 1e-4;
+    return (loss_at(up) - loss_at(down)) / 2e-4;
+  };
+  const auto g = wl::reference::linear_backward(dims, dy, x, w);
+  // Linear in each argument, so that only the rounding of a sum of about 60 is left: 60 * 2^-53 / 1e-4.
+  for (size_t i = 0; i < x.size(); ++i) CHECK(std::abs(difference(x, i, [&](auto& at) { return loss(at, w, bias); }) - g.dx.value[i]) < 1e-9);
+  for (size_t i = 0; i < w.size(); ++i) CHECK(std::abs(difference(w, i, [&](auto& at) { return loss(x, at, bias); }) - g.dw.value[i]) < 1e-9);
+  for (size_t i = 0; i < bias.size(); ++i) CHECK(std::abs(difference(bias, i, [&](auto& at) { return loss(x, w, at); }) - g.dbias.value[i]) < 1e-9);
+}
+
+TEST("packed weights take as many floats on every instruction set") {
+  for (const Kernels& kernels : contract::each_isa()) {
+    CHECK_EQUAL(kernels.packed_size(768, 192), int64_t{768} * 192);
+    CHECK_EQUAL(kernels.packed_size(33, 7), int64_t{64} * 7);
+  }
+}
+
+}  // namespace
+
+TEST_MAIN
