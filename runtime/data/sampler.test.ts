@@ -83,9 +83,8 @@ describe('batches', () => {
 
   // Fixed for ever: a change would give another model for the same manifest.
   it('the windows of seed 0 are these', () => {
-    expect(
-      starts(createSampler(positions(100_000), whole(100_000), { seed: 0, sequences: 4, length: 64 }), 2),
-    ).toMatchInlineSnapshot(`
+    expect(starts(createSampler(positions(100_000), whole(100_000), { seed: 0, sequences: 4, length: 64 }), 2))
+      .toMatchInlineSnapshot(`
       [
         53047,
         87095,

@@ -113,16 +113,14 @@ async function writeCache(
       flush: true,
     });
     await syncFolder(partial);
-    // Whatever is there is damaged, or the same from another process.
-    await rm(folder, { recursive: true, force: true });
-    try {
-      await rename(partial, folder);
-    } catch (error) {
-      const winner = await readCache(folder);
-      if (!winner) throw error;
+    const other = await readCache(folder);
+    if (other) {
+      // Another process was faster.
       await rm(partial, { recursive: true });
-      return winner;
+      return other;
     }
+    await rm(folder, { recursive: true, force: true });
+    await rename(partial, folder);
     await syncFolder(dirname(folder));
     return meta;
   } catch (error) {
