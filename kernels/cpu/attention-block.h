@@ -1,0 +1,49 @@
+// A block of 64 keys and values at a fixed absolute position, copied out of rows or pages into the layout of the products.
+#pragma once
+
+#include <cstdint>
+
+namespace wl::WL_ISA::attention {
+
+/** Keys in a block. Blocks start at multiples of it, so that the order of operations depends on a key's position only. */
+inline constexpr int64_t block_keys = 64;
+
+/** Vectors of 16 that cover `count` elements. */
+inline int64_t vectors_of(int64_t count) { return (count + 15) / 16; }
+
+/** Where the keys and values of a sequence lie: one after the other, or in pages. */
+struct KeyRows {
+  const float* keys;
+  const float* values;
+  int64_t stride;        // floats between one row and the next
+  const int32_t* pages;  // null: rows lie one after the other
+  int64_t page_size;
+
+  int64_t at(int64_t position) const {
+    if (pages == nullptr) return position * stride;
+    return (pages[position / page_size] * page_size + position % page_size) * stride;
+  }
+};
+
+/** The rows of one block of keys: `count` <= 64, row j at the tensor's base + at[j]. */
+struct BlockRows {
+  int64_t count;
+  int64_t at[block_keys];
+};
+
+/** The rows of the block that begins at position `first`, for a reader of the keys 0 .. end - 1; none from `end` on. */
+BlockRows block_rows(const KeyRows& rows, int64_t first, int64_t end);
+
+/**
+ * Brings rows j of `begin` <= j < `end` that the block has into the cache, `floats` of each. The way from memory is what decoding
+ * waits for, and memory is fast where long runs are read in order.
+ */
+void fetch_rows(const float* base, const BlockRows& rows, int64_t begin, int64_t end, int64_t floats);
+
+/** Copies rows of `size` floats to [count][16 * vectors_of(size)]; the columns beyond `size` become zero. */
+void copy_rows(const float* base, const BlockRows& rows, int64_t size, float* to);
+
+/** Copies rows transposed, to [size][64]; the columns from count to the next multiple of 16 become zero, the rest is not written. */
+void copy_transposed(const float* base, const BlockRows& rows, int64_t size, float* to);
+
+}  // namespace wl::WL_ISA::attention

@@ -1,0 +1,151 @@
+// Online softmax over key blocks: a tile of scores, its softmax step row by row, then a tile of weighted values.
+#include "cpu/attention-rows.h"
+
+#include <limits>
+
+#include "cpu/attention-tile.h"
+#include "cpu/math.h"
+#include "cpu/simd.h"
+
+namespace wl::WL_ISA::attention {
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+// Scales the scores of a row, masks those from `limit` on and gives the largest. limit >= 1; the last vector is whole in memory.
+float scale_and_mask(float* scores, int64_t limit, float scale) {
+  const Vec16 factor = splat(scale);
+  Vec16 largest = splat(-infinity);
+  for (int64_t j = 0; j < limit; j += 16) {
+    Vec16 s = load(scores + j) * factor;
+    if (limit - j < 16) s = select_first(int(limit - j), s, splat(-infinity));
+    store(scores + j, s);
+    largest = max(largest, s);
+  }
+  return reduce_max(largest);
+}
+
+// Turns scores into exp(score - largest), masked ones into +0 up to `end`, and gives their sum.
+float exponentials(float* scores, int64_t limit, int64_t end, float largest) {
+  const Vec16 m = splat(largest);
+  Vec16 sum = splat(0.0f);
+  int64_t j = 0;
+  for (; j < limit; j += 16) {
+    Vec16 p = exp_16(load(scores + j) - m);
+    if (limit - j < 16) p = select_first(int(limit - j), p, splat(0.0f));
+    store(scores + j, p);
+    sum = sum + p;
+  }
+  for (; j < end; j += 16) store(scores + j, splat(0.0f));
+  return reduce_add(sum);
+}
+
+struct Block {
+  int64_t first, count;  // position of its first key; keys
+  const float* keys;     // [size][64]
+  const float* values;   // [count][width]
+};
+
+// The rows of one key-value head.
+QueryRows rows_of(const QueryRows& all, int64_t kv_head) {
+  QueryRows rows = all;
+  const int64_t before = kv_head * all.count;
+  rows.queries += before * all.size;
+  rows.acc += before * all.width;
+  rows.largest += before;
+  rows.sums += before;
+  return rows;
+}
+
+// One block's step for `height` <= tile_rows rows from row r on, each of which sees at least one key of the block.
+void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int64_t height, float* scores) {
+  auto keys_of = [&](int64_t row) {
+    const int64_t limit = rows.first + row / rows.group - block.first + 1;
+    return limit < block.count ? limit : block.count;
+  };
+  const int64_t seen = keys_of(r + height - 1);
+  product(Start::zero, height, vectors_of(seen), rows.size, {rows.queries + r * rows.size, rows.size, 1}, {block.keys, block_keys},
+          {scores, block_keys});
+
+  alignas(64) float factors[16] = {};  // exp(m - m')
+  float* largest = rows.largest + r;
+  for (int64_t i = 0; i < height; i++) {
+    const float in_block = scale_and_mask(scores + i * block_keys, keys_of(r + i), scale);
+    const float now = largest[i] < in_block ? in_block : largest[i];
+    factors[i] = largest[i] - now;
+    largest[i] = now;
+  }
+  store(factors, exp_16(load(factors)));
+  for (int64_t i = 0; i < height; i++) {
+    const float sum = exponentials(scores + i * block_keys, keys_of(r + i), seen, largest[i]);
+    rows.sums[r + i] = fma(rows.sums[r + i], factors[i], sum);
+  }
+  product(Start::scale, height, rows.width / 16, seen, {scores, block_keys, 1}, {block.values, rows.width},
+          {rows.acc + r * rows.width, rows.width}, factors);
+}
+
+// The block's memory comes first, the rows' after it; all parts begin at whole vectors.
+int64_t block_floats(int64_t size) { return block_keys * (size + 16 * vectors_of(size) + tile_rows); }
+
+void begin_rows(const QueryRows& rows) {
+  for (int64_t i = 0; i < rows.kv_heads * rows.count * rows.width; i++) rows.acc[i] = 0;
+  for (int64_t r = 0; r < rows.kv_heads * rows.count; r++) {
+    rows.largest[r] = -infinity;
+    rows.sums[r] = 0;
+  }
+}
+
+void end_rows(const QueryRows& rows) {
+  for (int64_t r = 0; r < rows.kv_heads * rows.count; r++) {
+    const Vec16 sum = splat(rows.sums[r]);
+    for (int64_t d = 0; d < rows.width; d += 16) {
+      float* acc = rows.acc + r * rows.width + d;
+      store(acc, load(acc) / sum + splat(0.0f));
+    }
+  }
+}
+
+}  // namespace
+
+int64_t rows_scratch(int64_t rows, int64_t size) {
+  return block_floats(size) + rows * (16 * vectors_of(size)) + 16 * vectors_of(rows * size) + 32 * vectors_of(rows);
+}
+
+void place_rows(QueryRows& rows, float* scratch) {
+  const int64_t all = rows.kv_heads * rows.count;
+  rows.width = 16 * vectors_of(rows.size);
+  rows.acc = scratch + block_floats(rows.size);
+  rows.queries = rows.acc + all * rows.width;
+  rows.largest = rows.queries + 16 * vectors_of(all * rows.size);
+  rows.sums = rows.largest + 16 * vectors_of(all);
+}
+
+void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scratch) {
+  float* keys_block = scratch;
+  float* values_block = keys_block + block_keys * rows.size;
+  float* scores = values_block + block_keys * rows.width;
+  const int64_t end = rows.first + (rows.count - 1) / rows.group + 1;
+  const int64_t share = (block_keys + rows.kv_heads - 1) / rows.kv_heads;  // rows of the next block that are fetched with each head
+  begin_rows(rows);
+  BlockRows next = block_rows(keys, 0, end);
+  for (int64_t first = 0; first < end; first += block_keys) {
+    const BlockRows here = next;
+    next = block_rows(keys, first + block_keys, end);
+    const Block block = {first, here.count, keys_block, values_block};
+    for (int64_t h = 0; h < rows.kv_heads; h++) {
+      fetch_rows(keys.keys, next, h * share, (h + 1) * share, rows.kv_heads * rows.size);
+      fetch_rows(keys.values, next, h * share, (h + 1) * share, rows.kv_heads * rows.size);
+      copy_transposed(keys.keys + h * rows.size, here, rows.size, keys_block);
+      copy_rows(keys.values + h * rows.size, here, rows.size, values_block);
+      const QueryRows head = rows_of(rows, h);
+      // Rows that stand before the block see nothing of it.
+      int64_t r = first > rows.first ? (first - rows.first) * rows.group : 0;
+      for (; r < rows.count; r += tile_rows) {
+        step(block, scale, head, r, rows.count - r < tile_rows ? rows.count - r : tile_rows, scores);
+      }
+    }
+  }
+  end_rows(rows);
+}
+
+}  // namespace wl::WL_ISA::attention

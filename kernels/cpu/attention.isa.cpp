@@ -1,0 +1,154 @@
+// attention_forward and attention_paged: cut the query rows into items of work, each of which `attend` does on its own.
+#include <algorithm>
+
+#include "core/ops.gen.h"
+#include "cpu/attention-rows.h"
+#include "cpu/math.h"
+
+namespace wl::WL_ISA {
+namespace attention {
+namespace {
+
+struct Heads {
+  int64_t all, kv, size;
+  int64_t group() const { return all / kv; }
+  int64_t row() const { return all * size; }
+};
+
+// Consecutive rows of one sequence, and some of its key-value heads.
+struct Item {
+  int64_t sequence, kv_head, kv_heads;
+  int64_t row, rows;  // first row in the batch, how many
+  int64_t position;   // of the first row
+
+  int64_t cost() const { return (position + rows) * rows * kv_heads; }
+};
+
+struct Problem {
+  Heads heads;
+  const float* q;
+  float* out;
+  float* lse;  // may be null
+  float scale;
+};
+
+// How sequences are cut: `positions` rows and `kv_heads` key-value heads to an item. Few rows (decoding) go with many heads, so that
+// whole rows of keys are read in order, as far as there are items enough for the workers.
+struct Cut {
+  int64_t positions, kv_heads;
+};
+
+Cut cut_of(const Heads& heads, int64_t sequences, int64_t most_positions, int threads) {
+  constexpr int64_t most_floats = 1024;  // of a key row: two blocks of keys and values fit the second-level cache
+  constexpr int64_t items_per_thread = 4;
+  const int64_t positions = heads.group() < most_rows ? most_rows / heads.group() : 1;
+  if (most_positions >= positions) return {positions, 1};
+  int64_t kv_heads = std::min({heads.kv, most_rows / (most_positions * heads.group()), most_floats / heads.size});
+  while (kv_heads > 1 && sequences * (heads.kv / kv_heads) < items_per_thread * threads) kv_heads = (kv_heads + 1) / 2;
+  return {most_positions, std::max<int64_t>(kv_heads, 1)};
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t items_of(const Heads& heads, const Cut& cut, int64_t rows) { return ceil_div(rows, cut.positions) * ceil_div(heads.kv, cut.kv_heads); }
+
+// Adds the items of a sequence; returns how many.
+int64_t add_items(const Heads& heads, const Cut& cut, int64_t sequence, int64_t row, int64_t rows, int64_t position, Item* items) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < rows; i += cut.positions) {
+    for (int64_t h = 0; h < heads.kv; h += cut.kv_heads) {
+      items[count++] = {sequence, h, std::min(cut.kv_heads, heads.kv - h), row + i, std::min(cut.positions, rows - i), position + i};
+    }
+  }
+  return count;
+}
+
+// The query heads of a group share the key blocks: rows are in order of key-value head, position, head of the group.
+void attend_item(const Problem& problem, const Item& item, const KeyRows& keys, float* scratch) {
+  const Heads& heads = problem.heads;
+  const int64_t group = heads.group(), size = heads.size, slice = group * size;
+  QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr};
+  place_rows(rows, scratch);
+  float* query = rows.queries;
+  for (int64_t h = item.kv_head; h < item.kv_head + item.kv_heads; h++) {
+    for (int64_t i = item.row; i < item.row + item.rows; i++, query += slice) {
+      for (int64_t d = 0; d < slice; d++) query[d] = problem.q[i * heads.row() + h * slice + d];
+    }
+  }
+  attend(keys, problem.scale, rows, scratch);
+  for (int64_t r = 0; r < item.kv_heads * rows.count; r++) {
+    const int64_t in_head = r % rows.count;
+    const int64_t head = (item.row + in_head / group) * heads.all + (item.kv_head + r / rows.count) * group + in_head % group;
+    for (int64_t d = 0; d < size; d++) problem.out[head * size + d] = rows.acc[r * rows.width + d];
+    if (problem.lse != nullptr) problem.lse[head] = rows.largest[r] + log_1(rows.sums[r]);
+  }
+}
+
+// Does the items, the costly ones first, so that no worker is left with one at the end. keys(sequence): where its keys lie.
+template <class Keys>
+void run(Context& context, const Problem& problem, const Cut& cut, Item* items, int64_t count, Keys keys_of) {
+  std::sort(items, items + count, [](const Item& a, const Item& b) { return a.cost() > b.cost(); });
+  const Heads& heads = problem.heads;
+  const int64_t floats = rows_scratch(cut.positions * heads.group() * cut.kv_heads, heads.size);
+  float* scratch = context.scratch(floats * context.threads());
+  context.parallel_for(count, 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t i = begin; i < end; i++) {
+      KeyRows keys = keys_of(items[i].sequence);
+      keys.keys += items[i].kv_head * heads.size;
+      keys.values += items[i].kv_head * heads.size;
+      attend_item(problem, items[i], keys, scratch + worker * floats);
+    }
+  });
+}
+
+// The kernel follows these numbers to memory, so they are checked first.
+void check_paged(const attention_paged_args& args) {
+  for (int64_t b = 0; b < args.B; b++) {
+    const int32_t* sequence = args.sequences + b * args.C;
+    const int64_t first = sequence[0], rows = sequence[1], position = sequence[2], end = position + rows;
+    if (first < 0 || rows < 0 || first + rows > args.M) throw BadInput{"attention_paged: rows of a sequence are outside the batch"};
+    if (position < 0 || end > args.W * args.S) throw BadInput{"attention_paged: a position is outside the page list of its sequence"};
+    for (int64_t w = 0; rows > 0 && w * args.S < end; w++) {
+      const int32_t page = args.pages[b * args.W + w];
+      if (page < 0 || page >= args.P) throw BadInput{"attention_paged: a page is outside the cache"};
+    }
+  }
+}
+
+}  // namespace
+}  // namespace attention
+
+void attention_forward(Context& context, const attention_forward_args& args) {
+  using namespace attention;
+  const Heads heads = {args.H, args.kv_heads, args.Q / args.H};
+  const int64_t sequences = args.M / args.length, sequence_floats = args.length * args.E;
+  const Cut cut = cut_of(heads, sequences, args.length, context.threads());
+  Item* items = context.scratch_of<Item>(sequences * items_of(heads, cut, args.length));
+  int64_t count = 0;
+  for (int64_t b = 0; b < sequences; b++) count += add_items(heads, cut, b, b * args.length, args.length, 0, items + count);
+  run(context, {heads, args.q, args.out, args.lse, args.scale}, cut, items, count, [&](int64_t b) {
+    return KeyRows{args.k + b * sequence_floats, args.v + b * sequence_floats, args.E, nullptr, 0};
+  });
+}
+
+void attention_paged(Context& context, const attention_paged_args& args) {
+  using namespace attention;
+  check_paged(args);
+  const Heads heads = {args.heads, args.kv_heads, args.Q / args.heads};
+  const auto sequence = [&](int64_t b) { return args.sequences + b * args.C; };
+  int64_t most = 1;
+  for (int64_t b = 0; b < args.B; b++) most = std::max<int64_t>(most, sequence(b)[1]);
+  const Cut cut = cut_of(heads, args.B, most, context.threads());
+  int64_t room = 0;
+  for (int64_t b = 0; b < args.B; b++) room += items_of(heads, cut, sequence(b)[1]);
+  Item* items = context.scratch_of<Item>(room);
+  int64_t count = 0;
+  for (int64_t b = 0; b < args.B; b++) {
+    count += add_items(heads, cut, b, sequence(b)[0], sequence(b)[1], sequence(b)[2], items + count);
+  }
+  run(context, {heads, args.q, args.out, nullptr, args.scale}, cut, items, count, [&](int64_t b) {
+    return KeyRows{args.keys, args.values, args.E, args.pages + b * args.W, args.S};
+  });
+}
+
+}  // namespace wl::WL_ISA

@@ -1,0 +1,180 @@
+// Attention over pages: bit for bit what attention over whole sequences gives, however rows are chunked, paged and batched.
+#include "attention-cases.h"
+
+using namespace cases;
+using wl::reference::AttentionShape;
+
+namespace {
+
+// One sequence whose keys and values go through pages.
+struct Story {
+  AttentionShape shape;  // one sequence
+  Floats q, k, v;
+};
+
+Story story_of(int64_t length, int64_t heads, int64_t kv_heads, int64_t head_size, uint32_t seed) {
+  const AttentionShape shape = {1, length, heads, kv_heads, head_size};
+  return {shape, random(shape.query_size(), seed), random(shape.key_size(), seed + 100), random(shape.key_size(), seed + 200)};
+}
+
+constexpr float scale = 0.21f;
+
+Floats whole(const Kernels& kernels, const Story& story) {
+  const AttentionShape& s = story.shape;
+  Floats out(s.query_size()), lse(s.lse_size());
+  kernels.forward(context_of(1), {story.q.data(), story.k.data(), story.v.data(), out.data(), lse.data(), s.length, s.kv_heads, scale,
+                                  s.length, s.heads * s.head_size, s.kv_heads * s.head_size, s.heads});
+  return out;
+}
+
+// Pages for several sequences, handed out in a scattered order; all that is never written is NaN.
+struct Pages {
+  int64_t size, width, count, row;
+  Floats keys, values;
+  std::vector<int32_t> table;
+
+  Pages(int64_t page_size, int64_t sequences, int64_t length, int64_t row_floats) : size(page_size), row(row_floats) {
+    width = (length + size - 1) / size + 1;  // one more than needed: its entry is ignored
+    count = sequences * width + 1;  // fewer than the stride below, a prime, so that all page numbers are distinct
+    keys.assign(count * size * row, std::nanf(""));
+    values = keys;
+    for (int64_t b = 0; b < sequences; b++) {
+      for (int64_t w = 0; w < width; w++) {
+        const bool needed = w + 1 < width;
+        table.push_back(needed ? int32_t((b * width + w) * 7919 % count) : -12345);
+      }
+    }
+  }
+  int32_t slot(int64_t sequence, int64_t position) const {
+    return int32_t(table[sequence * width + position / size] * size + position % size);
+  }
+};
+
+// One call of the engine: rows [begin, end) of each story, all in one batch. Writes their keys, then attends.
+struct Piece {
+  int64_t sequence, begin, end;
+};
+
+void call(const Kernels& kernels, wl::Context& context, const std::vector<Story>& stories, Pages& pages,
+          const std::vector<Piece>& pieces, std::vector<Floats>& outs) {
+  const AttentionShape& s = stories[0].shape;
+  const int64_t q_row = s.heads * s.head_size;
+  Floats q, k, v;
+  std::vector<int32_t> slots, table, sequences;
+  for (const Piece& piece : pieces) {
+    const Story& story = stories[piece.sequence];
+    sequences.insert(sequences.end(), {int32_t(slots.size()), int32_t(piece.end - piece.begin), int32_t(piece.begin)});
+    table.insert(table.end(), pages.table.begin() + piece.sequence * pages.width, pages.table.begin() + (piece.sequence + 1) * pages.width);
+    for (int64_t t = piece.begin; t < piece.end; t++) {
+      slots.push_back(pages.slot(piece.sequence, t));
+      q.insert(q.end(), story.q.begin() + t * q_row, story.q.begin() + (t + 1) * q_row);
+      k.insert(k.end(), story.k.begin() + t * pages.row, story.k.begin() + (t + 1) * pages.row);
+      v.insert(v.end(), story.v.begin() + t * pages.row, story.v.begin() + (t + 1) * pages.row);
+    }
+  }
+  const int64_t rows = int64_t(slots.size()), batch = int64_t(pieces.size());
+  Floats out(rows * q_row, std::nanf(""));
+  kernels.write(context, {k.data(), v.data(), slots.data(), pages.keys.data(), pages.values.data(), rows, pages.row, pages.count, pages.size});
+  kernels.paged(context, {q.data(), pages.keys.data(), pages.values.data(), table.data(), sequences.data(), out.data(), s.heads,
+                          s.kv_heads, scale, rows, q_row, pages.count, pages.size, pages.row, batch, pages.width, 3});
+  const float* from = out.data();
+  for (const Piece& piece : pieces) {
+    outs[piece.sequence].insert(outs[piece.sequence].end(), from, from + (piece.end - piece.begin) * q_row);
+    from += (piece.end - piece.begin) * q_row;
+  }
+}
+
+// The sequence in chunks, alone.
+Floats chunked(const Kernels& kernels, wl::Context& context, const Story& story, int64_t page_size, int64_t chunk) {
+  const int64_t length = story.shape.length;
+  Pages pages(page_size, 1, length, story.shape.kv_heads * story.shape.head_size);
+  std::vector<Floats> outs(1);
+  for (int64_t t = 0; t < length; t += chunk) {
+    call(kernels, context, {story}, pages, {{0, t, std::min(t + chunk, length)}}, outs);
+  }
+  return outs[0];
+}
+
+}  // namespace
+
+TEST("paged attention gives the bits of whole attention for every chunk and page size") {
+  for (const Story& story : {story_of(1, 2, 2, 8, 1), story_of(65, 4, 2, 24, 2), story_of(129, 4, 1, 32, 3), story_of(200, 3, 3, 80, 4)}) {
+    const Floats wanted = whole(best_isa(), story);
+    for (const int64_t page_size : {1, 16, 32, 50}) {
+      for (const int64_t chunk : {1, 3, 16, 512}) {
+        CHECK(same_bits(chunked(best_isa(), context_of(1), story, page_size, chunk), wanted));
+      }
+    }
+  }
+}
+
+TEST("paged attention gives the same bits for every instruction set and thread count") {
+  const Story story = story_of(150, 4, 2, 40, 5);
+  const Floats wanted = whole(every_isa().front(), story);
+  for (const Kernels& kernels : every_isa()) {
+    for (int threads = 1; threads <= 3; threads++) {
+      for (const int64_t chunk : {1, 40, 512}) {
+        CHECK(same_bits(chunked(kernels, context_of(threads), story, 16, chunk), wanted));
+      }
+    }
+  }
+}
+
+TEST("a sequence has the same bits alone and in a batch of 16 with others of other lengths") {
+  std::vector<Story> stories;
+  for (int b = 0; b < 16; b++) stories.push_back(story_of(1 + (b * 53) % 190, 4, 2, 32, 10 + b));
+  Pages pages(16, 16, 190, 2 * 32);
+  std::vector<Floats> outs(16);
+  // Each step takes one row of some sequences and a chunk of others, until all are through.
+  std::vector<int64_t> done(16, 0);
+  for (int step = 0;; step++) {
+    std::vector<Piece> pieces;
+    for (int64_t b = 15; b >= 0; b--) {
+      const int64_t length = stories[b].shape.length, chunk = (b + step) % 3 == 0 ? 1 : (b + step) % 3 == 1 ? 29 : 64;
+      if (done[b] == length || (b + step) % 5 == 0) continue;
+      const int64_t end = std::min(length, done[b] + chunk);
+      pieces.push_back({b, done[b], end});
+      done[b] = end;
+    }
+    if (!pieces.empty()) call(best_isa(), context_of(1 + step % 3), stories, pages, pieces, outs);
+    bool all = true;
+    for (int64_t b = 0; b < 16; b++) all = all && done[b] == stories[b].shape.length;
+    if (all) break;
+  }
+  for (int64_t b = 0; b < 16; b++) CHECK(same_bits(outs[b], whole(best_isa(), stories[b])));
+}
+
+TEST("rows without a slot are not written") {
+  const Floats k = {1, 2, 3, 4}, v = {5, 6, 7, 8};
+  const std::vector<int32_t> slots = {-1, 2};
+  Floats keys(8, 9.0f), values(8, 9.0f);
+  best_isa().write(context_of(1), {k.data(), v.data(), slots.data(), keys.data(), values.data(), 2, 2, 2, 2});
+  CHECK((keys == Floats{9, 9, 9, 9, 3, 4, 9, 9}));
+  CHECK((values == Floats{9, 9, 9, 9, 7, 8, 9, 9}));
+}
+
+TEST("sequences that would lead outside the batch or the pages are refused") {
+  const Floats q(2 * 4, 1.0f), pages(3 * 4 * 4, 1.0f);
+  const auto refused = [&](std::vector<int32_t> sequence, std::vector<int32_t> table) {
+    Floats out(q.size());
+    try {
+      best_isa().paged(context_of(1), {q.data(), pages.data(), pages.data(), table.data(), sequence.data(), out.data(), 1, 1, 1.0f, 2,
+                                       4, 3, 4, 4, 1, int64_t(table.size()), 3});
+      return false;
+    } catch (const wl::BadInput&) {
+      return true;
+    }
+  };
+  CHECK(!refused({0, 2, 5}, {2, 0}));
+  CHECK(!refused({0, 2, 2}, {2, 99}));
+  CHECK(!refused({0, 0, 0}, {99, 99}));
+  CHECK(refused({0, 2, 5}, {2, 3}));
+  CHECK(refused({0, 2, 5}, {2, -1}));
+  CHECK(refused({0, 2, 7}, {2, 0}));
+  CHECK(refused({1, 2, 0}, {2, 0}));
+  CHECK(refused({-1, 2, 0}, {2, 0}));
+  CHECK(refused({0, 2, -1}, {2, 0}));
+  CHECK(refused({0, -1, 3}, {2, 0}));
+}
+
+TEST_MAIN
