@@ -14,8 +14,8 @@ constexpr int64_t kSmallest = 64;
 constexpr int64_t kSlabBytes = 1 << 20;
 constexpr int64_t kLargestInSlab = 64 << 10;
 constexpr int64_t kHugePage = 2 << 20;
-// A request may take a free block of up to this many classes above its own (1.5 times the size).
-constexpr int kClassesAbove = 2;
+// A request may take a free block of the class above its own: at most 1.5 times what was asked for.
+constexpr int kClassesAbove = 1;
 
 // Class 4 * p + q holds blocks of 2^p * (1 + q / 4) * 64 bytes, q < 4, except that sizes below 256 bytes are rounded to 64.
 int64_t bytes_of(int size_class) {

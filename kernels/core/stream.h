@@ -44,8 +44,8 @@ class Stream {
   /** Pushes a command that waits until `mark` is reached and takes over an error of the other stream. */
   void push_wait(const Mark& mark);
   void push_reset();
-  /** From now on commands are skipped, until the next reset is reached. */
-  void cancel() { cancelled_.store(true); }
+  /** Lets what is enqueued and not begun fail instead of run. */
+  void cancel() { cancelled_through_.store(enqueued_.load()); }
 
   uint64_t enqueued() const { return enqueued_.load(); }
   uint64_t completed() const { return completed_.load(); }
@@ -61,7 +61,7 @@ class Stream {
 
  private:
   void loop();
-  void execute(Command& command);
+  void execute(Command& command, uint64_t ticket);
   bool error_at(uint64_t ticket, wl_error& out);
 
   Scratch scratch_;
@@ -69,7 +69,7 @@ class Stream {
   Command* const ring_;
   std::atomic<uint64_t> enqueued_{0};
   std::atomic<uint64_t> completed_{0};
-  std::atomic<bool> cancelled_{false};
+  std::atomic<uint64_t> cancelled_through_{0};
   Signal arrived_;
   Signal done_;
 

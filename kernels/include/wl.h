@@ -97,7 +97,7 @@ WL_API int wl_stream_new(wl_owner owner, wl_stream* out);
 WL_API int wl_stream_free(wl_stream stream);
 /* Ends the poison for what is enqueued after this call. */
 WL_API int wl_stream_reset(wl_stream stream);
-/* Skips everything enqueued and not yet begun; completions carry a retryable error. The stream must not be used after. */
+/* Makes everything enqueued and not yet begun fail with a retryable error, which poisons the stream as any other. */
 WL_API int wl_stream_cancel(wl_stream stream);
 
 WL_API int wl_event_new(wl_owner owner, wl_event* out);
