@@ -1,0 +1,174 @@
+import { afterAll, expect, it } from 'vitest';
+import {
+  Tape,
+  add,
+  checkpoint,
+  dropout,
+  embedding,
+  emptyParameter,
+  expectNoLeaks,
+  fill,
+  full,
+  gelu,
+  linear,
+  openDevice,
+  scope,
+  tensor,
+  withoutTape,
+} from './main.ts';
+import type { Parameter, Tensor } from './main.ts';
+
+const device = openDevice();
+afterAll(() => device.close());
+
+function leafOf(tape: Tape, values: readonly number[]): Tensor {
+  const leaf = tensor(device, Float32Array.from(values), [1, values.length]);
+  tape.track(leaf);
+  return leaf;
+}
+
+it('adds what arrives at a tensor by several ways and leaves the gradient it started with alone', async () => {
+  await expectNoLeaks(async () => {
+    const read = scope(() => {
+      const tape = new Tape({ length: 1 });
+      const x = leafOf(tape, [1, 2]);
+      const y = tape.record(() => {
+        const twice = add(x, x);
+        return add(add(twice, x), twice);
+      });
+      const seed = full(device, [1, 2], 3);
+      const [dx] = tape.backward(y, seed, [x]);
+      return Promise.all([dx!.read(), seed.read(), y.read()]);
+    });
+    expect((await read).map((values) => [...values])).toEqual([
+      [15, 15],
+      [3, 3],
+      [5, 10],
+    ]);
+  });
+});
+
+it('gives undefined for a leaf that the root does not depend on', () => {
+  scope(() => {
+    const tape = new Tape({ length: 1 });
+    const [x, other] = [leafOf(tape, [1]), leafOf(tape, [2])];
+    const y = tape.record(() => add(x, x));
+    tape.record(() => add(other, other));
+    const [dx, none] = tape.backward(y, full(device, [1, 1], 1), [x, other]);
+    expect([dx?.shape, none]).toEqual([[1, 1], undefined]);
+  });
+});
+
+it('frees activations and gradients while it walks back, and holds no memory after it', async () => {
+  await expectNoLeaks(async () => {
+    const w = parameter([8, 8], 0.1);
+    const read = scope(() => {
+      const tape = new Tape({ length: 4 });
+      const out = tape.record(() => {
+        let x = full(device, [4, 8], 1);
+        for (let layer = 0; layer < 3; layer += 1) x = scope(() => gelu(linear(x, w), 'tanh'));
+        return x;
+      });
+      tape.backward(out, full(device, [4, 8], 1));
+      expect(w.grad?.shape).toEqual([8, 8]);
+      return w.grad!.read();
+    });
+    expect((await read).every((value) => value > 0)).toBe(true);
+    w.dispose();
+  });
+});
+
+it('overwrites the gradients of the pass before', async () => {
+  const w = parameter([1, 1], 2);
+  const gradient = () =>
+    scope(() => {
+      const tape = new Tape({ length: 1 });
+      const y = tape.record(() => linear(full(device, [1, 1], 3), w));
+      tape.backward(y, full(device, [1, 1], 1));
+      return w.grad!.read();
+    });
+  expect([...(await gradient()), ...(await gradient())]).toEqual([3, 3]);
+  w.dispose();
+});
+
+it('adds the gradients of a parameter that is used twice in one pass', async () => {
+  await expectNoLeaks(async () => {
+    const w = parameter([2, 2], 1);
+    const grad = await scope(() => {
+      const tape = new Tape({ length: 1 });
+      const ids = tensor(device, Int32Array.of(1), [1]);
+      const y = tape.record(() => linear(embedding(ids, w), w));
+      tape.backward(y, tensor(device, Float32Array.of(1, 10), [1, 2]));
+      return w.grad!.read();
+    });
+    expect([...grad]).toEqual([1, 1, 21, 21]);
+    w.dispose();
+  });
+});
+
+it('does not record outside of itself, nor what depends on nothing trained', async () => {
+  await expectNoLeaks(() => {
+    const w = parameter([2, 2], 1);
+    scope(() => {
+      using tape = new Tape({ length: 1 });
+      const plain = linear(full(device, [1, 2], 1), w);
+      const constant = tape.record(() => gelu(full(device, [1, 2], 1), 'erf'));
+      const silent = tape.record(() => withoutTape(() => linear(full(device, [1, 2], 1), w)));
+      for (const root of [plain, constant, silent]) {
+        expect(() => tape.backward(root, full(device, [1, 2], 1))).toThrow(/was not recorded on this tape$/);
+      }
+    });
+    w.dispose();
+  });
+});
+
+it('recomputes a part of the model to the same bits, also with dropout and when parts lie within parts', async () => {
+  await expectNoLeaks(async () => {
+    const w = parameter([16, 16], 0.11);
+    const pass = (isRecomputed: boolean) =>
+      scope(() => {
+        const tape = new Tape({ length: 4 });
+        const x = tensor(
+          device,
+          Float32Array.from({ length: 64 }, (_, index) => Math.sin(index)),
+          [4, 16],
+        );
+        tape.track(x);
+        const y = tape.record(() => {
+          const part = (input: Tensor, site: number) => () => {
+            const inner = linear(input, w);
+            return [
+              add(dropout(gelu(inner, 'tanh'), { probability: 0.3, seed: 1, step: 2, site, firstToken: 0 }), input),
+            ] as const;
+          };
+          const both = () => {
+            const [first] = isRecomputed ? checkpoint(part(x, 0), [x]) : part(x, 0)();
+            return isRecomputed ? checkpoint(part(first, 1), [first]) : part(first, 1)();
+          };
+          return isRecomputed ? checkpoint(both, [x])[0] : both()[0];
+        });
+        const [dx] = tape.backward(y, full(device, [4, 16], 1), [x]);
+        return Promise.all([y.read(), dx!.read(), w.grad!.read()]);
+      });
+    expect(await pass(true)).toEqual(await pass(false));
+    w.dispose();
+  });
+});
+
+it('lets go of everything when an operation fails in the middle of the backward pass', async () => {
+  await expectNoLeaks(() => {
+    const w = parameter([2, 2], 1);
+    scope(() => {
+      const tape = new Tape({ length: 3 });
+      const y = tape.record(() => gelu(linear(full(device, [4, 2], 1), w), 'erf'));
+      expect(() => tape.backward(y, full(device, [4, 2], 1))).toThrow(expect.objectContaining({ code: 'WL_OP_INVALID' }));
+    });
+    w.dispose();
+  });
+});
+
+function parameter(shape: readonly number[], value: number): Parameter {
+  const made = emptyParameter(device, shape, 'w');
+  fill(made, value);
+  return made;
+}
