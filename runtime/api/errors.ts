@@ -52,6 +52,11 @@ export const errorTable = {
     remedy: 'The message names the missing, left over or misshapen tensor, or the config key.',
     exit: 'userError',
   },
+  WL_MODEL_CORRUPT: {
+    cause: 'The files of a model version are not those that its digest was made of.',
+    remedy: 'Restore the folder, or serve another version of the model.',
+    exit: 'dataCorrupt',
+  },
   WL_SAFETENSORS_INVALID: {
     cause: 'A safetensors file breaks the format: header, offsets or sizes.',
     remedy: 'Fetch or export the file again.',

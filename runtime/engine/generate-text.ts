@@ -1,7 +1,7 @@
 // One text from a model in memory, without a server: the samples of a training run.
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { Model } from '#runtime/model/main.ts';
-import type { Tokenizer } from '#runtime/tokenizer/tokenizer.ts';
+import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { Engine } from './engine.ts';
 import { ModelRunner } from './model-runner.ts';
 import { vocabularyOf } from './vocabulary.ts';

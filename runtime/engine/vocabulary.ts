@@ -1,6 +1,6 @@
 // What the engine needs to know of a tokenizer.
 import type { ModelConfig } from '#runtime/model/main.ts';
-import type { Tokenizer } from '#runtime/tokenizer/tokenizer.ts';
+import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import type { Vocabulary } from './generation.ts';
 
 const noBytes = new Uint8Array(0);

@@ -1,6 +1,6 @@
 // POST /v1/chat/completions: conversations, in the shape of the OpenAI protocol.
 import { z } from 'zod';
-import type { ScoredToken } from '#runtime/engine/request.ts';
+import type { ScoredToken } from '#runtime/engine/main.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Served } from './completions.ts';

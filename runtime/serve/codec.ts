@@ -1,8 +1,8 @@
 // Text to tokens and back, as the protocols need it.
 import { WindlassError } from '#runtime/api/errors.ts';
-import { createChatTemplate } from '#runtime/tokenizer/chat-template.ts';
-import type { ChatMessage } from '#runtime/tokenizer/chat-template.ts';
-import type { Tokenizer } from '#runtime/tokenizer/tokenizer.ts';
+import { createChatTemplate } from '#runtime/tokenizer/main.ts';
+import type { ChatMessage } from '#runtime/tokenizer/main.ts';
+import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 
 export interface TextCodec {
   /** Tokens of a prompt. Throws WL_PROMPT_TOO_LONG for a text that cannot fit, without encoding it. */

@@ -1,6 +1,6 @@
 // POST /v1/completions: prompts as text or tokens, in the shape of the OpenAI protocol.
 import { z } from 'zod';
-import type { Output, ScoredToken } from '#runtime/engine/request.ts';
+import type { Output, ScoredToken } from '#runtime/engine/main.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Completion, Exchange } from './exchange.ts';

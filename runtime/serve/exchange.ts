@@ -1,5 +1,5 @@
 // One exchange: a request of a protocol as engine requests, and their pieces as the protocol's answer, whole or as a stream.
-import type { FinishReason, GenerateRequest, Output, ScoredToken, Usage } from '#runtime/engine/request.ts';
+import type { FinishReason, GenerateRequest, Output, ScoredToken, Usage } from '#runtime/engine/main.ts';
 
 /** A finished completion. */
 export interface Completion {

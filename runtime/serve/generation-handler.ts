@@ -1,6 +1,6 @@
 // Runs one request for text, from its parsed body to the last byte of the answer, whole or streamed.
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Engine } from '#runtime/engine/engine.ts';
+import type { Engine } from '#runtime/engine/main.ts';
 import { clientGone } from './client-gone.ts';
 import type { Served } from './completions.ts';
 import { EventStream } from './event-stream.ts';

@@ -1,6 +1,6 @@
 // The engine's counts and times as Prometheus metrics, under the names that dashboards for vLLM know.
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import type { EngineObserver, EngineStats } from '#runtime/engine/metrics.ts';
+import type { EngineObserver, EngineStats } from '#runtime/engine/main.ts';
 
 const latencyBuckets = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80];
 const tokenBuckets = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000];

@@ -1,7 +1,7 @@
 // The parameters of generation: which are honoured, which change nothing, and which are refused.
 import { z } from 'zod';
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { GenerateRequest } from '#runtime/engine/request.ts';
+import type { GenerateRequest } from '#runtime/engine/main.ts';
 import type { ServerLimits } from './limits.ts';
 
 /** Parameters without effect on the output; accepted whatever they say. */

@@ -2,8 +2,8 @@
 import fastify, { LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { Engine } from '#runtime/engine/engine.ts';
-import type { EngineObserver } from '#runtime/engine/metrics.ts';
+import type { Engine } from '#runtime/engine/main.ts';
+import type { EngineObserver } from '#runtime/engine/main.ts';
 import { chatExchange } from './chat.ts';
 import type { TextCodec } from './codec.ts';
 import { completionsExchange } from './completions.ts';

@@ -1,0 +1,182 @@
+// A sequence's tokens and log-probabilities are the same bits whatever happens around it, and those that training computes.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { contiguous, createModel, headWeight, hiddenStates, packModel } from '#runtime/model/main.ts';
+import type { Model, ModelConfig } from '#runtime/model/main.ts';
+import { tinyGpt2, tinyLlama } from '#runtime/model/testing.ts';
+import { crossEntropy, openDevice, scope, tensor } from '#runtime/tensor/main.ts';
+import { Engine } from './engine.ts';
+import type { Vocabulary } from './generation.ts';
+import { ModelRunner } from './model-runner.ts';
+import type { GenerateRequest, ScoredToken } from './request.ts';
+
+const vocabularySize = 211;
+const contextLength = 96;
+/** Wide initial values: with the usual ones the logits of such small models hardly differ. */
+const changes = { vocabularySize, contextLength, initializerRange: 0.3 };
+const families: readonly (readonly [string, ModelConfig])[] = [
+  ['llama with grouped attention', { ...tinyLlama, ...changes }],
+  ['gpt2', { ...tinyGpt2, ...changes }],
+];
+const vocabulary: Vocabulary = { size: vocabularySize, tokenBytes: (id) => Uint8Array.of(id), endOfText: new Set() };
+const device = openDevice();
+afterAll(() => device.close());
+
+interface Shape {
+  readonly blocks?: number;
+  readonly blockSize?: number;
+  readonly maxSequences?: number;
+  readonly maxBatchedTokens?: number;
+  readonly prefixCache?: boolean;
+}
+
+interface Scored {
+  readonly tokens: readonly ScoredToken[];
+  readonly prompt: readonly ScoredToken[];
+  readonly cached: number;
+}
+
+/** Runs requests through a new engine, all at once or one after the other. */
+async function run(model: Model, requests: readonly GenerateRequest[], shape: Shape = {}, inTurn = false) {
+  const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512, prefixCache = false } = shape;
+  const engine = new Engine({
+    runner: new ModelRunner(model, { blocks, blockSize }),
+    vocabulary,
+    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache },
+    now: () => 0,
+    randomSeed: () => 0n,
+    hashSeed: 'test',
+  });
+  const results: Scored[] = [];
+  const collect = async (request: GenerateRequest, index: number) => {
+    const tokens: ScoredToken[] = [];
+    const prompt: ScoredToken[] = [];
+    let cached = 0;
+    for await (const piece of engine.generate(request)) {
+      tokens.push(...piece.tokens);
+      prompt.push(...(piece.prompt ?? []));
+      cached = piece.usage.cachedTokens;
+    }
+    results[index] = { tokens, prompt, cached };
+  };
+  if (inTurn) for (const [index, request] of requests.entries()) await collect(request, index);
+  else await Promise.all(requests.map(collect));
+  const stats = engine.stats();
+  expect(engine.checkBlocks().used).toBe(0);
+  await engine.close();
+  return { results, stats, outputs: results.map(({ tokens, prompt }) => ({ tokens, prompt })) };
+}
+
+/** Sixteen requests of all kinds; those of one `group` begin with the same 40 tokens. */
+const requests: readonly GenerateRequest[] = Array.from({ length: 16 }, (_, i) => ({
+  prompt: Array.from(
+    { length: 1 + ((i * 7) % 50) },
+    (_, position) => (position * 31 + (position < 40 ? i % 3 : i) * 17 + 5) % vocabularySize,
+  ),
+  maxTokens: 5 + ((i * 5) % 40),
+  temperature: [0, 1, 0.7, 1.5][i % 4]!,
+  topK: i % 5 === 0 ? 20 : 0,
+  topP: i % 3 === 0 ? 0.9 : 1,
+  minP: i % 7 === 0 ? 0.05 : 0,
+  seed: 1000 + i,
+  logprobs: 3,
+}));
+
+describe.each(families)('%s', (_name, config) => {
+  let model: Model;
+  let alone: Awaited<ReturnType<typeof run>>;
+  beforeAll(async () => {
+    model = createModel(config, { seed: 7, device });
+    alone = await run(model, requests, {}, true);
+  });
+  afterAll(() => model.dispose());
+
+  it('draws varied tokens with finite log-probabilities', () => {
+    const drawn = alone.results.flatMap(({ tokens }) => tokens);
+    expect(drawn).toHaveLength(requests.reduce((total, request) => total + request.maxTokens!, 0));
+    expect(new Set(drawn.map(({ id }) => id)).size).toBeGreaterThan(50);
+    expect(drawn.every(({ logprob }) => Number.isFinite(logprob) && logprob <= 0)).toBe(true);
+  });
+
+  it('alone or in a batch of 16', async () => {
+    expect((await run(model, requests)).outputs).toEqual(alone.outputs);
+  });
+
+  it.each([1, 7, 512])('in chunks of %d tokens', async (maxBatchedTokens) => {
+    expect((await run(model, requests, { maxBatchedTokens })).outputs).toEqual(alone.outputs);
+  });
+
+  it.each([1, 5, 32])('with cache blocks of %d tokens', async (blockSize) => {
+    const blocks = Math.ceil((contextLength * 16) / blockSize);
+    expect((await run(model, requests, { blockSize, blocks })).outputs).toEqual(alone.outputs);
+  });
+
+  it('with a prefix hit, from earlier requests or from the same step', async () => {
+    const twice = await run(model, [...requests, ...requests], { prefixCache: true, blockSize: 4, blocks: 400 });
+    expect(twice.outputs).toEqual([...alone.outputs, ...alone.outputs]);
+    expect(twice.stats.prefixHits).toBeGreaterThan(300);
+    const later = await run(model, [...requests, ...requests], { prefixCache: true, blockSize: 4, blocks: 400 }, true);
+    expect(later.outputs).toEqual([...alone.outputs, ...alone.outputs]);
+    expect(
+      later.results.slice(16).every(({ cached }, i) => cached === Math.floor((requests[i]!.prompt.length - 1) / 4) * 4),
+    ).toBe(true);
+  });
+
+  it.each([true, false])('preempted again and again, with a prefix cache: %s', async (prefixCache) => {
+    const preempted = await run(model, requests, { blocks: 26, blockSize: 4, prefixCache });
+    expect(preempted.outputs).toEqual(alone.outputs);
+    expect(preempted.stats.preemptions).toBeGreaterThan(5);
+  });
+
+  it('equal to the losses of the training forward pass, prompt and completion, packed or not', async () => {
+    const scoring = requests.map((request) => ({ ...request, promptLogprobs: 2 }));
+    const before = await run(model, scoring, { maxBatchedTokens: 40 });
+    packModel(model);
+    const packed = await run(model, scoring);
+    expect(packed.outputs).toEqual(before.outputs);
+    for (const [index, { tokens, prompt }] of packed.results.entries()) {
+      const given = requests[index]!.prompt;
+      const all = [...given, ...tokens.map(({ id }) => id)];
+      const losses = await trainingLosses(model, all);
+      expect(prompt.map(({ id }) => id)).toEqual(given.slice(1));
+      expect([...prompt, ...tokens].map(({ logprob }) => logprob)).toEqual(losses.map((loss) => 0 - loss));
+    }
+  });
+
+  it('reports the most likely tokens first, the greedy token among them', async () => {
+    for (const [index, { tokens }] of alone.results.entries()) {
+      for (const { id, logprob, top } of tokens) {
+        expect(top).toHaveLength(3);
+        expect(top.map((entry) => entry.logprob)).toEqual(top.map((entry) => entry.logprob).toSorted((a, b) => b - a));
+        if (requests[index]!.temperature === 0) expect({ id, logprob }).toEqual(top[0]);
+        const listed = top.find((entry) => entry.id === id);
+        if (listed) expect(listed.logprob).toBe(logprob);
+      }
+    }
+  });
+
+  it('keeps to the seed: the same one repeats, another differs, top-k 1 is greedy', async () => {
+    const base = { prompt: [1, 2, 3], maxTokens: 24, temperature: 1 };
+    const variants = [{ seed: 1 }, { seed: 1 }, { seed: 2 }, { seed: 2 ** 40 + 1 }, { topK: 1, seed: 9 }, { temperature: 0 }];
+    const { results } = await run(
+      model,
+      variants.map((variant) => ({ ...base, ...variant })),
+    );
+    const ids = results.map(({ tokens }) => tokens.map(({ id }) => id).join());
+    expect(ids[1]).toBe(ids[0]);
+    expect(new Set([ids[0], ids[2], ids[3]]).size).toBe(3);
+    expect(ids[4]).toBe(ids[5]);
+  });
+});
+
+/** Loss of each token but the first, as the trainer computes it: in a batch with another sequence of the same length. */
+async function trainingLosses(model: Model, tokens: readonly number[]): Promise<number[]> {
+  const length = tokens.length - 1;
+  const other = tokens.map((id) => (id + 1) % vocabularySize);
+  const ids = Int32Array.from([...other.slice(0, -1), ...tokens.slice(0, -1)]);
+  const targets = Int32Array.from([...other.slice(1), ...tokens.slice(1)]);
+  const losses = await scope(() => {
+    const hidden = hiddenStates(model, tensor(device, ids, [2 * length]), contiguous({ length }));
+    return crossEntropy(hidden, headWeight(model), tensor(device, targets, [2 * length]), { weight: 1 }).read();
+  });
+  return [...losses.slice(length)];
+}

@@ -1,0 +1,108 @@
+// Makes an engine of a model folder: weights packed for inference, tokenizer, and a cache of the right size.
+import { randomBytes } from 'node:crypto';
+import { freemem } from 'node:os';
+import { WindlassError } from '#runtime/api/errors.ts';
+import { loadHuggingFace, packModel } from '#runtime/model/main.ts';
+import type { Model } from '#runtime/model/main.ts';
+import type { Device } from '#runtime/tensor/main.ts';
+import { Tokenizer } from '#runtime/tokenizer/main.ts';
+import { planCache } from './cache-size.ts';
+import { Engine } from './engine.ts';
+import type { EngineObserver } from './metrics.ts';
+import { ModelRunner, cacheBytesPerToken } from './model-runner.ts';
+import { vocabularyOf } from './vocabulary.ts';
+
+/** Settings of an engine; the names of an InferenceService's `spec.engine`. */
+export interface EngineOptions {
+  /** Default 16. */
+  readonly maxSequences?: number | undefined;
+  /** Default 512. */
+  readonly maxBatchedTokens?: number | undefined;
+  /** Default 16. */
+  readonly blockSize?: number | undefined;
+  /** Default: enough for maxSequences of full length, at most 1 GiB and a quarter of the free memory. */
+  readonly cacheBytes?: number | undefined;
+  /** Default: the model's. */
+  readonly contextLength?: number | undefined;
+  /** Default 1024. */
+  readonly maxWaiting?: number | undefined;
+}
+
+export interface EngineSetup {
+  readonly device: Device;
+  readonly options?: EngineOptions;
+  readonly observer?: EngineObserver;
+}
+
+export interface LoadedEngine {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer;
+  readonly model: Model;
+  /** Ends all requests and frees model and cache; the device stays. */
+  close(): Promise<void>;
+}
+
+/**
+ * Loads the Hugging Face folder `modelDir`. Throws WL_FILE_MISSING, WL_MODEL_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH,
+ * WL_MANIFEST_INVALID for options that don't fit the model, WL_OUT_OF_MEMORY.
+ */
+export async function loadEngine(setup: EngineSetup & { readonly modelDir: string }): Promise<LoadedEngine> {
+  const tokenizer = await Tokenizer.fromFolder(setup.modelDir);
+  const model = await loadHuggingFace(setup.modelDir, setup.device);
+  try {
+    const engine = createEngine(model, tokenizer, setup);
+    return {
+      engine,
+      tokenizer,
+      model,
+      async close() {
+        await engine.close();
+        model.dispose();
+      },
+    };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/** An engine over a model in memory, whose weights it packs: they must not change any more. The model stays the caller's. */
+export function createEngine(
+  model: Model,
+  tokenizer: Tokenizer,
+  { options = {}, observer }: Omit<EngineSetup, 'device'>,
+): Engine {
+  const { config } = model;
+  if (tokenizer.vocabularySize > config.vocabularySize) {
+    throw new WindlassError(
+      'WL_TOKENIZER_MISMATCH',
+      `the tokenizer has ${tokenizer.vocabularySize} tokens, the model embeddings for ${config.vocabularySize}`,
+    );
+  }
+  const { maxSequences = 16, maxBatchedTokens = 512, blockSize = 16, maxWaiting = 1024 } = options;
+  const { contextLength = config.contextLength, cacheBytes } = options;
+  if (contextLength > config.contextLength) {
+    throw new WindlassError(
+      'WL_MANIFEST_INVALID',
+      `spec.engine.contextLength: ${contextLength}; the model takes at most ${config.contextLength}`,
+    );
+  }
+  const blocks = planCache({
+    cacheBytes,
+    bytesPerToken: cacheBytesPerToken(model),
+    blockSize,
+    contextLength,
+    maxSequences,
+    freeBytes: freemem(),
+  });
+  packModel(model);
+  return new Engine({
+    runner: new ModelRunner(model, { blocks, blockSize }),
+    vocabulary: vocabularyOf(tokenizer, config),
+    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting, prefixCache: true },
+    ...(observer ? { observer } : {}),
+    now: () => performance.now() / 1000,
+    randomSeed: () => randomBytes(8).readBigUInt64LE(),
+    hashSeed: randomBytes(32).toString('hex'),
+  });
+}
