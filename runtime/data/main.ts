@@ -6,7 +6,7 @@ export type { DocumentPart } from './documents.ts';
 export { openTokens } from './token-cache.ts';
 export type { OpenTokensOptions, TokenData } from './token-cache.ts';
 export { tokenStoreOf } from './token-store.ts';
-export type { TokenStore } from './token-store.ts';
+export type { ReadableFile, TokenStore } from './token-store.ts';
 export { splitHeldOut } from './split.ts';
 export type { Segment, Split } from './split.ts';
 export { createSampler } from './sampler.ts';

@@ -9,8 +9,8 @@ import { StreamEncoder } from '#runtime/tokenizer/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { readDocuments } from './documents.ts';
 import type { DataSource } from './source.ts';
-import { openTokenFile } from './token-store.ts';
-import type { TokenStore } from './token-store.ts';
+import { openDescriptor, tokenStoreOfFile } from './token-store.ts';
+import type { ReadableFile, TokenStore } from './token-store.ts';
 
 /** Goes up whenever the same text may give other ids. */
 const cacheFormat = 1;
@@ -36,6 +36,8 @@ export interface OpenTokensOptions {
   readonly cacheDir: string;
   /** Share of the source that was tokenised, 0 to 1; not called when the cache is used. */
   readonly onProgress?: (share: number) => void;
+  /** Opens tokens.bin for reading, such as by mapping it into memory. Default: a descriptor. */
+  readonly openFile?: (path: string) => ReadableFile;
 }
 
 export interface TokenData {
@@ -56,9 +58,9 @@ export interface TokenData {
 export async function openTokens(source: DataSource, tokenizer: Tokenizer, options: OpenTokensOptions): Promise<TokenData> {
   const key = await keyOf(source, tokenizer);
   const folder = join(options.cacheDir, key);
-  const cached = await readCache(folder);
-  const meta = cached ?? (await writeCache(folder, source, tokenizer, options.onProgress));
-  const store = openTokenFile(join(folder, 'tokens.bin'), meta.tokens, meta.width);
+  const openFile = options.openFile ?? openDescriptor;
+  const cached = await readCache(folder, openFile);
+  const { store, meta } = cached ?? (await writeCache(folder, source, tokenizer, openFile, options.onProgress));
   const { tokens, documents, sourceBytes } = meta;
   return { store, key, tokens, documents, sourceBytes, fromCache: cached !== undefined };
 }
@@ -78,18 +80,27 @@ async function hashFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
+/** A cache that is open: its file can be read even after another process put an equal one in its place. */
+interface OpenCache {
+  readonly meta: Meta;
+  readonly store: TokenStore;
+}
+
 /** What the cache folder holds if it is whole; undefined if it is missing or a byte of it changed. */
-async function readCache(folder: string): Promise<Meta | undefined> {
+async function readCache(folder: string, openFile: (path: string) => ReadableFile): Promise<OpenCache | undefined> {
+  let store: TokenStore | undefined;
   try {
     const { checksum, ...rest } = JSON.parse(await readFile(join(folder, 'meta.json'), 'utf8')) as Record<string, unknown>;
     const meta = Meta.parse(rest);
-    if (checksum !== checksumOf(meta)) return undefined;
     const path = join(folder, 'tokens.bin');
-    if ((await stat(path)).size !== meta.tokens * meta.width) return undefined;
-    return (await hashFile(path)) === meta.sha256 ? meta : undefined;
+    store = tokenStoreOfFile(openFile(path), meta.tokens, meta.width);
+    const whole = checksum === checksumOf(meta) && (await stat(path)).size === meta.tokens * meta.width;
+    if (whole && (await hashFile(path)) === meta.sha256) return { meta, store };
   } catch {
-    return undefined;
+    // Missing or damaged: it is made anew, which reports what is wrong with the disk if anything is.
   }
+  store?.close();
+  return undefined;
 }
 
 function checksumOf(meta: Meta): string {
@@ -101,8 +112,9 @@ async function writeCache(
   folder: string,
   source: DataSource,
   tokenizer: Tokenizer,
+  openFile: (path: string) => ReadableFile,
   onProgress: ((share: number) => void) | undefined,
-): Promise<Meta> {
+): Promise<OpenCache> {
   await mkdir(dirname(folder), { recursive: true });
   await removeAbandoned(folder);
   const partial = `${folder}.partial-${randomUUID()}`;
@@ -113,19 +125,28 @@ async function writeCache(
       flush: true,
     });
     await syncFolder(partial);
-    const other = await readCache(folder);
-    if (other) {
-      // Another process was faster.
-      await rm(partial, { recursive: true });
-      return other;
-    }
-    await rm(folder, { recursive: true, force: true });
-    await rename(partial, folder);
+    const store = tokenStoreOfFile(openFile(join(partial, 'tokens.bin')), meta.tokens, meta.width);
+    await putInPlace(partial, folder);
     await syncFolder(dirname(folder));
-    return meta;
+    return { meta, store };
   } catch (error) {
     await rm(partial, { recursive: true, force: true });
     throw error;
+  }
+}
+
+/** Renames a whole cache to its final name. What is there already is damaged, or equal and of another process. */
+async function putInPlace(partial: string, folder: string): Promise<void> {
+  for (;;) {
+    try {
+      return await rename(partial, folder);
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST'))) throw error;
+    }
+    const other = await readCache(folder, openDescriptor);
+    other?.store.close();
+    if (other) return await rm(partial, { recursive: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 

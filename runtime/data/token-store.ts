@@ -11,28 +11,44 @@ export interface TokenStore {
   close(): void;
 }
 
-/** Opens a file of little-endian ids of `width` bytes. A read takes microseconds: the file lies in the page cache. */
-export function openTokenFile(path: string, length: number, width: 2 | 4): TokenStore {
+/** A file that is read at any place, at once: a mapping, or a descriptor. */
+export interface ReadableFile {
+  /** Fills `into` with the bytes from `offset` on, or throws. */
+  read(offset: number, into: Uint8Array): void;
+  close(): void;
+}
+
+/** Reads through a descriptor: a read takes microseconds while the file lies in the page cache. */
+export function openDescriptor(path: string): ReadableFile {
   const descriptor = openSync(path, 'r');
+  return {
+    read(offset, into) {
+      for (let done = 0; done < into.length;) {
+        const read = readSync(descriptor, into, done, into.length - done, offset + done);
+        if (read === 0)
+          throw new WindlassError('WL_IO', `${path} ends before byte ${offset + into.length}`, { details: { path } });
+        done += read;
+      }
+    },
+    close: () => closeSync(descriptor),
+  };
+}
+
+/** A store over a file of little-endian ids of `width` bytes; it closes the file. */
+export function tokenStoreOfFile(file: ReadableFile, length: number, width: 2 | 4): TokenStore {
   let bytes = Buffer.alloc(0);
   let open = true;
   return {
     length,
     read(start, into) {
-      if (start < 0 || start + into.length > length) {
-        throw new RangeError(`tokens ${start} to ${start + into.length} of ${length}`);
-      }
+      checkRange(start, into.length, length);
       const size = into.length * width;
       if (bytes.length < size) bytes = Buffer.alloc(size);
-      for (let done = 0; done < size;) {
-        const read = readSync(descriptor, bytes, done, size - done, start * width + done);
-        if (read === 0) throw new WindlassError('WL_IO', `${path} ends before token ${length}`, { details: { path } });
-        done += read;
-      }
+      file.read(start * width, bytes.subarray(0, size));
       for (let i = 0; i < into.length; i++) into[i] = width === 2 ? bytes.readUInt16LE(i * 2) : bytes.readInt32LE(i * 4);
     },
     close() {
-      if (open) closeSync(descriptor);
+      if (open) file.close();
       open = false;
     },
   };
@@ -44,11 +60,13 @@ export function tokenStoreOf(tokens: ArrayLike<number>): TokenStore {
   return {
     length: ids.length,
     read(start, into) {
-      if (start < 0 || start + into.length > ids.length) {
-        throw new RangeError(`tokens ${start} to ${start + into.length} of ${ids.length}`);
-      }
+      checkRange(start, into.length, ids.length);
       into.set(ids.subarray(start, start + into.length));
     },
     close() {},
   };
+}
+
+function checkRange(start: number, count: number, length: number): void {
+  if (start < 0 || start + count > length) throw new RangeError(`tokens ${start} to ${start + count} of ${length}`);
 }
