@@ -206,6 +206,7 @@ export function toWindlassError(error: unknown): WindlassError {
   const systemCode = 'code' in cause ? String(cause.code) : '';
   const bySystemCode: Record<string, ErrorCode> = {
     ENOENT: 'WL_FILE_MISSING',
+    ENOTDIR: 'WL_FILE_MISSING',
     ENOSPC: 'WL_DISK_FULL',
     EDQUOT: 'WL_DISK_FULL',
     EIO: 'WL_IO',

@@ -178,5 +178,5 @@ async function trainingLosses(model: Model, tokens: readonly number[]): Promise<
     const hidden = hiddenStates(model, tensor(device, ids, [2 * length]), contiguous({ length }));
     return crossEntropy(hidden, headWeight(model), tensor(device, targets, [2 * length]), { weight: 1 }).read();
   });
-  return [...losses.slice(length)];
+  return Array.from(losses.subarray(length));
 }

@@ -1,0 +1,185 @@
+// A serving process in the test's own: it loads a model folder, proves it, answers, drains, and says why when it cannot.
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createModel, newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
+import { expectNoLeaks, openDevice } from '#runtime/tensor/main.ts';
+import { formatTokenizerConfig, trainTokenizer } from '#runtime/tokenizer/main.ts';
+import { runEngine } from './run-engine.ts';
+import { readAnswer, readEvents } from './testing.ts';
+
+const text = 'Call me Ishmael. Some years ago, never mind how long precisely, having little or no money in my purse. '.repeat(30);
+
+let folder: string;
+let modelDir: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'windlass-serve-'));
+  modelDir = join(folder, 'model');
+  const tokenizer = await trainTokenizer([text], { vocabularySize: 320 });
+  const device = openDevice();
+  const config = newModelConfig(
+    'llama',
+    { hiddenSize: 32, layers: 2, heads: 4, kvHeads: 2, contextLength: 128 },
+    { vocabularySize: tokenizer.vocabularySize, trainingLength: 128, bosTokenId: 0, eosTokenIds: [0] },
+  );
+  const model = createModel({ ...config, initializerRange: 0.3 }, { seed: 5, device });
+  await saveHuggingFace(model, modelDir, {
+    files: [
+      { name: 'tokenizer.json', content: tokenizer.toJson() },
+      { name: 'tokenizer_config.json', content: formatTokenizerConfig({ eosToken: '<|endoftext|>' }) },
+    ],
+  });
+  model.dispose();
+  device.close();
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+function environment(changes: Record<string, string> = {}): Record<string, string> {
+  return {
+    WL_NAMESPACE: 'default',
+    WL_NAME: 'tiny',
+    WL_POD_NAME: 'tiny-0',
+    WL_SERVICE: JSON.stringify({
+      model: { name: 'tiny' },
+      engine: { maxSequences: 4, blockSize: 8 },
+      drain: { timeoutSeconds: 20 },
+    }),
+    WL_MODEL_DIR: modelDir,
+    WL_MODEL_NAME: 'tiny',
+    WL_POD_IP: '127.0.0.1',
+    WL_PORT: '0',
+    WL_TERMINATION_LOG: join(folder, 'termination-log'),
+    ...changes,
+  };
+}
+
+/** Starts an engine; resolves when it is ready, with a way to stop it. */
+async function start(changes: Record<string, string> = {}) {
+  const stop = new AbortController();
+  const ready = Promise.withResolvers<string>();
+  const ended = runEngine({
+    env: environment(changes),
+    log: pino({ level: 'silent' }),
+    signal: stop.signal,
+    onReady: ready.resolve,
+  });
+  const url = await Promise.race([ready.promise, ended.then((code) => Promise.reject(new Error(`ended with ${code}`)))]);
+  const post = (path: string, body: object) =>
+    fetch(`${url}${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  return {
+    url,
+    post,
+    stop: () => {
+      stop.abort();
+      return ended;
+    },
+    ended,
+  };
+}
+
+/** Runs an engine that must fail; gives exit code and last words. */
+async function failure(changes: Record<string, string>) {
+  await rm(join(folder, 'termination-log'), { force: true });
+  const log = pino({ level: 'silent' });
+  const code = await runEngine({ env: environment(changes), log, signal: new AbortController().signal });
+  return {
+    code,
+    words: JSON.parse(await readFile(join(folder, 'termination-log'), 'utf8')) as { code: string; message: string },
+  };
+}
+
+describe('runEngine', () => {
+  it('answers both protocols with the same tokens for the same seed, whole or streamed, and leaves no tensor behind', async () => {
+    await expectNoLeaks(async () => {
+      const { url, post, stop } = await start();
+      expect((await fetch(`${url}/ready`)).status).toBe(200);
+      const request = { model: 'tiny', prompt: 'Call me', max_tokens: 12, seed: 3, temperature: 1, logprobs: 2 };
+      const whole = await readAnswer(post('/v1/completions', request));
+      const { events, done } = await readEvents(post('/v1/completions', { ...request, stream: true }));
+      expect(done).toBe(true);
+      expect(events.map((event) => event.choices[0]!.text).join('')).toBe(whole.choices[0]!.text);
+      expect(whole.usage.completion_tokens).toBeGreaterThan(0);
+      const chat = { messages: [{ role: 'user', content: 'Who are you?' }], max_tokens: 8, temperature: 0 };
+      const first = await readAnswer(post('/v1/chat/completions', chat));
+      const second = await readAnswer(post('/v1/chat/completions', chat));
+      expect(second.choices).toEqual(first.choices);
+      expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/vllm:prefix_cache_hits\{model_name="tiny"\} [1-9]/);
+      expect(await stop()).toBe(0);
+      await expect(fetch(`${url}/health`)).rejects.toThrow();
+    });
+  });
+
+  it('refuses a prompt that the context cannot hold without encoding it', async () => {
+    const { post, stop } = await start();
+    const { error } = await readAnswer(post('/v1/completions', { prompt: 'x '.repeat(1_000_000) }));
+    expect(error.code).toBe('WL_PROMPT_TOO_LONG');
+    expect(error.message).toMatch(/^the prompt has at least \d+ tokens; the context has 128$/);
+    await stop();
+  });
+
+  it('finishes running streams after the signal to stop, loses none, and ends with 0', async () => {
+    const { post, stop } = await start();
+    const responses = await Promise.all(
+      Array.from({ length: 12 }, (_, seed) =>
+        post('/v1/completions', { prompt: 'Call me', max_tokens: 90, seed, stream: true, ignore_eos: true }),
+      ),
+    );
+    const ended = stop();
+    for (const response of responses) {
+      const { events, done } = await readEvents(response);
+      expect(done).toBe(true);
+      expect(events.at(-1)!.choices[0]!.finish_reason).toBe('length');
+    }
+    expect(await ended).toBe(0);
+  });
+
+  it('ends requests with WL_DRAINING when the time to drain is over', async () => {
+    const { post, stop } = await start({ WL_SERVICE: JSON.stringify({ drain: { timeoutSeconds: 0 } }) });
+    const response = await post('/v1/completions', { prompt: 'Call me', max_tokens: 100, n: 8, stream: true, ignore_eos: true });
+    expect(await stop()).toBe(0);
+    const { events, done } = await readEvents(response);
+    expect(done).toBe(false);
+    expect(events.at(-1)!.error.code).toBe('WL_DRAINING');
+  });
+
+  it('serves a folder that has the digest of its version, and no other', async () => {
+    const lines = await Promise.all(
+      (await readdir(modelDir)).map(async (name) => {
+        const digest = createHash('sha256')
+          .update(await readFile(join(modelDir, name)))
+          .digest('hex');
+        return `${digest}  ${name}\n`;
+      }),
+    );
+    const digest = createHash('sha256').update(lines.sort().join('')).digest('hex');
+    const { stop } = await start({ WL_MODEL_DIGEST: `sha256:${digest}` });
+    expect(await stop()).toBe(0);
+    const { code, words } = await failure({ WL_MODEL_DIGEST: digest.replace(/^./, (c) => (c === '0' ? '1' : '0')) });
+    expect([code, words.code]).toEqual([82, 'WL_MODEL_CORRUPT']);
+  });
+
+  it('says why it cannot serve: exit code, code, message and remedy', async () => {
+    const { url, stop } = await start();
+    const { port } = new URL(url);
+    expect(await failure({ WL_PORT: port })).toMatchObject({
+      code: 75,
+      words: { code: 'WL_PORT_TAKEN', message: expect.stringContaining(port) },
+    });
+    await stop();
+    expect(await failure({ WL_MODEL_DIR: join(folder, 'nowhere') })).toMatchObject({
+      code: 64,
+      words: { code: 'WL_FILE_MISSING' },
+    });
+    expect(await failure({ WL_SERVICE: JSON.stringify({ engine: { contextLength: 4096 } }) })).toMatchObject({
+      code: 64,
+      words: { code: 'WL_MANIFEST_INVALID', message: 'spec.engine.contextLength: 4096; the model takes at most 128' },
+    });
+    expect(await failure({ WL_SERVICE: 'no json' })).toMatchObject({ code: 86, words: { code: 'WL_INTERNAL' } });
+    const file = join(folder, 'file');
+    await writeFile(file, '');
+    expect(await failure({ WL_MODEL_DIR: file })).toMatchObject({ code: 64, words: { code: 'WL_FILE_MISSING' } });
+  });
+});
