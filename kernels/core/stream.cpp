@@ -22,7 +22,10 @@ Stream::Stream(Pool& pool) : context_(pool, scratch_), ring_(new Command[WL_STRE
 
 void Stream::push(const Command& command) {
   const uint64_t ticket = enqueued_.load() + 1;
-  if (ticket > completed_.load() + WL_STREAM_CAPACITY) wait_for(ticket - WL_STREAM_CAPACITY);
+  if (ticket > room_until_) {
+    wait_for(ticket - WL_STREAM_CAPACITY);
+    room_until_ = completed_.load() + WL_STREAM_CAPACITY;
+  }
   ring_[ticket % WL_STREAM_CAPACITY] = command;
   enqueued_.store(ticket);
   arrived_.notify();

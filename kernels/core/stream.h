@@ -67,13 +67,16 @@ class Stream {
   Scratch scratch_;
   Context context_;
   Command* const ring_;
-  std::atomic<uint64_t> enqueued_{0};
-  std::atomic<uint64_t> completed_{0};
   std::atomic<uint64_t> cancelled_through_{0};
-  Signal arrived_;
+
+  // Written by producers; apart from what the stream's thread writes, so that the two do not wait for each other's cache line.
+  alignas(64) std::atomic<uint64_t> enqueued_{0};
+  uint64_t room_until_ = WL_STREAM_CAPACITY;
   Signal done_;
 
-  // Of the stream's thread.
+  // Written by the stream's thread.
+  alignas(64) std::atomic<uint64_t> completed_{0};
+  Signal arrived_;
   bool poisoned_ = false;
   wl_error error_{};
 

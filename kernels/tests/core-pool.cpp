@@ -27,7 +27,7 @@ void check_loop(wl::Pool& pool, int64_t items, int64_t grain) {
 
 // Pools live as long as the process, like their threads.
 wl::Pool& pool_of(int threads) {
-  static std::vector<wl::Pool*> pools;
+  static auto& pools = *new std::vector<wl::Pool*>;
   return *pools.emplace_back(new wl::Pool(threads));
 }
 

@@ -15,7 +15,7 @@ using Body = std::function<void(wl::Stream&)>;
 // Kept to the end: a test may let a command be skipped.
 Body* keep(Body body) {
   static std::mutex lock;
-  static std::deque<Body> bodies;
+  static auto& bodies = *new std::deque<Body>;
   const std::lock_guard guard(lock);
   return &bodies.emplace_back(std::move(body));
 }
