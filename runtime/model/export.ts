@@ -47,7 +47,7 @@ export async function tokenizerFiles(folder: string): Promise<{ readonly path: s
 async function exportGguf(source: Awaited<ReturnType<typeof openHuggingFace>>, { from, to, type }: ExportOptions): Promise<void> {
   if (await isThere(to)) throw new WindlassError('WL_FILE_EXISTS', `${to} is there already`, { details: { path: to } });
   const tokenizer = await readTokenizer(join(from, 'tokenizer.json'));
-  const temporary = join(dirname(to), `.${basename(to)}.${process.pid}.tmp`);
+  const temporary = join(dirname(to), `.${basename(to)}.tmp`);
   try {
     await saveGguf(source, temporary, { type, name: basename(resolve(from)), tokenizer });
     await rename(temporary, to);

@@ -7,11 +7,11 @@ import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 
 /**
  * Lets `fill` write files into a temporary folder beside `folder`, makes them durable and renames it. Throws WL_FILE_EXISTS if `folder`
- * is there already and not empty; whatever goes wrong, nothing is left behind.
+ * is there already and not empty. An error leaves nothing behind; what a kill left is removed by the next try.
  */
 export async function writeFolder(folder: string, fill: (temporary: string) => Promise<void>): Promise<void> {
   const parent = dirname(folder);
-  const temporary = join(parent, `.${basename(folder)}.${process.pid}.tmp`);
+  const temporary = join(parent, `.${basename(folder)}.tmp`);
   try {
     await refuseFilled(folder);
     await mkdir(parent, { recursive: true });

@@ -134,6 +134,11 @@ it('leaves nothing behind when a file cannot be written, and touches no folder t
   const before = await folderDigest(join(folder, 'm'));
   await expect(writeHuggingFace(source, join(folder, 'm'))).rejects.toMatchObject({ code: 'WL_FILE_EXISTS' });
   expect(await folderDigest(join(folder, 'm'))).toBe(before);
+  await mkdir(join(folder, '.n.tmp'));
+  await writeFile(join(folder, '.n.tmp', 'half'), 'left by a kill');
+  await writeHuggingFace(source, join(folder, 'n'));
+  expect(await folderDigest(join(folder, 'n'))).toBe(before);
+  expect((await readdir(folder)).sort()).toEqual(['m', 'n']);
 });
 
 it('converts F16 and BF16 to the f32 values they stand for', async () => {

@@ -238,6 +238,20 @@ it.each(families)('%s: serving through pages, packed or not, in any chunks, give
   });
 });
 
+it('drops the packed form of a weight whose values change', async () => {
+  await expectNoLeaks(async () => {
+    using model = createModel(llama, { seed: 1, device });
+    packModel(model);
+    const { weight } = model.weights.blocks[0]!.mlp.up;
+    weight.write((await weight.read()).map((value) => 2 * value));
+    const changed = await lossOf(model);
+    packModel(model);
+    expect(await lossOf(model)).toBe(changed);
+    using fresh = createModel(llama, { seed: 1, device });
+    expect(await lossOf(fresh)).not.toBe(changed);
+  });
+});
+
 it.each([
   ['gpt2', tinyGpt2],
   ['llama', tinyLlama],

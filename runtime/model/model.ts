@@ -45,7 +45,7 @@ export function createModel(config: ModelConfig, options: { readonly seed: numbe
   return model;
 }
 
-/** Packs the weights of all linear layers and the head for inference. Call it again after the parameters have changed. */
+/** Packs the weights of all linear layers and the head for inference; each stays packed until its values change. */
 export function packModel(model: Model): void {
   for (const { attention, mlp } of model.weights.blocks) {
     const layers = [attention.query, attention.key, attention.value, attention.output, mlp.gate, mlp.up, mlp.down];

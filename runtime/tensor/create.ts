@@ -40,14 +40,17 @@ export function emptyParameter(device: Device, shape: readonly number[], name: s
 /** x = value, in place. */
 export function fill(x: Tensor, value: number): void {
   ops.fill(x.device.stream, x.handle, value);
+  x.changed();
 }
 
 /** x = mean + std * N(0, 1), in place; element i of a tensor depends on (seed, stream, i) only. */
 export function fillNormal(x: Tensor, options: { mean: number; std: number; seed: number; stream: number }): void {
   ops.normal(x.device.stream, x.handle, options.mean, options.std, options.seed, options.stream);
+  x.changed();
 }
 
 /** y = x, in place; equal sizes. */
 export function copyInto(y: Tensor, x: Tensor): void {
   ops.copy(x.device.stream, x.handle, y.handle);
+  y.changed();
 }

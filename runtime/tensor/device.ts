@@ -10,6 +10,12 @@ export const ops = Object.fromEntries(
   Object.entries(kernels.ops).map(([name, operation]) => [name, guarded(operation as (...args: unknown[]) => void)]),
 ) as unknown as typeof kernels.ops;
 
+const newStream = guarded(kernels.newStream);
+const freeStream = guarded(kernels.freeStream);
+const tensorNew = guarded(kernels.tensorNew);
+const tensorFree = guarded(kernels.tensorFree);
+const tensorWrite = guarded(kernels.tensorWrite);
+
 /** One stream of the compute core. What is enqueued runs in order on a thread of its own; nothing here blocks. */
 export class Device {
   readonly stream: number;
@@ -20,11 +26,11 @@ export class Device {
 
   /** A handle on new memory. Throws WL_OUT_OF_MEMORY. */
   allocate(dtype: DType, shape: readonly number[], label: string): number {
-    return guarded(kernels.tensorNew)(dtype, shape, label);
+    return tensorNew(dtype, shape, label);
   }
 
   free(tensor: Tensor): void {
-    guarded(kernels.tensorFree)(tensor.handle);
+    tensorFree(tensor.handle);
   }
 
   write(tensor: Tensor, data: Float32Array | Int32Array): void {
@@ -34,7 +40,7 @@ export class Device {
         `write: ${describe(tensor)} has ${tensor.size} elements, the data has ${data.length}`,
       );
     }
-    guarded(kernels.tensorWrite)(this.stream, tensor.handle, data);
+    tensorWrite(this.stream, tensor.handle, data);
   }
 
   async readFloats(tensor: Tensor): Promise<Float32Array> {
@@ -56,7 +62,7 @@ export class Device {
 
   /** Ends the device; what is enqueued still runs. Tensors must be disposed of before. */
   close(): void {
-    guarded(kernels.freeStream)(this.stream);
+    freeStream(this.stream);
   }
 
   [Symbol.dispose](): void {
@@ -76,5 +82,5 @@ export class Device {
 
 /** Opens a stream on the CPU; threads and instruction set follow WL_THREADS and WL_ISA. */
 export function openDevice(): Device {
-  return new Device(guarded(kernels.newStream)());
+  return new Device(newStream());
 }

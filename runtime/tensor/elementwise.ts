@@ -25,11 +25,13 @@ export function add(a: Tensor, b: Tensor): Tensor {
 /** target = target + x, in place. Not differentiable: for gradients and statistics. */
 export function addInto(target: Tensor, x: Tensor): void {
   ops.add(target.device.stream, target.handle, x.handle, target.handle);
+  target.changed();
 }
 
 /** target = factor * target, in place. Not differentiable. */
 export function scaleInto(target: Tensor, factor: number): void {
   ops.scale(target.device.stream, target.handle, target.handle, factor);
+  target.changed();
 }
 
 /** gelu(x) = x * Phi(x), exactly or by the tanh approximation (Hendrycks and Gimpel 2016). */

@@ -45,6 +45,7 @@ export function adamW(device: Device, step: AdamWStep): void {
     step.weightDecay,
     step.step,
   );
+  for (const parameter of step.parameters) parameter.changed();
 }
 
 function handlesOf(tensors: readonly Tensor[]): Uint32Array {

@@ -5,7 +5,7 @@ import { ops } from './device.ts';
 import { unscoped } from './scope.ts';
 import type { Parameter } from './tensor.ts';
 
-/** Packs w [N, K]; from then on `linear` uses the packed form where nothing is recorded. Pack again after w has changed. */
+/** Packs w [N, K]; from then on, until w changes, `linear` uses the packed form where nothing is recorded: the same bits, sooner. */
 export function packWeight(w: Parameter): void {
   const [n = 0, k = 0] = w.shape;
   w.packed ??= unscoped(() => empty(w.device, [packedSize(n, k)], `packed ${w.label}`));

@@ -55,7 +55,9 @@ it('keeps what was taken out of its scope, and frees everything when the scope t
 });
 
 it('refuses an async function, whose later tensors would belong to no scope', () => {
-  expect(() => scope(async () => {})).toThrowErrorMatchingInlineSnapshot(`[WindlassError: scope() takes no async function; read inside it and await what it returns]`);
+  expect(() => scope(async () => {})).toThrowErrorMatchingInlineSnapshot(
+    `[WindlassError: scope() takes no async function; read inside it and await what it returns]`,
+  );
 });
 
 it('names the tensors that a leak left', async () => {
@@ -79,7 +81,9 @@ it('refuses a tensor that was freed', () => {
   const freed = zeros(device, [2]);
   freed.dispose();
   expect(() => add(freed, freed)).toThrow(expect.objectContaining({ code: 'WL_OP_INVALID' }));
-  expect(() => freed.retain()).toThrowErrorMatchingInlineSnapshot(`[WindlassError: tensor tensor f32[2] is used after it was freed]`);
+  expect(() => freed.retain()).toThrowErrorMatchingInlineSnapshot(
+    `[WindlassError: tensor tensor f32[2] is used after it was freed]`,
+  );
 });
 
 it('says WL_OUT_OF_MEMORY where memory ends, and goes on with less', async () => {

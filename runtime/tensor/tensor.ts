@@ -90,7 +90,11 @@ export class Tensor {
   /** Overwrites all values; `data` is copied before this returns. */
   write(data: Float32Array | Int32Array): void {
     this.device.write(this, data);
+    this.changed();
   }
+
+  /** To be called by whatever changes the values in place. */
+  changed(): void {}
 
   /** Values of an f32 tensor once all that was enqueued before has run. The tensor may be disposed of right after the call. */
   read(): Promise<Float32Array> {
@@ -106,7 +110,7 @@ export class Tensor {
 /** A tensor that is trained. After a backward pass `grad` holds its gradient; the next pass overwrites it. */
 export class Parameter extends Tensor {
   grad: Tensor | undefined;
-  /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. */
+  /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. Gone when the values change. */
   packed: Tensor | undefined;
 
   /** Hands the gradient to the caller, who then owns it. Throws WL_OP_INVALID if there is none. */
@@ -117,11 +121,16 @@ export class Parameter extends Tensor {
     return grad;
   }
 
+  /** The packed form is of the values before: it goes. */
+  override changed(): void {
+    this.packed?.dispose();
+    this.packed = undefined;
+  }
+
   override dispose(): void {
     this.grad?.dispose();
-    this.packed?.dispose();
     this.grad = undefined;
-    this.packed = undefined;
+    this.changed();
     super.dispose();
   }
 }
