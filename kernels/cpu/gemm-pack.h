@@ -16,7 +16,7 @@ constexpr int64_t terms_ahead = 16;
 inline void prefetch_term(const Factor& f, int64_t first, int64_t count, int64_t term, int64_t end) {
   if (term >= end) return;
   const float* p = f.data + source_row(f, term) * f.stride + first;
-  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i);
+  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
 }
 
 /** One left panel: rows [row, row + rows), terms [begin, end). */

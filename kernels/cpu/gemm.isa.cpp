@@ -10,8 +10,10 @@
 namespace wl::WL_ISA::gemm {
 namespace {
 
-// Longest contraction of one step: a panel of each factor then still fits the L2 cache.
-constexpr int64_t step_terms = 4096;
+// Longest contraction of one step: a few left panels and a right one then fit the L2 cache.
+constexpr int64_t step_terms = 3072;
+// Terms that are packed at a time from factors whose terms lie on rows of memory, so that neighbouring panels share what was fetched.
+constexpr int64_t pack_terms = 128;
 // Packed columns that a step of many rows walks at a time: a part of the L3 cache.
 constexpr int64_t right_block_floats = 4 << 20;
 
@@ -53,6 +55,10 @@ struct Job {
   int64_t row_panels, col_panels;
   // Column panels that are walked together, so that few rows still make a full tile.
   int64_t group;
+  // Column panels of one work item where rows are few.
+  int64_t batch;
+  // All right panels fit beside a left panel in L2: then go along the rows of C, else down its columns.
+  bool along_rows;
   // Floats from one right panel to the next.
   int64_t panel;
   // Many rows: workers own blocks of rows and pack them privately; the right panels are packed before, `right_panels` at a time.
@@ -79,7 +85,7 @@ Job job_of(const Product& p, int64_t panel_terms, int threads) {
   job.col_panels = ceil_div(p.cols, panel_cols);
   job.group = job.kernels[ceil_div(p.rows, job.row_panels)].panels;
   job.panel = (p.panels != nullptr ? panel_terms : job.terms()) * panel_cols;
-  const int64_t groups = ceil_div(job.col_panels, job.group);
+  job.along_rows = job.col_panels * panel_cols * job.terms() * 4 <= left_block_bytes;
   job.tall = job.row_panels >= int64_t{32} * threads;
   const bool packed = p.panels != nullptr;
   if (job.tall) {
@@ -89,43 +95,72 @@ Job job_of(const Product& p, int64_t panel_terms, int threads) {
     job.left_floats = threads * job.block_rows * tile_rows * job.padded_terms();
     job.right_floats = packed ? 0 : job.right_panels * job.panel;
   } else {
+    const int64_t groups = ceil_div(job.col_panels, job.group);
     job.row_parts = groups >= 4 * threads ? 1 : least(job.row_panels, ceil_div(4 * threads, groups));
+    const int64_t fit = most(1, left_block_bytes / (4 * job.group * most(1, job.panel)));
+    job.batch = job.group * (packed ? 1 : most(1, least(fit, groups / (8 * threads))));
     job.left_floats = p.rows * job.padded_terms();
-    job.right_floats = packed ? 0 : job.panel * (job.row_parts > 1 ? job.col_panels : threads * job.group);
+    job.right_floats = packed ? 0 : job.panel * (job.row_parts > 1 ? job.col_panels : threads * job.batch);
   }
   return job;
 }
 
-// Tiles of row panels [row_begin, row_end) with column panels [col_begin, col_end); `right` is the panel of col_begin.
+// The tiles of one row panel with column panels [col_begin, col_end); `right` is the panel of col_begin.
+void walk_row(const Job& job, const float* left, int64_t row_panel, const float* right, int64_t col_begin, int64_t col_end) {
+  const int64_t row = job.row(row_panel);
+  const RowKernel& kernel = job.kernels[job.row(row_panel + 1) - row];
+  for (int64_t c = col_begin; c < col_end;) {
+    const bool many = col_end - c >= kernel.panels;
+    (many ? kernel.many : kernel.one)(job.p, left, right + (c - col_begin) * job.panel, job.panel, row, c * panel_cols);
+    c += many ? kernel.panels : 1;
+  }
+}
+
+// Tiles of row panels [row_begin, row_end) with column panels [col_begin, col_end).
 void walk(const Job& job, const float* left, int64_t row_begin, int64_t row_end, const float* right, int64_t col_begin,
           int64_t col_end) {
-  const int64_t first_row = job.row(row_begin);
-  for (int64_t j = col_begin; j < col_end; j += job.group) {
-    const int64_t stop = least(j + job.group, col_end);
-    for (int64_t i = row_begin; i < row_end; ++i) {
-      const int64_t row = job.row(i);
-      const RowKernel& kernel = job.kernels[job.row(i + 1) - row];
-      const float* a = left + (row - first_row) * job.padded_terms();
-      for (int64_t c = j; c < stop;) {
-        const bool many = stop - c >= kernel.panels;
-        (many ? kernel.many : kernel.one)(job.p, a, right + (c - col_begin) * job.panel, job.panel, row, c * panel_cols);
-        c += many ? kernel.panels : 1;
-      }
-    }
+  const auto left_of = [&](int64_t i) { return left + (job.row(i) - job.row(row_begin)) * job.padded_terms(); };
+  const int64_t stride = job.along_rows ? col_end - col_begin : job.group;
+  for (int64_t j = col_begin; j < col_end; j += stride) {
+    const float* panels = right + (j - col_begin) * job.panel;
+    for (int64_t i = row_begin; i < row_end; ++i) walk_row(job, left_of(i), i, panels, j, least(j + stride, col_end));
   }
 }
 
 void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
-  const int64_t first_row = job.row(row_begin);
-  for (int64_t i = row_begin; i < row_end; ++i) {
-    const int64_t row = job.row(i);
-    job.kernels[job.row(i + 1) - row].pack(job.p.left, row, job.begin, job.end, to + (row - first_row) * job.padded_terms());
+  const int64_t terms = job.p.left.layout == Layout::terms ? pack_terms : most(1, job.terms());
+  for (int64_t k = job.begin; k < job.end; k += terms) {
+    for (int64_t i = row_begin; i < row_end; ++i) {
+      const int64_t row = job.row(i);
+      const int64_t rows = job.row(i + 1) - row;
+      float* panel = to + (row - job.row(row_begin)) * job.padded_terms();
+      job.kernels[rows].pack(job.p.left, row, k, least(k + terms, job.end), panel + (k - job.begin) * rows);
+    }
   }
 }
 
-void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, float* to) {
-  for (int64_t c = col_begin; c < col_end; ++c, to += job.panel) {
-    pack_right_panel(job.p.right, c * panel_cols, job.p.cols, job.begin, job.end, to);
+// Terms [begin, end) of column panels [col_begin, col_end); `to` is where the first panel starts.
+void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, int64_t begin, int64_t end, float* to) {
+  constexpr int64_t few = 8;
+  const int64_t terms = job.p.right.layout == Layout::terms ? few : most(1, end - begin);
+  for (int64_t k = begin; k < end; k += terms) {
+    for (int64_t c = col_begin; c < col_end; ++c) {
+      float* panel = to + (c - col_begin) * job.panel;
+      pack_right_panel(job.p.right, c * panel_cols, job.p.cols, k, least(k + terms, end), panel + (k - job.begin) * panel_cols);
+    }
+  }
+}
+
+// Column panels [col_begin, col_end) by all workers: each takes panels, or terms where these lie on rows of memory.
+void pack_cols_shared(Context& context, const Job& job, int64_t col_begin, int64_t col_end, float* to) {
+  if (job.p.right.layout == Layout::terms) {
+    context.parallel_for(ceil_div(job.terms(), pack_terms), [&](int64_t begin, int64_t end, int) {
+      pack_cols(job, col_begin, col_end, job.begin + begin * pack_terms, least(job.begin + end * pack_terms, job.end), to);
+    });
+  } else {
+    context.parallel_for(col_end - col_begin, [&](int64_t begin, int64_t end, int) {
+      pack_cols(job, col_begin + begin, col_begin + end, job.begin, job.end, to + begin * job.panel);
+    });
   }
 }
 
@@ -135,11 +170,7 @@ void multiply_tall(Context& context, const Job& job, float* workspace) {
   for (int64_t c = 0; c < job.col_panels; c += job.right_panels) {
     const int64_t stop = least(c + job.right_panels, job.col_panels);
     const float* right = job.p.panels != nullptr ? job.p.panels + job.begin * panel_cols + c * job.panel : packed;
-    if (job.p.panels == nullptr) {
-      context.parallel_for(stop - c, [&](int64_t begin, int64_t end, int) {
-        pack_cols(job, c + begin, c + end, packed + begin * job.panel);
-      });
-    }
+    if (job.p.panels == nullptr) pack_cols_shared(context, job, c, stop, packed);
     context.parallel_for(ceil_div(job.row_panels, job.block_rows), 1, [&](int64_t begin, int64_t end, int worker) {
       float* left = workspace + worker * block_floats;
       for (int64_t block = begin; block < end; ++block) {
@@ -156,30 +187,27 @@ void multiply_wide(Context& context, const Job& job, float* workspace) {
   float* packed = workspace + job.left_floats;
   const bool pack_first = job.p.panels == nullptr && job.row_parts > 1;
   const bool pack_late = job.p.panels == nullptr && job.row_parts == 1;
-  const int64_t packing = job.row_panels + (pack_first ? job.col_panels : 0);
   const auto pack = [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (i < job.row_panels) pack_rows(job, i, i + 1, workspace + job.row(i) * job.padded_terms());
-      else pack_cols(job, i - job.row_panels, i - job.row_panels + 1, packed + (i - job.row_panels) * job.panel);
-    }
+    for (int64_t i = begin; i < end; ++i) pack_rows(job, i, i + 1, workspace + job.row(i) * job.padded_terms());
   };
   // A few rows are packed sooner than another worker is awake.
-  if (packing == 1) pack(0, 1, 0);
-  else context.parallel_for(packing, pack);
+  if (job.row_panels == 1) pack(0, 1, 0);
+  else context.parallel_for(job.row_panels, pack);
+  if (pack_first) pack_cols_shared(context, job, 0, job.col_panels, packed);
 
   const float* shared = pack_first ? packed : job.p.panels + job.begin * panel_cols;
-  const int64_t groups = ceil_div(job.col_panels, job.group);
-  context.parallel_for(groups * job.row_parts, [&](int64_t begin, int64_t end, int worker) {
+  const int64_t batches = ceil_div(job.col_panels, job.batch);
+  context.parallel_for(batches * job.row_parts, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t col = item / job.row_parts * job.group;
-      const int64_t col_end = least(col + job.group, job.col_panels);
+      const int64_t col = item / job.row_parts * job.batch;
+      const int64_t col_end = least(col + job.batch, job.col_panels);
       const int64_t part = item % job.row_parts;
       const int64_t row = part * job.row_panels / job.row_parts;
       const int64_t row_end = (part + 1) * job.row_panels / job.row_parts;
       const float* right = shared + col * job.panel;
       if (pack_late) {
-        float* own = packed + worker * job.group * job.panel;
-        pack_cols(job, col, col_end, own);
+        float* own = packed + worker * job.batch * job.panel;
+        pack_cols(job, col, col_end, job.begin, job.end, own);
         right = own;
       }
       walk(job, workspace + job.row(row) * job.padded_terms(), row, row_end, right, col, col_end);
