@@ -1,4 +1,7 @@
 // A sequence's tokens and log-probabilities are the same bits whatever happens around it, and those that training computes.
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contiguous, createModel, headWeight, hiddenStates, packModel } from '#runtime/model/main.ts';
 import type { Model, ModelConfig } from '#runtime/model/main.ts';
@@ -166,6 +169,18 @@ describe.each(families)('%s', (_name, config) => {
     expect(new Set([ids[0], ids[2], ids[3]]).size).toBe(3);
     expect(ids[4]).toBe(ids[5]);
   });
+});
+
+it('the same with one thread or two, and on every instruction set of this machine', async () => {
+  const probe = fileURLToPath(new URL('./invariance-probe.ts', import.meta.url));
+  const outputs = await Promise.all(
+    [{ WL_THREADS: '1' }, { WL_THREADS: '2' }, { WL_ISA: 'generic' }, { WL_ISA: 'avx2' }, {}].map(async (environment) => {
+      const { stdout } = await promisify(execFile)(process.execPath, [probe], { env: { ...process.env, ...environment } });
+      return JSON.parse(stdout) as number[][][];
+    }),
+  );
+  expect(outputs[0]!.flat()).toHaveLength(160);
+  for (const output of outputs) expect(output).toEqual(outputs[0]);
 });
 
 /** Loss of each token but the first, as the trainer computes it: in a batch with another sequence of the same length. */

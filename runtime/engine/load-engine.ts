@@ -13,7 +13,7 @@ import { ModelRunner, cacheBytesPerToken } from './model-runner.ts';
 import { vocabularyOf } from './vocabulary.ts';
 
 /** Settings of an engine; the names of an InferenceService's `spec.engine`. */
-export interface EngineOptions {
+interface EngineOptions {
   /** Default 16. */
   readonly maxSequences?: number | undefined;
   /** Default 512. */

@@ -39,7 +39,7 @@ export interface GenerateRequest {
   readonly salt?: string;
 }
 
-export interface TokenLogprob {
+interface TokenLogprob {
   readonly id: number;
   /** Natural log of the probability under the raw logits, before temperature and filters. */
   readonly logprob: number;

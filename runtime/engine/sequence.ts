@@ -1,7 +1,7 @@
 // A sequence: the tokens known so far, how many of them the cache holds, and in which blocks.
 
 /** waiting: not admitted yet. running: holds blocks. preempted: lost its blocks and waits again. finished: holds nothing, for good. */
-export type SequenceStatus = 'waiting' | 'running' | 'preempted' | 'finished';
+type SequenceStatus = 'waiting' | 'running' | 'preempted' | 'finished';
 
 export interface Sequence {
   readonly id: number;

@@ -106,7 +106,7 @@ describe('runEngine', () => {
       const first = await readAnswer(post('/v1/chat/completions', chat));
       const second = await readAnswer(post('/v1/chat/completions', chat));
       expect(second.choices).toEqual(first.choices);
-      expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/vllm:prefix_cache_hits\{model_name="tiny"\} [1-9]/);
+      expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/vllm:prefix_cache_hits_total\{model_name="tiny"\} [1-9]/);
       expect(await stop()).toBe(0);
       await expect(fetch(`${url}/health`)).rejects.toThrow();
     });

@@ -16,7 +16,7 @@ import { createMetrics } from './metrics.ts';
 import { toProtocolError } from './protocol-error.ts';
 
 /** What is served, once it is loaded. */
-export interface ServedEngine {
+interface ServedEngine {
   readonly engine: Engine;
   readonly codec: TextCodec;
 }
