@@ -5,6 +5,8 @@ import { runAgent } from './agent.ts';
 export async function main(): Promise<never> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  // The kubelet of this machine is gone: nobody would end this pod any more.
+  process.on('disconnect', () => stop.abort());
   const entry = process.argv[1] ?? '';
   const exitCode = await runAgent({ rankCommand: [process.execPath, entry, 'rank'], env: process.env, signal: stop.signal });
   process.exit(exitCode);

@@ -1,0 +1,175 @@
+#!/usr/bin/env node
+// The one executable: a table of commands, each loading its room when it is called.
+import { Command, Option } from 'commander';
+import { report } from './report.ts';
+
+const program = new Command('windlass')
+  .description('Trains and serves language models from Kubernetes manifests, on one machine or in a cluster.')
+  .version('0.1.0')
+  .showHelpAfterError('(see windlass --help)')
+  .configureHelp({ showGlobalOptions: true })
+  .addHelpText('after', '\nStart with:\n  windlass run -f examples/quickstart.yaml --ask "Call me" --exit');
+
+const stateOption = () =>
+  new Option('--state <dir>', 'folder that holds objects, checkpoints, models and logs').default('.windlass');
+const windlassCommand = [process.execPath, import.meta.filename];
+
+/** Fires on the first Ctrl-C or SIGTERM; the second ends the process at once. */
+function interruptSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(130);
+      controller.abort();
+    });
+  }
+  return controller.signal;
+}
+
+program
+  .command('run')
+  .description('apply manifests on this machine: train, serve, and show how it goes')
+  .requiredOption('-f, --file <file...>', 'manifests to apply; - reads standard input')
+  .option('--ask <text>', 'text for the service to continue once it is ready')
+  .option('--exit', 'end when the jobs have ended and the question is answered', false)
+  .addOption(stateOption())
+  .action(async (options: { file: string[]; ask?: string; exit: boolean; state: string }) => {
+    const [{ run }, { stateDirOf }] = await Promise.all([import('#operator/cli/run.ts'), import('#operator/local/state-dir.ts')]);
+    const interrupt = interruptSignal();
+    const { file: files, ask, exit } = options;
+    const succeeded = await run({
+      files,
+      ask,
+      exit,
+      state: stateDirOf(options.state),
+      windlassCommand,
+      terminal: process.stdout,
+      interrupt,
+    });
+    process.exitCode = interrupt.aborted ? 130 : succeeded ? 0 : 1;
+  });
+
+program
+  .command('status')
+  .description('show jobs, services and models')
+  .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json', 'yaml']).default('table'))
+  .addOption(stateOption())
+  .action(async (options: { output: 'table' | 'json' | 'yaml'; state: string }) => {
+    const [{ readObjects }, { printObjects }, { stateDirOf }] = await Promise.all([
+      import('#operator/cli/status.ts'),
+      import('#operator/cli/objects.ts'),
+      import('#operator/local/state-dir.ts'),
+    ]);
+    const { objects, running } = await readObjects(stateDirOf(options.state));
+    process.stdout.write(printObjects(objects, options.output, new Date()));
+    if (!running && options.output === 'table') process.stderr.write('(not running: this is how it was left)\n');
+  });
+
+program
+  .command('logs')
+  .description('print the logs of a job, service or pod')
+  .argument('<name>', 'job, service or pod')
+  .option('-f, --follow', 'go on with what is printed from now on', false)
+  .addOption(stateOption())
+  .action(async (name: string, options: { follow: boolean; state: string }) => {
+    const [{ printLogs }, { stateDirOf }] = await Promise.all([
+      import('#operator/cli/logs.ts'),
+      import('#operator/local/state-dir.ts'),
+    ]);
+    await printLogs(stateDirOf(options.state), name, {
+      follow: options.follow,
+      signal: interruptSignal(),
+      write: (text) => void process.stdout.write(text),
+    });
+  });
+
+program
+  .command('chat')
+  .description('talk to a running service')
+  .argument('[service]', 'may be left out when there is only one')
+  .option('-m, --message <text>', 'ask this and end')
+  .addOption(stateOption())
+  .action(async (service: string | undefined, options: { message?: string; state: string }) => {
+    const [{ runChat }, { stateDirOf }] = await Promise.all([
+      import('#operator/cli/chat.ts'),
+      import('#operator/local/state-dir.ts'),
+    ]);
+    await runChat({
+      state: stateDirOf(options.state),
+      service,
+      message: options.message,
+      input: process.stdin,
+      write: (text) => void process.stdout.write(text),
+      signal: interruptSignal(),
+    });
+  });
+
+program
+  .command('stop')
+  .description('end the running instance in order; a later run goes on where it was')
+  .addOption(stateOption())
+  .action(async (options: { state: string }) => {
+    const [{ stopInstance }, { stateDirOf }] = await Promise.all([
+      import('#operator/cli/stop.ts'),
+      import('#operator/local/state-dir.ts'),
+    ]);
+    await stopInstance(stateDirOf(options.state));
+  });
+
+program
+  .command('lint')
+  .description('check manifests without running anything')
+  .argument('<file...>', 'manifests; - reads standard input')
+  .action(async (files: string[]) => {
+    const { readManifestFiles } = await import('#operator/cli/manifest-files.ts');
+    const manifests = await readManifestFiles(files);
+    process.stdout.write(
+      manifests
+        .map(({ file, line, resource, object }) => `${file}:${line}: ${resource.kind} ${object.metadata.name} is valid\n`)
+        .join(''),
+    );
+  });
+
+program
+  .command('export')
+  .description('write a model as a Hugging Face folder or a GGUF file')
+  .argument('<model>', 'Model, ModelVersion, or folder of one')
+  .requiredOption('--to <target>', 'folder, or FILE.gguf')
+  .addOption(new Option('--type <type>', 'type of the weights in a GGUF file').choices(['f32', 'f16']).default('f16'))
+  .addOption(stateOption())
+  .action(async (model: string, options: { to: string; type: 'f32' | 'f16'; state: string }) => {
+    const [{ findModelFolder }, { exportModel }, { stateDirOf }] = await Promise.all([
+      import('#operator/cli/model-folder.ts'),
+      import('#runtime/model/export.ts'),
+      import('#operator/local/state-dir.ts'),
+    ]);
+    await exportModel({ from: await findModelFolder(stateDirOf(options.state), model), to: options.to, type: options.type });
+    process.stdout.write(`wrote ${options.to}\n`);
+  });
+
+program
+  .command('completion')
+  .description('print a completion script for your shell')
+  .argument('<shell>', 'bash, zsh or fish')
+  .action(async (shell: string) => {
+    const { completionScript } = await import('#operator/cli/completion.ts');
+    const commands = program.commands.filter((command) => !hidden.includes(command.name()));
+    const spec = commands.map((command) => ({
+      name: command.name(),
+      description: command.description(),
+      options: command.options.flatMap(({ short, long }) => [short, long].filter((flag) => flag !== undefined)),
+    }));
+    process.stdout.write(completionScript(shell, spec));
+  });
+
+/** Entry points of pods. */
+const hidden = ['agent', 'rank', 'engine'];
+program.command('agent', { hidden: true }).action(async () => await (await import('#runtime/agent/main.ts')).main());
+program.command('rank', { hidden: true }).action(async () => await (await import('#runtime/train/main.ts')).main());
+program.command('engine', { hidden: true }).action(async () => await (await import('#runtime/serve/main.ts')).main());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}

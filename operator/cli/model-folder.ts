@@ -1,0 +1,25 @@
+// Finds the folder of a model that a command names: a path, or a Model or ModelVersion of the state folder.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { claimFolder } from '#operator/local/volumes.ts';
+import type { StateDir } from '#operator/local/state-dir.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
+import { valueAt } from './objects.ts';
+import { readObjects } from './status.ts';
+
+/** Folder of `name`. Throws WL_OBJECT_NOT_FOUND naming the versions there are. */
+export async function findModelFolder(state: StateDir, name: string): Promise<string> {
+  if (existsSync(join(name, 'config.json'))) return name;
+  const { objects } = await readObjects(state);
+  const latest = objects.find(({ kind, metadata }) => kind === 'Model' && metadata.name === name);
+  const version = latest ? valueAt(latest, '.status.latestVersion') : name;
+  const found = objects.find(({ kind, metadata }) => kind === 'ModelVersion' && metadata.name === version);
+  const uri = found && valueAt(found, '.spec.uri');
+  const [, claim, path] = typeof uri === 'string' ? (/^pvc:\/\/([^/]+)\/(.+)$/.exec(uri) ?? []) : [];
+  if (found && claim && path) return join(claimFolder(state.path, found.metadata.namespace ?? 'default', claim), path);
+  const versions = objects.filter(({ kind }) => kind === 'ModelVersion').map(({ metadata }) => metadata.name);
+  throw new WindlassError(
+    'WL_OBJECT_NOT_FOUND',
+    `${name} is no model folder, Model or ModelVersion; there are: ${versions.join(', ') || 'none'}`,
+  );
+}

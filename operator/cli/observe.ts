@@ -1,0 +1,93 @@
+// What the view needs to know of jobs and services: their objects, with the newest progress reports laid over them.
+import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { Condition } from '#crds/conditions.ts';
+import type { KubeClient } from '#operator/kube/client.ts';
+import type { EventBus } from '#runtime/api/bus.ts';
+import { ProgressReport } from '#runtime/api/messages.ts';
+import type { Progress } from '#runtime/api/messages.ts';
+import { progressSubject } from '#runtime/api/subjects.ts';
+import type { JobView, ServiceView } from './view.ts';
+
+/** Losses of the curve that are remembered per job. */
+const maxLosses = 4096;
+
+interface Newest {
+  progress: Partial<Progress>;
+  restarts: number;
+  losses: number[];
+}
+
+export interface Observer {
+  readonly look: () => Promise<{ jobs: JobView[]; services: ServiceView[] }>;
+  readonly close: () => void;
+}
+
+/** Follows the bus; `look` reads the objects. */
+export function observe(client: KubeClient, bus: EventBus): Observer {
+  const reports = new Map<string, Newest>();
+  const close = bus.subscribe(progressSubject('*', '*'), (payload) => {
+    const report = ProgressReport.safeParse(payload);
+    if (!report.success) return;
+    const { uid, progress, restarts } = report.data;
+    const known = reports.get(uid) ?? { progress: {}, restarts: 0, losses: [] };
+    const { phase: _phase, phaseShare: _share, ...kept } = known.progress;
+    if (progress.loss !== undefined && progress.step !== known.progress.step) known.losses.push(progress.loss);
+    if (known.losses.length > maxLosses) known.losses.shift();
+    reports.set(uid, { progress: { ...kept, ...progress }, restarts, losses: known.losses });
+  });
+  return {
+    close,
+    async look() {
+      const [jobs, services] = await Promise.all([client.list(TrainingJob), client.list(InferenceService)]);
+      return {
+        jobs: jobs.items.map((job) => jobView(job, reports.get(job.metadata.uid ?? ''))),
+        services: services.items.map(serviceView),
+      };
+    },
+  };
+}
+
+/** A job as its status and the newest report tell it. */
+export function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
+  const status = job.status ?? {};
+  const progress = { ...status.progress, ...newest?.progress } as Partial<Progress>;
+  const failed = status.state === 'Failed' ? messageOf(status.conditions, 'Failed') : undefined;
+  const waiting = status.state === 'Pending' || status.state === 'Restarting' ? messageOf(status.conditions, 'Ready') : undefined;
+  const message = failed ?? waiting;
+  const running = status.state === 'Running';
+  return {
+    name: job.metadata.name,
+    state: status.state ?? 'Pending',
+    step: progress.step ?? 0,
+    steps: progress.steps ?? job.spec.task.pretrain?.steps ?? 0,
+    restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),
+    losses: newest?.losses ?? [],
+    ...pick(progress, ['loss', 'heldOutLoss', 'tokensPerSecond', 'etaSeconds', 'sample']),
+    ...(running ? pick(progress, ['phase', 'phaseShare']) : {}),
+    ...(progress.checkpointStep === undefined ? {} : { checkpointStep: progress.checkpointStep }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+function serviceView(service: InferenceService): ServiceView {
+  const status = service.status ?? {};
+  const ready = status.conditions?.find(({ type }) => type === 'Ready');
+  const message = ready?.status === 'True' ? undefined : ready?.message;
+  return {
+    name: service.metadata.name,
+    state: ready?.status === 'True' ? 'Ready' : (status.model?.state ?? 'Waiting'),
+    replicas: `${status.readyReplicas ?? 0}/${service.spec.replicas}`,
+    ...(status.url === undefined ? {} : { url: status.url }),
+    ...(message ? { message } : {}),
+  };
+}
+
+function messageOf(conditions: readonly Condition[] | undefined, type: string): string | undefined {
+  return conditions?.find((condition) => condition.type === type)?.message || undefined;
+}
+
+function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): { [P in K]?: NonNullable<T[P]> } {
+  return Object.fromEntries(keys.filter((key) => from[key] !== undefined).map((key) => [key, from[key]])) as {
+    [P in K]?: NonNullable<T[P]>;
+  };
+}
