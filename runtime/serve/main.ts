@@ -9,6 +9,8 @@ export type { RunEngineOptions } from './run-engine.ts';
 export async function main(): Promise<never> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  // Who started this process is gone: nobody would end it any more.
+  process.on('disconnect', () => stop.abort());
   const log = pino({ base: { pod: process.env['WL_POD_NAME'] } });
   process.exit(await runEngine({ env: process.env, log, signal: stop.signal }));
 }

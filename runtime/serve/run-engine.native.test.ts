@@ -136,6 +136,34 @@ describe('runEngine', () => {
     expect(await ended).toBe(0);
   });
 
+  it('fails no request of clients in use while a second server takes over', async () => {
+    const [old, next] = [await start(), await start()];
+    let target = old;
+    const statuses: number[] = [];
+    const enough = new AbortController();
+    const client = async (seed: number) => {
+      while (!enough.signal.aborted) {
+        const response = await target.post('/v1/completions', { prompt: 'Call me', max_tokens: 8, seed, stream: seed % 2 === 0 });
+        statuses.push(response.status);
+        const body = await response.text();
+        if (seed % 2 === 0) expect(body).toContain('[DONE]');
+      }
+    };
+    const clients = Promise.all([0, 1, 2, 3].map(client));
+    await expect.poll(() => statuses.length).toBeGreaterThan(20);
+    const ended = old.stop();
+    const seen = statuses.length;
+    // The endpoints of a service change a little after the pod is told to stop.
+    await expect.poll(() => statuses.length).toBeGreaterThan(seen + 2);
+    target = next;
+    expect(await ended).toBe(0);
+    await expect.poll(() => statuses.length).toBeGreaterThan(seen + 40);
+    enough.abort();
+    await clients;
+    expect(new Set(statuses)).toEqual(new Set([200]));
+    await next.stop();
+  });
+
   it('ends requests with WL_DRAINING when the time to drain is over', async () => {
     const { post, stop } = await start({ WL_SERVICE: JSON.stringify({ drain: { timeoutSeconds: 0 } }) });
     const response = await post('/v1/completions', { prompt: 'Call me', max_tokens: 100, n: 8, stream: true, ignore_eos: true });

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { ServingEnvironment, readEnvironment } from '#runtime/api/environment.ts';
@@ -31,6 +32,8 @@ const ServiceSpec = z.object({
   drain: z.object({ timeoutSeconds: z.number().min(0).default(30) }).prefault({}),
 });
 
+/** Long enough for a client in use to see `connection: close`, and for the endpoints of the service to change. */
+const leavingMs = 1000;
 /** Time for the last bytes of answers after all requests have ended. */
 const lingerMs = 2000;
 
@@ -105,10 +108,16 @@ async function firstToken({ engine, tokenizer }: LoadedEngine): Promise<void> {
   for await (const piece of engine.generate({ prompt, maxTokens: 1, temperature: 0, ignoreEos: true })) void piece;
 }
 
-/** New requests are refused from now on; those that run have `seconds` to end. */
+/**
+ * Clients are sent elsewhere first: what arrives in that moment, on connections that were open before, is still answered. Then new
+ * requests are refused, and those that run have `seconds` to end.
+ */
 async function drainWithin(seconds: number, server: Server, { engine }: LoadedEngine, log: Logger): Promise<void> {
   const { running, waiting } = engine.stats();
   log.info({ running, waiting, seconds }, 'draining');
+  server.leave();
+  if (await hasConnections(server)) await sleep(Math.min(leavingMs, seconds * 1000));
+  server.app.server.closeIdleConnections();
   server.drain();
   const timeout = Promise.withResolvers<'timeout'>();
   const timer = setTimeout(() => timeout.resolve('timeout'), seconds * 1000);
@@ -117,6 +126,10 @@ async function drainWithin(seconds: number, server: Server, { engine }: LoadedEn
   if (outcome === 'timeout')
     log.warn({ running: engine.stats().running, seconds }, 'requests are ended: the time to drain is over');
   else log.info('drained');
+}
+
+async function hasConnections({ app }: Server): Promise<boolean> {
+  return await new Promise((resolve) => app.server.getConnections((error, count) => resolve(!error && count > 0)));
 }
 
 /** Lets answers leave, and cuts connections off whose readers do not take them. */

@@ -304,6 +304,18 @@ describe('readiness', () => {
     ).toHaveLength(60);
   });
 
+  it('while leaving answers on, says 503 to probes, and ends each connection after its answer', async () => {
+    const { get, post, server } = await start();
+    const running = await post('/v1/completions', { prompt: 'abc', max_tokens: 40, stream: true });
+    server.leave();
+    expect((await get('/ready')).status).toBe(503);
+    const response = await post('/v1/completions', { prompt: 'abc', max_tokens: 2 });
+    expect([response.status, response.headers.get('connection')]).toEqual([200, 'close']);
+    expect((await readEvents(running)).done).toBe(true);
+    expect((await readEvents(post('/v1/completions', { prompt: 'abc', max_tokens: 4, stream: true }))).done).toBe(true);
+    await expect.poll(() => new Promise((resolve) => server.app.server.getConnections((_, count) => resolve(count)))).toBe(0);
+  });
+
   it('reports a dead engine: 500 on every route that needs it, and on /health', async () => {
     const { get, post } = await start({ beforeResults: () => Promise.reject(new Error('secret detail')) });
     const response = await post('/v1/completions', { prompt: 'a' });

@@ -38,7 +38,9 @@ export interface Server {
   readonly observer: EngineObserver;
   /** From now on requests are answered, and /ready says so. */
   serve(served: ServedEngine): void;
-  /** From now on new requests are refused and /ready says 503; running ones go on. */
+  /** From now on /ready says 503, and every connection ends after its answer, so that clients go elsewhere; requests are still answered. */
+  leave(): void;
+  /** From now on new requests are refused; running ones go on. */
   drain(): void;
 }
 
@@ -47,12 +49,12 @@ export function createServer(options: ServerOptions): Server {
   const { model, limits, now } = options;
   const startedAt = now();
   let served: ServedEngine | undefined;
-  let draining = false;
+  let stage: 'serving' | 'leaving' | 'draining' = 'serving';
   const metrics = createMetrics(model, () => served?.engine.stats());
   const app = createApp(options);
 
   const readyEngine = (): ServedEngine => {
-    if (draining) throw new WindlassError('WL_DRAINING', 'the server is shutting down and takes no new requests');
+    if (stage === 'draining') throw new WindlassError('WL_DRAINING', 'the server is shutting down and takes no new requests');
     if (!served) throw new WindlassError('WL_LOADING', `the model ${model} is not loaded yet`);
     if (served.engine.failure) throw served.engine.failure;
     return served;
@@ -107,10 +109,16 @@ export function createServer(options: ServerOptions): Server {
     note(request, reply, thrown);
     const { status, retry, body } = toProtocolError(fromFramework(thrown, limits));
     if (retry) reply.header('retry-after', limits.retryAfterSeconds);
-    if (draining) reply.header('connection', 'close');
     return reply.code(status).send(body);
   };
 
+  app.addHook('onSend', async (_request, reply) => {
+    if (stage !== 'serving') reply.header('connection', 'close');
+  });
+  // Streams have sent their headers long before they end.
+  app.addHook('onResponse', async (request) => {
+    if (stage !== 'serving') request.raw.socket.end();
+  });
   app.setErrorHandler((error, request, reply) => refuse(request, reply, error));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!.slice(0, 200);
@@ -122,6 +130,7 @@ export function createServer(options: ServerOptions): Server {
   });
   app.get('/ready', () => {
     readyEngine();
+    if (stage !== 'serving') throw new WindlassError('WL_DRAINING', 'the server is shutting down');
     return { status: 'ready' };
   });
   app.get('/metrics', async (_request, reply) => {
@@ -140,7 +149,8 @@ export function createServer(options: ServerOptions): Server {
     app,
     observer: metrics.observer,
     serve: (loaded) => (served = loaded),
-    drain: () => (draining = true),
+    leave: () => (stage = 'leaving'),
+    drain: () => (stage = 'draining'),
   };
 }
 
