@@ -38,7 +38,7 @@ export async function exportModel(options: ExportOptions): Promise<void> {
 }
 
 /** The files of a model folder that belong to its tokenizer. */
-export async function tokenizerFiles(folder: string): Promise<{ readonly path: string }[]> {
+async function tokenizerFiles(folder: string): Promise<{ readonly path: string }[]> {
   const paths = tokenizerFileNames.map((name) => join(folder, name));
   const present = await Promise.all(paths.map(isThere));
   return paths.filter((_, index) => present[index]).map((path) => ({ path }));

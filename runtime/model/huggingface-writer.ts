@@ -10,7 +10,7 @@ import type { TensorToWrite } from './safetensors-file.ts';
 import type { WeightSource } from './weight-source.ts';
 
 /** A file to stand beside the weights: its content, or the path of a file to copy. */
-export type ExtraFile = { readonly name: string; readonly content: string | Uint8Array } | { readonly path: string };
+type ExtraFile = { readonly name: string; readonly content: string | Uint8Array } | { readonly path: string };
 
 export interface WriteOptions {
   /** The tokenizer's files. */

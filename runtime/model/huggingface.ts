@@ -33,7 +33,7 @@ export async function saveHuggingFace(model: Model, folder: string, options: Wri
 }
 
 /** The values of a model's parameters as they are when each is read. */
-export function weightsOf(model: Model): WeightSource {
+function weightsOf(model: Model): WeightSource {
   return {
     config: model.config,
     async read(name) {

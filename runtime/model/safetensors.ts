@@ -19,7 +19,7 @@ const elementBits: Readonly<Record<string, number>> = {
 };
 
 /** The largest header that the reference implementation accepts. */
-export const maxHeaderBytes = 100_000_000;
+const maxHeaderBytes = 100_000_000;
 const maxDims = 8;
 
 export interface TensorInfo {
@@ -29,7 +29,7 @@ export interface TensorInfo {
 }
 
 /** A tensor of a file: its bytes are [begin, end) counted from the start of the file. */
-export interface StoredTensor extends TensorInfo {
+interface StoredTensor extends TensorInfo {
   readonly begin: number;
   readonly end: number;
 }

@@ -48,9 +48,3 @@ export function fillNormal(x: Tensor, options: { mean: number; std: number; seed
   ops.normal(x.device.stream, x.handle, options.mean, options.std, options.seed, options.stream);
   x.changed();
 }
-
-/** y = x, in place; equal sizes. */
-export function copyInto(y: Tensor, x: Tensor): void {
-  ops.copy(x.device.stream, x.handle, y.handle);
-  y.changed();
-}

@@ -28,12 +28,6 @@ export function addInto(target: Tensor, x: Tensor): void {
   target.changed();
 }
 
-/** target = factor * target, in place. Not differentiable. */
-export function scaleInto(target: Tensor, factor: number): void {
-  ops.scale(target.device.stream, target.handle, target.handle, factor);
-  target.changed();
-}
-
 /** gelu(x) = x * Phi(x), exactly or by the tanh approximation (Hendrycks and Gimpel 2016). */
 export function gelu(x: Tensor, form: 'tanh' | 'erf'): Tensor {
   const isTanh = form === 'tanh' ? 1 : 0;
