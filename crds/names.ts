@@ -18,6 +18,8 @@ export const label = {
 export const annotation = {
   /** `true` on an object: its controller leaves it alone. */
   paused: 'windlass.dev/paused',
+  /** On a serving pod: what it serves, as status.model.active shows it. */
+  served: 'windlass.dev/served',
 } as const;
 
 export const managedBy = 'windlass';

@@ -24,7 +24,7 @@ const TrainingProgress = z
     phaseShare: measure('Share of the phase that is done, 0 to 1.'),
     sample: word(4096, 'Newest text generated during training.'),
     rssBytes: counter('Resident memory of the rank.'),
-    time: time('When this was reported.'),
+    time: time('When this was written.'),
   })
   .describe('Progress of the training, at most 10 seconds old while it runs.');
 export type TrainingProgress = z.output<typeof TrainingProgress>;
@@ -69,10 +69,11 @@ export const TrainingJobStatus = z
     state: z.enum(TrainingJobState).optional().describe('The state in one word.'),
     attempt: counter('Counter of gang restarts, from 0. Pods of a lower attempt are stale.'),
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
+    inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
     ranks: counter('Ranks that the job consists of.'),
     readyRanks: counter('Ranks whose pod is ready.'),
-    startTime: time('When the first pod was made.'),
+    startTime: time('When the job started, or went on after a suspension.'),
     completionTime: time('When the job ended.'),
     progress: TrainingProgress.optional(),
     checkpoint: z

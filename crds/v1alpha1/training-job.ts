@@ -43,7 +43,9 @@ const Spec = withRules(
         .min(1)
         .max(2_147_483_647)
         .optional()
-        .describe('Seconds after the first start at which an unfinished job fails. No limit if absent.'),
+        .describe(
+          'Seconds after the start, or after the end of a suspension, at which an unfinished job fails. No limit if absent.',
+        ),
       ttlSecondsAfterFinished: z
         .int()
         .min(0)

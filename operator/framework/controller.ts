@@ -1,10 +1,9 @@
 // Runs reconciles: events become keys, workers take them, failures come back with growing delay.
-import type { KubeObject, ResourceType } from '#crds/resource.ts';
 import { formatKey, keyOf, parseKey } from '#operator/kube/client.ts';
-import type { KubeClient, ObjectKey } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject, ObjectKey, ResourceType } from '#operator/kube/client.ts';
 import { sleep } from '#operator/kube/clock.ts';
 import type { Clock } from '#operator/kube/clock.ts';
-import { isConflict } from '#operator/kube/errors.ts';
+import { isAlreadyExists, isConflict } from '#operator/kube/errors.ts';
 import type { Logger } from 'pino';
 import type { Metrics, ReconcileOutcome } from './metrics.ts';
 import type { Store, StoreChange } from './store.ts';
@@ -179,7 +178,7 @@ export class Controller {
       return 'error';
     }
     this.queue.addAfterFailure(key);
-    if (isConflict(error)) {
+    if (isConflict(error) || isAlreadyExists(error)) {
       this.#log.debug({ key, err: error }, 'object changed meanwhile; reconciling again');
       return 'requeue';
     }

@@ -1,6 +1,5 @@
 // Tells people what a controller did, as events.k8s.io/v1 objects: the same event again raises a count instead of making another object.
-import type { KubeObject } from '#crds/resource.ts';
-import type { KubeClient } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject } from '#operator/kube/client.ts';
 import type { Clock } from '#operator/kube/clock.ts';
 import { Event } from '#operator/kube/core.ts';
 import { isNotFound } from '#operator/kube/errors.ts';

@@ -1,6 +1,5 @@
 // Starts and stops the parts of an operator in order: stores are filled before controllers run; controllers end before watches do.
-import type { KubeObject, ResourceType } from '#crds/resource.ts';
-import type { KubeClient } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject, ResourceType } from '#operator/kube/client.ts';
 import { systemClock } from '#operator/kube/clock.ts';
 import type { Clock } from '#operator/kube/clock.ts';
 import type { Logger } from 'pino';

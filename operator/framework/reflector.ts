@@ -1,6 +1,5 @@
 // Keeps a store equal to the API: lists, watches, and starts over when a watch ends, fails or expires. Never stops by itself.
-import type { KubeObject } from '#crds/resource.ts';
-import type { KubeClient, ListOptions } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject, ListOptions } from '#operator/kube/client.ts';
 import { sleep } from '#operator/kube/clock.ts';
 import type { Clock } from '#operator/kube/clock.ts';
 import { isExpired } from '#operator/kube/errors.ts';

@@ -1,7 +1,6 @@
 // The local copy of all objects of a kind, with named indexes.
-import type { KubeObject, ResourceType } from '#crds/resource.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
-import type { ObjectKey } from '#operator/kube/client.ts';
+import type { KubeObject, ObjectKey, ResourceType } from '#operator/kube/client.ts';
 
 export type IndexFunction<T> = (object: T) => readonly string[];
 

@@ -1,6 +1,5 @@
 // Read your own writes: remembers the versions that a reconcile wrote, so that the next one of the same object waits until the stores show them.
-import type { KubeObject, ResourceType } from '#crds/resource.ts';
-import type { KubeClient } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject, ResourceType } from '#operator/kube/client.ts';
 import type { Store } from './store.ts';
 
 /** Newest version written per kind. */

@@ -1,6 +1,8 @@
 // The one door to the API: typed by kind, the same for a cluster and for the in-memory API.
 import type { KubeObject, ResourceType } from '#crds/resource.ts';
 
+export type { KubeObject, ResourceType } from '#crds/resource.ts';
+
 /** Where an object is. `namespace` is absent for cluster-scoped kinds only. */
 export interface ObjectKey {
   namespace?: string | undefined;

@@ -1,0 +1,53 @@
+// What pods start from: the runtime's settings copied once into status.effective, and the object's own pod template laid over them.
+import { storage } from '#crds/names.ts';
+import type { Effective, PodTemplate, RuntimeReference, TrainingRuntime } from '#crds/v1alpha1/index.ts';
+
+/** Settings of pods whose object names no runtime. */
+export interface BuiltinSettings {
+  /** Image of the operator's own release. */
+  image: string;
+}
+
+/** Both kinds of runtime have the same fields. */
+export type Runtime = TrainingRuntime;
+
+/** Copies what a runtime gives. Without a reference, the built-in settings. */
+export function effectiveOf(runtime: Runtime | undefined, builtin: BuiltinSettings): Effective {
+  if (!runtime) {
+    const { jobsClaim, modelsClaim } = storage;
+    return { image: builtin.image, podTemplate: {}, env: [], jobsClaim, modelsClaim };
+  }
+  const { spec, metadata, kind } = runtime;
+  return {
+    image: spec.image ?? builtin.image,
+    runtime: { kind, name: metadata.name, generation: metadata.generation },
+    podTemplate: spec.podTemplate ?? {},
+    env: spec.env,
+    jobsClaim: spec.storage.jobsClaim,
+    modelsClaim: spec.storage.modelsClaim,
+  };
+}
+
+/** What to tell the user while the runtime that an object names does not exist. */
+export function runtimeMissing(reference: RuntimeReference): string {
+  return `${reference.kind} ${reference.name} does not exist; create it, or name another one in spec.runtimeRef`;
+}
+
+/** The template of a runtime with the one of an object over it: maps are merged key by key, tolerations added. */
+export function mergeTemplates(base: PodTemplate, over: PodTemplate | undefined): PodTemplate {
+  if (!over) return base;
+  const resources = {
+    ...(base.resources?.requests || over.resources?.requests
+      ? { requests: { ...base.resources?.requests, ...over.resources?.requests } }
+      : {}),
+    ...(base.resources?.limits || over.resources?.limits
+      ? { limits: { ...base.resources?.limits, ...over.resources?.limits } }
+      : {}),
+  };
+  return {
+    labels: { ...base.labels, ...over.labels },
+    nodeSelector: { ...base.nodeSelector, ...over.nodeSelector },
+    tolerations: [...(base.tolerations ?? []), ...(over.tolerations ?? [])],
+    resources,
+  };
+}

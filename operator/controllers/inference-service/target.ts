@@ -1,0 +1,57 @@
+// Which model an InferenceService shall serve, and where its files are.
+import { storage } from '#crds/names.ts';
+import type { InferenceService, Model, ModelVersion } from '#crds/v1alpha1/index.ts';
+
+/** A model that can be served. */
+export interface Target {
+  /** Name of the ModelVersion, or the path. */
+  id: string;
+  /** Folder in the pod. */
+  folder: string;
+  /** Claim that holds the folder; absent for a path of the machine. */
+  claimName: string | undefined;
+  /** sha256 in hexadecimal, as the version says. */
+  digest: string | undefined;
+  /** Name that clients ask for. */
+  servedName: string;
+}
+
+export type Resolution = { target: Target } | { waitsFor: { reason: string; message: string } };
+
+/** Finds what spec.model means now. `versions` are those of the namespace. */
+export function resolveTarget(
+  service: InferenceService,
+  model: Model | undefined,
+  versions: readonly ModelVersion[],
+): Resolution {
+  const wanted = service.spec.model;
+  if (wanted.uri !== undefined) {
+    const folder = wanted.uri.replace(/^file:\/\//, '');
+    return { target: { id: folder, folder, claimName: undefined, digest: undefined, servedName: service.metadata.name } };
+  }
+  const alive = versions.filter((version) => version.metadata.deletionTimestamp === undefined);
+  if (wanted.version !== undefined) {
+    const version = alive.find((candidate) => candidate.metadata.name === wanted.version);
+    if (version) return { target: targetOf(version, version.metadata.name) };
+    const message = `ModelVersion ${wanted.version} does not exist; publish it, or name another one in spec.model`;
+    return { waitsFor: { reason: 'ModelNotReady', message } };
+  }
+  const newest = alive
+    .filter((version) => version.spec.model === wanted.name)
+    .reduce<ModelVersion | undefined>((best, next) => (best && best.spec.number > next.spec.number ? best : next), undefined);
+  if (newest) return { target: targetOf(newest, wanted.name) };
+  const state = model ? 'has no version yet' : 'does not exist yet';
+  const message = `Model ${wanted.name} ${state}; it is served as soon as a TrainingJob with output.model: ${wanted.name} has published one`;
+  return { waitsFor: { reason: 'ModelNotReady', message } };
+}
+
+function targetOf(version: ModelVersion, servedName: string): Target {
+  const [claimName = '', ...path] = version.spec.uri.slice('pvc://'.length).split('/');
+  return {
+    id: version.metadata.name,
+    folder: [storage.modelsMount, ...path].join('/'),
+    claimName,
+    digest: version.spec.digest.replace(/^sha256:/, ''),
+    servedName,
+  };
+}

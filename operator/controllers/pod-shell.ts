@@ -1,0 +1,86 @@
+// What all our pods have in common: owner, labels, Pod Security `restricted`, scratch space, the settings of runtime and template.
+import { label, managedBy } from '#crds/names.ts';
+import type { KubeObject } from '#crds/resource.ts';
+import type { Effective, PodTemplate } from '#crds/v1alpha1/index.ts';
+import type { Container, Pod, Volume } from '#operator/kube/core.ts';
+import { mergeTemplates } from './effective.ts';
+
+/** An unprivileged user of no particular name. */
+const userId = 65_532;
+
+export interface PodShell {
+  owner: KubeObject;
+  name: string;
+  labels: Record<string, string>;
+  annotations?: Record<string, string>;
+  effective: Effective;
+  template: PodTemplate | undefined;
+  restartPolicy: Pod['spec']['restartPolicy'];
+  terminationGracePeriodSeconds: number;
+  /** Claims to mount: name of the volume, claim, path. */
+  claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
+  container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
+}
+
+/** A pod that the Pod Security level `restricted` admits. */
+export function podOf(shell: PodShell): Pod {
+  const { owner, effective, container } = shell;
+  const template = mergeTemplates(effective.podTemplate, shell.template);
+  const volumes: Volume[] = shell.claims.map(({ name, claimName }) => ({ name, persistentVolumeClaim: { claimName } }));
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: shell.name,
+      ...(owner.metadata.namespace === undefined ? {} : { namespace: owner.metadata.namespace }),
+      labels: { ...template.labels, [label.managedBy]: managedBy, ...shell.labels },
+      ...(shell.annotations ? { annotations: shell.annotations } : {}),
+      ownerReferences: [controllerReference(owner)],
+    },
+    spec: {
+      restartPolicy: shell.restartPolicy,
+      terminationGracePeriodSeconds: shell.terminationGracePeriodSeconds,
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      securityContext: {
+        runAsNonRoot: true,
+        runAsUser: userId,
+        runAsGroup: userId,
+        fsGroup: userId,
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
+      ...(isEmpty(template.nodeSelector) ? {} : { nodeSelector: template.nodeSelector! }),
+      ...(template.tolerations?.length ? { tolerations: template.tolerations } : {}),
+      containers: [
+        {
+          ...container,
+          image: effective.image,
+          env: [...effective.env, ...(container.env ?? [])],
+          ...(isEmpty(template.resources) ? {} : { resources: template.resources! }),
+          volumeMounts: [
+            ...shell.claims.map(({ name, mountPath, readOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly } : {}) })),
+            { name: 'tmp', mountPath: '/tmp' },
+          ],
+          securityContext: {
+            allowPrivilegeEscalation: false,
+            readOnlyRootFilesystem: true,
+            capabilities: { drop: ['ALL'] },
+          },
+          terminationMessagePath: '/dev/termination-log',
+          terminationMessagePolicy: 'File',
+        },
+      ],
+      volumes: [...volumes, { name: 'tmp', emptyDir: {} }],
+    },
+  };
+}
+
+/** The owner reference of an object's children: they go when it goes. */
+export function controllerReference(owner: KubeObject) {
+  const { name, uid } = owner.metadata;
+  return { apiVersion: owner.apiVersion, kind: owner.kind, name, uid: uid ?? '', controller: true, blockOwnerDeletion: true };
+}
+
+function isEmpty(map: object | undefined): boolean {
+  return map === undefined || Object.keys(map).length === 0;
+}

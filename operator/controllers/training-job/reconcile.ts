@@ -1,0 +1,109 @@
+// Carries out what the plan of a TrainingJob says: actions, then one status write, then events.
+import { annotation } from '#crds/names.ts';
+import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
+import { watched } from '#operator/framework/controller.ts';
+import type { Manager } from '#operator/framework/manager.ts';
+import type { Store } from '#operator/framework/store.ts';
+import { formatKey, keyOf } from '#operator/kube/client.ts';
+import { Pod } from '#operator/kube/core.ts';
+import { deleteObject, deletePod } from '../deletion.ts';
+import type { BuiltinSettings } from '../effective.ts';
+import { createProgressBook } from '../progress-source.ts';
+import type { ProgressSource } from '../progress-source.ts';
+import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
+import { refusal, writeStatus } from '../status-writer.ts';
+import { planTrainingJob } from './plan.ts';
+import type { Action } from './plan.ts';
+import { progressDueIn } from './status.ts';
+
+export interface TrainingJobOptions {
+  builtin: BuiltinSettings;
+  progress: ProgressSource;
+  /** Jobs reconciled at the same time. */
+  workers?: number;
+}
+
+/** Adds the controller of TrainingJobs to a manager that does not run yet. */
+export function addTrainingJobController(manager: Manager, options: TrainingJobOptions): void {
+  const jobs = manager.store(TrainingJob);
+  const pods = manager.store(Pod);
+  const models = manager.store(Model);
+  const versions = manager.store(ModelVersion);
+
+  const findRuntime = createRuntimeFinder(manager);
+  const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
+    const job = jobs.get(key);
+    if (!job) {
+      book.forget(key);
+      return {};
+    }
+    if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
+    const plan = planTrainingJob(
+      {
+        job,
+        pods: pods.ownedBy(job.metadata.uid ?? ''),
+        runtime: findRuntime(job),
+        model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
+        versions: versions.list(job.metadata.namespace),
+        report: book.latest(key),
+        builtin: options.builtin,
+      },
+      manager.clock.now(),
+    );
+    try {
+      for (const action of plan.actions) await carryOut(action, job, client);
+    } catch (error) {
+      throw await refusal(client, TrainingJob, job, error, manager.clock);
+    }
+    if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
+    await writeStatus(client, TrainingJob, job, plan.status);
+    if (plan.status.state !== job.status?.state)
+      log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
+    for (const event of plan.events) manager.events.emit(job, event);
+    return { requeueAfterMs: plan.requeueAfterMs };
+  };
+
+  const jobsWith = (test: (job: TrainingJob) => boolean) => jobs.list().filter(test).map(keyOf);
+  const controller = manager.add({
+    name: 'trainingjob',
+    primary: jobs as unknown as Store,
+    owns: [pods as unknown as Store],
+    watches: [
+      watched(models, ({ metadata }) =>
+        jobsWith((job) => job.metadata.namespace === metadata.namespace && job.spec.output.model === metadata.name),
+      ),
+      watched(versions, ({ spec }) => jobsWith((job) => job.metadata.uid === spec.source?.uid)),
+      ...watchRuntimes(manager, jobs),
+    ],
+    workers: options.workers ?? 4,
+    reconcile,
+  });
+  const book = createProgressBook(options.progress, (key) => {
+    const job = jobs.get(key);
+    if (job) controller.queue.addAfter(formatKey(key), progressDueIn(job.status ?? {}, manager.clock.now()));
+  });
+  manager.addService({
+    start: async () => {},
+    stop: async () => book.close(),
+  });
+}
+
+async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
+  switch (action.type) {
+    case 'createPod':
+      await client.create(Pod, action.pod);
+      return;
+    case 'deletePod':
+      await deletePod(client, action.pod);
+      return;
+    case 'createModel':
+      await client.create(Model, action.model);
+      return;
+    case 'createVersion':
+      await client.create(ModelVersion, action.version);
+      return;
+    case 'deleteJob':
+      await deleteObject(client, TrainingJob, job);
+  }
+}

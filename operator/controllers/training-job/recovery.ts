@@ -1,0 +1,82 @@
+// What to do about a pod that failed: the rules, in order, and the record of what happened.
+import { label } from '#crds/names.ts';
+import type { PodFailure, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { Pod } from '#operator/kube/core.ts';
+import { isoTime } from '#operator/kube/clock.ts';
+import { ExitCode, isRetryable } from '#runtime/api/exit-codes.ts';
+import { isDisrupted } from '../pod-ending.ts';
+import type { Ending } from '../pod-ending.ts';
+
+/** Restarts wait this long after the first fault, and twice as long after each further one. */
+const firstDelaySeconds = 1;
+const longestDelaySeconds = 300;
+
+export interface Verdict {
+  action: 'Restart' | 'Fail';
+  /** Rule that decided. */
+  rule: 'UserError' | 'Preempted' | 'Disruption' | 'NothingPublished' | 'MaxRestarts' | 'Retryable';
+  /** Restarts of the job after this, if it goes on. */
+  restarts: number;
+  delaySeconds: number;
+}
+
+/**
+ * Decides on a pod that ended without a result. A fault of the user fails the job at once; an end that says nothing against the job
+ * (it was asked to stop, its node went) restarts it free of charge; everything else counts against `faults.maxRestarts`.
+ */
+export function judge(job: TrainingJob, pod: Pod, ending: Ending): Verdict {
+  const before = (job.status?.restarts ?? 0) - (job.status?.inPlaceRestarts ?? 0);
+  const used = before + (ending.words.restarts ?? 0);
+  const free = { restarts: used, delaySeconds: 0 };
+  if (ending.exitCode === ExitCode.userError) return { action: 'Fail', rule: 'UserError', ...free };
+  if (ending.exitCode === ExitCode.preempted) return { action: 'Restart', rule: 'Preempted', ...free };
+  if (isDisrupted(pod)) return { action: 'Restart', rule: 'Disruption', ...free };
+  const rule = isRetryable(ending.exitCode) ? 'Retryable' : 'NothingPublished';
+  if (used >= job.spec.faults.maxRestarts) return { action: 'Fail', rule: 'MaxRestarts', ...free };
+  return {
+    action: 'Restart',
+    rule,
+    restarts: used + 1,
+    delaySeconds: Math.min(longestDelaySeconds, firstDelaySeconds * 2 ** used),
+  };
+}
+
+/** The record for status.lastFailure. `now` in ms stands in for an ending that carries no time. */
+export function failureOf(pod: Pod, ending: Ending, verdict: Verdict, now: number): PodFailure {
+  const { words, exitCode, signal } = ending;
+  return {
+    time: ending.time ?? isoTime(now),
+    attempt: Number(pod.metadata.labels?.[label.attempt] ?? '0'),
+    rank: words.rank ?? Number(pod.metadata.labels?.[label.rank] ?? '0'),
+    pod: pod.metadata.name,
+    node: pod.spec.nodeName,
+    ...(exitCode !== undefined && exitCode <= 255 ? { exitCode } : {}),
+    ...(signal === undefined ? {} : { signal }),
+    code: clip(words.code, 64),
+    message: clip(words.message ?? defaultMessage(pod, ending), 4096),
+    remedy: clip(words.remedy, 1024),
+    rule: verdict.rule,
+    action: verdict.action,
+    step: words.step ?? words.progress?.step,
+    logTail: clip(words.logTail, 4096),
+  };
+}
+
+/** `moby-worker-0, rank 0, exit code 64, WL_DATA_EMPTY: corpus has 3 tokens. Add text.` */
+export function failureMessage(failure: PodFailure): string {
+  const ended = failure.signal === undefined ? `exit code ${failure.exitCode ?? 'unknown'}` : `signal ${failure.signal}`;
+  const where = [failure.pod, `rank ${failure.rank}`, ended, failure.code].filter((part) => part !== undefined).join(', ');
+  const remedy = failure.remedy === undefined ? '' : ` ${failure.remedy}`;
+  return `${where}: ${withStop(failure.message ?? 'it said nothing')}${remedy}`;
+}
+
+function defaultMessage(pod: Pod, { exitCode, signal, reason }: Ending): string {
+  if (reason === 'OOMKilled') return 'the container used more memory than its limit and was killed';
+  if (reason !== undefined) return pod.status?.message ?? `the pod was ended: ${reason}`;
+  if (exitCode === ExitCode.done) return 'the pod ended without publishing a model';
+  if (signal !== undefined) return `the container was ended by signal ${signal}`;
+  return exitCode === undefined ? 'the pod failed and left no exit code' : `the container ended with code ${exitCode}`;
+}
+
+const withStop = (text: string) => (/[.!?]$/.test(text) ? text : `${text}.`);
+const clip = (text: string | undefined, length: number) => text?.slice(0, length);
