@@ -46,10 +46,11 @@ async function tokenizerFiles(folder: string): Promise<{ readonly path: string }
 
 async function exportGguf(source: Awaited<ReturnType<typeof openHuggingFace>>, { from, to, type }: ExportOptions): Promise<void> {
   if (await isThere(to)) throw new WindlassError('WL_FILE_EXISTS', `${to} is there already`, { details: { path: to } });
-  const tokenizer = await readTokenizer(join(from, 'tokenizer.json'));
+  const tokenizer = await readJson(join(from, 'tokenizer.json'));
+  const chatTemplate = await readChatTemplate(from);
   const temporary = join(dirname(to), `.${basename(to)}.tmp`);
   try {
-    await saveGguf(source, temporary, { type, name: basename(resolve(from)), tokenizer });
+    await saveGguf(source, temporary, { type, name: basename(resolve(from)), tokenizer, chatTemplate });
     await rename(temporary, to);
   } catch (error) {
     await rm(temporary, { force: true });
@@ -57,10 +58,18 @@ async function exportGguf(source: Awaited<ReturnType<typeof openHuggingFace>>, {
   }
 }
 
-async function readTokenizer(path: string): Promise<unknown> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw toWindlassError(error);
-  });
+/** The chat template of a folder, where it has one: a file of its own, or part of tokenizer_config.json. */
+async function readChatTemplate(folder: string): Promise<string | undefined> {
+  const file = join(folder, 'chat_template.jinja');
+  if (await isThere(file)) return await readText(file);
+  const config = join(folder, 'tokenizer_config.json');
+  if (!(await isThere(config))) return undefined;
+  const { chat_template: template } = (await readJson(config)) as { readonly chat_template?: unknown };
+  return typeof template === 'string' ? template : undefined;
+}
+
+async function readJson(path: string): Promise<object> {
+  const text = await readText(path);
   try {
     const json: unknown = JSON.parse(text);
     if (typeof json === 'object' && json !== null) return json;
@@ -68,6 +77,12 @@ async function readTokenizer(path: string): Promise<unknown> {
     throw new WindlassError('WL_TOKENIZER_INVALID', `${path}: it is not JSON`, { cause, details: { file: path } });
   }
   throw new WindlassError('WL_TOKENIZER_INVALID', `${path}: it is not a JSON object`, { details: { file: path } });
+}
+
+async function readText(path: string): Promise<string> {
+  return await readFile(path, 'utf8').catch((error: unknown) => {
+    throw toWindlassError(error);
+  });
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -14,6 +14,8 @@ export interface GgufOptions {
   readonly name: string;
   /** Parsed tokenizer.json. */
   readonly tokenizer: unknown;
+  /** Jinja text that turns messages into a prompt. */
+  readonly chatTemplate?: string | undefined;
 }
 
 /** Writes `file`, tensor by tensor. Throws WL_MODEL_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH, WL_DISK_FULL, WL_IO. */
@@ -31,8 +33,13 @@ export async function saveGguf(source: WeightSource, file: string, options: Gguf
     ['general.file_type', { type: 'u32', value: options.type === 'F32' ? 0 : 1 }],
     ...architecture(config),
     ...ggufTokenizer(options.tokenizer, config, 'tokenizer.json'),
+    ...chatTemplateEntry(options.chatTemplate),
   ]);
   await writeGguf(file, metadata, ggufTensors(source, options.type));
+}
+
+function chatTemplateEntry(template: string | undefined): [string, GgufValue][] {
+  return template === undefined ? [] : [['tokenizer.chat_template', { type: 'string', value: template }]];
 }
 
 function architecture(config: ModelConfig): [string, GgufValue][] {

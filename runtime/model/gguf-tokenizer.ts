@@ -14,6 +14,13 @@ interface TokenizerJson {
   };
   readonly added_tokens?: readonly { readonly id: number; readonly content: string; readonly special: boolean }[];
   readonly pre_tokenizer?: PreTokenizer | null;
+  readonly post_processor?: PostProcessor | null;
+}
+
+interface PostProcessor {
+  readonly type: string;
+  readonly single?: readonly { readonly SpecialToken?: unknown }[];
+  readonly processors?: readonly PostProcessor[];
 }
 
 interface PreTokenizer {
@@ -30,7 +37,7 @@ interface PreTokenizer {
  * Throws WL_TOKENIZER_INVALID for another kind of tokenizer, WL_TOKENIZER_MISMATCH where it has more tokens than the model.
  */
 export function ggufTokenizer(json: unknown, config: ModelConfig, file: string): Map<string, GgufValue> {
-  const { model, added_tokens: added = [], pre_tokenizer: pre } = json as TokenizerJson;
+  const { model, added_tokens: added = [], pre_tokenizer: pre, post_processor: post } = json as TokenizerJson;
   if (model?.type !== 'BPE' || !model.vocab || !model.merges) throw unsupported(file, `model.type is ${model?.type}`);
   const size = config.vocabularySize;
   const tokens = Array.from({ length: size }, (_, id) => `[UNUSED${id}]`);
@@ -60,12 +67,17 @@ export function ggufTokenizer(json: unknown, config: ModelConfig, file: string):
     ['tokenizer.ggml.merges', { type: 'string[]', value: merges }],
     ...tokenId('bos', config.bosTokenId),
     ...tokenId('eos', eos),
-    ['tokenizer.ggml.add_bos_token', { type: 'bool', value: false }],
+    ['tokenizer.ggml.add_bos_token', { type: 'bool', value: addsBos(post) }],
   ]);
 }
 
 function tokenId(name: string, id: number | undefined): [string, GgufValue][] {
   return id === undefined ? [] : [[`tokenizer.ggml.${name}_token_id`, { type: 'u32', value: id }]];
+}
+
+/** Whether encoding puts a special token before every text. */
+function addsBos(post: PostProcessor | null | undefined): boolean {
+  return post?.single?.[0]?.SpecialToken !== undefined || (post?.processors?.some(addsBos) ?? false);
 }
 
 /** llama.cpp's name of the way text is cut into words before merging; it has one regular expression for each. */

@@ -176,6 +176,18 @@ it('writes a gpt2 with fused queries, keys and values, and matrices as F16', asy
   expect(tensors.get('token_embd.weight')).toMatchObject({ dims: [24, 37], type: 1 });
 });
 
+it('says what puts a text before others: the chat template and a first special token', async () => {
+  const source = syntheticWeights(tinyLlama);
+  const plain = await exported(source, 'F32');
+  expect([plain.metadata['tokenizer.chat_template'], plain.metadata['tokenizer.ggml.add_bos_token']]).toEqual([undefined, false]);
+  await writeFile(join(folder, 'm', 'tokenizer_config.json'), '{"chat_template": "{{ messages }}"}');
+  const post = { type: 'Sequence', processors: [{ type: 'TemplateProcessing', single: [{ SpecialToken: { id: 'a' } }] }] };
+  await writeFile(join(folder, 'm', 'tokenizer.json'), JSON.stringify({ ...tokenizer, post_processor: post }));
+  await exportModel({ from: join(folder, 'm'), to: join(folder, 'chat.gguf'), type: 'F32' });
+  const { metadata } = readGguf(await readFile(join(folder, 'chat.gguf')));
+  expect([metadata['tokenizer.chat_template'], metadata['tokenizer.ggml.add_bos_token']]).toEqual(['{{ messages }}', true]);
+});
+
 it('refuses what the format cannot say, and leaves no file behind', async () => {
   const source = syntheticWeights(tinyLlama);
   const large: WeightSource = { ...source, read: async (name) => (await source.read(name)).fill(1e5) };
