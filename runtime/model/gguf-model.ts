@@ -9,7 +9,7 @@ import { parameterSpecs } from './parameters.ts';
 import type { WeightSource } from './weight-source.ts';
 
 export interface GgufOptions {
-  /** Type of the matrices; norms, biases and positions stay F32. */
+  /** Type of the matrices; norms, biases and positions stay f32. */
   readonly type: GgufType;
   readonly name: string;
   /** Parsed tokenizer.json. */
@@ -30,7 +30,7 @@ export async function saveGguf(source: WeightSource, file: string, options: Gguf
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', { type: 'string', value: config.family }],
     ['general.name', { type: 'string', value: options.name }],
-    ['general.file_type', { type: 'u32', value: options.type === 'F32' ? 0 : 1 }],
+    ['general.file_type', { type: 'u32', value: options.type === 'f32' ? 0 : 1 }],
     ...architecture(config),
     ...ggufTokenizer(options.tokenizer, config, 'tokenizer.json'),
     ...chatTemplateEntry(options.chatTemplate),
@@ -93,7 +93,7 @@ function ggufTensors(source: WeightSource, type: GgufType): GgufTensor[] {
     const isMatrix = shape.length > 1 && name !== 'embedding.positions';
     const part = /^blocks\.(\d+)\.(.+)\.(weight|bias)$/.exec(name);
     const [, layer, role = '', kind] = part ?? [];
-    const tensor = { shape, type: isMatrix ? type : 'F32' } as const;
+    const tensor = { shape, type: isMatrix ? type : 'f32' } as const;
     if (!part) tensors.push({ ...tensor, name: outside[name] ?? name, values: () => source.read(name) });
     else if (config.family === 'gpt2' && /^attention\.(query|key|value)$/.test(role)) {
       if (role !== 'attention.query') continue;

@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 
-export type GgufType = 'F32' | 'F16';
+export type GgufType = 'f32' | 'f16';
 
 export type GgufValue =
   | { readonly type: 'u32' | 'f32' | 'bool' | 'string'; readonly value: number | boolean | string }
@@ -25,11 +25,11 @@ const alignment = 32;
 const sliceElements = 1 << 18;
 const valueTypes = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
 const tensorTypes: Readonly<Record<GgufType, { readonly id: number; readonly bytes: number }>> = {
-  F32: { id: 0, bytes: 4 },
-  F16: { id: 1, bytes: 2 },
+  f32: { id: 0, bytes: 4 },
+  f16: { id: 1, bytes: 2 },
 };
 
-/** Writes a durable file. Throws WL_MODEL_INVALID where a value does not fit F16, WL_DISK_FULL, WL_IO. */
+/** Writes a durable file. Throws WL_MODEL_INVALID where a value does not fit f16, WL_DISK_FULL, WL_IO. */
 export async function writeGguf(
   path: string,
   metadata: ReadonlyMap<string, GgufValue>,
@@ -92,7 +92,7 @@ async function writeValues(handle: FileHandle, tensor: GgufTensor): Promise<void
   const values = await tensor.values();
   for (let begin = 0; begin < values.length; begin += sliceElements) {
     const slice = values.subarray(begin, begin + sliceElements);
-    const encoded = tensor.type === 'F32' ? slice : toHalf(slice, tensor.name);
+    const encoded = tensor.type === 'f32' ? slice : toHalf(slice, tensor.name);
     await handle.write(new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength));
     await setImmediate();
   }
@@ -104,7 +104,7 @@ function toHalf(values: Float32Array, name: string): Float16Array {
   const half = new Float16Array(values);
   const index = half.findIndex((value, at) => !Number.isFinite(value) && Number.isFinite(values[at]));
   if (index < 0) return half;
-  throw new WindlassError('WL_MODEL_INVALID', `${name} holds ${values[index]}, which F16 cannot hold; export as F32 instead`);
+  throw new WindlassError('WL_MODEL_INVALID', `${name} holds ${values[index]}, which f16 cannot hold; export as f32 instead`);
 }
 
 function dataBytes({ shape, type }: Pick<GgufTensor, 'shape' | 'type'>): number {
