@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { freemem } from 'node:os';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { loadHuggingFace, packModel } from '#runtime/model/main.ts';
+import { dropPlainWeights, loadHuggingFace, packModel } from '#runtime/model/main.ts';
 import type { Model } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { Tokenizer } from '#runtime/tokenizer/main.ts';
@@ -51,6 +51,7 @@ export async function loadEngine(setup: EngineSetup & { readonly modelDir: strin
   const model = await loadHuggingFace(setup.modelDir, setup.device);
   try {
     const engine = createEngine(model, tokenizer, setup);
+    dropPlainWeights(model);
     return {
       engine,
       tokenizer,

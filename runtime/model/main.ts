@@ -2,7 +2,7 @@
 export type { ModelConfig } from './config.ts';
 export { familyOf, newModelConfig } from './families/families.ts';
 export { parameterCount, parameterSpecs } from './parameters.ts';
-export { createModel, Model, packModel } from './model.ts';
+export { createModel, dropPlainWeights, Model, packModel } from './model.ts';
 export { headWeight, hiddenStates, logits } from './forward.ts';
 export type { ForwardOptions } from './forward.ts';
 export { contiguous, paged } from './key-values.ts';

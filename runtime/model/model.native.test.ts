@@ -2,11 +2,22 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { Tape, crossEntropy, expectNoLeaks, gatherLogprobs, openDevice, scope, tensor, zeros } from '#runtime/tensor/main.ts';
+import {
+  Tape,
+  crossEntropy,
+  expectNoLeaks,
+  gatherLogprobs,
+  liveTensorCount,
+  openDevice,
+  scope,
+  tensor,
+  zeros,
+} from '#runtime/tensor/main.ts';
 import type { Parameter } from '#runtime/tensor/main.ts';
 import {
   contiguous,
   createModel,
+  dropPlainWeights,
   headWeight,
   hiddenStates,
   loadHuggingFace,
@@ -235,6 +246,10 @@ it.each(families)('%s: serving through pages, packed or not, in any chunks, give
     packModel(model);
     expect(await pagedLogprobs(model, length), 'packed').toEqual(expected);
     expect(await pagedLogprobs(model, 1), 'packed, token by token').toEqual(expected);
+    const before = liveTensorCount();
+    dropPlainWeights(model);
+    expect(before - liveTensorCount()).toBeGreaterThanOrEqual(12);
+    expect(await pagedLogprobs(model, 3), 'packed only').toEqual(expected);
   });
 });
 

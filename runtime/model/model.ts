@@ -47,11 +47,17 @@ export function createModel(config: ModelConfig, options: { readonly seed: numbe
 
 /** Packs the weights of all linear layers and the head for inference; each stays packed until its values change. */
 export function packModel(model: Model): void {
-  for (const { attention, mlp } of model.weights.blocks) {
-    const layers = [attention.query, attention.key, attention.value, attention.output, mlp.gate, mlp.up, mlp.down];
-    for (const layer of layers) if (layer) packWeight(layer.weight);
-  }
-  packWeight(model.weights.head);
+  for (const weight of multipliedWeights(model)) packWeight(weight);
+}
+
+/** Frees the plain form of packed weights, which halves the memory of a model that only serves. It can't be trained or saved any more. */
+export function dropPlainWeights(model: Model): void {
+  for (const weight of multipliedWeights(model)) if (weight !== model.weights.tokens) weight.dropPlain();
+}
+
+function multipliedWeights({ weights }: Model): Parameter[] {
+  const layers = weights.blocks.flatMap(({ attention, mlp }) => [...Object.values(attention), mlp.gate, mlp.up, mlp.down]);
+  return [...layers.flatMap((layer) => (layer ? [layer.weight] : [])), weights.head];
 }
 
 export interface LinearWeights {

@@ -121,6 +121,11 @@ export class Parameter extends Tensor {
     return grad;
   }
 
+  /** Frees the plain values and keeps the packed form: from then on the parameter can only be multiplied with, unrecorded. */
+  dropPlain(): void {
+    if (this.packed) super.dispose();
+  }
+
   /** The packed form is of the values before: it goes. */
   override changed(): void {
     this.packed?.dispose();
