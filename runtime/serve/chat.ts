@@ -36,7 +36,13 @@ export function chatExchange(body: unknown, served: Served): Exchange {
   if (given.top_logprobs !== undefined && !given.logprobs) refuse('top_logprobs', 'top_logprobs needs logprobs: true');
   const maxTokens = given.max_completion_tokens ?? given.max_tokens;
   const head = { id: `chatcmpl-${served.id}`, created: served.created, model: served.model };
-  const chunk = (choices: readonly object[]) => ({ ...head, object: 'chat.completion.chunk', choices });
+  const includeUsage = given.stream_options?.include_usage ?? false;
+  const chunk = (choices: readonly object[]) => ({
+    ...head,
+    object: 'chat.completion.chunk',
+    choices,
+    ...(includeUsage ? { usage: null } : {}),
+  });
   const scores = (tokens: readonly ScoredToken[]) =>
     given.logprobs ? { content: tokens.map((token) => scoreOf(token, served.codec)), refusal: null } : null;
   return {
@@ -49,7 +55,7 @@ export function chatExchange(body: unknown, served: Served): Exchange {
       },
     ],
     stream: given.stream,
-    includeUsage: given.stream_options?.include_usage ?? false,
+    includeUsage,
     opening: () =>
       Array.from({ length: given.n }, (_, index) =>
         chunk([{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }]),

@@ -44,6 +44,8 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
   const tokens = prompts.map((prompt) => (typeof prompt === 'string' ? served.codec.encode(prompt) : prompt));
   const texts = prompts.map((prompt) => (typeof prompt === 'string' ? prompt : textOf(prompt, served.codec)));
   const head = { id: `cmpl-${served.id}`, object: 'text_completion', created: served.created, model: served.model };
+  const includeUsage = given.stream_options?.include_usage ?? false;
+  const noUsageYet = includeUsage ? { usage: null } : {};
   const offsets = new Map<number, number>();
   const choice = (request: number, index: number, completion: Piece) => {
     const place = request * given.n + index;
@@ -69,9 +71,9 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
       ...(echo && logprobs !== undefined ? { promptLogprobs: logprobs } : {}),
     })),
     stream: given.stream,
-    includeUsage: given.stream_options?.include_usage ?? false,
+    includeUsage,
     opening: () => [],
-    chunk: (request, piece) => ({ ...head, choices: [choice(request, piece.index, pieceOf(piece))] }),
+    chunk: (request, piece) => ({ ...head, choices: [choice(request, piece.index, pieceOf(piece))], ...noUsageYet }),
     usageChunk: (usage) => ({ ...head, choices: [], usage }),
     answer(completions, usage) {
       const rows = completions.map((row) => row.map((completion) => ({ ...completion, prompt: row[0]!.prompt })));

@@ -1,4 +1,5 @@
 // A corpus of malformed and hostile requests: each is refused with its status, code, parameter and limit, and the server goes on.
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readAnswer, startTestServer } from './testing.ts';
 import type { TestServer } from './testing.ts';
@@ -255,6 +256,30 @@ describe('too many requests', () => {
     await expect.poll(() => busy.engine.stats().usedBlocks).toBe(0);
     await busy.server.app.close();
   });
+});
+
+it('answers any JSON in any parameter with 200 or a named 4xx, never with a fault of its own', async () => {
+  const names =
+    'model prompt messages max_tokens max_completion_tokens temperature top_p top_k min_p seed n stop stream stream_options logprobs ' +
+    'top_logprobs echo ignore_eos user logit_bias tools x';
+  const likely = fc.constantFrom(0, 1, 2, -1, 0.5, 1e308, true, false, null, '', 'a', 'tiny', [1, 2], ['a'], {}, [
+    { role: 'user', content: 'x' },
+  ]);
+  const body = fc.dictionary(fc.constantFrom(...names.split(' ')), fc.oneof({ weight: 3, arbitrary: likely }, fc.jsonValue()), {
+    maxKeys: 6,
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom('/v1/completions', '/v1/chat/completions'), body, async (path, given) => {
+      const base = path === '/v1/completions' ? completion({}) : chat({});
+      const response = await server.post(path, { ...base, ...given });
+      const text = await response.text();
+      if (response.status === 200) return;
+      expect([400, 404]).toContain(response.status);
+      expect(text).toMatch(/"code":"WL_(REQUEST_INVALID|PROMPT_TOO_LONG|OBJECT_NOT_FOUND)"/);
+    }),
+    { numRuns: 400 },
+  );
+  expect(server.engine.checkBlocks().used).toBe(0);
 });
 
 it('still answers after all of it, with all blocks free', async () => {

@@ -80,7 +80,6 @@ async function serveModel(
   let loaded: LoadedEngine | undefined;
   try {
     const url = await listen(server, environment);
-    log.info({ url, model: environment.WL_MODEL_NAME }, 'listening');
     await checkDigest(environment);
     loaded = await loadEngine({
       modelDir: environment.WL_MODEL_DIR,
@@ -141,7 +140,11 @@ async function closeServer({ app }: Server): Promise<void> {
 
 async function listen({ app }: Server, { WL_POD_IP, WL_PORT }: ServingEnvironment): Promise<string> {
   try {
-    await app.listen({ host: WL_POD_IP, port: WL_PORT });
+    await app.listen({
+      host: WL_POD_IP,
+      port: WL_PORT,
+      listenTextResolver: (address) => `listening on ${address}, loading the model`,
+    });
   } catch (cause) {
     const { code, message } = toWindlassError(cause);
     throw new WindlassError(code, `cannot listen on ${WL_POD_IP}:${WL_PORT}: ${message}`, { cause });

@@ -123,6 +123,7 @@ describe('POST /v1/completions', () => {
     expect(done).toBe(true);
     expect(events.at(-1)).toMatchObject({ choices: [], usage: { prompt_tokens: 9, completion_tokens: 9, total_tokens: 18 } });
     const chunks = events.slice(0, -1);
+    expect(chunks.every((chunk) => chunk.usage === null)).toBe(true);
     expect(chunks.map((chunk) => chunk.choices[0]!.text).join('')).toBe('hello ');
     expect(chunks.map((chunk) => chunk.choices[0]!.finish_reason)).toEqual([...Array.from({ length: 6 }, () => null), 'stop']);
     expect(new Set(chunks.map((chunk) => chunk.id))).toEqual(new Set(['cmpl-id-1']));

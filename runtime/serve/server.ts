@@ -106,7 +106,8 @@ export function createServer(options: ServerOptions): Server {
   };
 
   const refuse = (request: FastifyRequest, reply: FastifyReply, thrown: unknown): FastifyReply => {
-    note(request, reply, thrown);
+    // Probes ask every second; that the answer is "not yet" is no event.
+    if (request.routeOptions.url !== '/ready') note(request, reply, thrown);
     const { status, retry, body } = toProtocolError(fromFramework(thrown, limits));
     if (retry) reply.header('retry-after', limits.retryAfterSeconds);
     return reply.code(status).send(body);
