@@ -3,6 +3,7 @@ import {
   Tape,
   add,
   checkpoint,
+  crossEntropy,
   dropout,
   embedding,
   emptyParameter,
@@ -103,6 +104,28 @@ it('adds the gradients of a parameter that is used twice in one pass', async () 
     });
     expect([...grad]).toEqual([1, 1, 21, 21]);
     w.dispose();
+  });
+});
+
+it('starts from the one loss it is given', async () => {
+  await expectNoLeaks(async () => {
+    const [w, other] = [parameter([3, 2], 1), parameter([3, 2], 1)];
+    const grad = await scope(() => {
+      const tape = new Tape({ length: 1 });
+      const targets = tensor(device, Int32Array.of(0), [1]);
+      const h = tensor(device, Float32Array.of(3, 6), [1, 2]);
+      const loss = tape.record(() => {
+        const first = crossEntropy(h, w, targets, { weight: 1 });
+        crossEntropy(h, other, targets, { weight: 1 });
+        return first;
+      });
+      expect(() => tape.backward(loss, full(device, [1], 1))).toThrow(/brings its own gradient and takes none$/);
+      tape.backward(loss);
+      return w.grad!.read();
+    });
+    expect([...grad]).toEqual([-2, -4, 1, 2, 1, 2].map((value) => expect.closeTo(value, 5)));
+    expect(other.grad).toBeUndefined();
+    for (const made of [w, other]) made.dispose();
   });
 });
 

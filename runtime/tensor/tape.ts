@@ -72,7 +72,7 @@ export class Tape {
     const store = new GradientStore((tensor) => this.tracks(tensor));
     try {
       if (gradient) store.give(root, gradient);
-      this.walkBack(store);
+      this.walkBack(store, maker);
       return wanted.map((leaf) => {
         const found = store.take(leaf);
         return found && adopt(found);
@@ -83,10 +83,10 @@ export class Tape {
     }
   }
 
-  /** Walks back over all nodes with the gradients in `store`, freeing activations and gradients behind itself. */
-  walkBack(store: GradientStore): void {
+  /** Walks back over all nodes with the gradients in `store` and those of the loss `start`, freeing activations and gradients behind itself. */
+  walkBack(store: GradientStore, start?: TapeNode): void {
     withTape(undefined, () => {
-      for (let node = this.#nodes.pop(); node; node = this.#nodes.pop()) this.#step(node, store);
+      for (let node = this.#nodes.pop(); node; node = this.#nodes.pop()) this.#step(node, store, node === start);
     });
   }
 
@@ -99,9 +99,9 @@ export class Tape {
     this.clear();
   }
 
-  #step(node: TapeNode, store: GradientStore): void {
+  #step(node: TapeNode, store: GradientStore, isStart: boolean): void {
     try {
-      const isReached = node.startsBackward || node.outputs.some((output) => store.of(output) !== undefined);
+      const isReached = isStart || node.outputs.some((output) => store.of(output) !== undefined);
       if (isReached) scope(() => node.backward(store));
     } finally {
       for (const output of node.outputs) store.drop(output);
