@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 // The one executable: a table of commands, each loading its room when it is called.
+import { enableCompileCache } from 'node:module';
 import { Command, Option } from 'commander';
 import { report } from './report.ts';
+
+// Every process of a pod or a local run compiles the same files: the second one starts in half the time.
+enableCompileCache();
 
 const program = new Command('windlass')
   .description('Trains and serves language models from Kubernetes manifests, on one machine or in a cluster.')
