@@ -7,6 +7,8 @@
 //   dk[d] = scale * (one FMA chain of ds * q[d] over the query heads of the group in order, in each over the rows in index order) + 0
 //   dv[d] = the same chain of p * dout[d], + 0
 // An item of work is one key-value head of one sequence, so nothing is shared between workers.
+#include <utility>
+
 #include "core/ops.gen.h"
 #include "cpu/attention-block.h"
 #include "cpu/attention-tile.h"
@@ -19,49 +21,54 @@ namespace {
 
 constexpr int64_t square = block_keys * block_keys;
 
-// Query rows come in blocks of 64 at the same positions as the keys; all matrices below have 64 rows.
+// What one item works in. Rows are copied once, to whole vectors side by side.
 struct Buffers {
   int64_t size, width;
-  float *keys, *keys_t, *values_t;  // the key block: [64][width], [size][64]
-  float *dk, *dv;                   // [64][width]
-  float *q, *dout, *dq;             // the query block: [64][width]
-  float *p, *ds;                    // [query][key]
-  float* delta;                     // [group][length]
+  float *q, *dout, *dq;              // one query head: [length][width]
+  float *dk, *dv;                    // the key-value head: [length][width]
+  float* delta;                      // of the query head: [length]
+  float *keys, *keys_t, *values_t;   // the key block: [64][width], [size][64], [size][64]
+  float *p, *ds;                     // a query block against it: [query][key]
 };
 
-int64_t buffer_floats(int64_t size, int64_t group, int64_t length) {
-  return block_keys * (6 * 16 * vectors_of(size) + 2 * size) + 2 * square + 16 * vectors_of(group * length);
+int64_t buffer_floats(int64_t size, int64_t length) {
+  const int64_t width = 16 * vectors_of(size);
+  return 5 * length * width + 16 * vectors_of(length) + block_keys * (width + 2 * size) + 2 * square;
 }
 
-Buffers place(int64_t size, float* scratch) {
-  const int64_t width = 16 * vectors_of(size), rows = block_keys * width;
+Buffers place(int64_t size, int64_t length, float* scratch) {
   Buffers b = {};
   b.size = size;
-  b.width = width;
-  float** const of_rows[] = {&b.keys, &b.dk, &b.dv, &b.q, &b.dout, &b.dq};
-  for (float** part : of_rows) {
-    *part = scratch;
-    scratch += rows;
-  }
-  b.keys_t = scratch;
-  b.values_t = b.keys_t + block_keys * size;
-  b.p = b.values_t + block_keys * size;
-  b.ds = b.p + square;
-  b.delta = b.ds + square;
+  b.width = 16 * vectors_of(size);
+  const auto take = [&](int64_t floats) { return std::exchange(scratch, scratch + floats); };
+  for (float** rows : {&b.q, &b.dout, &b.dq, &b.dk, &b.dv}) *rows = take(length * b.width);
+  b.delta = take(16 * vectors_of(length));
+  b.keys = take(block_keys * b.width);
+  b.keys_t = take(block_keys * size);
+  b.values_t = take(block_keys * size);
+  b.p = take(square);
+  b.ds = take(square);
   return b;
 }
 
 void fill_zero(float* to, int64_t count) {
-  for (int64_t i = 0; i < count; i += 16) store(to + i, splat(0.0f));
+  for (int64_t i = 0; i < count; i += lanes) store(to + i, zero());
 }
 
-// Rows from `first` up to `end`, 64 at most, of a tensor that is read from row 0 on with this stride.
-BlockRows rows_between(int64_t first, int64_t end, int64_t stride) { return block_rows({nullptr, nullptr, stride, nullptr, 0}, first, end); }
+// Every `stride` floats of `from` a row of `size`.
+void gather(const float* from, int64_t stride, int64_t length, int64_t size, float* to) {
+  for (int64_t first = 0; first < length; first += block_keys) {
+    copy_rows(from, block_rows({nullptr, nullptr, stride, nullptr, 0}, first, length), size, to + first * 16 * vectors_of(size));
+  }
+}
 
-// Row j of `rows` = factor * from[j] + 0, without the columns that only fill up vectors.
-void write_rows(const float* from, int64_t width, float factor, const BlockRows& rows, int64_t size, float* base) {
-  for (int64_t j = 0; j < rows.count; j++) {
-    for (int64_t d = 0; d < size; d++) base[rows.at[j] + d] = factor * from[j * width + d] + 0.0f;
+// The way back, each element times `factor` plus 0.
+void scatter(const float* from, float factor, int64_t length, int64_t size, float* to, int64_t stride) {
+  const Vec16 times = splat(factor);
+  for (int64_t j = 0; j < length; j++, to += stride) {
+    for (int64_t d = 0; d < size; d += lanes, from += lanes) {
+      store_first(size - d < lanes ? size - d : lanes, to + d, load(from) * times + zero());
+    }
   }
 }
 
@@ -91,71 +98,67 @@ void row_gradient(float* p, float* ds, int64_t limit, float scale, float lse, fl
   }
 }
 
-// One query block against one key block: adds to dq, dk and dv. On the diagonal a row sees the keys up to its own.
-void step(const Buffers& b, bool diagonal, int64_t rows, int64_t keys, float scale, const float* lse, int64_t lse_stride,
-          const float* delta) {
-  const int64_t vectors = b.width / 16;
-  for (int64_t r = 0; r < rows; r += tile_rows) {
-    const int64_t height = rows - r < tile_rows ? rows - r : tile_rows;
-    const int64_t seen = diagonal ? r + height : keys;
-    float* p = b.p + r * block_keys;
-    float* ds = b.ds + r * block_keys;
-    product(Start::zero, height, vectors_of(seen), b.size, {b.q + r * b.width, b.width, 1}, {b.keys_t, block_keys}, {p, block_keys});
-    product(Start::zero, height, vectors_of(seen), b.size, {b.dout + r * b.width, b.width, 1}, {b.values_t, block_keys},
-            {ds, block_keys});
+// The key block at position `first`, and a query head's block at or after it.
+struct Pair {
+  int64_t first, keys;   // position and count of the keys
+  int64_t begin, rows;   // position and count of the query rows
+};
+
+// Adds what a pair gives to dq, dk and dv. On the diagonal a row sees the keys up to its own. lse [rows], every `lse_stride` floats.
+void step(const Buffers& b, const Pair& pair, float scale, const float* lse, int64_t lse_stride) {
+  const int64_t vectors = b.width / 16, begin = pair.begin * b.width;
+  const float *q = b.q + begin, *dout = b.dout + begin, *delta = b.delta + pair.begin;
+  float *dq = b.dq + begin, *dk = b.dk + pair.first * b.width, *dv = b.dv + pair.first * b.width;
+  const bool diagonal = pair.first == pair.begin;
+  for (int64_t r = 0; r < pair.rows; r += tile_rows) {
+    const int64_t height = pair.rows - r < tile_rows ? pair.rows - r : tile_rows;
+    const int64_t seen = diagonal ? r + height : pair.keys;
+    float *p = b.p + r * block_keys, *ds = b.ds + r * block_keys;
+    product(Start::zero, height, vectors_of(seen), b.size, {q + r * b.width, b.width, 1}, {b.keys_t, block_keys}, {p, block_keys});
+    product(Start::zero, height, vectors_of(seen), b.size, {dout + r * b.width, b.width, 1}, {b.values_t, block_keys}, {ds, block_keys});
     for (int64_t i = 0; i < height; i++) {
-      row_gradient(p + i * block_keys, ds + i * block_keys, diagonal ? r + i + 1 : keys, scale, lse[(r + i) * lse_stride], delta[r + i]);
+      row_gradient(p + i * block_keys, ds + i * block_keys, diagonal ? r + i + 1 : pair.keys, scale, lse[(r + i) * lse_stride], delta[r + i]);
     }
-    product(Start::keep, height, vectors, seen, {ds, block_keys, 1}, {b.keys, b.width}, {b.dq + r * b.width, b.width});
+    product(Start::keep, height, vectors, seen, {ds, block_keys, 1}, {b.keys, b.width}, {dq + r * b.width, b.width});
   }
-  for (int64_t j = 0; j < keys; j += tile_rows) {
-    const int64_t height = keys - j < tile_rows ? keys - j : tile_rows;
-    const int64_t first = diagonal ? j : 0;  // rows before it don't see these keys
-    const int64_t corner = first * block_keys + j;
-    product(Start::keep, height, vectors, rows - first, {b.p + corner, 1, block_keys}, {b.dout + first * b.width, b.width},
-            {b.dv + j * b.width, b.width});
-    product(Start::keep, height, vectors, rows - first, {b.ds + corner, 1, block_keys}, {b.q + first * b.width, b.width},
-            {b.dk + j * b.width, b.width});
+  for (int64_t j = 0; j < pair.keys; j += tile_rows) {
+    const int64_t height = pair.keys - j < tile_rows ? pair.keys - j : tile_rows;
+    const int64_t r = diagonal ? j : 0;  // rows before it don't see these keys
+    const int64_t corner = r * block_keys + j, terms = pair.rows - r;
+    product(Start::keep, height, vectors, terms, {b.p + corner, 1, block_keys}, {dout + r * b.width, b.width}, {dv + j * b.width, b.width});
+    product(Start::keep, height, vectors, terms, {b.ds + corner, 1, block_keys}, {q + r * b.width, b.width}, {dk + j * b.width, b.width});
   }
 }
 
-// The part of one query head against the key block at `first`. dq grows in its own memory, one key block after the other.
-void head_gradients(const attention_backward_args& args, int64_t row, int64_t head, int64_t first, const BlockRows& keys, float* delta,
-                    const Buffers& b) {
-  const int64_t origin = row * args.Q + head * b.size, length = args.length;
-  for (int64_t begin = first; begin < length; begin += block_keys) {
-    const BlockRows rows = rows_between(begin, length, args.Q);
-    copy_rows(args.q + origin, rows, b.size, b.q);
-    copy_rows(args.dout + origin, rows, b.size, b.dout);
-    if (first == 0) {
-      copy_rows(args.out + origin, rows, b.size, b.dq);
-      for (int64_t i = 0; i < rows.count; i++) delta[begin + i] = dot(b.dout + i * b.width, b.dq + i * b.width, b.width);
-      fill_zero(b.dq, rows.count * b.width);
-    } else {
-      copy_rows(args.dq + origin, rows, b.size, b.dq);
-    }
-    const float* lse = args.lse + (row + begin) * args.H + head;
-    step(b, begin == first, rows.count, keys.count, args.scale, lse, args.H, delta + begin);
-    write_rows(b.dq, b.width, begin == first ? args.scale : 1.0f, rows, b.size, args.dq + origin);  // the diagonal is the last
-  }
-}
+int64_t at_most_block(int64_t rest) { return rest < block_keys ? rest : block_keys; }
 
 // All gradients of key-value head `kv_head` of the sequence whose first row is `row`.
 void gradients(const attention_backward_args& args, int64_t row, int64_t kv_head, const Buffers& b) {
-  const int64_t group = args.H / args.kv_heads, length = args.length, origin = row * args.E + kv_head * b.size;
-  for (int64_t first = 0; first < length; first += block_keys) {
-    const BlockRows keys = rows_between(first, length, args.E);
-    copy_transposed(args.k + origin, keys, b.size, b.keys_t);
-    copy_transposed(args.v + origin, keys, b.size, b.values_t);
-    copy_rows(args.k + origin, keys, b.size, b.keys);
-    fill_zero(b.dk, block_keys * b.width);
-    fill_zero(b.dv, block_keys * b.width);
-    for (int64_t g = 0; g < group; g++) {
-      head_gradients(args, row, kv_head * group + g, first, keys, b.delta + g * length, b);
+  const int64_t group = args.H / args.kv_heads, length = args.length, size = b.size;
+  const int64_t kv_at = row * args.E + kv_head * size;
+  fill_zero(b.dk, length * b.width);
+  fill_zero(b.dv, length * b.width);
+  for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+    const int64_t q_at = row * args.Q + head * size;
+    gather(args.q + q_at, args.Q, length, size, b.q);
+    gather(args.dout + q_at, args.Q, length, size, b.dout);
+    gather(args.out + q_at, args.Q, length, size, b.dq);
+    for (int64_t i = 0; i < length; i++) b.delta[i] = dot(b.dout + i * b.width, b.dq + i * b.width, b.width);
+    fill_zero(b.dq, length * b.width);
+    for (int64_t first = 0; first < length; first += block_keys) {
+      const BlockRows keys = block_rows({nullptr, nullptr, args.E, nullptr, 0}, first, length);
+      copy_rows(args.k + kv_at, keys, size, b.keys);
+      copy_transposed(args.k + kv_at, keys, size, b.keys_t);
+      copy_transposed(args.v + kv_at, keys, size, b.values_t);
+      for (int64_t begin = first; begin < length; begin += block_keys) {
+        const Pair pair = {first, keys.count, begin, at_most_block(length - begin)};
+        step(b, pair, args.scale, args.lse + (row + begin) * args.H + head, args.H);
+      }
     }
-    write_rows(b.dk, b.width, args.scale, keys, b.size, args.dk + origin);
-    write_rows(b.dv, b.width, 1.0f, keys, b.size, args.dv + origin);
+    scatter(b.dq, args.scale, length, size, args.dq + q_at, args.Q);
   }
+  scatter(b.dk, args.scale, length, size, args.dk + kv_at, args.E);
+  scatter(b.dv, 1.0f, length, size, args.dv + kv_at, args.E);
 }
 
 }  // namespace
@@ -164,10 +167,10 @@ void gradients(const attention_backward_args& args, int64_t row, int64_t kv_head
 void attention_backward(Context& context, const attention_backward_args& args) {
   using namespace attention;
   const int64_t size = args.Q / args.H, sequences = args.M / args.length;
-  const int64_t floats = buffer_floats(size, args.H / args.kv_heads, args.length);
+  const int64_t floats = buffer_floats(size, args.length);
   float* scratch = context.scratch(floats * context.threads());
   context.parallel_for(sequences * args.kv_heads, 1, [&](int64_t begin, int64_t end, int worker) {
-    const Buffers buffers = place(size, scratch + worker * floats);
+    const Buffers buffers = place(size, args.length, scratch + worker * floats);
     for (int64_t i = begin; i < end; i++) gradients(args, i / args.kv_heads * args.length, i % args.kv_heads, buffers);
   });
 }

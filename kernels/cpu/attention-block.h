@@ -35,15 +35,33 @@ struct BlockRows {
 BlockRows block_rows(const KeyRows& rows, int64_t first, int64_t end);
 
 /**
- * Brings rows j of `begin` <= j < `end` that the block has into the cache, `floats` of each. The way from memory is what decoding
- * waits for, and memory is fast where long runs are read in order.
+ * Brings the rows of a block into the cache, a little at a time while other work goes on: the way from memory is what decoding
+ * waits for, and a burst of requests would only make it wait for those.
  */
-void fetch_rows(const float* base, const BlockRows& rows, int64_t begin, int64_t end, int64_t floats);
+struct Ahead {
+  const float* base;
+  const BlockRows* rows;
+  int64_t floats;  // of each row
+  int64_t row = 0, next = 0;
+
+  void fetch(int lines) {
+    for (; lines > 0 && row < rows->count; lines--) {
+      __builtin_prefetch(base + rows->at[row] + next, 0, 2);
+      next += 16;
+      if (next < floats) continue;
+      next = 0;
+      row++;
+    }
+  }
+};
 
 /** Copies rows of `size` floats to [count][16 * vectors_of(size)]; the columns beyond `size` become zero. */
 void copy_rows(const float* base, const BlockRows& rows, int64_t size, float* to);
 
-/** Copies rows transposed, to [size][64]; the columns from count to the next multiple of 16 become zero, the rest is not written. */
-void copy_transposed(const float* base, const BlockRows& rows, int64_t size, float* to);
+/**
+ * Copies rows transposed, to [size][64]; the columns from count to the next multiple of 16 become zero, the rest is not written.
+ * Meanwhile as many lines as it reads are fetched of each of `keys` and `values`, where given.
+ */
+void copy_transposed(const float* base, const BlockRows& rows, int64_t size, float* to, Ahead* keys = nullptr, Ahead* values = nullptr);
 
 }  // namespace wl::WL_ISA::attention

@@ -1,9 +1,7 @@
 // Copies of key and value rows, straight and transposed; the transpose works on 8 x 8 squares in registers.
 #include "cpu/attention-block.h"
 
-#if !defined(WL_ISA_GENERIC)
-#include <immintrin.h>
-#endif
+#include "cpu/simd.h"
 
 namespace wl::WL_ISA::attention {
 namespace {
@@ -32,10 +30,16 @@ inline void transpose_half(const float* const rows[8], int64_t d, float* to) {
 }
 #endif
 
-void transpose_eight(const float* const rows[8], int64_t size, float* to) {
+void transpose_eight(const float* const rows[8], int64_t size, float* to, [[maybe_unused]] Ahead* keys,
+                     [[maybe_unused]] Ahead* values) {
   int64_t d = 0;
 #if !defined(WL_ISA_GENERIC)
-  for (; d + 4 <= size; d += 4) transpose_half(rows, d, to);
+  for (; d + 4 <= size; d += 4) {
+    transpose_half(rows, d, to);
+    if (keys == nullptr) continue;
+    keys->fetch(2);  // eight rows of four floats are two lines
+    values->fetch(2);
+  }
 #endif
   for (; d < size; d++) {
     for (int j = 0; j < 8; j++) to[d * block_keys + j] = rows[j][d];
@@ -51,28 +55,23 @@ BlockRows block_rows(const KeyRows& rows, int64_t first, int64_t end) {
   return block;
 }
 
-void fetch_rows(const float* base, const BlockRows& rows, int64_t begin, int64_t end, int64_t floats) {
-  for (int64_t j = begin; j < end && j < rows.count; j++) {
-    for (int64_t d = 0; d < floats; d += 16) __builtin_prefetch(base + rows.at[j] + d, 0, 2);
-  }
-}
-
 void copy_rows(const float* base, const BlockRows& rows, int64_t size, float* to) {
   const int64_t width = 16 * vectors_of(size);
   for (int64_t j = 0; j < rows.count; j++, to += width) {
     const float* row = base + rows.at[j];
-    for (int64_t d = 0; d < size; d++) to[d] = row[d];
-    for (int64_t d = size; d < width; d++) to[d] = 0;
+    int64_t d = 0;
+    for (; d + lanes <= size; d += lanes) store(to + d, load(row + d));
+    if (d < size) store(to + d, load_first(size - d, row + d));
   }
 }
 
-void copy_transposed(const float* base, const BlockRows& rows, int64_t size, float* to) {
+void copy_transposed(const float* base, const BlockRows& rows, int64_t size, float* to, Ahead* keys, Ahead* values) {
   int64_t j = 0;
   for (; j + 8 <= rows.count; j += 8) {
     const int64_t* at = rows.at + j;
     const float* const eight[8] = {base + at[0], base + at[1], base + at[2], base + at[3],
                                    base + at[4], base + at[5], base + at[6], base + at[7]};
-    transpose_eight(eight, size, to + j);
+    transpose_eight(eight, size, to + j, keys, values);
   }
   for (; j < rows.count; j++) scatter_row(base + rows.at[j], size, to + j);
   for (int64_t d = 0; d < size; d++) {

@@ -16,7 +16,7 @@
 namespace wl::WL_ISA::attention {
 
 /** Query rows that an item of work has at most, unless one position alone has more: enough to make copying a key block cheap. */
-inline constexpr int64_t most_rows = 128;
+inline constexpr int64_t most_rows = 256;
 
 /**
  * The query rows of `kv_heads` key-value heads, for each of them `count` rows in order of their positions: row r stands at

@@ -43,7 +43,9 @@ float exponentials(float* scores, int64_t limit, int64_t end, float largest) {
 struct Block {
   int64_t first, count;  // position of its first key; keys
   const float* keys;     // [size][64]
-  const float* values;   // [count][width]
+  const float* values;   // row j at at[j], or [count][width] where `at` is null
+  const int64_t* at;
+  int64_t stride;  // between values that lie one after the other
 };
 
 // The rows of one key-value head.
@@ -55,6 +57,13 @@ QueryRows rows_of(const QueryRows& all, int64_t kv_head) {
   rows.largest += before;
   rows.sums += before;
   return rows;
+}
+
+int64_t values_in_run(const Block& block, int64_t begin, int64_t end) {
+  if (block.at == nullptr) return end - begin;
+  int64_t j = begin + 1;
+  while (j < end && block.at[j] - block.at[j - 1] == block.stride) j++;
+  return j - begin;
 }
 
 // One block's step for `height` <= tile_rows rows from row r on, each of which sees at least one key of the block.
@@ -80,8 +89,13 @@ void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int
     const float sum = exponentials(scores + i * block_keys, keys_of(r + i), seen, largest[i]);
     rows.sums[r + i] = fma(rows.sums[r + i], factors[i], sum);
   }
-  product(Start::scale, height, rows.width / 16, seen, {scores, block_keys, 1}, {block.values, rows.width},
-          {rows.acc + r * rows.width, rows.width}, factors);
+  const Target acc = {rows.acc + r * rows.width, rows.width};
+  int64_t run = 0;  // values one after the other
+  for (int64_t j = 0; j < seen; j += run) {
+    run = values_in_run(block, j, seen);
+    const Right values = {block.values + (block.at == nullptr ? 0 : block.at[j]), block.stride};
+    product(j == 0 ? Start::scale : Start::keep, height, rows.width / 16, run, {scores + j, block_keys, 1}, values, acc, factors);
+  }
 }
 
 // The block's memory comes first, the rows' after it; all parts begin at whole vectors.
@@ -125,18 +139,22 @@ void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scra
   float* values_block = keys_block + block_keys * rows.size;
   float* scores = values_block + block_keys * rows.width;
   const int64_t end = rows.first + (rows.count - 1) / rows.group + 1;
-  const int64_t share = (block_keys + rows.kv_heads - 1) / rows.kv_heads;  // rows of the next block that are fetched with each head
+  // With few rows, memory is what counts: blocks are fetched ahead, and values read where they lie if they are whole vectors.
+  const bool few = rows.count <= tile_rows, in_place = few && rows.size == rows.width;
   begin_rows(rows);
   BlockRows next = block_rows(keys, 0, end);
   for (int64_t first = 0; first < end; first += block_keys) {
     const BlockRows here = next;
     next = block_rows(keys, first + block_keys, end);
-    const Block block = {first, here.count, keys_block, values_block};
+    Ahead next_keys = {keys.keys, &next, rows.kv_heads * rows.size};
+    Ahead next_values = {keys.values, &next, rows.kv_heads * rows.size};
     for (int64_t h = 0; h < rows.kv_heads; h++) {
-      fetch_rows(keys.keys, next, h * share, (h + 1) * share, rows.kv_heads * rows.size);
-      fetch_rows(keys.values, next, h * share, (h + 1) * share, rows.kv_heads * rows.size);
-      copy_transposed(keys.keys + h * rows.size, here, rows.size, keys_block);
-      copy_rows(keys.values + h * rows.size, here, rows.size, values_block);
+      copy_transposed(keys.keys + h * rows.size, here, rows.size, keys_block, few ? &next_keys : nullptr, &next_values);
+      Block block = {first, here.count, keys_block, keys.values + h * rows.size, here.at, keys.stride};
+      if (!in_place) {
+        copy_rows(block.values, here, rows.size, values_block);
+        block = {first, here.count, keys_block, values_block, nullptr, rows.width};
+      }
       const QueryRows head = rows_of(rows, h);
       // Rows that stand before the block see nothing of it.
       int64_t r = first > rows.first ? (first - rows.first) * rows.group : 0;

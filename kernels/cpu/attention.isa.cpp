@@ -4,6 +4,7 @@
 #include "core/ops.gen.h"
 #include "cpu/attention-rows.h"
 #include "cpu/math.h"
+#include "cpu/simd.h"
 
 namespace wl::WL_ISA {
 namespace attention {
@@ -63,31 +64,45 @@ int64_t add_items(const Heads& heads, const Cut& cut, int64_t sequence, int64_t 
   return count;
 }
 
+void copy(const float* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
+  if (i < count) store_first(count - i, to + i, load_first(count - i, from + i));
+}
+
 // The query heads of a group share the key blocks: rows are in order of key-value head, position, head of the group.
 void attend_item(const Problem& problem, const Item& item, const KeyRows& keys, float* scratch) {
   const Heads& heads = problem.heads;
-  const int64_t group = heads.group(), size = heads.size, slice = group * size;
+  const int64_t group = heads.group(), size = heads.size;
   QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr};
   place_rows(rows, scratch);
-  float* query = rows.queries;
-  for (int64_t h = item.kv_head; h < item.kv_head + item.kv_heads; h++) {
-    for (int64_t i = item.row; i < item.row + item.rows; i++, query += slice) {
-      for (int64_t d = 0; d < slice; d++) query[d] = problem.q[i * heads.row() + h * slice + d];
+  const auto each_slice = [&](auto body) {  // body(first row, first head of the batch's rows): `group` rows
+    int64_t r = 0;
+    for (int64_t h = item.kv_head; h < item.kv_head + item.kv_heads; h++) {
+      for (int64_t i = item.row; i < item.row + item.rows; i++, r += group) body(r, i * heads.all + h * group);
     }
-  }
+  };
+  each_slice([&](int64_t r, int64_t head) { copy(problem.q + head * size, group * size, rows.queries + r * size); });
   attend(keys, problem.scale, rows, scratch);
-  for (int64_t r = 0; r < item.kv_heads * rows.count; r++) {
-    const int64_t in_head = r % rows.count;
-    const int64_t head = (item.row + in_head / group) * heads.all + (item.kv_head + r / rows.count) * group + in_head % group;
-    for (int64_t d = 0; d < size; d++) problem.out[head * size + d] = rows.acc[r * rows.width + d];
-    if (problem.lse != nullptr) problem.lse[head] = rows.largest[r] + log_1(rows.sums[r]);
+  each_slice([&](int64_t r, int64_t head) {
+    for (int64_t g = 0; g < group; g++) copy(rows.acc + (r + g) * rows.width, size, problem.out + (head + g) * size);
+  });
+  if (problem.lse == nullptr) return;
+  for (int64_t r = 0; r < item.kv_heads * rows.count; r += lanes) {
+    store(rows.sums + r, load(rows.largest + r) + log_16(load(rows.sums + r)));  // both have room for whole vectors
   }
+  each_slice([&](int64_t r, int64_t head) {
+    for (int64_t g = 0; g < group; g++) problem.lse[head + g] = rows.sums[r + g];
+  });
 }
 
 // Does the items, the costly ones first, so that no worker is left with one at the end. keys(sequence): where its keys lie.
 template <class Keys>
 void run(Context& context, const Problem& problem, const Cut& cut, Item* items, int64_t count, Keys keys_of) {
-  std::sort(items, items + count, [](const Item& a, const Item& b) { return a.cost() > b.cost(); });
+  std::sort(items, items + count, [](const Item& a, const Item& b) {
+    if (a.cost() != b.cost()) return a.cost() > b.cost();
+    return a.row != b.row ? a.row < b.row : a.kv_head < b.kv_head;  // heads of a row lie side by side in memory
+  });
   const Heads& heads = problem.heads;
   const int64_t floats = rows_scratch(cut.positions * heads.group() * cut.kv_heads, heads.size);
   float* scratch = context.scratch(floats * context.threads());

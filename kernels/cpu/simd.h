@@ -47,6 +47,7 @@ inline Vec16 sqrt(Vec16 a) { return {_mm512_sqrt_ps(a.v)}; }
 inline Mask16 less(Vec16 a, Vec16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 inline Mask16 equal(Vec16 a, Vec16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 inline Vec16 select(Mask16 m, Vec16 a, Vec16 b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
+inline bool any(Mask16 m) { return m.v != 0; }
 
 inline Int16 bits(Vec16 a) { return {_mm512_castps_si512(a.v)}; }
 inline Vec16 from_bits(Int16 a) { return {_mm512_castsi512_ps(a.v)}; }
@@ -65,6 +66,13 @@ inline Int16 shift_left(Int16 a) {
 template <int count>
 inline Int16 shift_right(Int16 a) {
   return {_mm512_srai_epi32(a.v, count)};
+}
+/** The 64-bit products of unsigned lanes with `factor`: upper and lower words. */
+inline void multiply_wide(Int16 a, uint32_t factor, Int16& high, Int16& low) {
+  const __m512i b = _mm512_set1_epi64(factor);
+  const __m512i even = _mm512_mul_epu32(a.v, b), odd = _mm512_mul_epu32(_mm512_srli_epi64(a.v, 32), b);
+  high.v = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+  low.v = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
 }
 /** Rounds to the nearest integer, ties to even. */
 inline Int16 to_int(Vec16 a) { return {_mm512_cvtps_epi32(a.v)}; }
@@ -117,6 +125,7 @@ inline Vec16 sqrt(Vec16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}
 inline Mask16 less(Vec16 a, Vec16 b) { return {_mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)}; }
 inline Mask16 equal(Vec16 a, Vec16 b) { return {_mm256_cmp_ps(a.lo, b.lo, _CMP_EQ_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_EQ_OQ)}; }
 inline Vec16 select(Mask16 m, Vec16 a, Vec16 b) { return {_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)}; }
+inline bool any(Mask16 m) { return _mm256_movemask_ps(_mm256_or_ps(m.lo, m.hi)) != 0; }
 
 inline Int16 bits(Vec16 a) { return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
 inline Vec16 from_bits(Int16 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
@@ -137,6 +146,17 @@ inline Int16 shift_left(Int16 a) {
 template <int count>
 inline Int16 shift_right(Int16 a) {
   return {_mm256_srai_epi32(a.lo, count), _mm256_srai_epi32(a.hi, count)};
+}
+inline void multiply_wide(__m256i a, uint32_t factor, __m256i& high, __m256i& low) {
+  const __m256i b = _mm256_set1_epi64x(factor);
+  const __m256i even = _mm256_mul_epu32(a, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), b);
+  high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+  low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
+}
+/** The 64-bit products of unsigned lanes with `factor`: upper and lower words. */
+inline void multiply_wide(Int16 a, uint32_t factor, Int16& high, Int16& low) {
+  multiply_wide(a.lo, factor, high.lo, low.lo);
+  multiply_wide(a.hi, factor, high.hi, low.hi);
 }
 /** Rounds to the nearest integer, ties to even. */
 inline Int16 to_int(Vec16 a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
@@ -214,6 +234,12 @@ inline Mask16 equal(Vec16 a, Vec16 b) {
 inline Vec16 select(Mask16 m, Vec16 a, Vec16 b) {
   return each_lane<Vec16>([&](int i) { return m.v[i] ? a.v[i] : b.v[i]; });
 }
+inline bool any(Mask16 m) {
+  for (const bool lane : m.v) {
+    if (lane) return true;
+  }
+  return false;
+}
 
 inline Int16 bits(Vec16 a) {
   Int16 r;
@@ -256,6 +282,14 @@ template <int count>
 inline Int16 shift_right(Int16 a) {
   return each_lane<Int16>([&](int i) { return a.v[i] >> count; });
 }
+/** The 64-bit products of unsigned lanes with `factor`: upper and lower words. */
+inline void multiply_wide(Int16 a, uint32_t factor, Int16& high, Int16& low) {
+  for (int i = 0; i < 16; ++i) {
+    const uint64_t product = uint64_t{static_cast<uint32_t>(a.v[i])} * factor;
+    high.v[i] = static_cast<int32_t>(static_cast<uint32_t>(product >> 32));
+    low.v[i] = static_cast<int32_t>(static_cast<uint32_t>(product));
+  }
+}
 /** Rounds to the nearest integer, ties to even; what does not fit becomes INT32_MIN. */
 inline Int16 to_int(Vec16 a) {
   return each_lane<Int16>([&](int i) {
@@ -279,24 +313,50 @@ inline Vec16 copy_sign(Vec16 a, Vec16 b) {
   return from_bits((bits(a) & splat_int(0x7fffffff)) | (bits(b) & splat_int(INT32_MIN)));
 }
 
+#if defined(WL_ISA_GENERIC)
+
 /** Sum of the lanes by the fixed tree: l and l + 8, then + 4, + 2, + 1. */
 inline float reduce_add(Vec16 a) {
-  alignas(64) float x[16];
-  store(x, a);
   for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) x[i] += x[i + width];
+    for (int i = 0; i < width; ++i) a.v[i] += a.v[i + width];
   }
-  return x[0];
+  return a.v[0];
 }
 
 /** Largest lane; a NaN may be passed over. */
 inline float reduce_max(Vec16 a) {
-  alignas(64) float x[16];
-  store(x, a);
   for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) x[i] = x[i] > x[i + width] ? x[i] : x[i + width];
+    for (int i = 0; i < width; ++i) a.v[i] = a.v[i] > a.v[i + width] ? a.v[i] : a.v[i + width];
   }
-  return x[0];
+  return a.v[0];
 }
+
+#else
+
+#if defined(WL_ISA_AVX512)
+inline __m256 low_half(Vec16 a) { return _mm512_castps512_ps256(a.v); }
+inline __m256 high_half(Vec16 a) { return _mm512_extractf32x8_ps(a.v, 1); }
+#else
+inline __m256 low_half(Vec16 a) { return a.lo; }
+inline __m256 high_half(Vec16 a) { return a.hi; }
+#endif
+
+/** Sum of the lanes by the fixed tree: l and l + 8, then + 4, + 2, + 1. */
+inline float reduce_add(Vec16 a) {
+  const __m256 eight = _mm256_add_ps(low_half(a), high_half(a));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/** Largest lane; a NaN may be passed over. */
+inline float reduce_max(Vec16 a) {
+  const __m256 eight = _mm256_max_ps(low_half(a), high_half(a));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+#endif
 
 }  // namespace wl::WL_ISA
