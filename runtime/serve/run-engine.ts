@@ -48,16 +48,23 @@ export interface RunEngineOptions {
 
 /** Serves until `signal` is aborted or something fails for good. Resolves with the exit code; the last words are in the termination log. */
 export async function runEngine({ env, log, signal, onReady }: RunEngineOptions): Promise<ExitCode> {
-  const terminationLog = env['WL_TERMINATION_LOG'] || '/dev/termination-log';
   try {
     await serveModel(readEnvironment(ServingEnvironment, env), log, signal, onReady);
     return ExitCode.done;
   } catch (thrown) {
-    const error = toWindlassError(thrown);
-    log.fatal({ err: error, code: error.code, remedy: error.remedy }, 'the engine ends');
-    await writeLastWords(terminationLog, error);
-    return ExitCode[errorTable[error.code].exit];
+    return await lastWords(thrown, { env, log });
   }
+}
+
+/** Logs why the process ends, leaves it in the termination log, and gives the exit code that says what may help. */
+export async function lastWords(thrown: unknown, { env, log }: Pick<RunEngineOptions, 'env' | 'log'>): Promise<ExitCode> {
+  const error = toWindlassError(thrown);
+  const { code, remedy } = error;
+  log.fatal({ err: error, code, remedy }, 'the engine ends');
+  // Kubernetes keeps 4,096 bytes; a pod without a termination log ends all the same.
+  const message: TerminationMessage = { code, message: error.message.slice(0, 1000), remedy };
+  await writeFile(env['WL_TERMINATION_LOG'] || '/dev/termination-log', JSON.stringify(message)).catch(() => {});
+  return ExitCode[errorTable[code].exit];
 }
 
 async function serveModel(
@@ -175,10 +182,4 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-/** Kubernetes keeps 4,096 bytes; a pod without a termination log ends all the same. */
-async function writeLastWords(path: string, error: WindlassError): Promise<void> {
-  const message: TerminationMessage = { code: error.code, message: error.message.slice(0, 1000), remedy: error.remedy };
-  await writeFile(path, JSON.stringify(message)).catch(() => {});
 }
