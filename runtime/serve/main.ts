@@ -8,8 +8,8 @@ export async function main(): Promise<never> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   const log = pino({ base: { pod: env['WL_POD_NAME'] } });
-  process.on('uncaughtException', (error) => {
-    void lastWords(error, { env, log }).then((exitCode) => process.exit(exitCode));
+  process.on('uncaughtException', (thrown) => {
+    void lastWords(thrown, { env, log }).then((exitCode) => process.exit(exitCode));
   });
   process.exit(await runEngine({ env, log, signal: stop.signal }));
 }
