@@ -1,6 +1,6 @@
 // Generates from the operation table: argument structs and kernel declarations, the C ABI with its checks, and the Node-API glue.
 import { glueOf } from './gen-ops-glue.ts';
-import { opTable } from './op-table.ts';
+import { identifiersOf, opTable } from './op-table.ts';
 import type { Arg, Op, TensorArg } from './op-table.ts';
 
 const isas = ['generic', 'avx2', 'avx512'] as const;
@@ -161,10 +161,6 @@ function entryOf(op: Op): string {
   symbols.forEach((_, at) => lines.push(`    call.dim(${at}),`));
   lines.push('};', `return call.enqueue<op::${op.name}>(args);`);
   return `int wl_${op.name}(${parametersOf(op)}) {\n${indent(lines)}\n}`;
-}
-
-function identifiersOf(expression: string): string[] {
-  return [...new Set(expression.match(/[A-Za-z_]\w*/g) ?? [])];
 }
 
 function indent(lines: readonly string[]): string {

@@ -36,13 +36,26 @@ export type Op = {
 
 export const opTable: readonly Op[] = Object.entries(ops).map(([name, declaration]) => parseOp(name, declaration));
 
-function parseOp(name: string, declaration: OpDeclaration): Op {
+/** Parses one declaration; throws where a form, an alias or a condition makes no sense. */
+export function parseOp(name: string, declaration: OpDeclaration): Op {
   const args = declaration.args.map(([arg, form]) => parseArg(name, arg, form));
   const tensors = args.filter((arg) => arg.kind === 'tensor');
   const scalars = args.filter((arg) => arg.kind === 'scalar');
   const symbols = new Set(tensors.flatMap((tensor) => tensor.dims.flatMap((dim) => ('symbol' in dim ? [dim.symbol] : []))));
   const sequences = scalars.some((scalar) => scalar.name === 'length') ? ['length >= 1', 'M % length == 0'] : [];
   const units = scalars.some((scalar) => scalar.name === 'unit') ? ['unit >= 1'] : [];
+  const needs = [...sequences, ...units, ...(declaration.needs ?? [])];
+  const aliases = aliasesOf(declaration.doc);
+  for (const pair of aliases) {
+    if (pair.some((alias) => !tensors.some((tensor) => tensor.name === alias))) {
+      throw new Error(`${name}: the doc says that ${pair.join(' may be ')}, but there is no such tensor`);
+    }
+  }
+  const known = new Set([...symbols, ...scalars.map((scalar) => scalar.name)]);
+  for (const need of needs) {
+    const unknown = identifiersOf(need).find((identifier) => !known.has(identifier));
+    if (unknown) throw new Error(`${name}: ${unknown} in the condition ${need} is neither a dim nor a scalar`);
+  }
   return {
     name,
     doc: declaration.doc,
@@ -51,8 +64,8 @@ function parseOp(name: string, declaration: OpDeclaration): Op {
     lists: args.filter((arg) => arg.kind === 'list'),
     scalars,
     symbols: [...symbols],
-    aliases: aliasesOf(declaration.doc),
-    needs: [...sequences, ...units, ...(declaration.needs ?? [])],
+    aliases,
+    needs,
   };
 }
 
@@ -78,4 +91,9 @@ function aliasesOf(doc: string): [string, string][] {
   return [...doc.matchAll(/(\w+) may be (\w+)(?: or (\w+))?/g)].flatMap(([, written = '', ...read]) =>
     read.filter((name) => name !== undefined).map((name): [string, string] => [written, name]),
   );
+}
+
+/** The names in a C expression. */
+export function identifiersOf(expression: string): string[] {
+  return [...new Set(expression.match(/[A-Za-z_]\w*/g) ?? [])];
 }

@@ -1,6 +1,6 @@
 // The one typed door to the compute core: loads the addon and gives its functions types that follow from the operation table.
 import { createRequire } from 'node:module';
-import { ops as declarations } from './ops.ts';
+import type { ops as declarations } from './ops.ts';
 
 /** Integers with a generation: a handle of something freed is refused. */
 export type TensorHandle = number;
