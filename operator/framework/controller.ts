@@ -104,7 +104,7 @@ export class Controller {
     await Promise.all(this.#workers);
   }
 
-  /** Whether nothing waits or runs. Delayed keys count as waiting. */
+  /** Whether nothing waits or runs. Keys that are delayed don't count. */
   get idle(): boolean {
     return this.queue.idle;
   }

@@ -48,9 +48,9 @@ export class WorkQueue {
     return depth;
   }
 
-  /** Whether nothing waits, is delayed or is processed. */
+  /** Whether nothing waits or is processed. Keys that are delayed don't count. */
   get idle(): boolean {
-    return this.depth + this.#processing.size + this.#delayed.size === 0;
+    return this.depth + this.#processing.size === 0;
   }
 
   /** Start times of the keys that are processed now. */

@@ -6,6 +6,7 @@ import type { WatchEvent } from './client.ts';
 import { Pod } from './core.ts';
 import { isAlreadyExists, isConflict, isExpired, isInvalid, isNotFound } from './errors.ts';
 import { MemoryKube } from './memory-kube.ts';
+import { withWriteHook } from './write-hook.ts';
 
 const namespace = 'default';
 const model = (name: string, extra: object = {}): Model => ({
@@ -256,20 +257,19 @@ describe('apply', () => {
 describe('write hook', () => {
   it('can prevent the nth write, and can lose its answer', async () => {
     const seen: string[] = [];
-    const kube = new MemoryKube({
-      writeHook: {
-        before: (write) => {
-          if (write.number === 2) throw new Error('down');
-        },
-        after: (write) => {
-          seen.push(`${write.number} ${write.verb} ${write.type.kind} ${write.key.name}`);
-          if (write.number === 3) throw new Error('lost');
-        },
+    const kube = new MemoryKube();
+    const client = withWriteHook(kube, {
+      before: (write) => {
+        if (write.number === 2) throw new Error('down');
+      },
+      after: (write) => {
+        seen.push(`${write.number} ${write.verb} ${write.type.kind} ${write.key.name}`);
+        if (write.number === 3) throw new Error('lost');
       },
     });
-    await kube.create(Model, model('a'));
-    await expect(kube.create(Model, model('b'))).rejects.toThrow('down');
-    await expect(kube.create(Model, model('c'))).rejects.toThrow('lost');
+    await client.create(Model, model('a'));
+    await expect(client.create(Model, model('b'))).rejects.toThrow('down');
+    await expect(client.create(Model, model('c'))).rejects.toThrow('lost');
     expect((await kube.list(Model)).items.map((item) => item.metadata.name)).toEqual(['a', 'c']);
     expect(seen).toEqual(['1 create Model a', '3 create Model c']);
   });

@@ -31,24 +31,8 @@ export interface MemoryKubeOptions {
   uid?: () => string;
   /** Changes that a watch can still be resumed from. */
   watchWindow?: number;
-  /** Called around every write that a client asks for; a throw before it prevents the write, a throw after it loses the answer. */
-  writeHook?: WriteHook;
   /** State to start from. */
   snapshot?: Snapshot;
-}
-
-/** A write that a client asked for. */
-export interface Write {
-  /** Counted from 1. */
-  number: number;
-  verb: 'create' | 'update' | 'apply' | 'patchStatus' | 'delete';
-  type: ResourceType;
-  key: ObjectKey;
-}
-
-export interface WriteHook {
-  before?: (write: Write) => void;
-  after?: (write: Write) => void;
 }
 
 /** Events kept, as a cluster keeps them for an hour: the newest. */
@@ -71,19 +55,16 @@ type Body = KubeObject & { spec?: JsonObject; status?: unknown };
 export class MemoryKube implements KubeClient {
   readonly #clock: Clock;
   readonly #uid: () => string;
-  readonly #hook: WriteHook;
   readonly #log: EventLog;
   readonly #objects = new Map<string, Stored>();
   readonly #uids = new Set<string>();
   readonly #events: Stored[] = [];
   readonly #listeners = new Set<() => void>();
   #version: number;
-  #writes = 0;
 
   constructor(options: MemoryKubeOptions = {}) {
     this.#clock = options.clock ?? systemClock;
     this.#uid = options.uid ?? randomUUID;
-    this.#hook = options.writeHook ?? {};
     this.#version = options.snapshot?.resourceVersion ?? 0;
     this.#log = new EventLog(options.watchWindow ?? 4096, this.#version);
     for (const stored of options.snapshot?.objects ?? []) {
@@ -91,11 +72,6 @@ export class MemoryKube implements KubeClient {
       deepFreeze(copy.object);
       this.#hold(copy);
     }
-  }
-
-  /** Writes that clients asked for so far. */
-  get writes(): number {
-    return this.#writes;
   }
 
   snapshot(): Snapshot {
@@ -134,35 +110,31 @@ export class MemoryKube implements KubeClient {
   }
 
   async create<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T> {
-    return this.#write('create', type, object.metadata, () => this.#insert(type, object, {}));
+    return this.#insert(type, object, {});
   }
 
   async update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T> {
-    return this.#write('update', type, object.metadata, () => {
-      const stored = this.#stored(type, object.metadata);
-      checkPreconditions(type, stored.object, object.metadata);
-      return this.#replace(stored, { ...object, ...statusOf(stored.object) }) as T;
-    });
+    const stored = this.#stored(type, object.metadata);
+    checkPreconditions(type, stored.object, object.metadata);
+    return this.#replace(stored, { ...object, ...statusOf(stored.object) }) as T;
   }
 
   async apply<T extends KubeObject>(type: ResourceType<T>, object: Applied<T>, options: ApplyOptions): Promise<T> {
-    return this.#write('apply', type, object.metadata, () => {
-      const config = jsonCopy(object) as unknown as JsonObject;
-      delete config['status'];
-      const stored = this.#objects.get(slot(type, object.metadata));
-      const force = options.force ?? false;
-      if (!stored) {
-        const made = applyConfig({}, config, {}, options.fieldManager, force);
-        const identity = { apiVersion: object.apiVersion, kind: object.kind, metadata: object.metadata };
-        return this.#insert(type, { ...made.object, ...identity } as unknown as T, made.owners);
-      }
-      checkPreconditions(type, stored.object, object.metadata);
-      const merged = applyConfig(stored.object as unknown as JsonObject, config, stored.owners, options.fieldManager, force);
-      const replaced = this.#replace(stored, merged.object as unknown as T) as T;
-      const kept = this.#objects.get(slot(type, object.metadata));
-      if (kept) kept.owners = merged.owners;
-      return replaced;
-    });
+    const config = jsonCopy(object) as unknown as JsonObject;
+    delete config['status'];
+    const stored = this.#objects.get(slot(type, object.metadata));
+    const force = options.force ?? false;
+    if (!stored) {
+      const made = applyConfig({}, config, {}, options.fieldManager, force);
+      const identity = { apiVersion: object.apiVersion, kind: object.kind, metadata: object.metadata };
+      return this.#insert(type, { ...made.object, ...identity } as unknown as T, made.owners);
+    }
+    checkPreconditions(type, stored.object, object.metadata);
+    const merged = applyConfig(stored.object as unknown as JsonObject, config, stored.owners, options.fieldManager, force);
+    const replaced = this.#replace(stored, merged.object as unknown as T) as T;
+    const kept = this.#objects.get(slot(type, object.metadata));
+    if (kept) kept.owners = merged.owners;
+    return replaced;
   }
 
   async patchStatus<T extends KubeObject>(
@@ -171,28 +143,16 @@ export class MemoryKube implements KubeClient {
     patch: object,
     options: StatusOptions = {},
   ): Promise<T> {
-    return this.#write('patchStatus', type, key, () => {
-      const stored = this.#stored(type, key);
-      checkPreconditions(type, stored.object, options);
-      const merged = mergePatch((stored.object as Body).status ?? {}, jsonCopy(patch));
-      return this.#commit(stored, { ...stored.object, status: admitStatus(type, stored.object, merged) } as KubeObject) as T;
-    });
+    const stored = this.#stored(type, key);
+    checkPreconditions(type, stored.object, options);
+    const merged = mergePatch((stored.object as Body).status ?? {}, jsonCopy(patch));
+    return this.#commit(stored, { ...stored.object, status: admitStatus(type, stored.object, merged) } as KubeObject) as T;
   }
 
   async delete(type: ResourceType, key: ObjectKey, options: DeleteOptions = {}): Promise<void> {
-    this.#write('delete', type, key, () => {
-      const stored = this.#stored(type, key);
-      checkPreconditions(type, stored.object, options);
-      this.#delete(stored, options);
-    });
-  }
-
-  #write<R>(verb: Write['verb'], type: ResourceType, key: ObjectKey, act: () => R): R {
-    const write: Write = { number: ++this.#writes, verb, type, key: { namespace: key.namespace, name: key.name } };
-    this.#hook.before?.(write);
-    const result = act();
-    this.#hook.after?.(write);
-    return result;
+    const stored = this.#stored(type, key);
+    checkPreconditions(type, stored.object, options);
+    this.#delete(stored, options);
   }
 
   #insert<T extends KubeObject>(type: ResourceType<T>, object: T, owners: FieldOwners): T {

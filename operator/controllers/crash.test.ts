@@ -1,0 +1,159 @@
+import { describe, expect, it } from 'vitest';
+import { InferenceService, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
+import { attemptOf } from './training-job/pods.ts';
+import { FakeCluster } from './fake-cluster.ts';
+import type { Fate, Kill } from './fake-cluster.ts';
+import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
+
+/** A run of the cluster from an empty API to a state that stays. */
+type Scenario = (cluster: FakeCluster) => Promise<void>;
+
+const namespace = 'default';
+const finishes: Fate = (pod) => (pod.spec.restartPolicy === 'Never' ? { exitCode: 0, words: lastWords() } : undefined);
+
+const scenarios: Record<string, Scenario> = {
+  'train, publish and serve': async (cluster) => {
+    cluster.fate = finishes;
+    await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 2 }));
+    await cluster.kube.create(TrainingJob, trainingJob('moby'));
+    await cluster.tick(8);
+  },
+  'a rank that dies twice': async (cluster) => {
+    cluster.fate = (pod) => (attemptOf(pod) < 2 ? { exitCode: 80, words: { message: 'lost' } } : finishes(pod));
+    await cluster.kube.create(TrainingJob, trainingJob('moby'));
+    await cluster.tick(18);
+  },
+  'a job that gives up': async (cluster) => {
+    cluster.fate = () => ({ exitCode: 75, words: { code: 'WL_IO', message: 'no disk', restarts: 1 } });
+    await cluster.kube.create(TrainingJob, trainingJob('moby', { faults: { maxRestarts: 3 } }));
+    await cluster.tick(18);
+  },
+  'suspend and resume': async (cluster) => {
+    await cluster.kube.create(TrainingJob, trainingJob('moby'));
+    await cluster.tick(3);
+    const running = await cluster.kube.get(TrainingJob, { namespace, name: 'moby' });
+    await cluster.kube.update(TrainingJob, { ...running, spec: { ...running.spec, suspend: true } });
+    await cluster.tick(3);
+    const suspended = await cluster.kube.get(TrainingJob, { namespace, name: 'moby' });
+    await cluster.kube.update(TrainingJob, { ...suspended, spec: { ...suspended.spec, suspend: false } });
+    cluster.fate = finishes;
+    await cluster.tick(6);
+  },
+  'the next version replaces the first, then fewer replicas': async (cluster) => {
+    cluster.fate = finishes;
+    await cluster.kube.create(TrainingJob, trainingJob('one'));
+    await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 2 }));
+    await cluster.tick(8);
+    await cluster.kube.create(TrainingJob, trainingJob('two'));
+    await cluster.tick(8);
+    const service = await cluster.kube.get(InferenceService, { namespace, name: 'moby' });
+    await cluster.kube.update(InferenceService, { ...service, spec: { ...service.spec, replicas: 1, port: 9090 } });
+    await cluster.tick(6);
+  },
+  'everything is deleted half-way': async (cluster) => {
+    await cluster.kube.create(TrainingJob, trainingJob('moby'));
+    await cluster.kube.create(InferenceService, inferenceService('moby', {}, { uri: '/models/x' }));
+    await cluster.tick(2);
+    await cluster.kube.delete(TrainingJob, { namespace, name: 'moby' });
+    await cluster.kube.delete(InferenceService, { namespace, name: 'moby' });
+    await cluster.tick(3);
+  },
+  'a finished job past its time to live': async (cluster) => {
+    cluster.fate = finishes;
+    await cluster.kube.create(TrainingJob, trainingJob('moby', { ttlSecondsAfterFinished: 3 }));
+    await cluster.tick(12);
+  },
+};
+
+interface Outcome {
+  state: unknown;
+  podsMade: string[];
+  writes: number;
+  quiet: boolean;
+  killed: boolean;
+}
+
+async function run(scenario: Scenario, kill?: Kill): Promise<Outcome> {
+  const cluster = new FakeCluster(kill);
+  await cluster.start();
+  await scenario(cluster);
+  const writes = cluster.writes.length;
+  await cluster.tick(30);
+  const quiet = cluster.writes.length === writes;
+  await cluster.stop();
+  return { state: maskedState(cluster), podsMade: [...cluster.podsMade].sort(), writes, quiet, killed: cluster.killed };
+}
+
+/** All objects but events, without what differs from run to run: uids, versions and times. */
+function maskedState(cluster: FakeCluster): unknown {
+  const objects = cluster.kube
+    .snapshot()
+    .objects.map(({ object }) => object)
+    .filter((object) => object.kind !== 'Event');
+  let text = JSON.stringify(objects.sort((a, b) => `${a.kind}/${a.metadata.name}`.localeCompare(`${b.kind}/${b.metadata.name}`)));
+  for (const { kind, metadata } of objects) text = text.replaceAll(`"${metadata.uid}"`, `"uid of ${kind} ${metadata.name}"`);
+  text = text.replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME').replaceAll(/"resourceVersion":"\d+"/g, '"resourceVersion":"V"');
+  return JSON.parse(text);
+}
+
+describe.each(Object.entries(scenarios))('%s', (_, scenario) => {
+  it('ends in the same state, with the same pods made, when the operator is killed before or after any of its writes', async () => {
+    const reference = await run(scenario);
+    expect(reference.quiet).toBe(true);
+    expect(reference.writes).toBeGreaterThan(4);
+    for (let write = 1; write <= reference.writes; write++) {
+      for (const when of ['before', 'after'] as const) {
+        const outcome = await run(scenario, { write, when });
+        const place = `killed ${when} write ${write}`;
+        expect({ place, state: outcome.state }).toEqual({ place, state: reference.state });
+        expect({ place, pods: outcome.podsMade }).toEqual({ place, pods: reference.podsMade });
+        expect({ place, quiet: outcome.quiet, killed: outcome.killed }).toEqual({ place, quiet: true, killed: true });
+      }
+    }
+  });
+});
+
+describe('end states', () => {
+  const objects = async (scenario: Scenario) => {
+    const cluster = new FakeCluster();
+    await cluster.start();
+    await scenario(cluster);
+    await cluster.stop();
+    return cluster;
+  };
+
+  it('a trained model is served by all replicas', async () => {
+    const { kube } = await objects(scenarios['train, publish and serve']!);
+    const job = await kube.get(TrainingJob, { namespace, name: 'moby' });
+    expect(job.status).toMatchObject({ state: 'Succeeded', modelVersion: 'moby-1', summary: { step: '400/400', loss: '5.100' } });
+    const service = await kube.get(InferenceService, { namespace, name: 'moby' });
+    expect(service.status).toMatchObject({ readyReplicas: 2, model: { active: 'moby-1', state: 'Serving' } });
+  });
+
+  it('there is one version per job, numbered in order', async () => {
+    const { kube } = await objects(scenarios['the next version replaces the first, then fewer replicas']!);
+    const versions = (await kube.list(ModelVersion)).items;
+    expect(versions.map(({ metadata, spec }) => [metadata.name, spec.source?.job])).toEqual([
+      ['moby-1', 'one'],
+      ['moby-2', 'two'],
+    ]);
+    const service = await kube.get(InferenceService, { namespace, name: 'moby' });
+    expect(service.status).toMatchObject({
+      replicas: 1,
+      readyReplicas: 1,
+      model: { active: 'moby-2' },
+      url: 'http://moby.default.svc:9090',
+    });
+  });
+
+  it('a job that gives up says what failed, which rule decided and what to do', async () => {
+    const { kube } = await objects(scenarios['a job that gives up']!);
+    const { status } = await kube.get(TrainingJob, { namespace, name: 'moby' });
+    expect(status).toMatchObject({
+      state: 'Failed',
+      attempt: 1,
+      restarts: 3,
+      lastFailure: { rule: 'MaxRestarts', code: 'WL_IO', exitCode: 75 },
+    });
+  });
+});
