@@ -11,7 +11,11 @@ export type MapHandle = number;
 export type DType = 'f32' | 'i32' | 'u8';
 const dtypes: readonly DType[] = ['f32', 'i32', 'u8'];
 
-/** invalid: refused at once, nothing has changed; retryable: the stream is poisoned until reset; fatal: the process must be replaced. */
+/**
+ * invalid: shapes, handles or values that an operation can't work with; retryable: memory was short, or the stream was cancelled;
+ * fatal: the process must be replaced. Thrown at once where the call can see it; otherwise the stream is poisoned until reset, and
+ * promises reject with the first error.
+ */
 export type KernelErrorKind = 'invalid' | 'retryable' | 'fatal';
 
 /** An error of the compute core. `op` is the operation that failed; `outOfMemory` is true where memory was short. */

@@ -12,9 +12,10 @@
  * Memory of a tensor that is freed is used again by later operations without waiting. A tensor that one stream wrote may be
  * used on another stream only after wl_event_record on the first and wl_event_wait on the second.
  *
- * Errors: WL_INVALID is returned at once and changes nothing. WL_RETRYABLE and WL_FATAL arise while a stream runs; the first
- * one poisons the stream: everything after it is skipped, completions carry the error, and it flows through events to streams that wait,
- * until wl_stream_reset. After WL_FATAL the process must be replaced.
+ * Errors: what a call can see is returned at once and changes nothing (WL_INVALID, or WL_RETRYABLE where memory is short). What
+ * arises while a stream runs (memory for a kernel, or values that it can't work with, such as an id outside of a table) poisons
+ * the stream: the first error wins, everything after it is skipped, completions carry it, and it flows through events to
+ * streams that wait, until wl_stream_reset. After WL_FATAL the process must be replaced.
  */
 #ifndef WL_H
 #define WL_H

@@ -185,6 +185,14 @@ TEST("the first error poisons a stream: what follows is skipped and completions 
   wl_stream_free(on);
 }
 
+TEST("values that a kernel can't work with poison its stream with its words") {
+  const wl_stream on = stream();
+  enqueue(on, "picky", false, [](wl::Stream&) { throw wl::BadInput{"picky: an id is outside the table"}; });
+  fail_on(on, "later_op");
+  CHECK_EQUAL(finish(on), "picky: an id is outside the table");
+  wl_stream_free(on);
+}
+
 TEST("an error flows through an event to the stream that waits, and not through one recorded before it") {
   const wl_stream a = stream();
   const wl_stream b = stream();
