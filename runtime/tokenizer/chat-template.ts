@@ -10,7 +10,7 @@ export interface ChatMessage {
   readonly content: string;
 }
 
-export interface ChatTemplateOptions {
+interface ChatTemplateOptions {
   /** End with what introduces the answer of the assistant. Default true. */
   readonly addGenerationPrompt?: boolean;
   /** Longest prompt that may come out, in UTF-16 units. */
@@ -26,7 +26,7 @@ const renderTimeoutMs = 250;
 const plainTemplate = `{% for message in messages %}{{ message.role }}: {{ message.content }}
 {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}`;
 
-export interface ChatTemplate {
+interface ChatTemplate {
   /** Whether the model brought it. */
   readonly own: boolean;
   /** The prompt; it already holds the template's special tokens, so encode it without adding any. Throws WL_REQUEST_INVALID; also for a template that takes too long. */

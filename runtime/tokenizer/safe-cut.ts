@@ -9,7 +9,7 @@ const beforeSpace = /[^\s\x85](?= )/gu;
 const afterNewline = /(?<=[^\s\x85])\n(?=[^\s\x85/\p{M}])/gu;
 
 /** Text without any such place is cut at this length all the same: one word must not grow without bound, nor hold up the event loop. */
-export const maxUncutCharacters = 128 * 1024;
+const maxUncutCharacters = 128 * 1024;
 
 export interface CutRules {
   /** Cutting after a newline is no good when every piece gets a space in front. */

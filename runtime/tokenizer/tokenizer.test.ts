@@ -7,7 +7,6 @@ import { byteCharacters } from './byte-alphabet.ts';
 import { mergeSymbols } from './merge.ts';
 import { PairTable } from './pair-table.ts';
 import { sampleStrings, seededRandom } from './sample-strings.ts';
-import { StreamDecoder } from './stream-decoder.ts';
 import { StreamEncoder } from './stream-encoder.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { trainTokenizer } from './train-tokenizer.ts';
@@ -93,30 +92,6 @@ describe('streams', () => {
     let ids = 0;
     for (let i = 0; i < 20; i++) ids += encoder.push('鯨'.repeat(10_000)).length;
     expect(ids).toBeGreaterThan(0);
-  });
-
-  it('decoding token by token gives whole characters only, and all of them', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
-        const decoder = new StreamDecoder(Tokenizer.fromJson(bytesOnly()));
-        const parts = Array.from(Buffer.from(text), (byte) => decoder.push(byte));
-        expect(parts.filter((part) => part.includes('\ufffd') || !part.isWellFormed())).toEqual([]);
-        expect(parts.join('') + decoder.flush()).toBe(text);
-      }),
-      { numRuns: 50 },
-    );
-  });
-
-  it('an unfinished character comes out as U+FFFD at the end, and only there', () => {
-    const decoder = new StreamDecoder(Tokenizer.fromJson(bytesOnly()));
-    expect([0xef, 0xbb, 0xbf, 0xf0, 0x9f].map((byte) => decoder.push(byte))).toEqual(['', '', '\ufeff', '', '']);
-    expect(decoder.flush()).toBe('\ufffd');
-    expect(decoder.push(0x41)).toBe('A');
-  });
-
-  it('special tokens are left out of a stream unless asked for', () => {
-    expect(new StreamDecoder(trained).push(0)).toBe('');
-    expect(new StreamDecoder(trained, { skipSpecial: false }).push(0)).toBe('<|endoftext|>');
   });
 });
 
