@@ -57,10 +57,10 @@ describe('JSON that is not what it seems', () => {
     ['{"prompt": "a", "\\ud800": 1}', '400 WL_REQUEST_INVALID null: the body has a lone surrogate, which is no text'],
     [
       '{"prompt": "a", "temperature": 1e999}',
-      '400 WL_REQUEST_INVALID temperature: temperature is a number too large for a double',
+      '400 WL_REQUEST_INVALID temperature: temperature has a number too large for a double',
     ],
-    ['{"prompt": "a", "seed": -1e400}', '400 WL_REQUEST_INVALID seed: seed is a number too large for a double'],
-    ['{"prompt": [1, 1e999]}', '400 WL_REQUEST_INVALID prompt: prompt[1] is a number too large for a double'],
+    ['{"prompt": "a", "seed": -1e400}', '400 WL_REQUEST_INVALID seed: seed has a number too large for a double'],
+    ['{"prompt": [1, 1e999]}', '400 WL_REQUEST_INVALID prompt: prompt[1] has a number too large for a double'],
     ['{"prompt": "a", "__proto__": {"n": 2}}', '400 WL_REQUEST_INVALID null: the body has a key __proto__, which is not allowed'],
     [
       '{"prompt": "a", "metadata": {"__proto__": {}}}',
@@ -68,12 +68,13 @@ describe('JSON that is not what it seems', () => {
     ],
     ['{"prompt": "a", "constructor": {}}', '400 WL_REQUEST_INVALID constructor: unknown parameter constructor'],
     ['{"prompt": "a", "toString": 1}', '400 WL_REQUEST_INVALID toString: unknown parameter toString'],
-    [`{"prompt": "a", "metadata": ${nested(64)}}`, '400 WL_REQUEST_INVALID metadata: the body is nested deeper than 64 levels'],
-    [`{"prompt": ${nested(40_000)}}`, '400 WL_REQUEST_INVALID prompt: the body is nested deeper than 64 levels'],
+    [`{"prompt": "a", "metadata": ${nested(64)}}`, '400 WL_REQUEST_INVALID null: the body has more than 64 levels of nesting'],
+    [`{"prompt": ${nested(40_000)}}`, '400 WL_REQUEST_INVALID null: the body has more than 64 levels of nesting'],
     [
       JSON.stringify({ prompt: 'a', metadata: Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`k${i}`, i])) }),
-      '400 WL_REQUEST_INVALID metadata: the body has more than 1000 keys',
+      '400 WL_REQUEST_INVALID null: the body has more than 1000 keys and lists',
     ],
+    [`{"prompt": [${'[1],'.repeat(1000)}[1]]}`, '400 WL_REQUEST_INVALID null: the body has more than 1000 keys and lists'],
     [`{"prompt": "${'a'.repeat(100_000)}"}`, '413 WL_REQUEST_TOO_LARGE null: the body has more than 100000 bytes'],
   ])('refuses %.50s', async (body, expected) => {
     expect(await refusal('/v1/completions', body)).toBe(expected);
