@@ -42,7 +42,6 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
     refuse('n', 'n: a stream that scores its prompt has one completion');
   const prompts = promptsOf(given.prompt, served.limits.prompts);
   const tokens = prompts.map((prompt) => (typeof prompt === 'string' ? served.codec.encode(prompt) : prompt));
-  const texts = prompts.map((prompt) => (typeof prompt === 'string' ? prompt : textOf(prompt, served.codec)));
   const head = { id: `cmpl-${served.id}`, object: 'text_completion', created: served.created, model: served.model };
   const includeUsage = given.stream_options?.include_usage ?? false;
   const noUsageYet = includeUsage ? { usage: null } : {};
@@ -52,7 +51,7 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
     const begins = !offsets.has(place);
     const echoed = echo && begins;
     const offset = offsets.get(place) ?? 0;
-    const text = (echoed ? texts[request]! : '') + completion.text;
+    const text = (echoed ? textOf(prompts[request]!, served.codec) : '') + completion.text;
     offsets.set(place, offset + text.length);
     const scored = [...(echoed ? [tokens[request]![0]!, ...completion.prompt] : []), ...completion.tokens];
     return {
@@ -106,8 +105,8 @@ function isTokens(value: unknown): value is number[] {
   return Array.isArray(value) && value.length > 0 && value.every((id) => Number.isSafeInteger(id) && id >= 0);
 }
 
-function textOf(ids: readonly number[], codec: TextCodec): string {
-  return Buffer.concat(ids.map((id) => codec.tokenBytes(id))).toString('utf8');
+function textOf(prompt: string | readonly number[], codec: TextCodec): string {
+  return typeof prompt === 'string' ? prompt : Buffer.concat(prompt.map((id) => codec.tokenBytes(id))).toString('utf8');
 }
 
 /** A number stands for the first token of a prompt, of which nothing is known. */
