@@ -1,8 +1,9 @@
 // Softmax cross-entropy on the vocabulary projection, with its gradients: logits exist for a chunk of tokens at a time.
+#include "cpu/cross-entropy.h"
+
 #include <cstring>
 #include <initializer_list>
 
-#include "core/ops.gen.h"
 #include "cpu/gemm-steps.h"
 #include "cpu/gemm.h"
 #include "cpu/row-lse.h"
@@ -18,9 +19,11 @@ using gemm::Step;
 
 constexpr int64_t unit = 16;
 // Logits of one chunk in the forward pass: with the chunk's part of the weight they stay in the L3 cache.
-constexpr int64_t forward_logits = 2 << 20;
+constexpr int64_t forward_logits = 4 << 20;
 // Fewer rows than this would read the weight from memory for too little work.
 constexpr int64_t least_rows = 128;
+// Scratch of the fused loss where there is a choice.
+constexpr int64_t fused_floats = 8 << 20;
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -67,16 +70,17 @@ int64_t floats_of(const Spans& spans, const Cut& cut, int64_t vocabulary, int64_
   return rows * vocabulary + sums * vocabulary * size;
 }
 
-// Steps of whole spans need many logits, smaller ones need partial sums of dw: takes what needs the least memory.
-Cut cut_of_tokens(const Spans& spans, int64_t vocabulary, int64_t size, bool accumulate) {
+// Steps of whole spans need many logits, smaller ones need partial sums of dw. Takes the largest steps that need no more
+// than step_floats, or, where all need more, those that need the least.
+Cut cut_of_tokens(const Spans& spans, int64_t vocabulary, int64_t size, bool accumulate, int64_t step_floats) {
   const int64_t longest = spans.begin[1] - spans.begin[0];
   Cut best = gemm::cut_of(spans, 8, 0);
   const auto consider = [&](const Cut& cut) {
-    const auto floats = [&](const Cut& c) { return floats_of(spans, c, vocabulary, size, accumulate); };
-    if (floats(cut) < floats(best)) best = cut;
+    const int64_t now = floats_of(spans, best, vocabulary, size, accumulate);
+    if (now > step_floats && floats_of(spans, cut, vocabulary, size, accumulate) < now) best = cut;
   };
   for (int group = 4; group > 0; group /= 2) consider(gemm::cut_of(spans, group, 0));
-  for (int64_t part = least_rows; part < longest; part *= 2) consider(gemm::cut_of(spans, 1, part));
+  for (int64_t part = (longest + 31) / 32 * 16; part >= least_rows; part = (part + 31) / 32 * 16) consider(gemm::cut_of(spans, 1, part));
   return best;
 }
 
@@ -99,10 +103,14 @@ void cross_entropy_forward(Context& context, const cross_entropy_forward_args& a
 }
 
 void cross_entropy_fused(Context& context, const cross_entropy_fused_args& a) {
+  cross_entropy_fused_within(context, a, fused_floats);
+}
+
+void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args& a, int64_t step_floats) {
   int32_t* order = context.scratch_of<int32_t>(a.M);
   const Spans spans = gemm::token_spans(a.M, a.length, order);
   const bool accumulate = a.accumulate != 0;
-  const Cut cut = cut_of_tokens(spans, a.V, a.D, accumulate);
+  const Cut cut = cut_of_tokens(spans, a.V, a.D, accumulate, step_floats);
   const int64_t dw_size = aligned(a.V * a.D);
   float* level[3] = {};
   for (int l = 0; l < cut.levels; ++l) level[l] = l + 1 == cut.levels && !accumulate ? a.dw : context.scratch(dw_size);

@@ -10,13 +10,16 @@ namespace wl::WL_ISA::gemm {
 
 inline int64_t source_row(const Factor& f, int64_t term) { return f.order != nullptr ? f.order[term] : term; }
 
-// Rows lie on pages of their own, where no prefetcher of the CPU looks ahead.
-constexpr int64_t terms_ahead = 16;
-
-inline void prefetch_term(const Factor& f, int64_t first, int64_t count, int64_t term, int64_t end) {
-  if (term >= end) return;
-  const float* p = f.data + source_row(f, term) * f.stride + first;
-  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
+/**
+ * Fetches elements [first, first + count) of terms [begin, end) where terms lie on rows of memory. Rows are on pages of their
+ * own, where the CPU does not look ahead by itself.
+ */
+inline void prefetch_terms(const Factor& f, int64_t first, int64_t count, int64_t begin, int64_t end) {
+  for (int64_t k = begin; k < end; ++k) {
+    const float* p = f.data + source_row(f, k) * f.stride + first;
+    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
+    __builtin_prefetch(p + count - 1, 0, 2);
+  }
 }
 
 /** One left panel: rows [row, row + rows), terms [begin, end). */
@@ -24,7 +27,6 @@ template <int rows>
 void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* to) {
   if (f.layout == Layout::terms) {
     for (int64_t k = begin; k < end; ++k, to += rows) {
-      prefetch_term(f, row, rows, k + terms_ahead, end);
       std::memcpy(to, f.data + source_row(f, k) * f.stride + row, sizeof(float) * rows);
     }
     return;
@@ -115,7 +117,6 @@ inline void pack_right_panel(const Factor& f, int64_t col, int64_t cols, int64_t
   const int64_t width = cols - col < panel_cols ? cols - col : panel_cols;
   if (f.layout == Layout::terms) {
     for (int64_t k = begin; k < end; ++k, to += panel_cols) {
-      prefetch_term(f, col, panel_cols, k + terms_ahead, end);
       const float* from = f.data + source_row(f, k) * f.stride + col;
       if (width == panel_cols) {
         std::memcpy(to, from, sizeof(float) * panel_cols);

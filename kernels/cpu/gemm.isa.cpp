@@ -128,12 +128,15 @@ void walk(const Job& job, const float* left, int64_t row_begin, int64_t row_end,
 }
 
 void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
-  const int64_t terms = job.p.left.layout == Layout::terms ? pack_terms : most(1, job.terms());
+  const bool by_terms = job.p.left.layout == Layout::terms;
+  const int64_t terms = by_terms ? pack_terms : most(1, job.terms());
+  const int64_t first = job.row(row_begin);
   for (int64_t k = job.begin; k < job.end; k += terms) {
+    if (by_terms) prefetch_terms(job.p.left, first, job.row(row_end) - first, k + terms, least(k + 2 * terms, job.end));
     for (int64_t i = row_begin; i < row_end; ++i) {
       const int64_t row = job.row(i);
       const int64_t rows = job.row(i + 1) - row;
-      float* panel = to + (row - job.row(row_begin)) * job.padded_terms();
+      float* panel = to + (row - first) * job.padded_terms();
       job.kernels[rows].pack(job.p.left, row, k, least(k + terms, job.end), panel + (k - job.begin) * rows);
     }
   }
@@ -141,9 +144,15 @@ void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
 
 // Terms [begin, end) of column panels [col_begin, col_end); `to` is where the first panel starts.
 void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, int64_t begin, int64_t end, float* to) {
-  constexpr int64_t few = 8;
-  const int64_t terms = job.p.right.layout == Layout::terms ? few : most(1, end - begin);
+  constexpr int64_t few = 16;
+  const bool by_terms = job.p.right.layout == Layout::terms;
+  const int64_t terms = by_terms ? few : most(1, end - begin);
+  const int64_t first = col_begin * panel_cols;
   for (int64_t k = begin; k < end; k += terms) {
+    if (by_terms) {
+      const int64_t count = least(col_end * panel_cols, job.p.cols) - first;
+      prefetch_terms(job.p.right, first, count, least(k + 2 * terms, end), least(k + 3 * terms, end));
+    }
     for (int64_t c = col_begin; c < col_end; ++c) {
       float* panel = to + (c - col_begin) * job.panel;
       pack_right_panel(job.p.right, c * panel_cols, job.p.cols, k, least(k + terms, end), panel + (k - job.begin) * panel_cols);

@@ -12,6 +12,7 @@
 #include "core/ops.gen.h"
 #include "core/pool.h"
 #include "core/scratch.h"
+#include "cpu/cross-entropy.h"
 
 namespace contract {
 
@@ -94,13 +95,15 @@ struct Kernels {
   void (*linear_packed_forward)(wl::Context&, const wl::linear_packed_forward_args&);
   void (*cross_entropy_forward)(wl::Context&, const wl::cross_entropy_forward_args&);
   void (*cross_entropy_fused)(wl::Context&, const wl::cross_entropy_fused_args&);
+  void (*cross_entropy_fused_within)(wl::Context&, const wl::cross_entropy_fused_args&, int64_t step_floats);
   int64_t (*packed_size)(int64_t, int64_t);
 };
 
 #define CONTRACT_KERNELS(ns)                                                                                          \
   contract::Kernels {                                                                                                 \
     #ns, wl::ns::linear_forward, wl::ns::linear_backward_input, wl::ns::linear_backward_weight, wl::ns::linear_pack,  \
-        wl::ns::linear_packed_forward, wl::ns::cross_entropy_forward, wl::ns::cross_entropy_fused, wl::ns::packed_size \
+        wl::ns::linear_packed_forward, wl::ns::cross_entropy_forward, wl::ns::cross_entropy_fused,                    \
+        wl::ns::cross_entropy_fused_within, wl::ns::packed_size                                                       \
   }
 
 /** Those that this CPU can run, up to the one in use, which is last. */

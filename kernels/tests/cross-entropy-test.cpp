@@ -141,6 +141,24 @@ TEST("losses and gradients are the scalar operations of the contract, in its ord
   }
 }
 
+TEST("less scratch memory means smaller steps and the same bits") {
+  for (const Shape& s : shapes) {
+    const Inputs in(s);
+    for (const Kernels& kernels : contract::each_isa()) {
+      const Results wanted = run(kernels, 2, s, in);
+      for (const int64_t floats : {INT64_C(0), s.rows * s.vocabulary / 2, s.rows * s.vocabulary / 4, s.rows * s.vocabulary / 6}) {
+        Results out = wanted;
+        out.dw = in.old_dw;
+        kernels.cross_entropy_fused_within(contract::context_of(2),
+                                           {in.h.data(), in.w.data(), in.targets.data(), out.losses.data(), out.dh.data(), out.dw.data(),
+                                            in.weight, s.length, s.accumulate, s.rows, s.size, s.vocabulary},
+                                           floats);
+        CHECK(out == wanted);
+      }
+    }
+  }
+}
+
 TEST("a token's loss and gradient don't depend on the tokens beside it") {
   const Shape batch = {96, 48, 777, 96, false};
   for (const Kernels& kernels : contract::each_isa()) {
