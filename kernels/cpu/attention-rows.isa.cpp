@@ -140,7 +140,7 @@ void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scra
   float* scores = values_block + block_keys * rows.width;
   const int64_t end = rows.first + (rows.count - 1) / rows.group + 1;
   // With few rows, memory is what counts: blocks are fetched ahead, and values read where they lie if they are whole vectors.
-  const bool few = rows.count <= tile_rows, in_place = few && rows.size == rows.width;
+  const bool few = rows.count <= 4 * tile_rows, in_place = rows.count <= tile_rows && rows.size == rows.width;
   begin_rows(rows);
   BlockRows next = block_rows(keys, 0, end);
   for (int64_t first = 0; first < end; first += block_keys) {

@@ -1,0 +1,145 @@
+// Prints the speed of attention: forward and backward against the FMA peak measured beside them, decoding by bytes of cache read.
+// WL_ISA and WL_THREADS choose what is measured. With one thread the clock is the thread's CPU time, so that other
+// processes on the machine disturb little; with more it is the wall clock.
+//
+// Operations counted: for each query row, key it sees and element of the head 4 forward (two products), 10 backward (five products,
+// the scores again among them).
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <mutex>
+#include <vector>
+
+#include "core/ops.gen.h"
+#include "core/runtime.h"
+#include "core/scratch.h"
+#include "wl.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+
+wl::Context& context() {
+  static wl::Scratch scratch;
+  static wl::Context instance(wl::pool(), scratch);
+  scratch.reset();
+  return instance;
+}
+
+double now() {
+  timespec t;
+  clock_gettime(wl_threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
+}
+
+template <class Work>
+double fastest(Work work) {
+  double best = 1e9;
+  const double start = now();
+  for (int run = 0; run < 4 || (run < 50 && now() - start < 0.5); run++) {
+    const double begin = now();
+    work();
+    best = std::min(best, now() - begin);
+  }
+  return best;
+}
+
+double fma_peak() {
+  wl_stream stream = 0;
+  double gigaflops = 0;
+  std::mutex busy;
+  wl_stream_new(0, &stream);
+  busy.lock();
+  wl_measure_fma_peak(stream, wl_threads(), &gigaflops, [](void* lock, const wl_error*) { static_cast<std::mutex*>(lock)->unlock(); }, &busy);
+  busy.lock();
+  wl_stream_free(stream);
+  return gigaflops;
+}
+
+Floats numbers(int64_t count) {
+  Floats values(count);
+  uint32_t state = 1;
+  for (float& value : values) value = float(int32_t(state = state * 1664525u + 1013904223u)) * 0x1p-30f;
+  return values;
+}
+
+struct Shape {
+  int64_t sequences, length, heads, kv_heads, size;
+};
+
+void train(const Shape& s, double peak) {
+  const int64_t rows = s.sequences * s.length, q_row = s.heads * s.size, k_row = s.kv_heads * s.size;
+  const Floats q = numbers(rows * q_row), k = numbers(rows * k_row), v = numbers(rows * k_row), dout = numbers(rows * q_row);
+  Floats out(rows * q_row), lse(rows * s.heads), dq(rows * q_row), dk(rows * k_row), dv(rows * k_row);
+  const float scale = 1.0f / std::sqrt(float(s.size));
+  const double forward = fastest([&] {
+    wl::op::attention_forward(context(), {q.data(), k.data(), v.data(), out.data(), lse.data(), s.length, s.kv_heads, scale, rows, q_row,
+                                          k_row, s.heads});
+  });
+  const double backward = fastest([&] {
+    wl::op::attention_backward(context(), {dout.data(), q.data(), k.data(), v.data(), out.data(), lse.data(), dq.data(), dk.data(),
+                                           dv.data(), s.length, s.kv_heads, scale, rows, q_row, k_row, s.heads});
+  });
+  const double products = double(s.sequences * s.heads * s.size) * double(s.length) * double(s.length + 1) / 2 * 1e-9;
+  const auto print = [&](const char* what, double operations, double seconds) {
+    const double rate = operations * products / seconds;
+    std::printf("  %s %8.2f ms %6.1f GFLOP/s %3.0f %%", what, seconds * 1e3, rate, 100 * rate / peak);
+  };
+  std::printf("%3ld x %4ld heads %2ld/%-2ld size %3ld", long(s.sequences), long(s.length), long(s.heads), long(s.kv_heads), long(s.size));
+  print("forward", 4, forward);
+  print("backward", 10, backward);
+  print("both", 14, forward + backward);
+  std::printf("\n");
+}
+
+// Memory in huge pages, as the core's allocator asks for.
+float* cache_of(int64_t floats) {
+  constexpr size_t huge = 2 << 20;
+  const size_t bytes = (size_t(floats) * sizeof(float) + huge - 1) / huge * huge;
+  float* memory = static_cast<float*>(std::aligned_alloc(huge, bytes));
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  std::fill(memory, memory + floats, 0.5f);
+  return memory;
+}
+
+void decode(const Shape& s) {
+  constexpr int64_t page = 16;
+  const int64_t q_row = s.heads * s.size, k_row = s.kv_heads * s.size, width = (s.length + page - 1) / page, pages = s.sequences * width;
+  float *keys = cache_of(pages * page * k_row), *values = cache_of(pages * page * k_row);
+  const Floats q = numbers(s.sequences * q_row);
+  Floats out(q.size());
+  std::vector<int32_t> table(pages), sequences;
+  for (int64_t i = 0; i < pages; i++) table[i] = int32_t(i * 7919 % pages);  // scattered; 7919 is prime and no factor
+  for (int64_t b = 0; b < s.sequences; b++) sequences.insert(sequences.end(), {int32_t(b), 1, int32_t(s.length - 1)});
+  const double seconds = fastest([&] {
+    wl::op::attention_paged(context(), {q.data(), keys, values, table.data(), sequences.data(), out.data(), s.heads, s.kv_heads, 0.1f,
+                                        s.sequences, q_row, pages, page, k_row, s.sequences, width, 3});
+  });
+  const double bytes = double(s.sequences * s.length * k_row) * 8;
+  std::printf("%3ld x %4ld heads %2ld/%-2ld size %3ld  decode %8.3f ms of %6.1f MB of cache: %5.1f GB/s\n", long(s.sequences), long(s.length),
+              long(s.heads), long(s.kv_heads), long(s.size), seconds * 1e3, bytes * 1e-6, bytes / seconds * 1e-9);
+  std::free(keys);
+  std::free(values);
+}
+
+}  // namespace
+
+int main() {
+  if (wl_start() != WL_OK) {
+    std::printf("%s\n", wl_last_error()->message);
+    return 1;
+  }
+  const double peak = fma_peak();
+  std::printf("%s, %d threads, FMA peak %.1f GFLOP/s\n", wl_isa(), wl_threads(), peak);
+  for (const Shape& s : {Shape{16, 256, 6, 6, 32}, Shape{16, 256, 6, 6, 64}, Shape{4, 1024, 4, 4, 64}, Shape{2, 1024, 8, 2, 128},
+                         Shape{4, 512, 4, 4, 80}}) {
+    train(s, peak);
+  }
+  for (const Shape& s : {Shape{16, 300, 6, 6, 32}, Shape{16, 1024, 12, 12, 64}, Shape{16, 1024, 16, 4, 64}, Shape{1, 8000, 12, 12, 64}}) {
+    decode(s);
+  }
+}
