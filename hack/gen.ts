@@ -1,12 +1,15 @@
 // Writes every generated file of the repository, or with --check verifies that the files on disk are what would be written.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { generateApiDocs } from './gen-api-docs.ts';
+import { generateCrds } from './gen-crds.ts';
+import { generateErrorDocs } from './gen-errors.ts';
 import { generateOps } from './gen-ops.ts';
 
 type GeneratedFile = { readonly path: string; readonly text: string };
 
 /** Each generator returns its files; paths count from the root of the repository. Texts must be the same on every run. */
-const generators: readonly (() => readonly GeneratedFile[])[] = [generateOps];
+const generators: readonly (() => readonly GeneratedFile[])[] = [generateOps, generateCrds, generateErrorDocs, generateApiDocs];
 
 const root = resolve(import.meta.dirname, '..');
 const check = process.argv.includes('--check');

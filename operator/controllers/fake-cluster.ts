@@ -79,7 +79,8 @@ export class FakeCluster {
 
   /** Lets the controllers work until nothing changes any more; a killed operator is replaced. */
   async settle(): Promise<void> {
-    for (let quiet = 0; quiet < 6;) {
+    for (let quiet = 0, rounds = 0; quiet < 6; rounds++) {
+      if (rounds > maxRounds) throw new Error(`the controllers find no rest: ${JSON.stringify(this.writes.slice(-4))}`);
       await setImmediate();
       if (this.#dead) {
         this.#dead = false;
