@@ -1,0 +1,210 @@
+// Both protocols over HTTP, whole and streamed.
+import { afterEach, describe, expect, it } from 'vitest';
+import { readAnswer, readEvents, startTestServer } from './testing.ts';
+import type { TestServer } from './testing.ts';
+
+const running: TestServer[] = [];
+async function start(...args: Parameters<typeof startTestServer>): Promise<TestServer> {
+  const server = await startTestServer(...args);
+  running.push(server);
+  return server;
+}
+afterEach(async () => {
+  for (const server of running.splice(0)) {
+    await server.close();
+    expect(server.engine.checkBlocks().used).toBe(0);
+  }
+});
+
+describe('POST /v1/completions', () => {
+  it('answers in the shape of the protocol', async () => {
+    const { post } = await start();
+    const response = await post('/v1/completions', { model: 'tiny', prompt: 'hello', max_tokens: 7 });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchInlineSnapshot(`
+      {
+        "choices": [
+          {
+            "finish_reason": "length",
+            "index": 0,
+            "logprobs": null,
+            "text": "hellohe",
+          },
+        ],
+        "created": 1700000000,
+        "id": "cmpl-id-1",
+        "model": "tiny",
+        "object": "text_completion",
+        "usage": {
+          "completion_tokens": 7,
+          "prompt_tokens": 5,
+          "prompt_tokens_details": {
+            "cached_tokens": 0,
+          },
+          "total_tokens": 12,
+        },
+      }
+    `);
+  });
+
+  it('generates 16 tokens without max_tokens, fewer where the context ends', async () => {
+    const { post } = await start({ engineLimits: { contextLength: 20 } });
+    const usage = async (prompt: string) => (await readAnswer(post('/v1/completions', { prompt }))).usage.completion_tokens;
+    expect(await usage('abc')).toBe(16);
+    expect(await usage('abcdefghij')).toBe(10);
+  });
+
+  it('takes texts, tokens, and several of them; choices are ordered by prompt, then completion', async () => {
+    const { post } = await start();
+    const texts = async (prompt: unknown, n = 1) => {
+      const body = await readAnswer(post('/v1/completions', { prompt, max_tokens: 2, n }));
+      return [body.choices.map((choice) => [choice.index, choice.text]), body.usage.prompt_tokens, body.usage.completion_tokens];
+    };
+    expect(await texts([104, 105])).toEqual([[[0, 'hi']], 2, 2]);
+    expect(await texts(['ab', 'xyz'], 2)).toEqual([
+      [
+        [0, 'ab'],
+        [1, 'ab'],
+        [2, 'xy'],
+        [3, 'xy'],
+      ],
+      5,
+      8,
+    ]);
+    expect(await texts([[104, 105], [106]])).toEqual([
+      [
+        [0, 'hi'],
+        [1, 'jj'],
+      ],
+      3,
+      4,
+    ]);
+  });
+
+  it('gives log-probabilities of tokens and of an echoed prompt', async () => {
+    const { post } = await start();
+    const body = await readAnswer(post('/v1/completions', { prompt: 'ab', max_tokens: 1, logprobs: 1, echo: true }));
+    expect(body.choices[0]).toEqual({
+      index: 0,
+      text: 'aba',
+      logprobs: {
+        tokens: ['a', 'b', 'a'],
+        token_logprobs: [null, -0.5, -0.5],
+        top_logprobs: [null, { b: -0.5 }, { a: -0.5 }],
+        text_offset: [0, 1, 2],
+      },
+      finish_reason: 'length',
+    });
+    const scored = await readAnswer(post('/v1/completions', { prompt: 'ab', max_tokens: 0, logprobs: 0, echo: true }));
+    expect(scored.choices[0]).toMatchObject({ text: 'ab', logprobs: { token_logprobs: [null, -0.5], top_logprobs: null } });
+  });
+
+  it('streams the same text in pieces, with usage where asked for, and ends with [DONE]', async () => {
+    const { post } = await start();
+    const response = await post('/v1/completions', {
+      prompt: 'hello END',
+      max_tokens: 20,
+      stop: 'END',
+      stream: true,
+      stream_options: { include_usage: true },
+    });
+    expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    const { events, done } = await readEvents(response);
+    expect(done).toBe(true);
+    expect(events.at(-1)).toMatchObject({ choices: [], usage: { prompt_tokens: 9, completion_tokens: 9, total_tokens: 18 } });
+    const chunks = events.slice(0, -1);
+    expect(chunks.every((chunk) => chunk.usage === null)).toBe(true);
+    expect(chunks.map((chunk) => chunk.choices[0]!.text).join('')).toBe('hello ');
+    expect(chunks.map((chunk) => chunk.choices[0]!.finish_reason)).toEqual([...Array.from({ length: 6 }, () => null), 'stop']);
+    expect(new Set(chunks.map((chunk) => chunk.id))).toEqual(new Set(['cmpl-id-1']));
+  });
+});
+
+describe('POST /v1/chat/completions', () => {
+  it('answers in the shape of the protocol', async () => {
+    const { post } = await start();
+    const messages = [
+      { role: 'system', content: 'be brief' },
+      { role: 'user', content: [{ type: 'text', text: 'hi' }] },
+    ];
+    const response = await post('/v1/chat/completions', { messages, max_completion_tokens: 6, logprobs: true, top_logprobs: 1 });
+    const body = await readAnswer(response);
+    expect(body.choices[0]!.logprobs.content).toHaveLength(6);
+    body.choices[0]!.logprobs.content.length = 1;
+    expect(body).toMatchInlineSnapshot(`
+      {
+        "choices": [
+          {
+            "finish_reason": "length",
+            "index": 0,
+            "logprobs": {
+              "content": [
+                {
+                  "bytes": [
+                    115,
+                  ],
+                  "logprob": -0.5,
+                  "token": "s",
+                  "top_logprobs": [
+                    {
+                      "bytes": [
+                        115,
+                      ],
+                      "logprob": -0.5,
+                      "token": "s",
+                    },
+                  ],
+                },
+              ],
+              "refusal": null,
+            },
+            "message": {
+              "content": "system",
+              "refusal": null,
+              "role": "assistant",
+            },
+          },
+        ],
+        "created": 1700000000,
+        "id": "chatcmpl-id-1",
+        "model": "tiny",
+        "object": "chat.completion",
+        "usage": {
+          "completion_tokens": 6,
+          "prompt_tokens": 36,
+          "prompt_tokens_details": {
+            "cached_tokens": 0,
+          },
+          "total_tokens": 42,
+        },
+      }
+    `);
+  });
+
+  it('streams deltas that begin with the role', async () => {
+    const { post } = await start();
+    const response = await post('/v1/chat/completions', {
+      messages: [{ role: 'user', content: 'é' }],
+      max_tokens: 4,
+      stream: true,
+      n: 2,
+    });
+    const { events, done } = await readEvents(response);
+    expect(done).toBe(true);
+    expect(events.slice(0, 2).map((event) => event.choices[0]!.delta)).toEqual([
+      { role: 'assistant', content: '' },
+      { role: 'assistant', content: '' },
+    ]);
+    for (const index of [0, 1]) {
+      const choices = events.slice(2).flatMap((event) => event.choices.filter((choice) => choice.index === index));
+      expect(choices.map((choice) => choice.delta.content ?? '').join('')).toBe('user');
+      expect(choices.at(-1)?.finish_reason).toBe('length');
+    }
+  });
+
+  it('fills the rest of the context without max_tokens', async () => {
+    const { post } = await start({ engineLimits: { contextLength: 30 } });
+    const response = await post('/v1/chat/completions', { messages: [{ role: 'user', content: 'hi' }] });
+    expect((await readAnswer(response)).usage).toMatchObject({ prompt_tokens: 19, completion_tokens: 11, total_tokens: 30 });
+  });
+});
