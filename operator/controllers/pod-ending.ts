@@ -73,6 +73,12 @@ export function troubleOf(pod: Pod): { reason: string; message: string } | undef
   return { reason: waiting.reason, message: `pod ${pod.metadata.name}: ${waiting.message ?? waiting.reason}` };
 }
 
+/** `What happened. What to do.` */
+export function withRemedy(message: string, remedy: string | undefined): string {
+  const sentence = /[.!?]$/.test(message) ? message : `${message}.`;
+  return remedy === undefined ? sentence : `${sentence} ${remedy}`;
+}
+
 function mainStatus(pod: Pod): ContainerStatus | undefined {
   const name = pod.spec.containers[0]?.name;
   return pod.status?.containerStatuses?.find((status) => status.name === name);

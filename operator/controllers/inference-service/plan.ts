@@ -9,7 +9,7 @@ import type { Pod, Service } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
-import { lastEndingOf, troubleOf } from '../pod-ending.ts';
+import { lastEndingOf, troubleOf, withRemedy } from '../pod-ending.ts';
 import { frontService, indexOfPod, podName, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
 import { resolveTarget } from './target.ts';
 import type { Target } from './target.ts';
@@ -206,7 +206,7 @@ function failureOf({ service }: Observed, current: readonly Pod[], now: number):
 
 function failureText({ pod, exitCode, code, message, remedy }: ModelFailure): string {
   const where = [pod, exitCode === undefined ? undefined : `exit code ${exitCode}`, code].filter((part) => part !== undefined);
-  return `${where.join(', ')}: ${message}${remedy === undefined ? '' : ` ${remedy}`}`;
+  return `${where.join(', ')}: ${withRemedy(message, remedy)}`;
 }
 
 function stalled(is: boolean, why = { reason: 'Progressing', message: '' }): ConditionChange {

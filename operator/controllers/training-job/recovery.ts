@@ -4,7 +4,7 @@ import type { PodFailure, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { Pod } from '#operator/kube/core.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import { ExitCode, isRetryable } from '#runtime/api/exit-codes.ts';
-import { isDisrupted } from '../pod-ending.ts';
+import { isDisrupted, withRemedy } from '../pod-ending.ts';
 import type { Ending } from '../pod-ending.ts';
 
 /** Restarts wait this long after the first fault, and twice as long after each further one. */
@@ -66,8 +66,7 @@ export function failureOf(pod: Pod, ending: Ending, verdict: Verdict, now: numbe
 export function failureMessage(failure: PodFailure): string {
   const ended = failure.signal === undefined ? `exit code ${failure.exitCode ?? 'unknown'}` : `signal ${failure.signal}`;
   const where = [failure.pod, `rank ${failure.rank}`, ended, failure.code].filter((part) => part !== undefined).join(', ');
-  const remedy = failure.remedy === undefined ? '' : ` ${failure.remedy}`;
-  return `${where}: ${withStop(failure.message ?? 'it said nothing')}${remedy}`;
+  return `${where}: ${withRemedy(failure.message ?? 'it said nothing', failure.remedy)}`;
 }
 
 function defaultMessage(pod: Pod, { exitCode, signal, reason }: Ending): string {
@@ -78,5 +77,4 @@ function defaultMessage(pod: Pod, { exitCode, signal, reason }: Ending): string 
   return exitCode === undefined ? 'the pod failed and left no exit code' : `the container ended with code ${exitCode}`;
 }
 
-const withStop = (text: string) => (/[.!?]$/.test(text) ? text : `${text}.`);
 const clip = (text: string | undefined, length: number) => text?.slice(0, length);
