@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { rm } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { resources } from '#crds/v1alpha1/index.ts';
-import { addInferenceServiceController } from '#operator/controllers/inference-service/reconcile.ts';
+import { addInferenceServiceController, addressUrl } from '#operator/controllers/inference-service/reconcile.ts';
 import { addModelControllers } from '#operator/controllers/model/reconcile.ts';
 import { addTrainingJobController } from '#operator/controllers/training-job/reconcile.ts';
 import { Manager } from '#operator/framework/manager.ts';
@@ -63,7 +63,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const manager = new Manager({ client, log, instance: 'windlass-local' });
   const builtin = { image: localImage };
   addTrainingJobController(manager, { builtin, progress: bus });
-  addInferenceServiceController(manager, { builtin });
+  addInferenceServiceController(manager, { builtin, urlOf: addressUrl });
   addModelControllers(manager);
   const kubelet = new ProcessKubelet({
     client,

@@ -96,6 +96,11 @@ async function carryOut(action: Action, client: KubeClient): Promise<void> {
   }
 }
 
+/** The URL of a Service by its address, where nobody resolves names: the embedded default. */
+export function addressUrl({ spec }: Service): string | undefined {
+  return spec.clusterIP === undefined ? undefined : `http://${spec.clusterIP}:${spec.ports[0]?.port}`;
+}
+
 function clusterUrl({ metadata, spec }: Service): string {
   return `http://${metadata.name}.${metadata.namespace}.svc:${spec.ports[0]?.port}`;
 }
