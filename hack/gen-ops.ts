@@ -21,9 +21,9 @@ function kernelHeader(): string {
     const fields = [...op.args.flatMap(fieldsOf), ...op.symbols.map((symbol) => `int64_t ${symbol};`)];
     return `/** ${op.doc} */\nstruct ${op.name}_args {\n${indent(fields)}\n};`;
   });
-  const declarations = opTable.map((op) => `void ${op.name}(Context&, const ${op.name}_args&);`);
-  const weak = [...declarations, 'int64_t packed_size(int64_t N, int64_t K);'].map((line) => `WL_KERNEL ${line}`);
-  const perIsa = isas.map((isa) => `namespace ${isa} {\n${weak.join('\n')}\n}  // namespace ${isa}`);
+  const kernels = opTable.map((op) => `void ${op.name}(Context&, const ${op.name}_args&);`);
+  const declarations = [...kernels, 'int64_t packed_size(int64_t N, int64_t K);'].join('\n');
+  const perIsa = isas.map((isa) => `namespace ${isa} {\n${declarations}\n}  // namespace ${isa}`);
   return `// The operations as kernels see them: arguments are raw pointers, dims and scalars, checked before. ${notice}
 #pragma once
 
@@ -31,22 +31,19 @@ function kernelHeader(): string {
 
 #include "core/context.h"
 
-#ifdef WL_WEAK_KERNELS
-#define WL_KERNEL __attribute__((weak))
-#else
-#define WL_KERNEL
-#endif
-
 namespace wl {
 
 ${structs.join('\n\n')}
 
-// What kernels/cpu/*.isa.cpp define, once for each instruction set (as namespace WL_ISA).
+// What kernels/cpu/*.isa.cpp define, once for each instruction set (as namespace WL_ISA). Hidden, so that one that is missing
+// is an error when the addon is linked.
+#pragma GCC visibility push(hidden)
 ${perIsa.join('\n\n')}
+#pragma GCC visibility pop
 
 /** The kernels of the instruction set in use (core/isa.h). */
 namespace op {
-${[...declarations, 'int64_t packed_size(int64_t N, int64_t K);'].join('\n')}
+${declarations}
 }  // namespace op
 
 }  // namespace wl
@@ -100,7 +97,7 @@ ${opTable.map(specOf).join('\n\n')}
 
 namespace op {
 
-${opTable.map((op) => `void ${op.name}(Context& context, const ${op.name}_args& args) { WL_RUN(${op.name}, context, args); }`).join('\n')}
+${opTable.map((op) => `void ${op.name}(Context& context, const ${op.name}_args& args) { WL_SELECT(${op.name})(context, args); }`).join('\n')}
 int64_t packed_size(int64_t N, int64_t K) { return WL_SELECT(packed_size)(N, K); }
 
 }  // namespace op

@@ -1,5 +1,5 @@
 // The counting of runners: one that crashes, leaves no report or runs nothing is a failure, never a silent pass.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -14,6 +14,7 @@ afterEach(() => {
 test('a build folder without tests counts as one failure', async () => {
   vi.spyOn(console, 'log').mockImplementation(() => undefined);
   const folder = mkdtempSync(join(tmpdir(), 'windlass-ctest-'));
+  writeFileSync(join(folder, 'build.ninja'), 'build all: phony\ndefault all\n');
   expect(await runCtest(folder)).toEqual({ passed: 0, failed: 1 });
   rmSync(folder, { recursive: true });
 });

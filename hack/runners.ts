@@ -40,8 +40,9 @@ type VitestReport = {
   readonly testResults: readonly { readonly status: string; readonly assertionResults: readonly { readonly status: string }[] }[];
 };
 
-/** The native tests of a build folder. Tests for an instruction set that this CPU lacks are skipped and not counted. */
+/** Builds and runs the native tests of a build folder. Tests for an instruction set that this CPU lacks are skipped and not counted. */
 export async function runCtest(folder: string, env: Record<string, string> = {}): Promise<Counts> {
+  if ((await run('ninja', ['-C', folder, '--quiet'])) !== 0) return { passed: 0, failed: 1 };
   const report = freshReport(`ctest-${folder.replaceAll('/', '-')}.xml`);
   const code = await run('ctest', ['--test-dir', folder, '--output-on-failure', '--output-junit', report], env);
   return counted(`ctest ${folder}`, code, () => {

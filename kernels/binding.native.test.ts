@@ -231,14 +231,16 @@ test('a process ends by itself when nothing is pending, and waits while a read i
 test('prints what a call costs', async () => {
   const x = tensor([1]);
   const y = tensor([1]);
-  const calls = 100_000;
-  const begin = performance.now();
-  for (let i = 0; i < calls; i += 1) {
-    kernels.ops.add(stream, x, x, y);
-    if (i % 2000 === 0) await kernels.sync(stream);
+  const batches: number[] = [];
+  for (let batch = 0; batch < 50; batch += 1) {
+    const begin = performance.now();
+    for (let i = 0; i < 2000; i += 1) kernels.ops.add(stream, x, x, y);
+    batches.push(((performance.now() - begin) * 1e6) / 2000);
+    await kernels.sync(stream);
   }
-  const nanoseconds = ((performance.now() - begin) * 1e6) / calls;
-  await kernels.sync(stream);
-  process.stdout.write(`enqueueing an operation with three tensors: ${nanoseconds.toFixed(0)} ns a call\n`);
-  expect(nanoseconds).toBeGreaterThan(0);
+  const [best = 0, median = 0] = [0, 25].map((at) => batches.sort((a, b) => a - b)[at]);
+  process.stdout.write(
+    `enqueueing an operation with three tensors: best ${best.toFixed(0)}, median ${median.toFixed(0)} ns a call\n`,
+  );
+  expect(best).toBeGreaterThan(0);
 });

@@ -22,18 +22,3 @@ const char* isa_name();
 #else
 #define WL_SELECT(name) (generic::name)
 #endif
-
-#ifdef WL_WEAK_KERNELS
-#include <cstdio>
-#include <cstdlib>
-#define WL_RUN(name, context, args)                                  \
-  do {                                                               \
-    if (WL_SELECT(name) == nullptr) {                                \
-      std::fprintf(stderr, "windlass: " #name " has no kernel yet\n"); \
-      std::abort();                                                  \
-    }                                                                \
-    WL_SELECT(name)(context, args);                                  \
-  } while (false)
-#else
-#define WL_RUN(name, context, args) WL_SELECT(name)(context, args)
-#endif

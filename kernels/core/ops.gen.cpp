@@ -304,43 +304,43 @@ constexpr OpSpec sample_spec = {"sample", sample_tensors, 9, {"M", "V", "W"}};
 
 namespace op {
 
-void fill(Context& context, const fill_args& args) { WL_RUN(fill, context, args); }
-void copy(Context& context, const copy_args& args) { WL_RUN(copy, context, args); }
-void add(Context& context, const add_args& args) { WL_RUN(add, context, args); }
-void scale(Context& context, const scale_args& args) { WL_RUN(scale, context, args); }
-void normal(Context& context, const normal_args& args) { WL_RUN(normal, context, args); }
-void gather_rows(Context& context, const gather_rows_args& args) { WL_RUN(gather_rows, context, args); }
-void embedding_forward(Context& context, const embedding_forward_args& args) { WL_RUN(embedding_forward, context, args); }
-void embedding_backward(Context& context, const embedding_backward_args& args) { WL_RUN(embedding_backward, context, args); }
-void linear_forward(Context& context, const linear_forward_args& args) { WL_RUN(linear_forward, context, args); }
-void linear_backward_input(Context& context, const linear_backward_input_args& args) { WL_RUN(linear_backward_input, context, args); }
-void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_RUN(linear_backward_weight, context, args); }
-void linear_pack(Context& context, const linear_pack_args& args) { WL_RUN(linear_pack, context, args); }
-void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_RUN(linear_packed_forward, context, args); }
-void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_RUN(rms_norm_forward, context, args); }
-void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_RUN(rms_norm_backward, context, args); }
-void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_RUN(layer_norm_forward, context, args); }
-void layer_norm_backward(Context& context, const layer_norm_backward_args& args) { WL_RUN(layer_norm_backward, context, args); }
-void rope(Context& context, const rope_args& args) { WL_RUN(rope, context, args); }
-void attention_forward(Context& context, const attention_forward_args& args) { WL_RUN(attention_forward, context, args); }
-void attention_backward(Context& context, const attention_backward_args& args) { WL_RUN(attention_backward, context, args); }
-void kv_write(Context& context, const kv_write_args& args) { WL_RUN(kv_write, context, args); }
-void attention_paged(Context& context, const attention_paged_args& args) { WL_RUN(attention_paged, context, args); }
-void gelu_forward(Context& context, const gelu_forward_args& args) { WL_RUN(gelu_forward, context, args); }
-void gelu_backward(Context& context, const gelu_backward_args& args) { WL_RUN(gelu_backward, context, args); }
-void silu_forward(Context& context, const silu_forward_args& args) { WL_RUN(silu_forward, context, args); }
-void silu_backward(Context& context, const silu_backward_args& args) { WL_RUN(silu_backward, context, args); }
-void gated_silu_forward(Context& context, const gated_silu_forward_args& args) { WL_RUN(gated_silu_forward, context, args); }
-void gated_silu_backward(Context& context, const gated_silu_backward_args& args) { WL_RUN(gated_silu_backward, context, args); }
-void dropout(Context& context, const dropout_args& args) { WL_RUN(dropout, context, args); }
-void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_RUN(cross_entropy_forward, context, args); }
-void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_RUN(cross_entropy_fused, context, args); }
-void sum(Context& context, const sum_args& args) { WL_RUN(sum, context, args); }
-void global_norm(Context& context, const global_norm_args& args) { WL_RUN(global_norm, context, args); }
-void adamw(Context& context, const adamw_args& args) { WL_RUN(adamw, context, args); }
-void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_RUN(log_softmax_gather, context, args); }
-void top_k(Context& context, const top_k_args& args) { WL_RUN(top_k, context, args); }
-void sample(Context& context, const sample_args& args) { WL_RUN(sample, context, args); }
+void fill(Context& context, const fill_args& args) { WL_SELECT(fill)(context, args); }
+void copy(Context& context, const copy_args& args) { WL_SELECT(copy)(context, args); }
+void add(Context& context, const add_args& args) { WL_SELECT(add)(context, args); }
+void scale(Context& context, const scale_args& args) { WL_SELECT(scale)(context, args); }
+void normal(Context& context, const normal_args& args) { WL_SELECT(normal)(context, args); }
+void gather_rows(Context& context, const gather_rows_args& args) { WL_SELECT(gather_rows)(context, args); }
+void embedding_forward(Context& context, const embedding_forward_args& args) { WL_SELECT(embedding_forward)(context, args); }
+void embedding_backward(Context& context, const embedding_backward_args& args) { WL_SELECT(embedding_backward)(context, args); }
+void linear_forward(Context& context, const linear_forward_args& args) { WL_SELECT(linear_forward)(context, args); }
+void linear_backward_input(Context& context, const linear_backward_input_args& args) { WL_SELECT(linear_backward_input)(context, args); }
+void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
+void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
+void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
+void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
+void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_SELECT(rms_norm_backward)(context, args); }
+void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_SELECT(layer_norm_forward)(context, args); }
+void layer_norm_backward(Context& context, const layer_norm_backward_args& args) { WL_SELECT(layer_norm_backward)(context, args); }
+void rope(Context& context, const rope_args& args) { WL_SELECT(rope)(context, args); }
+void attention_forward(Context& context, const attention_forward_args& args) { WL_SELECT(attention_forward)(context, args); }
+void attention_backward(Context& context, const attention_backward_args& args) { WL_SELECT(attention_backward)(context, args); }
+void kv_write(Context& context, const kv_write_args& args) { WL_SELECT(kv_write)(context, args); }
+void attention_paged(Context& context, const attention_paged_args& args) { WL_SELECT(attention_paged)(context, args); }
+void gelu_forward(Context& context, const gelu_forward_args& args) { WL_SELECT(gelu_forward)(context, args); }
+void gelu_backward(Context& context, const gelu_backward_args& args) { WL_SELECT(gelu_backward)(context, args); }
+void silu_forward(Context& context, const silu_forward_args& args) { WL_SELECT(silu_forward)(context, args); }
+void silu_backward(Context& context, const silu_backward_args& args) { WL_SELECT(silu_backward)(context, args); }
+void gated_silu_forward(Context& context, const gated_silu_forward_args& args) { WL_SELECT(gated_silu_forward)(context, args); }
+void gated_silu_backward(Context& context, const gated_silu_backward_args& args) { WL_SELECT(gated_silu_backward)(context, args); }
+void dropout(Context& context, const dropout_args& args) { WL_SELECT(dropout)(context, args); }
+void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_SELECT(cross_entropy_forward)(context, args); }
+void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_SELECT(cross_entropy_fused)(context, args); }
+void sum(Context& context, const sum_args& args) { WL_SELECT(sum)(context, args); }
+void global_norm(Context& context, const global_norm_args& args) { WL_SELECT(global_norm)(context, args); }
+void adamw(Context& context, const adamw_args& args) { WL_SELECT(adamw)(context, args); }
+void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_SELECT(log_softmax_gather)(context, args); }
+void top_k(Context& context, const top_k_args& args) { WL_SELECT(top_k)(context, args); }
+void sample(Context& context, const sample_args& args) { WL_SELECT(sample)(context, args); }
 int64_t packed_size(int64_t N, int64_t K) { return WL_SELECT(packed_size)(N, K); }
 
 }  // namespace op

@@ -5,12 +5,6 @@
 
 #include "core/context.h"
 
-#ifdef WL_WEAK_KERNELS
-#define WL_KERNEL __attribute__((weak))
-#else
-#define WL_KERNEL
-#endif
-
 namespace wl {
 
 /** x = value */
@@ -452,129 +446,132 @@ struct sample_args {
   int64_t W;
 };
 
-// What kernels/cpu/*.isa.cpp define, once for each instruction set (as namespace WL_ISA).
+// What kernels/cpu/*.isa.cpp define, once for each instruction set (as namespace WL_ISA). Hidden, so that one that is missing
+// is an error when the addon is linked.
+#pragma GCC visibility push(hidden)
 namespace generic {
-WL_KERNEL void fill(Context&, const fill_args&);
-WL_KERNEL void copy(Context&, const copy_args&);
-WL_KERNEL void add(Context&, const add_args&);
-WL_KERNEL void scale(Context&, const scale_args&);
-WL_KERNEL void normal(Context&, const normal_args&);
-WL_KERNEL void gather_rows(Context&, const gather_rows_args&);
-WL_KERNEL void embedding_forward(Context&, const embedding_forward_args&);
-WL_KERNEL void embedding_backward(Context&, const embedding_backward_args&);
-WL_KERNEL void linear_forward(Context&, const linear_forward_args&);
-WL_KERNEL void linear_backward_input(Context&, const linear_backward_input_args&);
-WL_KERNEL void linear_backward_weight(Context&, const linear_backward_weight_args&);
-WL_KERNEL void linear_pack(Context&, const linear_pack_args&);
-WL_KERNEL void linear_packed_forward(Context&, const linear_packed_forward_args&);
-WL_KERNEL void rms_norm_forward(Context&, const rms_norm_forward_args&);
-WL_KERNEL void rms_norm_backward(Context&, const rms_norm_backward_args&);
-WL_KERNEL void layer_norm_forward(Context&, const layer_norm_forward_args&);
-WL_KERNEL void layer_norm_backward(Context&, const layer_norm_backward_args&);
-WL_KERNEL void rope(Context&, const rope_args&);
-WL_KERNEL void attention_forward(Context&, const attention_forward_args&);
-WL_KERNEL void attention_backward(Context&, const attention_backward_args&);
-WL_KERNEL void kv_write(Context&, const kv_write_args&);
-WL_KERNEL void attention_paged(Context&, const attention_paged_args&);
-WL_KERNEL void gelu_forward(Context&, const gelu_forward_args&);
-WL_KERNEL void gelu_backward(Context&, const gelu_backward_args&);
-WL_KERNEL void silu_forward(Context&, const silu_forward_args&);
-WL_KERNEL void silu_backward(Context&, const silu_backward_args&);
-WL_KERNEL void gated_silu_forward(Context&, const gated_silu_forward_args&);
-WL_KERNEL void gated_silu_backward(Context&, const gated_silu_backward_args&);
-WL_KERNEL void dropout(Context&, const dropout_args&);
-WL_KERNEL void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
-WL_KERNEL void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
-WL_KERNEL void sum(Context&, const sum_args&);
-WL_KERNEL void global_norm(Context&, const global_norm_args&);
-WL_KERNEL void adamw(Context&, const adamw_args&);
-WL_KERNEL void log_softmax_gather(Context&, const log_softmax_gather_args&);
-WL_KERNEL void top_k(Context&, const top_k_args&);
-WL_KERNEL void sample(Context&, const sample_args&);
-WL_KERNEL int64_t packed_size(int64_t N, int64_t K);
+void fill(Context&, const fill_args&);
+void copy(Context&, const copy_args&);
+void add(Context&, const add_args&);
+void scale(Context&, const scale_args&);
+void normal(Context&, const normal_args&);
+void gather_rows(Context&, const gather_rows_args&);
+void embedding_forward(Context&, const embedding_forward_args&);
+void embedding_backward(Context&, const embedding_backward_args&);
+void linear_forward(Context&, const linear_forward_args&);
+void linear_backward_input(Context&, const linear_backward_input_args&);
+void linear_backward_weight(Context&, const linear_backward_weight_args&);
+void linear_pack(Context&, const linear_pack_args&);
+void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void rms_norm_forward(Context&, const rms_norm_forward_args&);
+void rms_norm_backward(Context&, const rms_norm_backward_args&);
+void layer_norm_forward(Context&, const layer_norm_forward_args&);
+void layer_norm_backward(Context&, const layer_norm_backward_args&);
+void rope(Context&, const rope_args&);
+void attention_forward(Context&, const attention_forward_args&);
+void attention_backward(Context&, const attention_backward_args&);
+void kv_write(Context&, const kv_write_args&);
+void attention_paged(Context&, const attention_paged_args&);
+void gelu_forward(Context&, const gelu_forward_args&);
+void gelu_backward(Context&, const gelu_backward_args&);
+void silu_forward(Context&, const silu_forward_args&);
+void silu_backward(Context&, const silu_backward_args&);
+void gated_silu_forward(Context&, const gated_silu_forward_args&);
+void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void dropout(Context&, const dropout_args&);
+void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
+void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void sum(Context&, const sum_args&);
+void global_norm(Context&, const global_norm_args&);
+void adamw(Context&, const adamw_args&);
+void log_softmax_gather(Context&, const log_softmax_gather_args&);
+void top_k(Context&, const top_k_args&);
+void sample(Context&, const sample_args&);
+int64_t packed_size(int64_t N, int64_t K);
 }  // namespace generic
 
 namespace avx2 {
-WL_KERNEL void fill(Context&, const fill_args&);
-WL_KERNEL void copy(Context&, const copy_args&);
-WL_KERNEL void add(Context&, const add_args&);
-WL_KERNEL void scale(Context&, const scale_args&);
-WL_KERNEL void normal(Context&, const normal_args&);
-WL_KERNEL void gather_rows(Context&, const gather_rows_args&);
-WL_KERNEL void embedding_forward(Context&, const embedding_forward_args&);
-WL_KERNEL void embedding_backward(Context&, const embedding_backward_args&);
-WL_KERNEL void linear_forward(Context&, const linear_forward_args&);
-WL_KERNEL void linear_backward_input(Context&, const linear_backward_input_args&);
-WL_KERNEL void linear_backward_weight(Context&, const linear_backward_weight_args&);
-WL_KERNEL void linear_pack(Context&, const linear_pack_args&);
-WL_KERNEL void linear_packed_forward(Context&, const linear_packed_forward_args&);
-WL_KERNEL void rms_norm_forward(Context&, const rms_norm_forward_args&);
-WL_KERNEL void rms_norm_backward(Context&, const rms_norm_backward_args&);
-WL_KERNEL void layer_norm_forward(Context&, const layer_norm_forward_args&);
-WL_KERNEL void layer_norm_backward(Context&, const layer_norm_backward_args&);
-WL_KERNEL void rope(Context&, const rope_args&);
-WL_KERNEL void attention_forward(Context&, const attention_forward_args&);
-WL_KERNEL void attention_backward(Context&, const attention_backward_args&);
-WL_KERNEL void kv_write(Context&, const kv_write_args&);
-WL_KERNEL void attention_paged(Context&, const attention_paged_args&);
-WL_KERNEL void gelu_forward(Context&, const gelu_forward_args&);
-WL_KERNEL void gelu_backward(Context&, const gelu_backward_args&);
-WL_KERNEL void silu_forward(Context&, const silu_forward_args&);
-WL_KERNEL void silu_backward(Context&, const silu_backward_args&);
-WL_KERNEL void gated_silu_forward(Context&, const gated_silu_forward_args&);
-WL_KERNEL void gated_silu_backward(Context&, const gated_silu_backward_args&);
-WL_KERNEL void dropout(Context&, const dropout_args&);
-WL_KERNEL void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
-WL_KERNEL void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
-WL_KERNEL void sum(Context&, const sum_args&);
-WL_KERNEL void global_norm(Context&, const global_norm_args&);
-WL_KERNEL void adamw(Context&, const adamw_args&);
-WL_KERNEL void log_softmax_gather(Context&, const log_softmax_gather_args&);
-WL_KERNEL void top_k(Context&, const top_k_args&);
-WL_KERNEL void sample(Context&, const sample_args&);
-WL_KERNEL int64_t packed_size(int64_t N, int64_t K);
+void fill(Context&, const fill_args&);
+void copy(Context&, const copy_args&);
+void add(Context&, const add_args&);
+void scale(Context&, const scale_args&);
+void normal(Context&, const normal_args&);
+void gather_rows(Context&, const gather_rows_args&);
+void embedding_forward(Context&, const embedding_forward_args&);
+void embedding_backward(Context&, const embedding_backward_args&);
+void linear_forward(Context&, const linear_forward_args&);
+void linear_backward_input(Context&, const linear_backward_input_args&);
+void linear_backward_weight(Context&, const linear_backward_weight_args&);
+void linear_pack(Context&, const linear_pack_args&);
+void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void rms_norm_forward(Context&, const rms_norm_forward_args&);
+void rms_norm_backward(Context&, const rms_norm_backward_args&);
+void layer_norm_forward(Context&, const layer_norm_forward_args&);
+void layer_norm_backward(Context&, const layer_norm_backward_args&);
+void rope(Context&, const rope_args&);
+void attention_forward(Context&, const attention_forward_args&);
+void attention_backward(Context&, const attention_backward_args&);
+void kv_write(Context&, const kv_write_args&);
+void attention_paged(Context&, const attention_paged_args&);
+void gelu_forward(Context&, const gelu_forward_args&);
+void gelu_backward(Context&, const gelu_backward_args&);
+void silu_forward(Context&, const silu_forward_args&);
+void silu_backward(Context&, const silu_backward_args&);
+void gated_silu_forward(Context&, const gated_silu_forward_args&);
+void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void dropout(Context&, const dropout_args&);
+void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
+void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void sum(Context&, const sum_args&);
+void global_norm(Context&, const global_norm_args&);
+void adamw(Context&, const adamw_args&);
+void log_softmax_gather(Context&, const log_softmax_gather_args&);
+void top_k(Context&, const top_k_args&);
+void sample(Context&, const sample_args&);
+int64_t packed_size(int64_t N, int64_t K);
 }  // namespace avx2
 
 namespace avx512 {
-WL_KERNEL void fill(Context&, const fill_args&);
-WL_KERNEL void copy(Context&, const copy_args&);
-WL_KERNEL void add(Context&, const add_args&);
-WL_KERNEL void scale(Context&, const scale_args&);
-WL_KERNEL void normal(Context&, const normal_args&);
-WL_KERNEL void gather_rows(Context&, const gather_rows_args&);
-WL_KERNEL void embedding_forward(Context&, const embedding_forward_args&);
-WL_KERNEL void embedding_backward(Context&, const embedding_backward_args&);
-WL_KERNEL void linear_forward(Context&, const linear_forward_args&);
-WL_KERNEL void linear_backward_input(Context&, const linear_backward_input_args&);
-WL_KERNEL void linear_backward_weight(Context&, const linear_backward_weight_args&);
-WL_KERNEL void linear_pack(Context&, const linear_pack_args&);
-WL_KERNEL void linear_packed_forward(Context&, const linear_packed_forward_args&);
-WL_KERNEL void rms_norm_forward(Context&, const rms_norm_forward_args&);
-WL_KERNEL void rms_norm_backward(Context&, const rms_norm_backward_args&);
-WL_KERNEL void layer_norm_forward(Context&, const layer_norm_forward_args&);
-WL_KERNEL void layer_norm_backward(Context&, const layer_norm_backward_args&);
-WL_KERNEL void rope(Context&, const rope_args&);
-WL_KERNEL void attention_forward(Context&, const attention_forward_args&);
-WL_KERNEL void attention_backward(Context&, const attention_backward_args&);
-WL_KERNEL void kv_write(Context&, const kv_write_args&);
-WL_KERNEL void attention_paged(Context&, const attention_paged_args&);
-WL_KERNEL void gelu_forward(Context&, const gelu_forward_args&);
-WL_KERNEL void gelu_backward(Context&, const gelu_backward_args&);
-WL_KERNEL void silu_forward(Context&, const silu_forward_args&);
-WL_KERNEL void silu_backward(Context&, const silu_backward_args&);
-WL_KERNEL void gated_silu_forward(Context&, const gated_silu_forward_args&);
-WL_KERNEL void gated_silu_backward(Context&, const gated_silu_backward_args&);
-WL_KERNEL void dropout(Context&, const dropout_args&);
-WL_KERNEL void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
-WL_KERNEL void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
-WL_KERNEL void sum(Context&, const sum_args&);
-WL_KERNEL void global_norm(Context&, const global_norm_args&);
-WL_KERNEL void adamw(Context&, const adamw_args&);
-WL_KERNEL void log_softmax_gather(Context&, const log_softmax_gather_args&);
-WL_KERNEL void top_k(Context&, const top_k_args&);
-WL_KERNEL void sample(Context&, const sample_args&);
-WL_KERNEL int64_t packed_size(int64_t N, int64_t K);
+void fill(Context&, const fill_args&);
+void copy(Context&, const copy_args&);
+void add(Context&, const add_args&);
+void scale(Context&, const scale_args&);
+void normal(Context&, const normal_args&);
+void gather_rows(Context&, const gather_rows_args&);
+void embedding_forward(Context&, const embedding_forward_args&);
+void embedding_backward(Context&, const embedding_backward_args&);
+void linear_forward(Context&, const linear_forward_args&);
+void linear_backward_input(Context&, const linear_backward_input_args&);
+void linear_backward_weight(Context&, const linear_backward_weight_args&);
+void linear_pack(Context&, const linear_pack_args&);
+void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void rms_norm_forward(Context&, const rms_norm_forward_args&);
+void rms_norm_backward(Context&, const rms_norm_backward_args&);
+void layer_norm_forward(Context&, const layer_norm_forward_args&);
+void layer_norm_backward(Context&, const layer_norm_backward_args&);
+void rope(Context&, const rope_args&);
+void attention_forward(Context&, const attention_forward_args&);
+void attention_backward(Context&, const attention_backward_args&);
+void kv_write(Context&, const kv_write_args&);
+void attention_paged(Context&, const attention_paged_args&);
+void gelu_forward(Context&, const gelu_forward_args&);
+void gelu_backward(Context&, const gelu_backward_args&);
+void silu_forward(Context&, const silu_forward_args&);
+void silu_backward(Context&, const silu_backward_args&);
+void gated_silu_forward(Context&, const gated_silu_forward_args&);
+void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void dropout(Context&, const dropout_args&);
+void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
+void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void sum(Context&, const sum_args&);
+void global_norm(Context&, const global_norm_args&);
+void adamw(Context&, const adamw_args&);
+void log_softmax_gather(Context&, const log_softmax_gather_args&);
+void top_k(Context&, const top_k_args&);
+void sample(Context&, const sample_args&);
+int64_t packed_size(int64_t N, int64_t K);
 }  // namespace avx512
+#pragma GCC visibility pop
 
 /** The kernels of the instruction set in use (core/isa.h). */
 namespace op {
