@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/ops.gen.h"
+#include "cpu/chunk-sum.h"
 #include "cpu/groups.h"
 
 namespace wl::WL_ISA {
@@ -31,19 +32,13 @@ void gather_rows(Context& context, const gather_rows_args& a) {
   });
 }
 
-// Chunks of 4,096 elements, each summed in 16 double lanes; lanes are added in order, then the chunks.
 void sum(Context& context, const sum_args& a) {
-  constexpr int64_t chunk = 4096;
-  const int64_t chunks = (a.M + chunk - 1) / chunk;
+  const int64_t chunks = chunks_of(a.M);
   double* partial = context.scratch_of<double>(chunks);
   context.parallel_for(chunks, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t c = begin; c < end; ++c) {
-      double lane[16] = {};
-      const int64_t last = (c + 1) * chunk < a.M ? (c + 1) * chunk : a.M;
-      for (int64_t i = c * chunk; i < last; ++i) lane[i % 16] += a.x[i];
-      double total = 0;
-      for (double value : lane) total += value;
-      partial[c] = total;
+      const int64_t at = c * chunk_elements, left = a.M - at;
+      partial[c] = chunk_sum(a.x + at, left < chunk_elements ? left : chunk_elements, [](double x) { return x; });
     }
   });
   double total = 0;

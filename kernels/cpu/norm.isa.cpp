@@ -30,29 +30,43 @@ const float* residual_row(const float* x, const float* residual, float* h, int64
 }
 
 /**
- * weight[d] = sum over tokens of term(row, first column, group, partial sum), in spans, for all columns; added to what is there where
- * `accumulate`. Spans and column groups are shared out over the workers.
+ * weights[k][d] += sum over tokens of what `term(row, first column, group, sums)` adds to sums[k], in spans, for all columns; where not
+ * `accumulate`, += is =. Spans and blocks of columns are shared out over the workers; a block is a few cache lines of each row.
  */
-template <class F>
-void sum_over_tokens(Context& context, const TokenSpans& spans, int64_t columns, bool accumulate, float* weight, F&& term) {
-  const int64_t groups = (columns + 15) / 16;
-  float* partial = context.scratch(groups * 8 * 16);
-  context.parallel_for(groups * 8, 1, [&](int64_t begin, int64_t end, int) {
+template <int count, class F>
+void sum_over_tokens(Context& context, const TokenSpans& spans, int64_t columns, bool accumulate, float* const (&weights)[count], F&& term) {
+  constexpr int groups = 4;
+  const int64_t padded = (columns + 15) / 16 * 16, blocks = (columns + 16 * groups - 1) / (16 * groups);
+  float* partial = context.scratch(8 * count * padded);
+  context.parallel_for(blocks * 8, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t column = item / 8 * 16;
-      Vec16 chain = zero();
-      each_group(column, column + 16 < columns ? column + 16 : columns, [&](int64_t i, auto group) {
-        spans.each_row(static_cast<int>(item % 8), [&](int64_t row) { chain = term(row, i, group, chain); });
+      const int s = static_cast<int>(item % 8);
+      const int64_t first = item / 8 * 16 * groups, last = first + 16 * groups < columns ? first + 16 * groups : columns;
+      Vec16 chain[groups][count];
+      for (auto& sums : chain) {
+        for (Vec16& sum : sums) sum = zero();
+      }
+      spans.each_row(s, [&](int64_t row) {
+        if (last - first == 16 * groups) {
+          for (int g = 0; g < groups; ++g) term(row, first + 16 * g, WholeGroup{}, chain[g]);
+        } else {
+          each_group(first, last, [&](int64_t i, auto group) { term(row, i, group, chain[(i - first) / 16]); });
+        }
       });
-      store(partial + item * 16, chain);
+      for (int64_t i = first; i < last; i += 16) {
+        for (int k = 0; k < count; ++k) store(partial + (s * count + k) * padded + i, chain[(i - first) / 16][k]);
+      }
     }
   });
-  each_group(0, columns, [&](int64_t i, auto group) {
-    Vec16 span[8];
-    for (int s = 0; s < 8; ++s) span[s] = load(partial + (i / 16 * 8 + s) * 16);
-    const Vec16 total = add_spans(span);
-    group.put(weight + i, accumulate ? group(weight + i) + total : total);
-  });
+  for (int k = 0; k < count; ++k) {
+    if (weights[k] == nullptr) continue;
+    each_group(0, columns, [&](int64_t i, auto group) {
+      Vec16 span[8];
+      for (int s = 0; s < 8; ++s) span[s] = load(partial + (s * count + k) * padded + i);
+      const Vec16 total = add_spans(span);
+      group.put(weights[k] + i, accumulate ? group(weights[k] + i) + total : total);
+    });
+  }
 }
 
 }  // namespace
@@ -86,8 +100,8 @@ void rms_norm_backward(Context& context, const rms_norm_backward_args& a) {
       });
     }
   });
-  sum_over_tokens(context, {a.M, a.length}, n, a.accumulate != 0, a.dw, [&](int64_t row, int64_t i, auto group, Vec16 sum) {
-    return fma(group(a.dy + row * n + i), group(a.h + row * n + i) * splat(a.inv_rms[row]), sum);
+  sum_over_tokens(context, {a.M, a.length}, n, a.accumulate != 0, {a.dw}, [&](int64_t row, int64_t i, auto group, Vec16 (&sums)[1]) {
+    sums[0] = fma(group(a.dy + row * n + i), group(a.h + row * n + i) * splat(a.inv_rms[row]), sums[0]);
   });
 }
 
@@ -135,15 +149,11 @@ void layer_norm_backward(Context& context, const layer_norm_backward_args& a) {
       });
     }
   });
-  const TokenSpans spans{a.M, a.length};
-  const bool accumulate = a.accumulate != 0;
-  sum_over_tokens(context, spans, n, accumulate, a.dw, [&](int64_t row, int64_t i, auto group, Vec16 sum) {
+  sum_over_tokens(context, {a.M, a.length}, n, a.accumulate != 0, {a.dw, a.db}, [&](int64_t row, int64_t i, auto group, Vec16 (&sums)[2]) {
+    const Vec16 dy = group(a.dy + row * n + i);
     const Vec16 normal = (group(a.h + row * n + i) - splat(a.mean[row])) * splat(a.inv_std[row]);
-    return fma(group(a.dy + row * n + i), normal, sum);
-  });
-  if (a.db == nullptr) return;
-  sum_over_tokens(context, spans, n, accumulate, a.db, [&](int64_t row, int64_t i, auto group, Vec16 sum) {
-    return sum + group(a.dy + row * n + i);
+    sums[0] = fma(dy, normal, sums[0]);
+    sums[1] = sums[1] + dy;
   });
 }
 

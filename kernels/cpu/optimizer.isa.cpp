@@ -1,53 +1,69 @@
 // The global gradient norm and AdamW (Loshchilov and Hutter 2019, algorithm 2), over many tensors in one pass.
-#include <algorithm>
 #include <cmath>
 
 #include "core/ops.gen.h"
+#include "cpu/chunk-sum.h"
 #include "cpu/groups.h"
 
 namespace wl::WL_ISA {
 namespace {
 
-constexpr int64_t chunk = 4096;
+/** A stretch of one tensor: elements [at, at + size). */
+struct Stretch {
+  int64_t tensor, at, size;
+};
 
-/** The chunks of a list of tensors: chunk c belongs to the last tensor whose first chunk is not after c. */
+/** The chunks of a list of tensors, one tensor after the other. */
 struct Chunks {
-  const int64_t* first;
+  const int64_t* sizes;
+  const int64_t* first;  // the number of each tensor's first chunk, and the count of all
   int64_t tensors;
 
   int64_t count() const { return first[tensors]; }
-  int64_t tensor_of(int64_t c) const { return std::upper_bound(first, first + tensors + 1, c) - first - 1; }
+
+  Stretch stretch(int64_t chunk) const {
+    int64_t low = 0, high = tensors;
+    while (high - low > 1) {
+      const int64_t middle = (low + high) / 2;
+      (first[middle] <= chunk ? low : high) = middle;
+    }
+    const int64_t at = (chunk - first[low]) * chunk_elements, left = sizes[low] - at;
+    return {low, at, left < chunk_elements ? left : chunk_elements};
+  }
 };
 
-Chunks chunks_of(Context& context, const int64_t* sizes, int64_t tensors) {
+Chunks chunks_of_list(Context& context, const int64_t* sizes, int64_t tensors) {
   int64_t* first = context.scratch_of<int64_t>(tensors + 1);
   first[0] = 0;
-  for (int64_t t = 0; t < tensors; ++t) first[t + 1] = first[t] + (sizes[t] + chunk - 1) / chunk;
-  return {first, tensors};
+  for (int64_t t = 0; t < tensors; ++t) first[t + 1] = first[t] + chunks_of(sizes[t]);
+  return {sizes, first, tensors};
 }
 
-/** Sum of squares in 16 double lanes, added in order. Squares of floats are exact in double. */
-double sum_of_squares(const float* x, int64_t n) {
-  double lane[16] = {};
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    for (int l = 0; l < 16; ++l) lane[l] += static_cast<double>(x[i + l]) * static_cast<double>(x[i + l]);
+/** base^exponent by squaring: the same bits everywhere, which std::pow doesn't promise. */
+double power(double base, int64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent /= 2) {
+    if (exponent % 2 == 1) result *= base;
+    base *= base;
   }
-  for (int l = 0; i + l < n; ++l) lane[l] += static_cast<double>(x[i + l]) * static_cast<double>(x[i + l]);
-  double total = 0;
-  for (double value : lane) total += value;
-  return total;
+  return result;
+}
+
+/** min(1, clip / (norm + 1e-6)); a NaN comes through. */
+float clip_factor(float norm, float clip) {
+  const float factor = clip / (norm + 1e-6f);
+  return factor > 1.0f ? 1.0f : factor;
 }
 
 }  // namespace
 
 void global_norm(Context& context, const global_norm_args& a) {
-  const Chunks chunks = chunks_of(context, a.tensors_sizes, a.tensors_count);
+  const Chunks chunks = chunks_of_list(context, a.tensors_sizes, a.tensors_count);
   double* partial = context.scratch_of<double>(chunks.count());
   context.parallel_for(chunks.count(), [&](int64_t begin, int64_t end, int) {
     for (int64_t c = begin; c < end; ++c) {
-      const int64_t t = chunks.tensor_of(c), at = (c - chunks.first[t]) * chunk;
-      partial[c] = sum_of_squares(a.tensors[t] + at, std::min(chunk, a.tensors_sizes[t] - at));
+      const Stretch part = chunks.stretch(c);
+      partial[c] = chunk_sum(a.tensors[part.tensor] + part.at, part.size, [](double x) { return x * x; });
     }
   });
   double total = 0;
@@ -56,10 +72,11 @@ void global_norm(Context& context, const global_norm_args& a) {
 }
 
 void adamw(Context& context, const adamw_args& a) {
-  const Chunks chunks = chunks_of(context, a.params_sizes, a.params_count);
-  const double correction1 = 1.0 - std::pow(static_cast<double>(a.beta1), static_cast<double>(a.step));
-  const double correction2 = 1.0 - std::pow(static_cast<double>(a.beta2), static_cast<double>(a.step));
-  const float clip = a.norm != nullptr ? std::min(1.0f, a.clip / (a.norm[0] + 1e-6f)) : 1.0f;
+  const Chunks chunks = chunks_of_list(context, a.params_sizes, a.params_count);
+  if (a.step < 1) throw BadInput{"adamw: steps count from 1"};
+  const double correction1 = 1.0 - power(static_cast<double>(a.beta1), a.step);
+  const double correction2 = 1.0 - power(static_cast<double>(a.beta2), a.step);
+  const float clip = a.norm != nullptr ? clip_factor(a.norm[0], a.clip) : 1.0f;
   const Vec16 scale = splat(clip);
   const Vec16 beta1 = splat(a.beta1), rest1 = splat(1.0f - a.beta1);
   const Vec16 beta2 = splat(a.beta2), rest2 = splat(1.0f - a.beta2);
@@ -69,10 +86,10 @@ void adamw(Context& context, const adamw_args& a) {
   const Vec16 eps = splat(a.eps);
   context.parallel_for(chunks.count(), [&](int64_t begin, int64_t end, int) {
     for (int64_t c = begin; c < end; ++c) {
-      const int64_t t = chunks.tensor_of(c), at = (c - chunks.first[t]) * chunk;
+      const auto [t, at, size] = chunks.stretch(c);
       float *p = a.params[t] + at, *first = a.first[t] + at, *second = a.second[t] + at;
       const float* gradient = a.grads[t] + at;
-      each_group(0, std::min(chunk, a.params_sizes[t] - at), [&](int64_t i, auto group) {
+      each_group(0, size, [&](int64_t i, auto group) {
         const Vec16 g = group(gradient + i) * scale;
         const Vec16 m = fma(beta1, group(first + i), rest1 * g);
         const Vec16 v = fma(beta2, group(second + i), rest2 * (g * g));
