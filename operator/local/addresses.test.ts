@@ -2,22 +2,38 @@ import { expect, it } from 'vitest';
 import { AddressPool } from './addresses.ts';
 
 it('gives each owner its own address, the same one again, and reuses what was released', () => {
-  const pool = new AddressPool('pod');
-  expect([pool.claim('a'), pool.claim('b'), pool.claim('a')]).toEqual(['127.70.0.1', '127.70.0.2', '127.70.0.1']);
+  const pool = new AddressPool('pod', '/state');
+  const [a, b] = [pool.claim('a'), pool.claim('b')];
+  expect([a, b].map((address) => address.split('.').slice(2).join('.'))).toEqual(['0.1', '0.2']);
+  expect(pool.claim('a')).toBe(a);
   pool.release('a');
-  expect(pool.claim('c')).toBe('127.70.0.1');
+  expect(pool.claim('c')).toBe(a);
 });
 
 it('keeps an address of an earlier life unless somebody has it or it is of another pool', () => {
-  const pool = new AddressPool('service');
-  expect(pool.claim('a', '127.80.3.7')).toBe('127.80.3.7');
-  expect(pool.claim('b', '127.80.3.7')).toBe('127.80.0.1');
-  expect(pool.claim('c', '127.70.0.9')).toBe('127.80.0.2');
+  const pool = new AddressPool('service', '/state');
+  const earlier = new AddressPool('service', '/state').claim('x').replace(/\.0\.1$/, '.3.7');
+  expect(pool.claim('a', earlier)).toBe(earlier);
+  expect(pool.claim('b', earlier)).not.toBe(earlier);
+  expect(pool.claim('c', '127.0.0.9')).not.toBe('127.0.0.9');
 });
 
 it('never hands out the last octets 0 and 255', () => {
-  const pool = new AddressPool('pod');
+  const pool = new AddressPool('pod', '/state');
   const addresses = Array.from({ length: 600 }, (_, index) => pool.claim(String(index)));
   expect(new Set(addresses).size).toBe(600);
   expect(addresses.filter((address) => /\.(0|255)$/.test(address))).toEqual([]);
+});
+
+it('gives another address for one that is taken, and never the taken one again', () => {
+  const pool = new AddressPool('service', '/state');
+  const taken = pool.claim('a');
+  expect(pool.replace('a')).not.toBe(taken);
+  pool.release('a');
+  expect(pool.claim('b')).not.toBe(taken);
+});
+
+it('keeps instances apart', () => {
+  const ranges = new Set(['/a', '/b', '/c', '/d'].map((state) => new AddressPool('pod', state).claim('x')));
+  expect(ranges.size).toBe(4);
 });

@@ -1,7 +1,9 @@
 // Loopback addresses for pods and services: each gets its own 127.x.y.z, so ports never collide on one machine.
+import { createHash } from 'node:crypto';
 
-/** First two octets: pods live in 127.70/16, services in 127.80/16, away from 127.0/16 that other programs use. */
-const prefixes = { pod: '127.70', service: '127.80' } as const;
+/** Second octet of the first range of each kind; instances take one of the 100 ranges from there on, away from 127.0/16 that other programs use. */
+const firstRange = { pod: 16, service: 128 } as const;
+const ranges = 100;
 
 /** Hands out addresses and takes them back. Deterministic: the lowest free one; known ones are claimed first. */
 export class AddressPool {
@@ -9,8 +11,10 @@ export class AddressPool {
   readonly #byOwner = new Map<string, string>();
   readonly #used = new Set<string>();
 
-  constructor(kind: keyof typeof prefixes) {
-    this.#prefix = prefixes[kind];
+  /** `instance` tells instances on one machine apart: different ones mostly get different ranges. */
+  constructor(kind: keyof typeof firstRange, instance: string) {
+    const range = createHash('sha256').update(instance).digest().readUInt32LE() % ranges;
+    this.#prefix = `127.${firstRange[kind] + range}`;
   }
 
   /** The address of `owner`; `wanted` (from an earlier life) is kept if it is of this pool and free. */
@@ -21,6 +25,12 @@ export class AddressPool {
     this.#byOwner.set(owner, address);
     this.#used.add(address);
     return address;
+  }
+
+  /** Another address for `owner`, whose present one somebody else uses. */
+  replace(owner: string): string {
+    this.#byOwner.delete(owner);
+    return this.claim(owner);
   }
 
   release(owner: string): void {

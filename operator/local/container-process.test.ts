@@ -14,6 +14,7 @@ const start = (script: string, env: Record<string, string> = {}, command = ['win
   ContainerProcess.start({
     command,
     env,
+    nodeEnv: { NODE_DIR: '/data/node' },
     mounts: [{ mountPath: '/data', folder: '/real' }],
     logPath: join(folder, 'logs', 'main.log'),
     workingDir: folder,
@@ -22,16 +23,16 @@ const start = (script: string, env: Record<string, string> = {}, command = ['win
 const log = () => readFile(join(folder, 'logs', 'main.log'), 'utf8');
 
 describe('container process', () => {
-  it('rewrites mount paths in arguments and environment, and keeps the whole output', async () => {
+  it("rewrites mount paths in arguments and the pod's environment, leaves those of the machine alone, and keeps the whole output", async () => {
     const container = await start(
-      `console.log(process.argv[1], process.env.DIR, process.env.OTHER); console.error('to stderr')`,
+      `console.log(process.argv[1], process.env.DIR, process.env.OTHER, process.env.NODE_DIR); console.error('to stderr')`,
       {
         DIR: '/data/models',
         OTHER: '/database',
       },
     );
     expect(await container.exited).toMatchObject({ exitCode: 0 });
-    expect((await log()).split('\n').sort()).toEqual(['', '/real/x /real/models /database', 'to stderr']);
+    expect((await log()).split('\n').sort()).toEqual(['', '/real/x /real/models /database /data/node', 'to stderr']);
   });
 
   it('passes none of our own variables on but the listed ones', async () => {

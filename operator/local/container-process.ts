@@ -9,7 +9,10 @@ import type { Mount } from './volumes.ts';
 
 export interface ContainerSpec {
   readonly command: readonly string[];
+  /** As the pod says; paths below a mount are rewritten. */
   readonly env: Readonly<Record<string, string>>;
+  /** What this machine adds where the pod says nothing; paths are real ones. */
+  readonly nodeEnv: Readonly<Record<string, string>>;
   readonly mounts: readonly Mount[];
   readonly logPath: string;
   readonly workingDir: string;
@@ -62,7 +65,7 @@ export class ContainerProcess {
     // The IPC channel is a lifeline: our children end themselves when it breaks, so none outlives a killed kubelet.
     const child = spawn(command, args, {
       cwd: spec.workingDir,
-      env: { ...inherited, ...own },
+      env: { ...inherited, ...spec.nodeEnv, ...own },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     child.stdout?.pipe(log, { end: false });

@@ -19,18 +19,23 @@ export interface KubeletOptions {
   readonly onError: (error: WindlassError, object: string) => void;
 }
 
+/** Addresses tried for a service before its port counts as taken. */
+const addressTries = 5;
+
 export class ProcessKubelet {
   readonly #options: KubeletOptions;
-  readonly #podAddresses = new AddressPool('pod');
-  readonly #serviceAddresses = new AddressPool('service');
+  readonly #podAddresses: AddressPool;
+  readonly #serviceAddresses: AddressPool;
   readonly #workers = new Map<string, { pod: Pod; worker: PodWorker; done: Promise<void> }>();
-  readonly #proxies = new Map<string, { service: Service; proxy: Promise<ServiceProxy | undefined> }>();
+  readonly #proxies = new Map<string, { service: Service; proxy: ServiceProxy }>();
   readonly #pods = new Map<string, Pod>();
   readonly #watching = new AbortController();
   #loops: Promise<unknown> = Promise.resolve();
 
   constructor(options: KubeletOptions) {
     this.#options = options;
+    this.#podAddresses = new AddressPool('pod', options.stateDir);
+    this.#serviceAddresses = new AddressPool('service', options.stateDir);
   }
 
   /**
@@ -53,7 +58,7 @@ export class ProcessKubelet {
     const workers = [...this.#workers.values()];
     for (const { worker } of workers) worker.stop();
     await Promise.all(workers.map(({ done }) => done));
-    for (const { proxy } of this.#proxies.values()) (await proxy)?.close();
+    for (const { proxy } of this.#proxies.values()) proxy.close();
   }
 
   async #followPods(signal: AbortSignal): Promise<void> {
@@ -115,21 +120,31 @@ export class ProcessKubelet {
       if (event.type === 'DELETED') {
         this.#proxies.delete(uid);
         this.#serviceAddresses.release(uid);
-        (await known?.proxy)?.close();
+        known?.proxy.close();
       } else if (known) known.service = service;
       else await this.#startProxy(service, uid);
       this.#tellProxies();
     }
   }
 
+  /** Listens for a service, on another address where the first ones are taken by other instances on this machine. */
   async #startProxy(service: Service, uid: string): Promise<void> {
     const { client, onError } = this.#options;
-    const address = this.#serviceAddresses.claim(uid, service.spec.clusterIP);
     const port = service.spec.ports[0]?.port ?? 80;
-    const proxy = ServiceProxy.listen(address, port).catch((error: unknown) => {
-      onError(toWindlassError(error), `service/${service.metadata.name}`);
-      return undefined;
-    });
+    let address = this.#serviceAddresses.claim(uid, service.spec.clusterIP);
+    let proxy: ServiceProxy | undefined;
+    for (let tries = 1; !proxy; tries += 1) {
+      try {
+        proxy = await ServiceProxy.listen(address, port);
+      } catch (error) {
+        const fault = toWindlassError(error);
+        if (fault.code !== 'WL_PORT_TAKEN' || tries >= addressTries) {
+          onError(fault, `service/${service.metadata.name}`);
+          return;
+        }
+        address = this.#serviceAddresses.replace(uid);
+      }
+    }
     this.#proxies.set(uid, { service, proxy });
     if (service.spec.clusterIP !== address)
       await client.update(Service, { ...service, spec: { ...service.spec, clusterIP: address } });
@@ -145,7 +160,7 @@ export class ProcessKubelet {
         const port = typeof targetPort === 'number' ? targetPort : namedPort(pod, targetPort);
         return pod.status?.podIP && port ? [{ address: pod.status.podIP, port }] : [];
       });
-      void proxy.then((listening) => listening?.setBackends(addresses));
+      proxy.setBackends(addresses);
     }
   }
 }

@@ -1,5 +1,5 @@
 // One pod on this machine: its folders, its container as a process, restarts, probes, and what goes into its status.
-import { readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, ContainerState, ContainerStatus, Pod, PodStatus, Probe } from '#operator/kube/core.ts';
 import { ContainerProcess } from './container-process.ts';
@@ -51,17 +51,16 @@ export class PodWorker {
     const podDir = join(stateDir, 'pods', uid);
     const volumeMounts = this.#container.volumeMounts ?? [];
     const mounts = await mountVolumes({ stateDir, namespace, podDir }, this.#pod.spec.volumes ?? [], volumeMounts);
+    await mkdir(podDir, { recursive: true });
     const terminationLog = join(podDir, 'termination-log');
     let backOffMs = firstBackOffMs;
     while (!this.#stopping.signal.aborted) {
       await rm(terminationLog, { force: true });
       const process = await ContainerProcess.start({
         command: [...this.#container.command, ...(this.#container.args ?? [])],
-        env: { ...this.#options.nodeEnv, WL_TERMINATION_LOG: terminationLog, ...this.#environment() },
-        mounts: [
-          ...mounts,
-          { mountPath: this.#container.terminationMessagePath ?? '/dev/termination-log', folder: terminationLog },
-        ],
+        env: this.#environment(),
+        nodeEnv: { ...this.#options.nodeEnv, WL_TERMINATION_LOG: terminationLog },
+        mounts,
         logPath: logPathOf(stateDir, this.#pod, this.#container.name),
         workingDir: this.#options.workingDir,
         windlassCommand: this.#options.windlassCommand,
@@ -78,7 +77,7 @@ export class PodWorker {
       const again = !this.#stopping.signal.aborted && restarts(this.#pod, exit);
       if (!again) {
         await this.#tell(exit.exitCode === 0 ? 'Succeeded' : 'Failed', { terminated }, false);
-        await rm(join(podDir, 'volumes'), { recursive: true, force: true });
+        await rm(podDir, { recursive: true, force: true });
         return;
       }
       if (exit.finishedAt.getTime() - process.startedAt.getTime() > healthyMs) backOffMs = firstBackOffMs;

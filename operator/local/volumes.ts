@@ -15,6 +15,9 @@ interface VolumeSource {
   readonly emptyDir?: object;
 }
 
+/** Containers get a writable folder here; processes of this machine have one, and rewriting it would hide what users keep there. */
+const sharedTemporary = '/tmp';
+
 /** Folder of a claim: shared by all pods of the namespace that name it, and kept when they go. */
 export function claimFolder(stateDir: string, namespace: string, claimName: string): string {
   return join(stateDir, 'volumes', namespace, claimName);
@@ -28,6 +31,7 @@ export async function mountVolumes(
 ): Promise<Mount[]> {
   const mounts: Mount[] = [];
   for (const { name, mountPath } of volumeMounts) {
+    if (mountPath === sharedTemporary) continue;
     const claimName = volumes.find((volume) => volume.name === name)?.persistentVolumeClaim?.claimName;
     const folder = claimName
       ? claimFolder(options.stateDir, options.namespace, claimName)
