@@ -16,19 +16,21 @@
 namespace wl {
 
 /** One entry of a stream's ring. The payload is a copy of the command's arguments. */
-struct Command {
-  static constexpr int64_t kPayloadBytes = 224;
+struct alignas(64) Command {
+  static constexpr int64_t kPayloadBytes = 208;
 
   void (*run)(Stream& stream, void* payload) = nullptr;
   const char* name = nullptr;
   void* owned = nullptr;  // freed with free() after the command
   bool always = false;    // runs on a poisoned stream too
+  uint32_t payload_bytes = 0;
   alignas(16) char payload[kPayloadBytes];
 
   template <class Payload>
   void set_payload(const Payload& value) {
     static_assert(std::is_trivially_copyable_v<Payload> && sizeof(Payload) <= kPayloadBytes);
     __builtin_memcpy(payload, &value, sizeof value);
+    payload_bytes = sizeof value;
   }
 };
 
@@ -72,13 +74,15 @@ class Stream {
   // Written by producers; apart from what the stream's thread writes, so that the two do not wait for each other's cache line.
   alignas(64) std::atomic<uint64_t> enqueued_{0};
   uint64_t room_until_ = WL_STREAM_CAPACITY;
-  Signal done_;
 
   // Written by the stream's thread.
   alignas(64) std::atomic<uint64_t> completed_{0};
-  Signal arrived_;
   bool poisoned_ = false;
   wl_error error_{};
+
+  // Seldom written, read by both.
+  alignas(64) Signal arrived_;
+  Signal done_;
 
   // The last poisoning, for streams that wait for a ticket of this one.
   std::mutex history_lock_;
