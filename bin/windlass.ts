@@ -38,7 +38,7 @@ program
   .option('--exit', 'end when the jobs have ended and the question is answered', false)
   .addOption(stateOption())
   .action(async (options: { file: string[]; ask?: string; exit: boolean; state: string }) => {
-    const [{ run }, { stateDirOf }] = await Promise.all([import('#operator/cli/run.ts'), import('#operator/local/state-dir.ts')]);
+    const [{ run }, { stateDirOf }] = await Promise.all([import('#operator/cli/run.ts'), import('#operator/cli/state-dir.ts')]);
     const interrupt = interruptSignal();
     const { file: files, ask, exit } = options;
     const succeeded = await run({
@@ -62,7 +62,7 @@ program
     const [{ readObjects }, { printObjects }, { stateDirOf }] = await Promise.all([
       import('#operator/cli/status.ts'),
       import('#operator/cli/objects.ts'),
-      import('#operator/local/state-dir.ts'),
+      import('#operator/cli/state-dir.ts'),
     ]);
     const { objects, running } = await readObjects(stateDirOf(options.state));
     process.stdout.write(printObjects(objects, options.output, new Date()));
@@ -78,7 +78,7 @@ program
   .action(async (name: string, options: { follow: boolean; state: string }) => {
     const [{ printLogs }, { stateDirOf }] = await Promise.all([
       import('#operator/cli/logs.ts'),
-      import('#operator/local/state-dir.ts'),
+      import('#operator/cli/state-dir.ts'),
     ]);
     await printLogs(stateDirOf(options.state), name, {
       follow: options.follow,
@@ -96,7 +96,7 @@ program
   .action(async (service: string | undefined, options: { message?: string; state: string }) => {
     const [{ runChat }, { stateDirOf }] = await Promise.all([
       import('#operator/cli/chat.ts'),
-      import('#operator/local/state-dir.ts'),
+      import('#operator/cli/state-dir.ts'),
     ]);
     await runChat({
       state: stateDirOf(options.state),
@@ -115,7 +115,7 @@ program
   .action(async (options: { state: string }) => {
     const [{ stopInstance }, { stateDirOf }] = await Promise.all([
       import('#operator/cli/stop.ts'),
-      import('#operator/local/state-dir.ts'),
+      import('#operator/cli/state-dir.ts'),
     ]);
     await stopInstance(stateDirOf(options.state));
   });
@@ -145,7 +145,7 @@ program
     const [{ findModelFolder }, { exportModel }, { stateDirOf }] = await Promise.all([
       import('#operator/cli/model-folder.ts'),
       import('#runtime/model/export.ts'),
-      import('#operator/local/state-dir.ts'),
+      import('#operator/cli/state-dir.ts'),
     ]);
     await exportModel({ from: await findModelFolder(stateDirOf(options.state), model), to: options.to, type: options.type });
     process.stdout.write(`wrote ${options.to}\n`);

@@ -30,7 +30,7 @@ function kindTable(resource: Resource, objects: readonly KubeObject[], now: Date
 function cell(value: unknown, type: string, now: Date): string {
   if (value === undefined || value === null) return '';
   if (type === 'date' && typeof value === 'string') return formatDuration((now.getTime() - Date.parse(value)) / 1000);
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** The subset of JSONPath that printer columns use: `.a.b` and `.list[?(@.key=="value")].c`. */
