@@ -4,7 +4,7 @@ import type { TransitionRule } from './rules.ts';
 
 export const group = 'windlass.dev';
 
-export interface OwnerReference {
+interface OwnerReference {
   apiVersion: string;
   kind: string;
   name: string;
@@ -53,7 +53,7 @@ export interface ResourceType<T extends KubeObject = KubeObject> {
   readonly objectType?: T;
 }
 
-export interface PrinterColumn {
+interface PrinterColumn {
   name: string;
   type: 'string' | 'integer' | 'number' | 'date' | 'boolean';
   jsonPath: string;

@@ -6,19 +6,11 @@ import { TrainingJob } from './training-job.ts';
 import { ClusterTrainingRuntime, TrainingRuntime } from './training-runtime.ts';
 
 export { InferenceService, InferenceServiceStatus } from './inference-service.ts';
-export type { InferenceServiceSpec } from './inference-service.ts';
 export { Model, ModelStatus, ModelVersion, ModelVersionStatus } from './model.ts';
-export type { ModelSpec, ModelVersionSpec } from './model.ts';
 export { TrainingJob } from './training-job.ts';
-export type { TrainingJobSpec } from './training-job.ts';
 export { TrainingJobStatus } from './training-job-status.ts';
 export type { PodFailure, TrainingProgress } from './training-job-status.ts';
 export { ClusterTrainingRuntime, TrainingRuntime } from './training-runtime.ts';
-export type { TrainingRuntimeSpec } from './training-runtime.ts';
-export { warmupSteps } from './pretrain.ts';
-export type { Pretrain } from './pretrain.ts';
-export type { ModelConfig, ModelFamily, ModelSource } from './model-config.ts';
-export type { TrainingData } from './training-data.ts';
 export type { PodTemplate, RuntimeReference } from './pod-template.ts';
 export type { Effective } from './effective.ts';
 

@@ -134,4 +134,3 @@ export const InferenceService = defineResource({
   example: { metadata: { name: 'moby' }, spec: { model: { name: 'moby' } } },
 });
 export type InferenceService = ObjectOf<typeof InferenceService>;
-export type InferenceServiceSpec = z.output<typeof Spec>;

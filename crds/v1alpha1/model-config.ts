@@ -98,8 +98,8 @@ const ModelSourceFields = withRules(
   ],
 );
 
-export type ModelConfig = z.output<typeof ModelConfig>;
-export type ModelFamily = 'gpt2' | 'llama';
+type ModelConfig = z.output<typeof ModelConfig>;
+type ModelFamily = 'gpt2' | 'llama';
 
 /** A new model by family and config, or an existing folder. */
 export type ModelSource =

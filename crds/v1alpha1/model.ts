@@ -43,7 +43,6 @@ export const Model = defineResource({
   example: { metadata: { name: 'moby' }, spec: { description: 'Continues sentences in the manner of Moby-Dick.' } },
 });
 export type Model = ObjectOf<typeof Model>;
-export type ModelSpec = z.output<typeof ModelSpec>;
 
 const ModelVersionSpec = z
   .strictObject({
@@ -126,4 +125,3 @@ export const ModelVersion = defineResource({
   },
 });
 export type ModelVersion = ObjectOf<typeof ModelVersion>;
-export type ModelVersionSpec = z.output<typeof ModelVersionSpec>;

@@ -7,7 +7,7 @@ const labelKeyPattern = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-
 const labelValuePattern = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 
 /** An amount of a resource: 2, "500m", "4Gi". */
-export const Quantity = z
+const Quantity = z
   .union([
     z.int().min(0).max(Number.MAX_SAFE_INTEGER),
     z.string().max(32).regex(quantityPattern, 'must be an amount such as 2, 500m or 4Gi'),
@@ -30,14 +30,14 @@ const Quantities = z.strictObject({
   'ephemeral-storage': Quantity.optional(),
 });
 
-export const ResourceRequirements = z
+const ResourceRequirements = z
   .strictObject({
     requests: Quantities.optional().describe('What the scheduler reserves.'),
     limits: Quantities.optional().describe('What the container may use at most.'),
   })
   .describe('Resources of the main container.');
 
-export const Toleration = z
+const Toleration = z
   .strictObject({
     key: z.string().max(317).optional().describe('Taint that is tolerated; all taints if absent (operator Exists).'),
     operator: z.enum(['Equal', 'Exists']).default('Equal').describe('How the value is compared.'),

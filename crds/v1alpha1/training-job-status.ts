@@ -60,7 +60,7 @@ const Summary = z
   })
   .describe('Progress in the words of `kubectl get`.');
 
-export const TrainingJobState = ['Pending', 'Starting', 'Running', 'Restarting', 'Suspended', 'Succeeded', 'Failed'] as const;
+const TrainingJobState = ['Pending', 'Starting', 'Running', 'Restarting', 'Suspended', 'Succeeded', 'Failed'] as const;
 
 export const TrainingJobStatus = z
   .object({

@@ -53,7 +53,6 @@ const Spec = z
       .describe('Where jobs keep their files, in the namespace of the job.'),
   })
   .describe('What pods start from; podTemplate of the job or service is laid over it.');
-export type TrainingRuntimeSpec = z.output<typeof Spec>;
 
 const example = {
   metadata: { name: 'cpu' },

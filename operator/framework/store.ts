@@ -12,7 +12,7 @@ export interface StoreChange<T> {
   listed: boolean;
 }
 
-export const byOwnerUid = 'ownerUid';
+const byOwnerUid = 'ownerUid';
 
 /** Objects of one kind as the reflector saw them last. Reads are synchronous; objects are frozen. */
 export class Store<T extends KubeObject = KubeObject> {

@@ -59,7 +59,7 @@ export interface DeleteOptions extends StatusOptions {
 
 /** What `apply` takes: an object with only the fields that the caller has an opinion on. */
 export type Applied<T extends KubeObject> = Pick<T, 'apiVersion' | 'kind' | 'metadata'> & DeepPartial<Omit<T, keyof KubeObject>>;
-export type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
+type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T;
 
 /**
  * Objects that come back are deeply frozen. Every method throws `KubeError`; ask `isNotFound(error)` and its siblings instead of

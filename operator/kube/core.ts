@@ -44,7 +44,7 @@ export interface Volume {
   emptyDir?: { sizeLimit?: string };
 }
 
-export interface PodSpec {
+interface PodSpec {
   nodeName?: string;
   restartPolicy: 'Always' | 'OnFailure' | 'Never';
   containers: Container[];
@@ -87,7 +87,7 @@ export interface ContainerStatus {
   lastState?: ContainerState;
 }
 
-export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
+type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown';
 
 export interface PodStatus {
   phase?: PodPhase;

@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import { rm } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { resources } from '#crds/v1alpha1/index.ts';
-import { addInferenceServiceController, addressUrl } from '#operator/controllers/inference-service/reconcile.ts';
-import { addModelControllers } from '#operator/controllers/model/reconcile.ts';
-import { addTrainingJobController } from '#operator/controllers/training-job/reconcile.ts';
+import { addressUrl } from '#operator/controllers/inference-service/reconcile.ts';
+import { addControllers } from '#operator/controllers/main.ts';
 import { Manager } from '#operator/framework/manager.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
@@ -62,9 +61,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
 
   const manager = new Manager({ client, log, instance: 'windlass-local' });
   const builtin = { image: localImage };
-  addTrainingJobController(manager, { builtin, progress: bus });
-  addInferenceServiceController(manager, { builtin, urlOf: addressUrl });
-  addModelControllers(manager);
+  addControllers(manager, { builtin, progress: bus, urlOf: addressUrl });
   const kubelet = new ProcessKubelet({
     client,
     stateDir: state.path,

@@ -281,6 +281,8 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
   const last = words.find(({ published, progress }) => published !== undefined && progress !== undefined);
   const used = (seen.job.status?.restarts ?? 0) - (seen.job.status?.inPlaceRestarts ?? 0);
   const inPlace = last?.restarts ?? seen.job.status?.inPlaceRestarts ?? 0;
+  const figures = last?.progress ? foldProgress(seen.job.status ?? {}, last.progress, now) : {};
+  const { phase: _, phaseShare: __, etaSeconds: ___, ...progress } = figures.progress ?? seen.job.status?.progress ?? {};
   return {
     state: 'Succeeded',
     conditions: [
@@ -294,7 +296,8 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
       nextRestartTime: undefined,
       restarts: used + inPlace,
       inPlaceRestarts: inPlace,
-      ...(last?.progress ? foldProgress(seen.job.status ?? {}, last.progress, now) : {}),
+      ...figures,
+      progress,
     },
     events: [{ type: 'Normal', reason: 'Complete', action: 'Publish', note: message }],
   };

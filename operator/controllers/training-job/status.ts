@@ -4,7 +4,7 @@ import { isoTime } from '#operator/kube/clock.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
 
 /** Status takes progress over at most once in this time, to spare the API server. */
-export const progressPeriodMs = 10_000;
+const progressPeriodMs = 10_000;
 
 type ProgressStatus = Pick<TrainingJobStatus, 'progress' | 'checkpoint' | 'restarts' | 'inPlaceRestarts'>;
 
@@ -58,7 +58,7 @@ export function summaryOf(status: TrainingJobStatus): NonNullable<TrainingJobSta
 }
 
 /** `45s`, `2m10s`, `3h05m`, `2d4h`. */
-export function formatSeconds(seconds: number): string {
+function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const [days, hours, minutes] = [Math.floor(whole / 86_400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
   if (days > 0) return `${days}d${hours}h`;
