@@ -36,7 +36,12 @@ const ModelConfig = withRules(
       tieEmbeddings: z.boolean().default(true).describe('Whether input and output embeddings are one matrix.'),
       normEpsilon: z.number().gt(0).max(1).default(1e-5).describe('Added to the variance in norms.'),
       ropeTheta: z.number().gt(0).max(1e12).optional().describe('Base of the rotary embedding (llama only). 10000 if absent.'),
-      dropout: z.number().min(0).lt(1).default(0).describe('Dropout of embeddings, attention and residuals (gpt2 only).'),
+      dropout: z
+        .number()
+        .min(0)
+        .lt(1)
+        .default(0)
+        .describe('Dropout of embeddings and of what each block adds to the residual stream (gpt2 only).'),
     })
     .describe('Sizes and switches of the architecture.'),
   [

@@ -14,7 +14,7 @@ const Tokenizer = oneOfMembers({
         .max(1_000_000)
         .describe('Tokens of the vocabulary: 256 bytes, the end-of-text token, and merges.'),
     })
-    .describe('Trains a byte-level BPE tokenizer on the training part of the data.'),
+    .describe('Trains a byte-level BPE tokenizer on the data.'),
   uri: z
     .string()
     .min(1)

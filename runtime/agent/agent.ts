@@ -125,6 +125,8 @@ function lastWords(
   const common = { ...(memory.progress ? { progress: memory.progress } : {}), ...(restarts > 0 ? { restarts } : {}) };
   if (exit.code === ExitCode.done) return { ...common, ...(memory.published ? { published: memory.published } : {}) };
   const failure = memory.failure;
+  if (exit.code === ExitCode.preempted && !failure)
+    return { ...common, rank, message: `rank ${rank} was stopped and saved its state` };
   const silent = exit.signal
     ? `rank ${rank} was ended by ${exit.signal}`
     : `rank ${rank} ended with code ${exit.code} and said nothing`;

@@ -32,7 +32,7 @@ export async function writeChunkFile(folder: string, file: string, chunks: reado
   );
   const handle = await open(join(folder, file), 'w');
   try {
-    await handle.write(header);
+    await writeAll(handle, header);
     let position = header.length;
     const written: { tensor: string; chunk: Chunk }[] = [];
     for (const { tensor, box, data } of chunks) {
@@ -62,9 +62,14 @@ async function writeSlices(handle: FileHandle, bytes: Uint8Array): Promise<numbe
   for (let begin = 0; begin < bytes.length; begin += sliceBytes) {
     const slice = bytes.subarray(begin, begin + sliceBytes);
     checksum = crc32(slice, checksum);
-    await handle.write(slice);
+    await writeAll(handle, slice);
   }
   return checksum;
+}
+
+/** A disk that fills up takes a part of what is written without an error; the next write gets it. */
+async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length;) written += (await handle.write(bytes, written)).bytesWritten;
 }
 
 function chunkName(tensor: string, box: Box): string {
@@ -75,10 +80,12 @@ function chunkName(tensor: string, box: Box): string {
 export async function readChunk(folder: string, chunk: Chunk): Promise<Float32Array> {
   const handle = await open(join(folder, chunk.file), 'r');
   try {
-    const bytes = new Uint8Array(elementsOf(chunk.sizes) * 4);
-    const checksum = await readSlices(handle, chunk.begin, bytes);
-    if (chunk.end - chunk.begin !== bytes.length || checksum !== chunk.crc32)
-      throw corrupt(folder, chunk.file, `bytes ${chunk.begin} to ${chunk.end}`);
+    const { size } = await handle.stat();
+    const length = elementsOf(chunk.sizes) * 4;
+    const place = `bytes ${chunk.begin} to ${chunk.end}`;
+    if (chunk.end - chunk.begin !== length || chunk.end > size) throw corrupt(folder, chunk.file, place);
+    const bytes = new Uint8Array(length);
+    if ((await readSlices(handle, chunk.begin, bytes)) !== chunk.crc32) throw corrupt(folder, chunk.file, place);
     return new Float32Array(bytes.buffer);
   } finally {
     await handle.close();

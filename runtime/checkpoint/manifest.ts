@@ -31,6 +31,8 @@ export const TrainingState = z.object({
   bestHeldOutLoss: z.number().optional(),
   evaluationsSinceBest: z.int().min(0),
   lastHeldOutLoss: z.number().optional(),
+  /** Training loss of `step`. */
+  lastLoss: z.number().optional(),
 });
 export type TrainingState = z.output<typeof TrainingState>;
 

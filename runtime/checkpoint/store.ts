@@ -1,4 +1,5 @@
 // Saves and loads checkpoints: folders that appear whole or not at all, newest good one first.
+import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
@@ -27,7 +28,9 @@ export interface CheckpointFolder {
   readonly path: string;
 }
 
-const folderPattern = /^step-(\d{8})$/;
+const folderPattern = /^step-(\d{8,})$/;
+/** Folders that are being written or removed; what a kill left of them is of no use. */
+const passingPattern = /^\.(saving|removing)-/;
 
 /**
  * Saves a checkpoint as `root/step-<step>`. A reader sees the old state or the new one: everything is written to a temporary folder and made
@@ -35,9 +38,9 @@ const folderPattern = /^step-(\d{8})$/;
  */
 export async function saveCheckpoint(root: string, contents: CheckpointContents): Promise<string> {
   const name = `step-${String(contents.state.step).padStart(8, '0')}`;
-  const temporary = join(root, `.saving-${name}-${process.pid}`);
-  await mkdir(temporary, { recursive: true });
+  const temporary = join(root, `.saving-${name}-${randomUUID()}`);
   try {
+    await mkdir(temporary, { recursive: true });
     await checkSpace(root, contents);
     const manifest: Manifest = {
       format: 'windlass-checkpoint',
@@ -61,9 +64,10 @@ export async function saveCheckpoint(root: string, contents: CheckpointContents)
     await writeDurably(join(temporary, 'manifest.json'), sealManifest(manifest));
     await syncFolder(temporary);
     const path = join(root, name);
-    await rm(path, { recursive: true, force: true });
+    await remove(path);
     await rename(temporary, path);
     await syncFolder(root);
+    await syncFolder(dirname(root));
     return path;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
@@ -101,7 +105,7 @@ function cutIntoFiles(
 
 /** The checkpoints below `root`, newest first. */
 export async function listCheckpoints(root: string): Promise<CheckpointFolder[]> {
-  const names = await readdir(root).catch(() => []);
+  const names = await namesIn(root);
   const found = names.flatMap((name) => {
     const step = folderPattern.exec(name)?.[1];
     return step ? [{ step: Number(step), path: join(root, name) }] : [];
@@ -112,7 +116,7 @@ export async function listCheckpoints(root: string): Promise<CheckpointFolder[]>
 /** Reads the manifest and every stored byte. Throws WL_CHECKPOINT_CORRUPT naming the file; a single flipped bit is found. */
 export async function verifyCheckpoint(path: string): Promise<Manifest> {
   const manifestPath = join(path, 'manifest.json');
-  const facts = await stat(manifestPath).catch(() => undefined);
+  const facts = await stat(manifestPath).catch(ifMissing(undefined));
   if (!facts || facts.size > maxManifestBytes) {
     throw new WindlassError('WL_CHECKPOINT_CORRUPT', `${manifestPath} is ${facts ? 'too large' : 'missing'}`, {
       details: { file: manifestPath },
@@ -123,7 +127,7 @@ export async function verifyCheckpoint(path: string): Promise<Manifest> {
     for (const [file, expected] of Object.entries(manifest.files)) await checkHeader(path, file, expected);
     for (const tensor of Object.values(manifest.tensors)) for (const chunk of tensor.chunks) await readChunk(path, chunk);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!isMissing(error)) throw error;
     throw new WindlassError(
       'WL_CHECKPOINT_CORRUPT',
       `${path} lacks a file that its manifest lists: ${(error as Error).message}`,
@@ -159,15 +163,15 @@ export async function readTensor(
 }
 
 /**
- * The newest checkpoint that is whole. Damaged ones are set aside as `damaged-step-...` and told to `onDamaged`; leftovers of saves that were
- * cut off are removed.
+ * The newest checkpoint that is whole. Damaged ones are set aside as `damaged-step-...` and told to `onDamaged`; leftovers of saves and
+ * removals that were cut off go. Throws WL_IO when the disk can't be read: that is no reason to begin anew.
  */
 export async function openNewest(
   root: string,
   onDamaged: (error: WindlassError) => void,
 ): Promise<{ path: string; manifest: Manifest } | undefined> {
-  for (const name of await readdir(root).catch(() => [])) {
-    if (name.startsWith('.saving-')) await rm(join(root, name), { recursive: true, force: true });
+  for (const name of await namesIn(root)) {
+    if (passingPattern.test(name)) await rm(join(root, name), { recursive: true, force: true });
   }
   for (const { path } of await listCheckpoints(root)) {
     try {
@@ -175,10 +179,12 @@ export async function openNewest(
     } catch (error) {
       const fault = toWindlassError(error);
       if (fault.code !== 'WL_CHECKPOINT_CORRUPT') throw fault;
-      onDamaged(fault);
       const aside = join(dirname(path), `damaged-${basename(path)}`);
       await rm(aside, { recursive: true, force: true });
       await rename(path, aside);
+      onDamaged(
+        new WindlassError(fault.code, `${fault.message}; set aside as ${aside}`, { cause: fault, details: fault.details }),
+      );
     }
   }
   return undefined;
@@ -186,7 +192,30 @@ export async function openNewest(
 
 /** Removes all but the newest `keep` checkpoints. */
 export async function pruneCheckpoints(root: string, keep: number): Promise<void> {
-  for (const { path } of (await listCheckpoints(root)).slice(keep)) await rm(path, { recursive: true, force: true });
+  for (const { path } of (await listCheckpoints(root)).slice(keep)) await remove(path);
+}
+
+/** Removes a folder at once for readers, whatever becomes of this process. */
+async function remove(path: string): Promise<void> {
+  const passing = join(dirname(path), `.removing-${basename(path)}-${randomUUID()}`);
+  const isThere = await rename(path, passing).then(() => true, ifMissing(false));
+  if (isThere) await rm(passing, { recursive: true, force: true });
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return await readdir(folder).catch(ifMissing([]));
+}
+
+/** What stands for a file that is not there; any other trouble with it is thrown. */
+function ifMissing<T>(value: T): (error: unknown) => T {
+  return (error) => {
+    if (isMissing(error)) return value;
+    throw toWindlassError(error);
+  };
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
 async function checkSpace(root: string, contents: CheckpointContents): Promise<void> {

@@ -2,7 +2,7 @@
 export { resolveData } from './source.ts';
 export type { DataSource } from './source.ts';
 export { readDocuments } from './documents.ts';
-export { openTokens } from './token-cache.ts';
+export { openTokens, sourceDigest } from './token-cache.ts';
 export type { TokenData } from './token-cache.ts';
 export { splitHeldOut } from './split.ts';
 export type { Split } from './split.ts';

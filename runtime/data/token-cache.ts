@@ -66,11 +66,18 @@ export async function openTokens(source: DataSource, tokenizer: Tokenizer, optio
 }
 
 async function keyOf(source: DataSource, tokenizer: Tokenizer): Promise<string> {
+  return createHash('sha256')
+    .update(JSON.stringify([cacheFormat, tokenizer.digest, tokenizer.eos ?? null, await sourceDigest(source)]))
+    .digest('hex');
+}
+
+/** sha256 over the content of the files of a source, their kinds and the field: changes when the documents may. */
+export async function sourceDigest(source: DataSource): Promise<string> {
   const files = [];
   for (const file of source.files) files.push([file.kind, await hashFile(file.path)]);
   const field = source.files.some((file) => file.kind === 'jsonl') ? source.field : null;
   return createHash('sha256')
-    .update(JSON.stringify([cacheFormat, tokenizer.digest, tokenizer.eos ?? null, field, files]))
+    .update(JSON.stringify([field, files]))
     .digest('hex');
 }
 

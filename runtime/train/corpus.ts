@@ -1,9 +1,10 @@
 // What a job learns from, made ready: the tokenizer (its own, given, or trained), the tokenised data, and the split into training and held-out.
-import { readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { TrainingData } from '#crds/v1alpha1/training-data.ts';
-import { WindlassError } from '#runtime/api/errors.ts';
-import { openTokens, readDocuments, resolveData, splitHeldOut } from '#runtime/data/main.ts';
+import { mapClose, mapOpen, mapRead } from '#kernels/binding.ts';
+import { isWindlassError, WindlassError } from '#runtime/api/errors.ts';
+import { openTokens, readDocuments, resolveData, sourceDigest, splitHeldOut } from '#runtime/data/main.ts';
 import type { DataSource, Split, TokenData } from '#runtime/data/main.ts';
 import { formatTokenizerConfig, Tokenizer, trainTokenizer } from '#runtime/tokenizer/main.ts';
 import { localPath } from './local-path.ts';
@@ -32,31 +33,48 @@ export async function prepareCorpus(options: CorpusOptions): Promise<Corpus> {
   const tokens = await openTokens(source, tokenizer, {
     cacheDir: join(jobDir, 'cache'),
     onProgress: (share) => onProgress('tokenizing', share),
+    openFile(path) {
+      const map = mapOpen(path);
+      return { read: (offset, into) => mapRead(map.handle, offset, into), close: () => mapClose(map.handle) };
+    },
   });
   return { tokenizer, tokens, split: splitHeldOut(tokens.tokens, data.heldOut, options.length) };
 }
 
-async function openTokenizer(source: DataSource, { data, jobDir, modelFolder, onProgress }: CorpusOptions): Promise<Tokenizer> {
-  const wanted = data.tokenizer;
-  if (wanted?.train) {
-    const path = join(jobDir, 'tokenizer.json');
-    const saved = await readFile(path, 'utf8').catch(() => undefined);
-    if (saved !== undefined) return Tokenizer.fromJson(saved);
-    const { vocabularySize } = wanted.train;
-    const trained = await trainTokenizer(readDocuments(source), {
-      vocabularySize,
-      onProgress: (share) => onProgress('training tokenizer', share),
-    });
-    await writeFile(`${path}.tmp`, trained.toJson());
-    await rename(`${path}.tmp`, path);
-    return trained;
-  }
+async function openTokenizer(source: DataSource, options: CorpusOptions): Promise<Tokenizer> {
+  const wanted = options.data.tokenizer;
+  if (wanted?.train) return await ownTokenizer(source, wanted.train.vocabularySize, options);
+  const { modelFolder } = options;
   const folder = wanted?.uri === undefined ? modelFolder : localPath(wanted.uri);
   if (folder === undefined)
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.data.tokenizer is needed: the model brings none', {
       details: { path: 'spec.data.tokenizer' },
     });
-  return folder.endsWith('.json') ? Tokenizer.fromJson(await readFile(folder, 'utf8')) : Tokenizer.fromFolder(folder);
+  if (basename(folder) === 'tokenizer.json') return await Tokenizer.fromFolder(dirname(folder));
+  return folder.endsWith('.json') ? Tokenizer.fromJson(await readFile(folder, 'utf8')) : await Tokenizer.fromFolder(folder);
+}
+
+/** Trains a tokenizer on the data, or takes the one that an earlier start trained on the same data. */
+async function ownTokenizer(
+  source: DataSource,
+  vocabularySize: number,
+  { jobDir, onProgress }: CorpusOptions,
+): Promise<Tokenizer> {
+  const path = join(jobDir, 'cache', `tokenizer-${vocabularySize}-${await sourceDigest(source)}.json`);
+  try {
+    return Tokenizer.fromJson(await readFile(path, 'utf8'));
+  } catch (error) {
+    const isUseless = isWindlassError(error) && error.code === 'WL_TOKENIZER_INVALID';
+    if (!isUseless && (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const trained = await trainTokenizer(readDocuments(source), {
+    vocabularySize,
+    onProgress: (share) => onProgress('training tokenizer', share),
+  });
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(`${path}.tmp`, trained.toJson(), { flush: true });
+  await rename(`${path}.tmp`, path);
+  return trained;
 }
 
 /** The files that make a folder's tokenizer work elsewhere; special tokens that the tokenizer only implies are named. */

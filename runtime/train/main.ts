@@ -6,40 +6,41 @@ import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { RankMessage } from '#runtime/api/messages.ts';
 import { runRank } from './rank.ts';
 
-/** Runs the rank that the environment describes and ends the process. */
+/** Runs the rank that the environment describes and ends the process. SIGTERM and SIGINT ask for a checkpoint first. */
 export async function main(): Promise<never> {
   const logger = pino({
     base: { service: 'rank' },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (level) => ({ level }) },
   });
+  const fail = async (thrown: unknown): Promise<never> => {
+    const error = toWindlassError(thrown);
+    logger.error({ err: error, code: error.code, remedy: error.remedy, ...error.details }, error.message);
+    const step = typeof error.details['step'] === 'number' ? { step: error.details['step'] } : {};
+    await tell({ type: 'failed', code: error.code, message: error.message, remedy: error.remedy, ...step });
+    process.exit(ExitCode[errorTable[error.code].exit]);
+  };
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   // The agent is gone: nobody would take the result, and a new agent starts a rank of its own.
   process.on('disconnect', () => process.exit(ExitCode.rankLost));
+  process.on('uncaughtException', (thrown) => void fail(thrown));
   try {
     const env = readEnvironment(TrainingEnvironment, process.env);
-    const end = await runRank({ env, send, log: (fields, message) => logger.info(fields, message), signal: stop.signal });
-    await sent();
+    const log = (fields: object, message: string) => logger.info(fields, message);
+    const end = await runRank({ env, send: (message) => void tell(message), log, signal: stop.signal });
+    await told;
     process.exit(end === 'interrupted' ? ExitCode.preempted : ExitCode.done);
   } catch (thrown) {
-    const error = toWindlassError(thrown);
-    logger.error({ err: error, code: error.code }, error.message);
-    const step = typeof error.details['step'] === 'number' ? { step: error.details['step'] } : {};
-    send({ type: 'failed', code: error.code, message: error.message, remedy: error.remedy, ...step });
-    await sent();
-    process.exit(ExitCode[errorTable[error.code].exit]);
+    return await fail(thrown);
   }
 }
 
-function send(message: RankMessage): void {
-  if (process.connected) process.send?.(message);
-}
+let told: Promise<void> = Promise.resolve();
 
-/** Resolves when what was sent has left this process. */
-function sent(): Promise<void> {
-  return new Promise((resolve) => {
-    if (!process.connected || !process.send) resolve();
-    else process.send({ type: 'flush' }, () => resolve());
-  });
+/** Sends a message to the agent, if there is one. Resolves when it and those before have left this process. */
+function tell(message: RankMessage): Promise<void> {
+  if (!process.connected) return told;
+  told = new Promise((resolve) => process.send?.(message, undefined, undefined, () => resolve()));
+  return told;
 }

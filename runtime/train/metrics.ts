@@ -1,15 +1,17 @@
 // The metrics of a run on disk: one JSON object per line in metrics.jsonl, and the same numbers as TensorBoard events.
-import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { WindlassError } from '#runtime/api/errors.ts';
+import { AppendFile } from './append-file.ts';
 import { openTensorBoard } from './tensorboard.ts';
-import type { TensorBoardWriter } from './tensorboard.ts';
 
 export type MetricValues = Readonly<Record<string, number>>;
 
 export interface MetricsWriter {
-  /** Appends one line. Names are TensorBoard tags such as `train/loss`; `step` counts optimizer steps. */
-  write(step: number, values: MetricValues): Promise<void>;
+  /** Appends one line, in the background. Names are TensorBoard tags such as `train/loss`; `step` counts optimizer steps. */
+  write(step: number, values: MetricValues): void;
+  /** Resolves when all lines so far are out of this process, or the disk has no room for them. */
+  flush(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -18,34 +20,45 @@ export interface MetricsOptions {
   /** Lines of later steps are dropped: a run resumed from a checkpoint writes them again. */
   readonly resumeStep: number;
   readonly now: () => Date;
+  /** Lines can't be written for now; training does not wait for them. */
+  readonly onTrouble: (error: WindlassError) => void;
 }
 
 /** Opens the metrics of a job for appending. */
-export async function openMetrics({ folder, resumeStep, now }: MetricsOptions): Promise<MetricsWriter> {
+export async function openMetrics({ folder, resumeStep, now, onTrouble }: MetricsOptions): Promise<MetricsWriter> {
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'metrics.jsonl');
   await dropLaterLines(path, resumeStep);
-  const file: FileHandle = await open(path, 'a');
-  const board: TensorBoardWriter = await openTensorBoard(join(folder, 'tensorboard'), now().getTime() / 1000);
+  const lines = await AppendFile.open(path, onTrouble);
+  const seconds = () => now().getTime() / 1000;
+  const board = await openTensorBoard(join(folder, 'tensorboard'), { resumeStep, seconds, onTrouble });
   return {
-    async write(step, values) {
-      await file.write(`${JSON.stringify({ step, time: now().toISOString(), ...values })}\n`);
-      await board.scalars(step, values);
+    write(step, values) {
+      lines.append(Buffer.from(`${JSON.stringify({ step, time: now().toISOString(), ...values })}\n`));
+      board.scalars(step, values);
+    },
+    async flush() {
+      await Promise.all([lines.flush(), board.flush()]);
     },
     async close() {
-      await file.close();
+      await lines.close();
       await board.close();
     },
   };
 }
 
 async function dropLaterLines(path: string, resumeStep: number): Promise<void> {
-  const text = await readFile(path, 'utf8').catch(() => '');
+  const temporary = `${path}.tmp`;
+  await rm(temporary, { force: true });
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
   const lines = text.split('\n').filter((line) => line !== '');
   const kept = lines.filter((line) => stepOf(line) <= resumeStep);
-  if (kept.length === lines.length) return;
-  await writeFile(`${path}.tmp`, kept.map((line) => `${line}\n`).join(''));
-  await rename(`${path}.tmp`, path);
+  if (kept.length === lines.length && (text === '' || text.endsWith('\n'))) return;
+  await writeFile(temporary, kept.map((line) => `${line}\n`).join(''), { flush: true });
+  await rename(temporary, path);
 }
 
 /** Step of a metrics line; a line cut off by a kill counts as later than any step. */

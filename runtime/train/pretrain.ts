@@ -5,7 +5,7 @@ import { WindlassError } from '#runtime/api/errors.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import type { Model } from '#runtime/model/main.ts';
 import { evaluate, noteEvaluation } from './evaluate.ts';
-import type { MetricsWriter } from './metrics.ts';
+import type { MetricsWriter, MetricValues } from './metrics.ts';
 import type { AdamW } from './optimizer.ts';
 import type { ProgressReporter } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
@@ -35,55 +35,64 @@ export interface PretrainRun {
 
 export type PretrainEnd = 'finished' | 'stoppedEarly' | 'interrupted';
 
-/** Trains from `start` to the last step. Throws WL_LOSS_NOT_FINITE; the state of the last good checkpoint stays. */
+/** Trains from `start` to the last step. Throws WL_LOSS_NOT_FINITE before anything of such a step is saved. */
 export async function pretrain(run: PretrainRun, start: TrainingState): Promise<{ end: PretrainEnd; state: TrainingState }> {
   const { task, progress } = run;
-  const tokensPerStep = task.batch.sequences * task.batch.length;
   const config = { ...task.batch, seed: task.seed, recompute: run.recompute };
   const schedule = { ...task.optimizer, warmupSteps: warmupSteps(task), steps: task.steps };
   let state = start;
   let batch = run.batchAt(state.step);
-  while (state.step < task.steps) {
+  for (;;) {
+    const end = endOf(run, state);
+    if (end) return { end, state };
     const step = state.step + 1;
     const learningRate = learningRateAt(step, schedule);
     const running = trainStep(run.model, run.optimizer, batch, step, learningRate, config);
     if (step < task.steps) batch = run.batchAt(step);
     const { loss, gradientNorm } = await running;
-    refuseNonFinite(step, loss, gradientNorm);
-    state = { ...state, step, sequences: state.sequences + task.batch.sequences, tokens: state.tokens + tokensPerStep };
+    refuseNonFinite('the loss', loss, step);
+    refuseNonFinite('the gradient norm', gradientNorm, step);
+    state = {
+      ...state,
+      step,
+      sequences: state.sequences + task.batch.sequences,
+      tokens: state.tokens + task.batch.sequences * task.batch.length,
+      lastLoss: loss,
+    };
     progress.stepped(step, { loss, learningRate, gradientNorm });
-    const speed = progress.current.tokensPerSecond;
-    const peak = speed === undefined ? {} : { tokens_per_second: speed, peak_share: run.peakShare(speed) };
-    if (speed !== undefined) progress.note({ peakShare: run.peakShare(speed) });
-    await run.metrics.write(step, {
-      'train/loss': loss,
-      'train/learning_rate': learningRate,
-      'train/gradient_norm': gradientNorm,
-      ...peak,
-    });
+    writeMetrics(run, state, { 'train/learning_rate': learningRate, 'train/gradient_norm': gradientNorm });
 
-    const ending = step === task.steps;
-    if (isDue(step, task.evaluation?.everySteps) || ending) state = await evaluateNow(run, state);
-    if (isDue(step, task.samples?.everySteps) && task.samples) await sampleNow(run, task.samples);
-    const early = task.evaluation?.patience !== undefined && state.evaluationsSinceBest >= task.evaluation.patience;
-    if (isDue(step, run.checkpointEverySteps) || ending || early || run.signal.aborted) {
+    if (isDue(step, task.evaluation?.everySteps) || step === task.steps) state = await evaluateNow(run, state);
+    if (task.samples && isDue(step, task.samples.everySteps)) await sampleNow(run, task.samples);
+    if (isDue(step, run.checkpointEverySteps) || endOf(run, state)) {
+      await run.metrics.flush();
       await run.checkpointer.save(state);
       progress.resumeClock();
     }
-    if (early && !ending) return { end: 'stoppedEarly', state };
-    if (run.signal.aborted && !ending) return { end: 'interrupted', state };
   }
-  return { end: 'finished', state };
+}
+
+/** Why no further step follows; undefined: one does. A pure function of the state but for the wish to stop, so that a resumed run ends alike. */
+function endOf({ task, signal }: PretrainRun, state: TrainingState): PretrainEnd | undefined {
+  if (state.step >= task.steps) return 'finished';
+  if (state.evaluationsSinceBest >= (task.evaluation?.patience ?? Infinity)) return 'stoppedEarly';
+  return signal.aborted ? 'interrupted' : undefined;
 }
 
 function isDue(step: number, every: number | undefined): boolean {
   return every !== undefined && step % every === 0;
 }
 
-function refuseNonFinite(step: number, loss: number, gradientNorm: number): void {
-  if (Number.isFinite(loss) && Number.isFinite(gradientNorm)) return;
-  const what = Number.isFinite(loss) ? `the gradient norm became ${gradientNorm}` : `the loss became ${loss}`;
-  throw new WindlassError('WL_LOSS_NOT_FINITE', `${what} at step ${step}`, { details: { step } });
+function refuseNonFinite(what: string, value: number, step: number): void {
+  if (Number.isFinite(value)) return;
+  throw new WindlassError('WL_LOSS_NOT_FINITE', `${what} became ${value} at step ${step}`, { details: { step } });
+}
+
+function writeMetrics(run: PretrainRun, { step, lastLoss = NaN }: TrainingState, values: MetricValues): void {
+  const { tokensPerSecond: speed } = run.progress.current;
+  if (speed !== undefined) run.progress.note({ peakShare: run.peakShare(speed) });
+  const rates = speed === undefined ? {} : { tokens_per_second: speed, peak_share: run.peakShare(speed) };
+  run.metrics.write(step, { 'train/loss': lastLoss, ...values, ...rates });
 }
 
 async function evaluateNow(run: PretrainRun, state: TrainingState): Promise<TrainingState> {
@@ -91,9 +100,10 @@ async function evaluateNow(run: PretrainRun, state: TrainingState): Promise<Trai
   if (batches.length === 0) return state;
   run.progress.tell({ phase: 'evaluating' });
   const loss = await evaluate(run.model, batches, run.task.batch.length);
+  refuseNonFinite('the held-out loss', loss, state.step);
   run.progress.resumeClock();
   run.progress.tell({ heldOutLoss: loss });
-  await run.metrics.write(state.step, { 'eval/loss': loss });
+  run.metrics.write(state.step, { 'eval/loss': loss });
   return noteEvaluation(state, loss);
 }
 

@@ -10,7 +10,7 @@ import type { RankMessage } from '#runtime/api/messages.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
-import { createModel, loadHuggingFace, newModelConfig } from '#runtime/model/main.ts';
+import { createModel, loadHuggingFace, newModelConfig, parameterCount } from '#runtime/model/main.ts';
 import type { Model } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
@@ -71,6 +71,7 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   const { tokens, split, tokenizer } = corpus;
   log({ tokens: tokens.tokens, documents: tokens.documents, fromCache: tokens.fromCache }, 'data is ready');
 
+  using _store = closing(tokens.store);
   using device = openDevice();
   const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9;
   using model = await openModel(spec, corpus, device, task.seed);
@@ -79,18 +80,24 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   const checkpointer = new Checkpointer(model, optimizer, {
     jobDir: env.WL_JOB_DIR,
     keep: spec.checkpoint.keep,
-    configDigest: digestOf({ model: model.config, data: tokens.key, tokenizer: tokenizer.digest, task: spec.task }),
+    configDigest: digestOf({
+      model: model.config,
+      data: [tokens.key, spec.data.heldOut],
+      tokenizer: tokenizer.digest,
+      task: spec.task,
+    }),
     onSaved: (step) => progress.tell({ checkpointStep: step }),
     onFailed: (error) => log({ code: error.code, err: error }, `checkpoint failed: ${error.message}. ${error.remedy}`),
   });
   progress.tell({ phase: 'looking for a checkpoint' });
-  const restored = await checkpointer.restore((error) => log({ code: error.code }, `${error.message}; it is set aside`));
+  const restored = await checkpointer.restore((error) => log({ code: error.code }, error.message));
   const start: TrainingState = restored ?? { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
-  log({ step: start.step, parameters: model.parameters.size }, restored ? 'resumed' : 'training starts');
+  log({ step: start.step, parameters: parameterCount(model.config) }, restored ? 'resumed' : 'training starts');
   progress = new ProgressReporter(reporterOptions, start.step);
   if (restored) progress.note({ checkpointStep: start.step });
 
-  const metrics = await openMetrics({ folder: env.WL_JOB_DIR, resumeStep: start.step, now: () => new Date() });
+  const onTrouble = (error: WindlassError) => log({ code: error.code, err: error }, `metrics wait: ${error.message}`);
+  const metrics = await openMetrics({ folder: env.WL_JOB_DIR, resumeStep: start.step, now: () => new Date(), onTrouble });
   const sequences = task.evaluation?.sequences ?? defaultEvaluationSequences;
   const batchSequences = task.batch.sequences / task.batch.grains;
   const flops = flopsPerToken(model.config, task.batch.length);
@@ -112,17 +119,11 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     },
     start,
   );
-  const saved = await checkpointer.finished();
+  const unsaved = await checkpointer.finished();
   await metrics.close();
   progress.flush();
-  if (end === 'interrupted') {
-    if (!saved)
-      throw new WindlassError(
-        'WL_IO',
-        `the state of step ${state.step} could not be saved; training resumes from the checkpoint before`,
-      );
-    return end;
-  }
+  if (unsaved) throw unsaved;
+  if (end === 'interrupted') return end;
 
   progress.tell({ phase: 'publishing' });
   const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, model.config.vocabularySize) : undefined;
@@ -134,12 +135,16 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     metrics: {
       ...(state.lastHeldOutLoss === undefined ? {} : { heldOutLoss: state.lastHeldOutLoss }),
       ...(entropy === undefined ? {} : { heldOutUnigramEntropy: entropy }),
-      ...(progress.current.loss === undefined ? {} : { trainingLoss: progress.current.loss }),
+      ...(state.lastLoss === undefined ? {} : { trainingLoss: state.lastLoss }),
     },
   });
   log({ step: state.step, ...published.metrics }, 'published');
   send({ type: 'published', model: published });
   return end;
+}
+
+function closing(store: { close(): void }): Disposable {
+  return { [Symbol.dispose]: () => store.close() };
 }
 
 async function openModel(spec: TrainingJobSpec, corpus: Corpus, device: Device, seed: number): Promise<Model> {

@@ -20,7 +20,7 @@ export class Checkpointer {
   readonly #options: CheckpointerOptions;
   readonly #root: string;
   readonly #tensors: { group: string; name: string; tensor: Tensor }[];
-  #saving: Promise<boolean> = Promise.resolve(true);
+  #saving: Promise<WindlassError | undefined> = Promise.resolve(undefined);
 
   constructor(model: Model, optimizer: AdamW, options: CheckpointerOptions) {
     this.#options = options;
@@ -47,8 +47,8 @@ export class Checkpointer {
     this.#saving = this.#write(state, copies);
   }
 
-  /** Waits for the save that is under way. False: it failed. */
-  finished(): Promise<boolean> {
+  /** Waits for the save that is under way. Resolves to why it failed, if it did. */
+  finished(): Promise<WindlassError | undefined> {
     return this.#saving;
   }
 
@@ -76,22 +76,24 @@ export class Checkpointer {
       }
       tensor.write(await readTensor(path, name, stored));
     }
+    await pruneCheckpoints(this.#root, this.#options.keep);
     return manifest.state;
   }
 
   async #write(
     state: TrainingState,
     copies: readonly { group: string; name: string; shape: readonly number[]; data: Float32Array }[],
-  ): Promise<boolean> {
+  ): Promise<WindlassError | undefined> {
     try {
       const groups = Object.groupBy(copies, ({ group }) => group) as Record<string, typeof copies>;
       await saveCheckpoint(this.#root, { configDigest: this.#options.configDigest, state, groups });
       await pruneCheckpoints(this.#root, this.#options.keep);
       this.#options.onSaved(state.step);
-      return true;
-    } catch (error) {
-      this.#options.onFailed(toWindlassError(error));
-      return false;
+      return undefined;
+    } catch (thrown) {
+      const error = toWindlassError(thrown);
+      this.#options.onFailed(error);
+      return error;
     }
   }
 }

@@ -1,34 +1,46 @@
 // Writes TensorBoard event files: TFRecord frames (length, masked CRC-32C, payload, masked CRC-32C) around protobuf Event messages.
-import { mkdirSync } from 'node:fs';
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { WindlassError } from '#runtime/api/errors.ts';
+import { AppendFile } from './append-file.ts';
 
 export interface TensorBoardWriter {
-  /** Appends one event with a scalar per tag. */
-  scalars(step: number, values: Record<string, number>): Promise<void>;
+  /** Appends one event with a scalar per tag, in the background. */
+  scalars(step: number, values: Record<string, number>): void;
+  flush(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Opens a new event file in `folder`; `startSeconds` is its time stamp, unique per start of the job. */
-export async function openTensorBoard(folder: string, startSeconds: number): Promise<TensorBoardWriter> {
-  mkdirSync(folder, { recursive: true });
-  const file = await open(join(folder, `events.out.tfevents.${Math.floor(startSeconds)}.windlass`), 'a');
-  await write(file, event(startSeconds, undefined, stringField(3, 'brain.Event:2')));
+export interface TensorBoardOptions {
+  /** Events of later steps in older files of the folder no longer count: viewers are told to drop them. 0: a new run. */
+  readonly resumeStep: number;
+  /** Unix time. */
+  readonly seconds: () => number;
+  readonly onTrouble: (error: WindlassError) => void;
+}
+
+/** Opens a new event file in `folder`, named after the time of this start of the job. */
+export async function openTensorBoard(folder: string, options: TensorBoardOptions): Promise<TensorBoardWriter> {
+  await mkdir(folder, { recursive: true });
+  const start = options.seconds();
+  const file = await AppendFile.open(join(folder, `events.out.tfevents.${Math.floor(start)}.windlass`), options.onTrouble);
+  const write = (payload: Buffer) => file.append(frame(payload));
+  write(event(start, undefined, stringField(3, 'brain.Event:2')));
+  if (options.resumeStep > 0) write(event(start, options.resumeStep + 1, bytesField(7, Buffer.from(sessionStart))));
   return {
-    async scalars(step, values) {
+    scalars(step, values) {
       const summary = Buffer.concat(
         Object.entries(values).map(([tag, value]) => bytesField(1, Buffer.concat([stringField(1, tag), floatField(2, value)]))),
       );
-      await write(file, event(Date.now() / 1000, step, bytesField(5, summary)));
+      write(event(options.seconds(), step, bytesField(5, summary)));
     },
+    flush: () => file.flush(),
     close: () => file.close(),
   };
 }
 
-async function write(file: FileHandle, payload: Buffer): Promise<void> {
-  await file.write(frame(payload));
-}
+/** SessionLog {status: START}: from the step of its event on, a viewer forgets what came before. */
+const sessionStart = [1 << 3, 1];
 
 function event(seconds: number, step: number | undefined, what: Buffer): Buffer {
   const time = Buffer.alloc(9);
