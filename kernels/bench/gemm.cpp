@@ -47,9 +47,9 @@ struct Bench {
   double peak() {
     constexpr int64_t rounds = 200000;
     float sinks[64 * 16];
-    double operations = 0;
+    const double operations = static_cast<double>(WL_SELECT(fma_loop)(rounds, sinks));
     const double seconds = best([&] {
-      context.parallel_for(context.threads(), 1, [&](int64_t i, int64_t, int) { operations = static_cast<double>(WL_SELECT(fma_loop)(rounds, sinks + i * 16)); });
+      context.parallel_for(context.threads(), 1, [&](int64_t i, int64_t, int) { WL_SELECT(fma_loop)(rounds, sinks + i * 16); });
     });
     return operations * context.threads() / seconds / 1e9;
   }
@@ -104,7 +104,8 @@ void few_rows(Bench& bench, const Shape& s) {
     WL_SELECT(linear_packed_forward)(bench.context, {x.data(), packed.data(), nullptr, y.data(), 16, s.rows, s.inputs, size, s.outputs});
   });
   std::printf("%5ld x %5ld x %4ld  %8.1f us  %6.1f GB/s of weights  %5.0f GFLOP/s\n", s.rows, s.outputs, s.inputs, seconds * 1e6,
-              4.0 * static_cast<double>(s.outputs * s.inputs) / seconds / 1e9, 2.0 * static_cast<double>(s.rows * s.outputs * s.inputs) / seconds / 1e9);
+              4.0 * static_cast<double>(s.outputs * s.inputs) / seconds / 1e9,
+              2.0 * static_cast<double>(s.rows * s.outputs * s.inputs) / seconds / 1e9);
 }
 
 void loss(Bench& bench, const Shape& s) {
@@ -120,7 +121,8 @@ void loss(Bench& bench, const Shape& s) {
     WL_SELECT(cross_entropy_forward)(bench.context, {h.data(), w.data(), targets.data(), losses.data(), s.rows, s.inputs, s.outputs});
   }), peak);
   print("with gradients", 3 * flop, bench.best([&] {
-    WL_SELECT(cross_entropy_fused)(bench.context, {h.data(), w.data(), targets.data(), losses.data(), dh.data(), dw.data(), 1e-3f, length, 0, s.rows, s.inputs, s.outputs});
+    WL_SELECT(cross_entropy_fused)(bench.context, {h.data(), w.data(), targets.data(), losses.data(), dh.data(), dw.data(), 1e-3f, length, 0,
+                                                   s.rows, s.inputs, s.outputs});
   }), peak);
   std::printf("\n");
 }
@@ -146,7 +148,10 @@ int main(int argc, char** argv) {
   }
   if (wanted("rows")) {
     for (const int64_t rows : {1, 4, 8, 16}) {
-      for (const Shape& s : {Shape{rows, 192, 192}, {rows, 512, 192}, {rows, 4096, 192}, {rows, 768, 768}, {rows, 3072, 768}, {rows, 50304, 768}}) few_rows(bench, s);
+      for (const Shape& s : {Shape{rows, 192, 192}, {rows, 512, 192}, {rows, 4096, 192}, {rows, 768, 768}, {rows, 3072, 768},
+                             {rows, 50304, 768}}) {
+        few_rows(bench, s);
+      }
     }
   }
   if (wanted("loss")) {

@@ -150,7 +150,7 @@ void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args
   int64_t floats = 0;
   for (gemm::Steps steps(spans, cut, level, chain, a.dw); steps.next(step);) {
     const auto p = products(step.spans.terms(), step);
-    for (const Product* each : std::initializer_list<const Product*>{&p.forward, &p.input, &p.weight}) floats = most(floats, gemm::workspace_floats(*each, context.threads()));
+    for (const Product& each : {p.forward, p.input, p.weight}) floats = most(floats, gemm::workspace_floats(each, context.threads()));
   }
   float* workspace = context.scratch(floats);
 

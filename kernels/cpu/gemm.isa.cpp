@@ -16,6 +16,8 @@ constexpr int64_t step_terms = 3072;
 constexpr int64_t pack_terms = 128;
 // Packed columns that a step of many rows walks at a time: a part of the L3 cache.
 constexpr int64_t right_block_floats = 4 << 20;
+// Multiply-adds that one thread does in about the time that it takes to wake another.
+constexpr int64_t lone_work = 1 << 18;
 
 using TileRun = void (*)(const Product&, const float* left, const float* right, int64_t panel, int64_t row, int64_t col);
 using PackLeft = void (*)(const Factor&, int64_t row, int64_t begin, int64_t end, float* to);
@@ -67,6 +69,8 @@ struct Job {
   int64_t block_rows;
   int64_t right_panels;
   int64_t row_parts;
+  // Too little work to share.
+  bool alone;
   // Workspace, in floats.
   int64_t left_floats, right_floats;
 
@@ -96,7 +100,8 @@ Job job_of(const Product& p, int64_t panel_terms, int threads) {
     job.right_floats = packed ? 0 : job.right_panels * job.panel;
   } else {
     const int64_t groups = ceil_div(job.col_panels, job.group);
-    job.row_parts = groups >= 4 * threads ? 1 : least(job.row_panels, ceil_div(4 * threads, groups));
+    job.alone = p.rows * p.cols * job.terms() <= lone_work;
+    job.row_parts = job.alone || groups >= 4 * threads ? 1 : least(job.row_panels, ceil_div(4 * threads, groups));
     const int64_t fit = most(1, left_block_bytes / (4 * job.group * most(1, job.panel)));
     job.batch = job.group * (packed ? 1 : most(1, least(fit, groups / (8 * threads))));
     job.left_floats = p.rows * job.padded_terms();
@@ -199,14 +204,13 @@ void multiply_wide(Context& context, const Job& job, float* workspace) {
   const auto pack = [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) pack_rows(job, i, i + 1, workspace + job.row(i) * job.padded_terms());
   };
-  // A few rows are packed sooner than another worker is awake.
-  if (job.row_panels == 1) pack(0, 1, 0);
+  if (job.alone || job.row_panels == 1) pack(0, job.row_panels, 0);
   else context.parallel_for(job.row_panels, pack);
   if (pack_first) pack_cols_shared(context, job, 0, job.col_panels, packed);
 
   const float* shared = pack_first ? packed : job.p.panels + job.begin * panel_cols;
   const int64_t batches = ceil_div(job.col_panels, job.batch);
-  context.parallel_for(batches * job.row_parts, [&](int64_t begin, int64_t end, int worker) {
+  const auto compute = [&](int64_t begin, int64_t end, int worker) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t col = item / job.row_parts * job.batch;
       const int64_t col_end = least(col + job.batch, job.col_panels);
@@ -221,7 +225,9 @@ void multiply_wide(Context& context, const Job& job, float* workspace) {
       }
       walk(job, workspace + job.row(row) * job.padded_terms(), row, row_end, right, col, col_end);
     }
-  });
+  };
+  if (job.alone) compute(0, batches, 0);
+  else context.parallel_for(batches * job.row_parts, compute);
 }
 
 int64_t job_floats(const Job& job) { return ceil_div(job.left_floats, 16) * 16 + job.right_floats; }

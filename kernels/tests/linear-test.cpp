@@ -106,12 +106,13 @@ int64_t off_contract(const Shape& s, const Inputs& in, const Results& out) {
   return wrong;
 }
 
-// One to a few rows; spans that are empty, short or no multiple of 16; primes; more columns than a panel, fewer than a vector.
+// One to a few rows, with work for one worker and for several; spans that are empty, short or no multiple of 16; primes; more
+// columns than a panel, fewer than a vector.
 const Shape small_shapes[] = {
     {1, 1, 1, 16, 1, false},      {1, 32, 16, 16, 1, true},    {2, 33, 17, 16, 2, false},    {3, 5, 7, 16, 3, true},
     {4, 70, 200, 16, 2, false},   {5, 129, 100, 16, 5, true},  {6, 257, 61, 16, 3, false},   {7, 130, 129, 1, 7, true},
     {12, 64, 192, 64, 12, false}, {13, 96, 127, 16, 13, true}, {40, 17, 1000, 16, 8, false}, {65, 37, 300, 16, 13, true},
-    {63, 31, 65, 32, 9, false},
+    {63, 31, 65, 32, 9, false},   {1, 2000, 200, 16, 1, true}, {3, 1500, 100, 16, 3, false},
 };
 // Blocks of rows in private panels; right panels in several blocks; contractions in several steps and within one span.
 const Shape large_shapes[] = {
