@@ -1,134 +1,127 @@
-// Embeddings: rows copied to the bit, and the gradient of the table against the contract of token spans.
-#include <set>
-
+// Embedding rows and the gradient of the table: exact rows, the order of the sum bit for bit, and what must not change a bit.
 #include "tests/every-isa.h"
 
 namespace {
 
 using every::Floats;
 using every::Integers;
+using every::same_bits;
+using every::same_everywhere;
 
-struct Case {
-  int64_t sequences, length, size, vocabulary;
+struct Shape {
+  int64_t sequences, length, vocabulary, size;
+  bool accumulate;
 
   int64_t rows() const { return sequences * length; }
 };
 
-// Sequences shorter than the 8 spans, with a short last span, and whole; rows of less than, as much as and more than a vector.
-const Case cases[] = {{1, 1, 1, 1},   {3, 1, 7, 5},    {2, 5, 15, 3},   {4, 7, 16, 100},  {1, 8, 17, 2},
-                      {3, 9, 48, 11}, {2, 64, 33, 40}, {5, 13, 130, 1}, {7, 31, 257, 23}, {1, 1000, 19, 5000}};
+const std::vector<Shape>& shapes() {
+  static const std::vector<Shape> all = {
+      {1, 1, 1, 1, false},   {1, 1, 5, 16, true},    {3, 7, 4, 17, true},   {2, 16, 11, 15, false},
+      {5, 13, 3, 31, false}, {2, 64, 1000, 8, true}, {1, 257, 2, 5, false}, {16, 9, 50, 33, true},
+  };
+  return all;
+}
 
-Integers ids_of(const Case& c, uint64_t seed) {
-  every::Numbers numbers(seed);
+struct Inputs {
   Integers ids;
-  // Half of the tokens are one of two ids, as frequent words are.
-  for (int64_t t = 0; t < c.rows(); ++t) {
-    ids.push_back(static_cast<int32_t>(numbers.below(2) == 0 ? numbers.below(std::min<int64_t>(2, c.vocabulary)) : numbers.below(c.vocabulary)));
-  }
-  return ids;
-}
+  Floats w, dy, dw;
 
-template <class Run>
-Floats backward_with(Run run, wl::Context& context, const Case& c, const Integers& ids, const Floats& dy, Floats dw, bool accumulate) {
-  run(context, {ids.data(), dy.data(), dw.data(), c.length, accumulate, c.rows(), c.size, c.vocabulary});
+  explicit Inputs(const Shape& s) {
+    every::Numbers numbers(static_cast<uint64_t>(s.rows() * 31 + s.vocabulary));
+    for (int64_t t = 0; t < s.rows(); ++t) ids.push_back(static_cast<int32_t>(numbers.below(s.vocabulary)));
+    w = every::values(s.vocabulary * s.size, 1);
+    dy = every::values(s.rows() * s.size, 2);
+    dw = every::values(s.vocabulary * s.size, 3);
+  }
+};
+
+Floats backward(void (*run)(wl::Context&, const wl::embedding_backward_args&), wl::Context& on, const Shape& s, const Inputs& in) {
+  Floats dw = in.dw;
+  run(on, {in.ids.data(), in.dy.data(), dw.data(), s.length, s.accumulate ? 1 : 0, s.rows(), s.size, s.vocabulary});
   return dw;
 }
-
-/** The gradient as the contract has it, one scalar at a time. */
-Floats scalar_backward(const Case& c, const Integers& ids, const Floats& dy) {
-  Floats dw;
-  for (int64_t v = 0; v < c.vocabulary; ++v) {
-    for (int64_t i = 0; i < c.size; ++i) {
-      // Adding +0 for a token of another id changes no bit of a chain that began at +0.
-      dw.push_back(contract::token_dot(
-          c.rows(), c.length, [&](int64_t t) { return ids[t] == v ? dy[t * c.size + i] : 0.0f; }, [](int64_t) { return 1.0f; }));
-    }
-  }
-  return dw;
-}
-
-Floats slice(const Floats& x, int64_t first, int64_t count) { return {x.begin() + first, x.begin() + first + count}; }
 
 }  // namespace
 
-TEST("an embedding is its row of the table, NaN and signed zero included") {
-  for (const Case& c : cases) {
-    Floats w = every::values(c.vocabulary * c.size, 3);
-    w[0] = -0.0f;
-    w.back() = std::nanf("");
-    const Integers ids = ids_of(c, 5);
-    const auto seen = every::same_everywhere(EVERY_ISA(embedding_forward), "embedding_forward", [&](auto run, wl::Context& context) {
-      Floats y(static_cast<size_t>(c.rows() * c.size), -7.0f);
-      run(context, {ids.data(), w.data(), y.data(), c.rows(), c.vocabulary, c.size});
+TEST("the rows of the ids come out as they are") {
+  for (const Shape& s : shapes()) {
+    const Inputs in(s);
+    const auto seen = same_everywhere(EVERY_ISA(embedding_forward), "embedding_forward", [&](auto run, wl::Context& on) {
+      Floats y(in.dy.size());
+      run(on, {in.ids.data(), in.w.data(), y.data(), s.rows(), s.vocabulary, s.size});
       return std::vector<Floats>{y};
     });
-    for (int64_t t = 0; t < c.rows(); ++t) {
-      CHECK(every::same_bits(slice(seen[0], t * c.size, c.size), slice(w, ids[t] * c.size, c.size)));
+    for (size_t i = 0; i < in.dy.size(); ++i) {
+      const size_t id = static_cast<size_t>(in.ids[i / s.size]);
+      CHECK(same_bits(seen[0][i], in.w[id * static_cast<size_t>(s.size) + i % s.size]));
     }
   }
 }
 
-TEST("the gradient of the table has the bits of the token spans, on every instruction set and thread count") {
-  for (const Case& c : cases) {
-    const Integers ids = ids_of(c, 7);
-    const Floats dy = every::values(c.rows() * c.size, 8);
-    const Floats unset(static_cast<size_t>(c.vocabulary * c.size), std::nanf(""));
-    const auto seen = every::same_everywhere(EVERY_ISA(embedding_backward), "embedding_backward", [&](auto run, wl::Context& context) {
-      return std::vector<Floats>{backward_with(run, context, c, ids, dy, unset, false)};
+TEST("the gradient of a row of the table is the sum of its tokens in spans, to the bit of the contract") {
+  for (const Shape& s : shapes()) {
+    const Inputs in(s);
+    const auto seen = same_everywhere(EVERY_ISA(embedding_backward), "embedding_backward", [&](auto run, wl::Context& on) {
+      return std::vector<Floats>{backward(run, on, s, in)};
     });
-    CHECK(every::same_bits(seen[0], scalar_backward(c, ids, dy)));
-  }
-}
-
-TEST("an accumulated gradient is the old one plus the new one, in that one rounding") {
-  for (const Case& c : cases) {
-    const Integers ids = ids_of(c, 9);
-    const Floats dy = every::values(c.rows() * c.size, 10), old = every::values(c.vocabulary * c.size, 11);
-    Floats wanted = scalar_backward(c, ids, dy);
-    for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = old[i] + wanted[i];
-    const auto seen = every::same_everywhere(EVERY_ISA(embedding_backward), "accumulated", [&](auto run, wl::Context& context) {
-      return std::vector<Floats>{backward_with(run, context, c, ids, dy, old, true)};
-    });
-    CHECK(every::same_bits(seen[0], wanted));
-  }
-}
-
-TEST("forward and backward are adjoint: <dy, w[ids]> is <dw, w>") {
-  for (const Case& c : cases) {
-    const Integers ids = ids_of(c, 13);
-    const Floats dy = every::values(c.rows() * c.size, 14), w = every::values(c.vocabulary * c.size, 15);
-    const Floats dw = backward_with(EVERY_ISA(embedding_backward).back().run, every::context_of(1), c, ids, dy, Floats(w.size()), false);
-    double outer = 0, inner = 0, magnitude = 0;
-    for (int64_t t = 0; t < c.rows(); ++t) {
-      for (int64_t i = 0; i < c.size; ++i) {
-        const double term = static_cast<double>(dy[t * c.size + i]) * static_cast<double>(w[ids[t] * c.size + i]);
-        outer += term;
-        magnitude += std::abs(term);
+    const int64_t eighth = (s.length + 7) / 8;
+    for (int64_t v = 0; v < s.vocabulary; ++v) {
+      for (int64_t d = 0; d < s.size; ++d) {
+        float spans[8] = {};
+        for (int64_t part = 0; part < 8; ++part) {
+          for (int64_t b = 0; b < s.sequences; ++b) {
+            for (int64_t t = part * eighth; t < std::min(s.length, (part + 1) * eighth); ++t) {
+              const int64_t row = b * s.length + t;
+              if (in.ids[static_cast<size_t>(row)] == v) spans[part] += in.dy[static_cast<size_t>(row * s.size + d)];
+            }
+          }
+        }
+        const size_t at = static_cast<size_t>(v * s.size + d);
+        const float sum = contract::tree(spans);
+        CHECK(same_bits(seen[0][at], s.accumulate ? in.dw[at] + sum : sum));
       }
     }
-    for (size_t i = 0; i < w.size(); ++i) inner += static_cast<double>(dw[i]) * static_cast<double>(w[i]);
-    // A chain is at most a span of every sequence long, the tree has three more sums.
-    const double longest = static_cast<double>(c.sequences * ((c.length + 7) / 8) + 3);
-    CHECK(std::abs(outer - inner) <= longest * every::roundoff * magnitude);
   }
 }
 
-TEST("an id outside the table is refused on both ways, at any place, and nothing is written") {
-  const Case c{2, 40, 4, 10};
-  const Floats w(40, 1.0f), dy(static_cast<size_t>(c.rows() * c.size), 1.0f);
-  for (const int32_t wrong : {-1, 10, INT32_MIN, INT32_MAX}) {
-    for (const size_t at : {size_t{0}, size_t{37}, size_t{79}}) {
-      Integers ids(static_cast<size_t>(c.rows()), 3);
-      ids[at] = wrong;
-      Floats y(dy.size(), -7.0f), dw(w.size(), -7.0f);
-      every::refused("embedding: an id is outside the table", [&] {
-        EVERY_ISA(embedding_forward).back().run(every::context_of(2), {ids.data(), w.data(), y.data(), c.rows(), c.vocabulary, c.size});
-      });
-      every::refused("embedding: an id is outside the table", [&] {
-        EVERY_ISA(embedding_backward).back().run(every::context_of(2), {ids.data(), dy.data(), dw.data(), c.length, 0, c.rows(), c.size, c.vocabulary});
-      });
-      CHECK((std::set<float>(y.begin(), y.end()) == std::set<float>{-7.0f}));
-      CHECK((std::set<float>(dw.begin(), dw.end()) == std::set<float>{-7.0f}));
+TEST("forward and backward are adjoint: <dy, lookup(w)> = <backward(dy), w>") {
+  const Shape s{4, 33, 20, 24, false};
+  const Inputs in(s);
+  const Floats dw = backward(EVERY_ISA(embedding_backward).back().run, every::context_of(2), s, in);
+  double left = 0, right = 0, magnitude = 0;
+  for (size_t i = 0; i < in.dy.size(); ++i) {
+    const double term = static_cast<double>(in.dy[i]) * static_cast<double>(in.w[static_cast<size_t>(in.ids[i / s.size]) * s.size + i % s.size]);
+    left += term;
+    magnitude += std::abs(term);
+  }
+  for (size_t i = 0; i < dw.size(); ++i) right += static_cast<double>(dw[i]) * static_cast<double>(in.w[i]);
+  // A row of the table adds about 7 tokens, in chains and a tree of three levels.
+  CHECK(std::abs(left - right) <= 16 * every::roundoff * magnitude);
+}
+
+TEST("rows of the table without a token become +0") {
+  const Shape s{1, 3, 6, 17, false};
+  Inputs in(s);
+  in.ids = {4, 4, 1};
+  in.dw.assign(in.dw.size(), std::nanf(""));
+  const Floats dw = backward(EVERY_ISA(embedding_backward).back().run, every::context_of(1), s, in);
+  for (const size_t v : {0, 2, 3, 5}) {
+    for (size_t d = 0; d < 17; ++d) CHECK(same_bits(dw[v * 17 + d], 0.0f));
+  }
+}
+
+TEST("an id outside the table is refused") {
+  const Shape s{1, 3, 6, 17, true};
+  for (const int32_t bad : {-1, 6, INT32_MIN, INT32_MAX}) {
+    Inputs in(s);
+    in.ids[1] = bad;
+    for (const auto& variant : EVERY_ISA(embedding_backward)) {
+      every::refused("embedding: an id is outside the table", [&] { backward(variant.run, every::context_of(1), s, in); });
+    }
+    Floats y(in.dy.size());
+    for (const auto& variant : EVERY_ISA(embedding_forward)) {
+      every::refused("embedding: an id is outside the table", [&] { variant.run(every::context_of(1), {in.ids.data(), in.w.data(), y.data(), 3, 6, 17}); });
     }
   }
 }

@@ -1,198 +1,188 @@
-// The global norm against its fixed order of sums, AdamW against float64, and lists of tensors against one at a time.
+// The gradient norm and AdamW over lists of tensors: exact orders of sums, float64 references, and what must not change a bit.
 #include "reference/optimizer.h"
-
 #include "tests/every-isa.h"
 
 namespace {
 
-using every::Doubles;
 using every::Floats;
+using every::same_bits;
+using every::same_everywhere;
+using wl::reference::AdamWSettings;
 
-using Lists = std::vector<Floats>;
+constexpr double u = every::roundoff;
 
-struct Settings {
-  float clip = 1.0f, rate = 1e-2f, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, decay = 0.1f;
+/** Several tensors as the kernels take them. */
+struct List {
+  std::vector<Floats> tensors;
+  std::vector<float*> data;
+  std::vector<int64_t> sizes;
+
+  List(const std::vector<int64_t>& of, uint64_t seed, float factor = 1.0f) : sizes(of) {
+    for (const int64_t size : of) {
+      tensors.push_back(every::values(size, seed++));
+      for (float& value : tensors.back()) value *= factor;
+    }
+    for (Floats& tensor : tensors) data.push_back(tensor.data());
+  }
+  List(const List& other) : tensors(other.tensors), sizes(other.sizes) {
+    for (Floats& tensor : tensors) data.push_back(tensor.data());
+  }
+  List& operator=(const List&) = delete;
+
+  int64_t count() const { return static_cast<int64_t>(sizes.size()); }
 };
-
-wl::reference::AdamWSettings wide(const Settings& s) {
-  return {static_cast<double>(s.rate), static_cast<double>(s.beta1), static_cast<double>(s.beta2), static_cast<double>(s.eps),
-          static_cast<double>(s.decay)};
-}
 
 struct State {
-  Lists params, first, second;
+  List params, grads, first, second;
+
+  explicit State(const std::vector<int64_t>& sizes) : params(sizes, 10), grads(sizes, 20, 0.1f), first(sizes, 30, 0.01f), second(sizes, 40, 0.01f) {
+    for (Floats& tensor : second.tensors) {
+      for (float& value : tensor) value = std::abs(value);
+    }
+  }
 };
 
-std::vector<float*> pointers(Lists& tensors) {
-  std::vector<float*> all;
-  for (Floats& tensor : tensors) all.push_back(tensor.data());
-  return all;
-}
+struct Step {
+  float clip, rate, beta1, beta2, eps, decay;
+  int64_t step;
+};
 
-std::vector<int64_t> sizes_of(const Lists& tensors) {
-  std::vector<int64_t> sizes;
-  for (const Floats& tensor : tensors) sizes.push_back(static_cast<int64_t>(tensor.size()));
-  return sizes;
-}
-
-/** Tensors of odd sizes around the vector width and the chunks. */
-Lists odd_tensors(uint64_t seed) {
-  Lists tensors;
-  for (const int64_t n : {1, 15, 16, 17, 4095, 4096, 4097, 2, 10007, 3}) tensors.push_back(every::values(n, seed++));
-  return tensors;
-}
-
-State fresh(const Lists& params) {
-  State state{params, params, params};
-  for (Lists* moments : {&state.first, &state.second}) {
-    for (Floats& tensor : *moments) tensor.assign(tensor.size(), 0.0f);
-  }
+template <class Run>
+State stepped(Run run, wl::Context& on, State state, const Step& s, const float* norm) {
+  const auto& [params, grads, first, second] = state;
+  run(on, {params.data.data(), params.sizes.data(), params.count(), grads.data.data(), grads.sizes.data(), grads.count(), first.data.data(),
+           first.sizes.data(), first.count(), second.data.data(), second.sizes.data(), second.count(), norm, s.clip, s.rate, s.beta1, s.beta2,
+           s.eps, s.decay, s.step});
   return state;
 }
 
-template <class Run>
-float norm_with(Run run, wl::Context& context, Lists tensors) {
-  const auto data = pointers(tensors);
-  const auto sizes = sizes_of(tensors);
-  float norm = -1.0f;
-  run(context, {data.data(), sizes.data(), static_cast<int64_t>(sizes.size()), &norm});
-  return norm;
+std::vector<Floats> outputs_of(const State& state) {
+  std::vector<Floats> all = state.params.tensors;
+  all.insert(all.end(), state.first.tensors.begin(), state.first.tensors.end());
+  all.insert(all.end(), state.second.tensors.begin(), state.second.tensors.end());
+  return all;
 }
 
-float norm_of(const Lists& tensors) { return norm_with(EVERY_ISA(global_norm).back().run, every::context_of(2), tensors); }
+const std::vector<int64_t> sizes = {1, 4096, 17, 4097, 8191, 3, 16, 20000};
+const Step usual = {1.0f, 3e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 7};
 
-template <class Run>
-void step_with(Run run, wl::Context& context, State& state, Lists grads, const float* norm, const Settings& s, int64_t step) {
-  const auto p = pointers(state.params), g = pointers(grads), m = pointers(state.first), v = pointers(state.second);
-  const auto sizes = sizes_of(grads);
-  const int64_t count = static_cast<int64_t>(sizes.size());
-  run(context, {p.data(), sizes.data(), count, g.data(), sizes.data(), count, m.data(), sizes.data(), count, v.data(), sizes.data(), count,
-                norm, s.clip, s.rate, s.beta1, s.beta2, s.eps, s.decay, step});
-}
-
-void step_of(State& state, const Lists& grads, const float* norm, const Settings& s, int64_t step) {
-  step_with(EVERY_ISA(adamw).back().run, every::context_of(1), state, grads, norm, s, step);
-}
-
-/** The sum of squares as documented: chunks of 4,096, 16 lanes in each, all added in order. */
-float scalar_norm(const Lists& tensors) {
-  double total = 0;
-  for (const Floats& tensor : tensors) {
-    for (size_t at = 0; at < tensor.size(); at += 4096) {
-      double lanes[16] = {};
-      for (size_t i = at; i < std::min(tensor.size(), at + 4096); ++i) {
-        lanes[i % 16] += static_cast<double>(tensor[i]) * static_cast<double>(tensor[i]);
-      }
-      double chunk = 0;
-      for (const double lane : lanes) chunk += lane;
-      total += chunk;
-    }
-  }
-  return static_cast<float>(std::sqrt(total));
-}
+auto best() { return EVERY_ISA(adamw).back().run; }
 
 }  // namespace
 
-TEST("the global norm is the documented sum in its order, on every instruction set and thread count") {
-  for (const Lists& tensors : {odd_tensors(1), Lists{{3.0f, 4.0f}}, Lists{every::values(100003, 9)}}) {
-    const auto seen = every::same_everywhere(EVERY_ISA(global_norm), "global_norm", [&](auto run, wl::Context& context) {
-      return std::vector<Floats>{{norm_with(run, context, tensors)}};
-    });
-    CHECK(every::same_bits(seen[0][0], scalar_norm(tensors)));
+TEST("the norm is the root of squares summed in 16 double lanes, chunks of 4,096 and list order") {
+  const List grads(sizes, 1);
+  const auto seen = same_everywhere(EVERY_ISA(global_norm), "global_norm", [&](auto run, wl::Context& on) {
+    Floats norm(1);
+    run(on, {grads.data.data(), grads.sizes.data(), grads.count(), norm.data()});
+    return std::vector<Floats>{norm};
+  });
+  double total = 0;
+  for (const Floats& x : grads.tensors) {
+    for (size_t first = 0; first < x.size(); first += 4096) {
+      double lane[16] = {}, chunk = 0;
+      for (size_t i = first; i < std::min(x.size(), first + 4096); ++i) lane[i % 16] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      for (const double value : lane) chunk += value;
+      total += chunk;
+    }
   }
-  CHECK_EQUAL(norm_of({{3.0f}, {4.0f}}), 5.0f);
+  CHECK(same_bits(seen[0][0], static_cast<float>(std::sqrt(total))));
 }
 
-TEST("the global norm stays finite where squares leave the range of floats, and has NaN and infinity") {
-  CHECK_EQUAL(norm_of({{3e30f}, {4e30f}}), static_cast<float>(std::hypot(static_cast<double>(3e30f), static_cast<double>(4e30f))));
-  CHECK_EQUAL(norm_of({{3e-30f}, {4e-30f}}), static_cast<float>(std::hypot(static_cast<double>(3e-30f), static_cast<double>(4e-30f))));
-  CHECK(std::isnan(norm_of({{1.0f, std::nanf("")}, {2.0f}})));
-  CHECK(std::isinf(norm_of({{1.0f, -INFINITY}, {2.0f}})));
+TEST("squares that float32 can't hold do not overflow the norm, and a NaN or infinity shows in it") {
+  for (const auto& variant : EVERY_ISA(global_norm)) {
+    float norm;
+    const int64_t size = 2;
+    const auto norm_of = [&](Floats x) {
+      float* data = x.data();
+      variant.run(every::context_of(1), {&data, &size, 1, &norm});
+      return norm;
+    };
+    CHECK_EQUAL(norm_of({3e30f, 4e30f}), 5e30f);
+    CHECK_EQUAL(norm_of({3e-30f, 4e-30f}), 5e-30f);
+    CHECK(std::isnan(norm_of({1.0f, std::nanf("")})));
+    CHECK(std::isinf(norm_of({1.0f, -INFINITY})));
+  }
 }
 
-TEST("ten steps stay within the rounding bounds of AdamW in float64, with clipping and decay") {
-  for (const float clip : {0.5f, 1e6f}) {
-    for (const float decay : {0.0f, 0.1f}) {
-      const Settings s{.clip = clip, .decay = decay};
-      const Floats start = every::values(10007, 3);
-      State state = fresh({start});
-      wl::reference::AdamWState wanted(every::wide(start));
-      for (int64_t step = 1; step <= 10; ++step) {
-        const Floats grads = every::values(10007, 100 + static_cast<uint64_t>(step));
-        const float norm = norm_of({grads});
-        CHECK((norm > clip) == (clip < 1));
-        step_of(state, {grads}, &norm, s, step);
-        const double factor = std::min(1.0, static_cast<double>(clip) / (static_cast<double>(norm) + 1e-6));
-        wl::reference::adamw(wanted, every::wide(grads), wide(s), factor, step);
+TEST("AdamW is within rounding of float64, with the same bits everywhere") {
+  const State before(sizes);
+  for (const int64_t step : {1, 2, 7, 1000, 1000000}) {
+    for (const float norm : {0.25f, 40.0f}) {
+      Step s = usual;
+      s.step = step;
+      const auto seen = same_everywhere(EVERY_ISA(adamw), "adamw", [&](auto run, wl::Context& on) { return outputs_of(stepped(run, on, before, s, &norm)); });
+      const double clip = std::min(1.0, 1.0 / (static_cast<double>(norm) + 1e-6));
+      const AdamWSettings settings{static_cast<double>(s.rate), static_cast<double>(s.beta1), static_cast<double>(s.beta2), static_cast<double>(s.eps), static_cast<double>(s.decay), step};
+      const size_t count = sizes.size();
+      for (size_t t = 0; t < count; ++t) {
+        every::Doubles wanted[3], moved, scale[2];
+        for (size_t i = 0; i < before.params.tensors[t].size(); ++i) {
+          const double p = static_cast<double>(before.params.tensors[t][i]), g = static_cast<double>(before.grads.tensors[t][i]) * clip;
+          const double m = static_cast<double>(before.first.tensors[t][i]), v = static_cast<double>(before.second.tensors[t][i]);
+          const auto after = wl::reference::adamw(settings, {p, m, v}, g);
+          wanted[0].push_back(after.parameter);
+          wanted[1].push_back(after.first);
+          wanted[2].push_back(after.second);
+          scale[0].push_back(std::abs(settings.beta1 * m) + std::abs((1 - settings.beta1) * g));
+          scale[1].push_back(after.second);
+          // What the update would be with the first moment's terms all of one sign: what its rounding is relative to.
+          const double correction = 1 - std::pow(settings.beta1, static_cast<double>(step));
+          const double root = std::sqrt(after.second / (1 - std::pow(settings.beta2, static_cast<double>(step)))) + settings.eps;
+          moved.push_back(settings.rate * scale[0].back() / correction / root);
+        }
+        every::within(seen[t], wanted[0], "parameter", [&](size_t i) { return 3 * u * std::abs(wanted[0][i]) + 16 * u * moved[i]; });
+        every::within(seen[count + t], wanted[1], "first moment", [&](size_t i) { return 4 * u * scale[0][i]; });
+        every::within(seen[2 * count + t], wanted[2], "second moment", [&](size_t i) { return 8 * u * scale[1][i]; });
       }
-      // A moment after ten steps has rounded each gradient at most 5 and each sum at most 10 times; its square counts twice.
-      every::within(state.first[0], wanted.first, "first", [&](size_t i) { return 20 * every::roundoff * wanted.magnitude[i]; });
-      every::within(state.second[0], wanted.second, "second", [&](size_t i) { return 30 * every::roundoff * wanted.second[i]; });
-      every::within(state.params[0], wanted.params, "params", [&](size_t i) { return wanted.drift[i]; });
     }
   }
 }
 
-TEST("the first step moves a parameter by the rate against the sign of its gradient") {
-  const Settings s{.rate = 0.25f, .eps = 1e-12f, .decay = 0.0f};
-  State state = fresh({{1.0f, 1.0f, 1.0f, 1.0f}});
-  step_of(state, {{5.0f, -0.001f, 0.0f, 1e4f}}, nullptr, s, 1);
-  every::within(state.params[0], {0.75, 1.25, 1.0, 0.75}, "params", [](size_t) { return 4 * every::roundoff; });
-}
-
-TEST("a parameter without a gradient only decays, and one without decay rests") {
-  State state = fresh({{1.5f, -3.0f}});
-  step_of(state, {{0.0f, 0.0f}}, nullptr, {.rate = 0.5f, .decay = 0.5f}, 1);
-  CHECK((state.params[0] == Floats{1.125f, -2.25f}));
-  step_of(state, {{0.0f, 0.0f}}, nullptr, {.rate = 0.5f, .decay = 0.0f}, 2);
-  CHECK((state.params[0] == Floats{1.125f, -2.25f}));
-}
-
-TEST("many tensors in one call have the bits of one call each, on every instruction set and thread count") {
-  const float norm = 3.0f;
-  const auto seen = every::same_everywhere(EVERY_ISA(adamw), "adamw", [&](auto run, wl::Context& context) {
-    State state = fresh(odd_tensors(7));
-    for (int64_t step = 1; step <= 3; ++step) step_with(run, context, state, odd_tensors(20 + static_cast<uint64_t>(step)), &norm, {}, step);
-    Lists all = state.params;
-    all.insert(all.end(), state.first.begin(), state.first.end());
-    all.insert(all.end(), state.second.begin(), state.second.end());
-    return all;
-  });
-  const size_t count = odd_tensors(7).size();
-  for (size_t t = 0; t < count; ++t) {
-    State one = fresh({odd_tensors(7)[t]});
-    for (int64_t step = 1; step <= 3; ++step) step_of(one, {odd_tensors(20 + static_cast<uint64_t>(step))[t]}, &norm, {}, step);
-    CHECK(every::same_bits(one.params[0], seen[t]));
-    CHECK(every::same_bits(one.first[0], seen[count + t]));
-    CHECK(every::same_bits(one.second[0], seen[2 * count + t]));
+TEST("a tensor's step does not depend on what else is in the list") {
+  const State whole(sizes);
+  const float norm = 2.0f;
+  const State together = stepped(best(), every::context_of(3), whole, usual, &norm);
+  for (size_t t = 0; t < sizes.size(); ++t) {
+    State alone({sizes[t]});
+    alone.params.tensors[0].assign(whole.params.tensors[t].begin(), whole.params.tensors[t].end());
+    alone.grads.tensors[0].assign(whole.grads.tensors[t].begin(), whole.grads.tensors[t].end());
+    alone.first.tensors[0].assign(whole.first.tensors[t].begin(), whole.first.tensors[t].end());
+    alone.second.tensors[0].assign(whole.second.tensors[t].begin(), whole.second.tensors[t].end());
+    CHECK(same_bits(stepped(best(), every::context_of(1), alone, usual, &norm).params.tensors[0], together.params.tensors[t]));
   }
 }
 
-TEST("a norm within the clip leaves the bits of no norm at all, and a NaN norm is not hidden") {
-  const Lists grads = {every::values(1000, 5)};
-  State without = fresh({every::values(1000, 6)}), within = without, broken = without;
-  const float small = 0.5f, nan = std::nanf("");
-  step_of(without, grads, nullptr, {}, 1);
-  step_of(within, grads, &small, {}, 1);
-  CHECK(every::same_bits(without.params[0], within.params[0]));
-  step_of(broken, grads, &nan, {}, 1);
-  for (const float value : broken.params[0]) CHECK(std::isnan(value));
+TEST("a norm below the limit, and no norm, leave gradients as they are") {
+  const State before(sizes);
+  const float below = 0.5f;
+  const auto clipped = outputs_of(stepped(best(), every::context_of(1), before, usual, &below));
+  const auto unclipped = outputs_of(stepped(best(), every::context_of(1), before, usual, nullptr));
+  for (size_t i = 0; i < clipped.size(); ++i) CHECK(same_bits(clipped[i], unclipped[i]));
 }
 
-TEST("bias corrections hold at steps far into a run") {
-  const Settings s{.rate = 0.125f, .eps = 0.0f, .decay = 0.0f};
-  for (const int64_t step : {int64_t{1}, int64_t{2}, int64_t{1000}, int64_t{1} << 40}) {
-    State state = fresh({{0.0f}});
-    step_of(state, {{2.0f}}, nullptr, s, step);
-    const double b1 = static_cast<double>(s.beta1), b2 = static_cast<double>(s.beta2), t = static_cast<double>(step);
-    const double first = (1 - b1) * 2 / (1 - std::pow(b1, t)), second = (1 - b2) * 4 / (1 - std::pow(b2, t));
-    every::within(state.params[0], {-0.125 * first / std::sqrt(second)}, "params", [](size_t) { return 0.25 * 8 * every::roundoff; });
+TEST("without gradient, moments and decay a parameter stays as it is") {
+  State before(sizes);
+  for (List* list : {&before.grads, &before.first, &before.second}) {
+    for (Floats& tensor : list->tensors) std::fill(tensor.begin(), tensor.end(), 0.0f);
   }
+  Step s = usual;
+  s.decay = 0.0f;
+  const State after = stepped(best(), every::context_of(1), before, s, nullptr);
+  for (size_t t = 0; t < sizes.size(); ++t) CHECK(same_bits(after.params.tensors[t], before.params.tensors[t]));
+}
+
+TEST("a NaN norm reaches the parameters instead of passing for no clipping") {
+  const State before({5});
+  const float norm = std::nanf("");
+  const State after = stepped(best(), every::context_of(1), before, usual, &norm);
+  for (const float p : after.params.tensors[0]) CHECK(std::isnan(p));
 }
 
 TEST("step 0 is refused") {
-  State state = fresh({{1.0f}});
-  every::refused("adamw: steps count from 1", [&] { step_of(state, {{1.0f}}, nullptr, {}, 0); });
+  Step s = usual;
+  s.step = 0;
+  every::refused("adamw: steps count from 1", [&] { stepped(best(), every::context_of(1), State({5}), s, nullptr); });
 }
 
 TEST_MAIN
