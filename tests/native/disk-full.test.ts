@@ -1,0 +1,89 @@
+// A disk that is full during a save costs nothing but that save. The disk is a small tmpfs: the test needs the right to mount one.
+import { execFileSync } from 'node:child_process';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { writeChunkFile } from '#runtime/checkpoint/chunk-file.ts';
+import { listCheckpoints, verifyCheckpoint } from '#runtime/checkpoint/store.ts';
+import { newFolder, readMetrics, runRank, startRank, tinyJob, weightsDigest } from './rank.ts';
+import type { RankProcess } from './rank.ts';
+
+let folder: string;
+let disk: string;
+beforeEach(async () => {
+  folder = await newFolder();
+  disk = join(folder, 'job');
+  await mkdir(disk);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', disk]);
+});
+afterEach(async () => {
+  execFileSync('umount', ['--lazy', disk]);
+  await rm(folder, { recursive: true });
+});
+
+const steps = 300;
+const job = () => tinyJob(folder, { steps, checkpoint: { everySteps: 5, keep: 2 } });
+const checkpoints = () => join(disk, 'checkpoints');
+
+/** Weights of the job on a disk with room. */
+async function weightsWithRoom(): Promise<string> {
+  const other = await newFolder();
+  try {
+    return await weightsDigest(other, await runRank(other, { ...job(), data: { ...job().data, uri: join(folder, 'data.txt') } }));
+  } finally {
+    await rm(other, { recursive: true });
+  }
+}
+
+/** Holds the rank, takes all room that is left on its disk, and lets it go on. */
+async function fillDisk(rank: RankProcess): Promise<void> {
+  rank.child.kill('SIGSTOP');
+  const file = await open(join(disk, 'filler'), 'w');
+  const page = new Uint8Array(4096);
+  const full = async (): Promise<boolean> => (await file.write(page).catch(() => ({ bytesWritten: 0 }))).bytesWritten === 0;
+  while (!(await full()));
+  await file.close();
+  rank.child.kill('SIGCONT');
+}
+
+it('training goes on without room, the checkpoint before stays whole, and the next save works once there is room', async () => {
+  const rank = startRank(folder, job());
+  await rank.saves(10);
+  await fillDisk(rank);
+  await rank.logs('WL_DISK_FULL');
+  await rank.logs('no room for the checkpoint of step');
+  rank.child.kill('SIGSTOP');
+  const [newest] = await listCheckpoints(checkpoints());
+  expect((await verifyCheckpoint(newest!.path)).state.step).toBe(newest!.step);
+  await rm(join(disk, 'filler'));
+  rank.child.kill('SIGCONT');
+  await rank.saves(newest!.step + 10);
+  const end = await rank.ended;
+  expect(end.log).toMatch(
+    /no room for the checkpoint of step \d+ in \S+: \d+ bytes needed, \d+ free\. Free the number of bytes given/,
+  );
+  expect(await weightsDigest(folder, end)).toBe(await weightsWithRoom());
+  const lines = (await readMetrics(folder)).filter((line) => 'train/loss' in line);
+  expect(lines.map(({ step }) => step)).toEqual(Array.from({ length: steps }, (_, index) => index + 1));
+  expect((await readdir(checkpoints())).sort()).toEqual(['step-00000295', 'step-00000300']);
+});
+
+it('a job whose last state could not be saved exits with 75 and succeeds when there is room', async () => {
+  const rank = startRank(folder, job());
+  await rank.saves(10);
+  await fillDisk(rank);
+  const end = await rank.ended;
+  expect([end.code, end.failure?.code], end.log).toEqual([75, 'WL_DISK_FULL']);
+  expect(end.failure?.message).toMatch(/^no room for the checkpoint of step 300 in .*: \d+ bytes needed, \d+ free$/);
+  expect(end.failure?.remedy).toContain('Free the number of bytes given');
+  expect(end.published).toBeUndefined();
+  await rm(join(disk, 'filler'));
+  expect(await weightsDigest(folder, await runRank(folder, job()))).toBe(await weightsWithRoom());
+});
+
+it('a file that was written in part because the disk filled up is an error, not a checkpoint', async () => {
+  // With the header it is a little more than the disk: of the last write, and of no other, a part has no room.
+  const data = new Float32Array(1 << 20);
+  const chunk = { tensor: 'weights/big', box: { offsets: [0], sizes: [data.length] }, data };
+  await expect(writeChunkFile(disk, 'weights-00000.safetensors', [chunk])).rejects.toMatchObject({ code: 'ENOSPC' });
+});
