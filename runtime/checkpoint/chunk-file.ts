@@ -25,7 +25,7 @@ export interface WrittenFile {
   readonly chunks: readonly { readonly tensor: string; readonly chunk: Chunk }[];
 }
 
-/** Writes `chunks` one after the other into `folder/file` and makes it durable. */
+/** Writes `chunks` one after the other into `folder/file` and makes it durable. Throws WL_LOSS_NOT_FINITE if a value is NaN or infinite. */
 export async function writeChunkFile(folder: string, file: string, chunks: readonly ChunkData[]): Promise<WrittenFile> {
   const header = safetensorsHeader(
     chunks.map(({ tensor, box }) => ({ name: chunkName(tensor, box), dtype: 'F32', shape: box.sizes })),
@@ -36,19 +36,18 @@ export async function writeChunkFile(folder: string, file: string, chunks: reado
     let position = header.length;
     const written: { tensor: string; chunk: Chunk }[] = [];
     for (const { tensor, box, data } of chunks) {
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      const checksum = await writeSlices(handle, bytes);
+      const checksum = await writeSlices(handle, data, tensor);
       const chunk = {
         ...box,
         offsets: [...box.offsets],
         sizes: [...box.sizes],
         file,
         begin: position,
-        end: position + bytes.length,
+        end: position + data.byteLength,
         crc32: checksum,
       };
       written.push({ tensor, chunk });
-      position += bytes.length;
+      position += data.byteLength;
     }
     await handle.sync();
     return { bytes: position, headerBytes: header.length, headerCrc32: crc32(header), chunks: written };
@@ -57,14 +56,24 @@ export async function writeChunkFile(folder: string, file: string, chunks: reado
   }
 }
 
-async function writeSlices(handle: FileHandle, bytes: Uint8Array): Promise<number> {
+async function writeSlices(handle: FileHandle, data: Float32Array, tensor: string): Promise<number> {
   let checksum = 0;
-  for (let begin = 0; begin < bytes.length; begin += sliceBytes) {
-    const slice = bytes.subarray(begin, begin + sliceBytes);
-    checksum = crc32(slice, checksum);
-    await writeAll(handle, slice);
+  for (let begin = 0; begin < data.length; begin += sliceBytes / 4) {
+    const slice = data.subarray(begin, begin + sliceBytes / 4);
+    if (!areFinite(slice))
+      throw new WindlassError('WL_LOSS_NOT_FINITE', `${tensor} holds NaN or infinite values; it is not saved`);
+    const bytes = new Uint8Array(slice.buffer, slice.byteOffset, slice.byteLength);
+    checksum = crc32(bytes, checksum);
+    await writeAll(handle, bytes);
   }
   return checksum;
+}
+
+/** Zero times a value is zero, but not for NaN and the infinities. */
+function areFinite(values: Float32Array): boolean {
+  let zero = 0;
+  for (let index = 0; index < values.length; index += 1) zero += (values[index] ?? 0) * 0;
+  return zero === 0;
 }
 
 /** A disk that fills up takes a part of what is written without an error; the next write gets it. */

@@ -95,6 +95,19 @@ describe('checkpoint store', () => {
     expect(told).toEqual(['WL_CHECKPOINT_CORRUPT', 'WL_CHECKPOINT_CORRUPT']);
   });
 
+  it('refuses values that nothing could be resumed from, and leaves nothing of them', async () => {
+    await saveCheckpoint(root, contents(1));
+    for (const value of [NaN, Infinity, -Infinity]) {
+      const bad = contents(2);
+      bad.groups['first']![0]!.data[7] = value;
+      await expect(saveCheckpoint(root, bad)).rejects.toMatchObject({
+        code: 'WL_LOSS_NOT_FINITE',
+        message: 'first/embed holds NaN or infinite values; it is not saved',
+      });
+    }
+    expect(await readdir(root)).toEqual(['step-00000001']);
+  });
+
   it('keeps the newest ones', async () => {
     for (const step of [1, 2, 10]) await saveCheckpoint(root, contents(step));
     await pruneCheckpoints(root, 2);

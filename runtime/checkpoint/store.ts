@@ -34,7 +34,8 @@ const passingPattern = /^\.(saving|removing)-/;
 
 /**
  * Saves a checkpoint as `root/step-<step>`. A reader sees the old state or the new one: everything is written to a temporary folder and made
- * durable, the manifest last, then renamed. Throws WL_DISK_FULL with the bytes needed; what was there before stays.
+ * durable, the manifest last, then renamed. Throws WL_DISK_FULL with the bytes needed, and WL_LOSS_NOT_FINITE for values that nothing could
+ * be resumed from; what was there before stays.
  */
 export async function saveCheckpoint(root: string, contents: CheckpointContents): Promise<string> {
   const name = `step-${String(contents.state.step).padStart(8, '0')}`;

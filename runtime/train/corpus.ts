@@ -7,7 +7,7 @@ import { isWindlassError, WindlassError } from '#runtime/api/errors.ts';
 import { openTokens, readDocuments, resolveData, sourceDigest, splitHeldOut } from '#runtime/data/main.ts';
 import type { DataSource, Split, TokenData } from '#runtime/data/main.ts';
 import { formatTokenizerConfig, Tokenizer, trainTokenizer } from '#runtime/tokenizer/main.ts';
-import { localPath } from './local-path.ts';
+import { aboutField, localPath } from './local-path.ts';
 
 export interface Corpus {
   readonly tokenizer: Tokenizer;
@@ -38,20 +38,28 @@ export async function prepareCorpus(options: CorpusOptions): Promise<Corpus> {
       return { read: (offset, into) => mapRead(map.handle, offset, into), close: () => mapClose(map.handle) };
     },
   });
-  return { tokenizer, tokens, split: splitHeldOut(tokens.tokens, data.heldOut, options.length) };
+  try {
+    return { tokenizer, tokens, split: splitHeldOut(tokens.tokens, data.heldOut, options.length) };
+  } catch (error) {
+    tokens.store.close();
+    throw aboutField(`data.uri ${data.uri}`, error);
+  }
 }
 
 async function openTokenizer(source: DataSource, options: CorpusOptions): Promise<Tokenizer> {
-  const wanted = options.data.tokenizer;
-  if (wanted?.train) return await ownTokenizer(source, wanted.train.vocabularySize, options);
-  const { modelFolder } = options;
-  const folder = wanted?.uri === undefined ? modelFolder : localPath(wanted.uri);
-  if (folder === undefined)
+  const { train, uri } = options.data.tokenizer ?? {};
+  if (train) return await ownTokenizer(source, train.vocabularySize, options);
+  const path = uri === undefined ? options.modelFolder : localPath(uri);
+  if (path === undefined)
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.data.tokenizer is needed: the model brings none', {
       details: { path: 'spec.data.tokenizer' },
     });
-  if (basename(folder) === 'tokenizer.json') return await Tokenizer.fromFolder(dirname(folder));
-  return folder.endsWith('.json') ? Tokenizer.fromJson(await readFile(folder, 'utf8')) : await Tokenizer.fromFolder(folder);
+  try {
+    if (basename(path) === 'tokenizer.json') return await Tokenizer.fromFolder(dirname(path));
+    return path.endsWith('.json') ? Tokenizer.fromJson(await readFile(path, 'utf8')) : await Tokenizer.fromFolder(path);
+  } catch (error) {
+    throw aboutField(uri === undefined ? 'model.from' : 'data.tokenizer.uri', error);
+  }
 }
 
 /** Trains a tokenizer on the data, or takes the one that an earlier start trained on the same data. */

@@ -18,7 +18,7 @@ import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
 import { flopsPerToken } from './flops.ts';
-import { localPath } from './local-path.ts';
+import { aboutField, localPath } from './local-path.ts';
 import { openMetrics } from './metrics.ts';
 import { AdamW } from './optimizer.ts';
 import { pretrain } from './pretrain.ts';
@@ -151,7 +151,9 @@ async function openModel(spec: TrainingJobSpec, corpus: Corpus, device: Device, 
   const { tokenizer } = corpus;
   const { batch } = spec.task.pretrain;
   if (spec.model.from !== undefined) {
-    const model = await loadHuggingFace(localPath(spec.model.from), device);
+    const model = await loadHuggingFace(localPath(spec.model.from), device).catch((error: unknown) => {
+      throw aboutField('model.from', error);
+    });
     checkFit(model, tokenizer, batch.length, spec.model.from);
     return model;
   }
