@@ -2,7 +2,8 @@
 // The one executable: a table of commands, each loading its room when it is called.
 import { enableCompileCache } from 'node:module';
 import { Command, Option } from 'commander';
-import { report } from './report.ts';
+import { ExitCode } from '#runtime/api/exit-codes.ts';
+import { endWith, report } from './report.ts';
 
 // Every process of a pod or a local run compiles the same files: the second one starts in half the time.
 enableCompileCache();
@@ -11,6 +12,7 @@ const program = new Command('windlass')
   .description('Trains and serves language models from Kubernetes manifests, on one machine or in a cluster.')
   .version('0.1.0')
   .showHelpAfterError('(see windlass --help)')
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : ExitCode.userError))
   .configureHelp({ showGlobalOptions: true })
   .addHelpText('after', '\nStart with:\n  windlass run -f examples/quickstart.yaml --ask "Call me" --exit');
 
@@ -18,13 +20,18 @@ const stateOption = () =>
   new Option('--state <dir>', 'folder that holds objects, checkpoints, models and logs').default('.windlass');
 const windlassCommand = [process.execPath, import.meta.filename];
 
-/** Fires on the first Ctrl-C or SIGTERM; the second ends the process at once. */
+/** Numbers that a shell adds to 128 for an end by signal. */
+const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+type EndSignal = keyof typeof signalNumbers;
+
+/** Fires on the first Ctrl-C, SIGTERM or hang-up, with the exit code as its reason; the second ends the process at once. */
 function interruptSignal(): AbortSignal {
   const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  for (const signal of Object.keys(signalNumbers) as EndSignal[]) {
+    const exitCode = 128 + signalNumbers[signal];
     process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(130);
-      controller.abort();
+      if (controller.signal.aborted) process.exit(exitCode);
+      controller.abort(exitCode);
     });
   }
   return controller.signal;
@@ -41,7 +48,7 @@ program
     const [{ run }, { stateDirOf }] = await Promise.all([import('#operator/cli/run.ts'), import('#operator/cli/state-dir.ts')]);
     const interrupt = interruptSignal();
     const { file: files, ask, exit } = options;
-    const succeeded = await run({
+    const end = await run({
       files,
       ask,
       exit,
@@ -50,7 +57,7 @@ program
       terminal: process.stdout,
       interrupt,
     });
-    process.exitCode = interrupt.aborted ? 130 : succeeded ? 0 : 1;
+    process.exitCode = interrupt.aborted ? Number(interrupt.reason) : end === 'failed' ? 1 : 0;
   });
 
 program
@@ -172,6 +179,8 @@ program.command('agent', { hidden: true }).action(async () => await (await impor
 program.command('rank', { hidden: true }).action(async () => await (await import('#runtime/train/main.ts')).main());
 program.command('engine', { hidden: true }).action(async () => await (await import('#runtime/serve/main.ts')).main());
 
+// Processes of pods say in their own way why they end.
+if (!hidden.includes(process.argv[2] ?? '')) process.on('uncaughtException', endWith);
 try {
   await program.parseAsync();
 } catch (error) {

@@ -1,71 +1,89 @@
 // Talks to a service as any client would: over HTTP, by the OpenAI protocol.
-import { WindlassError } from '#runtime/api/errors.ts';
+import { errorTable, WindlassError } from '#runtime/api/errors.ts';
+import type { ErrorCode } from '#runtime/api/errors.ts';
 
-/** The text that the model puts after `prompt`, without sampling: the same question gets the same answer. */
-export async function complete(url: string, model: string, prompt: string, maxTokens: number): Promise<string> {
-  const body = { model: await servedModel(url, model), prompt, max_tokens: maxTokens, temperature: 0 };
-  const answer = (await post(`${url}/v1/completions`, body)) as { choices?: { text?: string }[] };
-  return answer.choices?.[0]?.text ?? '';
-}
+/** A service that has not answered in full by then counts as not answering. */
+const answerTimeoutMs = 120_000;
+/** Tokens of an answer, unless the model's context is so short that half of it is less. */
+const answerTokens = 128;
 
 export interface ChatMessage {
   readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
 }
 
+interface Served {
+  readonly id: string;
+  readonly maxTokens: number;
+}
+
+/** The text that the model puts after `prompt`, without sampling: the same question gets the same answer. */
+export async function complete(url: string, prompt: string, tokens: number, signal: AbortSignal): Promise<string> {
+  const served = await servedModel(url, signal);
+  const body = { model: served.id, prompt, max_tokens: Math.min(tokens, served.maxTokens), temperature: 0 };
+  const response = await ask(`${url}/v1/completions`, signal, body);
+  const answer = (await response.json()) as { choices?: { text?: string }[] };
+  return answer.choices?.[0]?.text ?? '';
+}
+
 /** Streams the answer to a conversation, piece by piece. */
-export async function* chat(
-  url: string,
-  model: string,
-  messages: readonly ChatMessage[],
-  maxTokens: number,
-  signal: AbortSignal,
-): AsyncGenerator<string> {
-  const response = await fetch(`${url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: await servedModel(url, model), messages, max_tokens: maxTokens, stream: true }),
-    signal,
-  });
-  if (!response.ok || !response.body) throw await refusal(response);
+export async function* chat(url: string, messages: readonly ChatMessage[], signal: AbortSignal): AsyncGenerator<string> {
+  const served = await servedModel(url, signal);
+  const body = { model: served.id, messages, max_tokens: served.maxTokens, stream: true };
+  const response = await ask(`${url}/v1/chat/completions`, signal, body);
   let pending = '';
-  for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
     const lines = (pending + chunk).split('\n');
     pending = lines.pop() ?? '';
     for (const line of lines) {
       if (!line.startsWith('data: ') || line === 'data: [DONE]') continue;
-      const piece = JSON.parse(line.slice('data: '.length)) as { choices?: { delta?: { content?: string } }[] };
+      const piece = JSON.parse(line.slice('data: '.length)) as {
+        choices?: { delta?: { content?: string } }[];
+        error?: { message?: string };
+      };
+      if (piece.error) throw new WindlassError('WL_REQUEST_INVALID', `the service ended its answer: ${piece.error.message}`);
       const text = piece.choices?.[0]?.delta?.content;
       if (text) yield text;
     }
   }
 }
 
-/** The name that the service serves its model under; `fallback` while it does not say. */
-async function servedModel(url: string, fallback: string): Promise<string> {
-  const response = await fetch(`${url}/v1/models`);
-  if (!response.ok) return fallback;
-  const { data } = (await response.json()) as { data?: { id: string }[] };
-  return data?.[0]?.id ?? fallback;
+async function servedModel(url: string, signal: AbortSignal): Promise<Served> {
+  const response = await ask(`${url}/v1/models`, signal);
+  const { data } = (await response.json()) as { data?: { id: string; max_model_len?: number }[] };
+  const [model] = data ?? [];
+  if (!model) throw new WindlassError('WL_OBJECT_NOT_FOUND', `${url} serves no model`);
+  const contextLength = model.max_model_len ?? 2 * answerTokens;
+  return { id: model.id, maxTokens: Math.max(1, Math.min(answerTokens, Math.floor(contextLength / 2))) };
 }
 
-async function post(url: string, body: object): Promise<unknown> {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
+/** An answer that is one: what the service refuses is thrown with its words. */
+async function ask(url: string, signal: AbortSignal, body?: object): Promise<Response> {
+  const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]);
+  const response = await fetch(url, { ...(body ? post : {}), signal: limited }).catch((cause: unknown) => {
+    const why = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
+    throw new WindlassError('WL_NOT_ANSWERING', `${url} did not answer: ${why}`, { cause });
   });
-  if (!response.ok) throw await refusal(response);
-  return await response.json();
+  if (!response.ok) throw refusal(response.status, (await response.text()) || response.statusText);
+  return response;
 }
 
-async function refusal(response: Response): Promise<WindlassError> {
-  const text = await response.text();
-  let message = text;
+/** What the service says, with its own code where it is one of ours. */
+function refusal(status: number, text: string): WindlassError {
+  const { message, code } = parseError(text) ?? { message: text };
+  const fallback = status >= 500 ? 'WL_NOT_ANSWERING' : 'WL_REQUEST_INVALID';
+  return new WindlassError(isErrorCode(code) ? code : fallback, `the service answered ${status}: ${message}`);
+}
+
+function parseError(text: string): { message?: string; code?: string } | undefined {
   try {
-    message = (JSON.parse(text) as { error?: { message?: string } }).error?.message ?? text;
+    return (JSON.parse(text) as { error?: { message?: string; code?: string } }).error;
   } catch {
-    message = text || response.statusText;
+    return undefined;
   }
-  return new WindlassError('WL_REQUEST_INVALID', `the service answered ${response.status}: ${message}`);
+}
+
+function isErrorCode(code: string | undefined): code is ErrorCode {
+  return code !== undefined && Object.hasOwn(errorTable, code);
 }

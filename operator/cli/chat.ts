@@ -8,8 +8,6 @@ import { chat } from './ask.ts';
 import type { ChatMessage } from './ask.ts';
 import { valueAt } from './objects.ts';
 
-const answerTokens = 128;
-
 export interface ChatOptions {
   readonly state: StateDir;
   /** Service to talk to; may be left out when there is one. */
@@ -23,14 +21,14 @@ export interface ChatOptions {
 
 /** Talks until the input ends. Throws WL_NOT_RUNNING, or WL_OBJECT_NOT_FOUND if the service does not exist or is not ready. */
 export async function runChat(options: ChatOptions): Promise<void> {
-  const objects = await fetchObjects(options.state.controlSocket);
+  const objects = await fetchObjects(options.state);
   if (!objects) throw new WindlassError('WL_NOT_RUNNING', `no windlass runs on ${options.state.path}`);
   const { name, url } = chooseService(objects, options.service);
   const messages: ChatMessage[] = [];
   const answer = async (content: string) => {
     messages.push({ role: 'user', content });
     let text = '';
-    for await (const piece of chat(url, name, messages, answerTokens, options.signal)) {
+    for await (const piece of chat(url, messages, options.signal)) {
       text += piece;
       options.write(piece);
     }
@@ -42,7 +40,7 @@ export async function runChat(options: ChatOptions): Promise<void> {
     return;
   }
   options.write(`${name} at ${url}. An empty line or Ctrl-D ends.\n> `);
-  for await (const line of createInterface({ input: options.input })) {
+  for await (const line of createInterface({ input: options.input, signal: options.signal })) {
     if (line.trim() === '') return;
     await answer(line);
     options.write('> ');

@@ -49,6 +49,23 @@ export function fit(text: string, width: number): string {
   return points.length <= width ? text : `${points.slice(0, Math.max(0, width - 1)).join('')}…`;
 }
 
+/** Breaks `text` into lines of at most `width` columns, between words where there are any; runs of white space become one space. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.trim().split(/\s+/)) {
+    const points = [...word];
+    const joined = line === '' ? word : `${line} ${word}`;
+    if ([...joined].length <= width) line = joined;
+    else {
+      if (line !== '') lines.push(line);
+      while (points.length > width) lines.push(points.splice(0, width).join(''));
+      line = points.join('');
+    }
+  }
+  return line === '' ? lines : [...lines, line];
+}
+
 /** Rows of cells as columns two spaces apart; the header comes first. Trailing spaces are cut. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];

@@ -1,6 +1,7 @@
 // `windlass logs`: what the pods of a job or service have printed, and what they print from now on.
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { StateDir } from '#operator/local/state-dir.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 
@@ -12,30 +13,39 @@ export async function printLogs(
   name: string,
   options: { follow: boolean; signal: AbortSignal; write: (text: string) => void },
 ): Promise<void> {
-  const read = new Map<string, number>();
+  /** Bytes read of each file; by inode, because a full log goes on under another name. */
+  const read = new Map<number, number>();
   for (let first = true; ; first = false) {
     const files = await logFiles(state, name);
     if (first && files.length === 0)
       throw new WindlassError('WL_OBJECT_NOT_FOUND', `no pod of ${name} has a log in ${state.path}`);
-    for (const file of files) read.set(file, await copyFrom(file, read.get(file) ?? 0, options.write));
+    for (const { path, inode } of files) read.set(inode, await copyFrom(path, read.get(inode) ?? 0, options.write));
     if (!options.follow || options.signal.aborted) return;
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+    await sleep(pollMs, undefined, { signal: options.signal }).catch(() => {});
   }
 }
 
-async function logFiles(state: StateDir, name: string): Promise<string[]> {
+interface LogFile {
+  readonly path: string;
+  readonly inode: number;
+  readonly changed: number;
+}
+
+/** Oldest first. */
+async function logFiles(state: StateDir, name: string): Promise<LogFile[]> {
   const root = join(state.path, 'logs');
-  const files: { path: string; changed: number }[] = [];
+  const files: LogFile[] = [];
   for (const namespace of await readdir(root).catch(() => [])) {
     for (const pod of await readdir(join(root, namespace)).catch(() => [])) {
       if (pod !== name && !pod.startsWith(`${name}-`)) continue;
       for (const file of await readdir(join(root, namespace, pod))) {
         const path = join(root, namespace, pod, file);
-        files.push({ path, changed: (await stat(path)).mtimeMs });
+        const { ino, mtimeMs } = await stat(path);
+        files.push({ path, inode: ino, changed: mtimeMs });
       }
     }
   }
-  return files.sort((a, b) => a.changed - b.changed).map(({ path }) => path);
+  return files.sort((a, b) => a.changed - b.changed);
 }
 
 async function copyFrom(path: string, position: number, write: (text: string) => void): Promise<number> {

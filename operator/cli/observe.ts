@@ -51,10 +51,10 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
 export function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const status = job.status ?? {};
   const progress = { ...status.progress, ...newest?.progress } as Partial<Progress>;
-  const failed = status.state === 'Failed' ? messageOf(status.conditions, 'Failed') : undefined;
-  const waiting = status.state === 'Pending' || status.state === 'Restarting' ? messageOf(status.conditions, 'Ready') : undefined;
-  const message = failed ?? waiting;
+  const failed = status.state === 'Failed';
   const running = status.state === 'Running';
+  const message = messageOf(status.conditions, failed ? 'Failed' : 'Ready');
+  const logTail = failed ? status.lastFailure?.logTail : undefined;
   return {
     name: job.metadata.name,
     state: status.state ?? 'Pending',
@@ -66,24 +66,31 @@ export function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
     ...(running ? pick(progress, ['phase', 'phaseShare']) : {}),
     ...(progress.checkpointStep === undefined ? {} : { checkpointStep: progress.checkpointStep }),
     ...(message === undefined ? {} : { message }),
+    ...(logTail ? { logTail } : {}),
+    ...(status.modelVersion === undefined ? {} : { modelVersion: status.modelVersion }),
   };
 }
 
 function serviceView(service: InferenceService): ServiceView {
   const status = service.status ?? {};
   const ready = status.conditions?.find(({ type }) => type === 'Ready');
-  const message = ready?.status === 'True' ? undefined : ready?.message;
+  const message = messageOf(status.conditions, 'Ready');
   return {
     name: service.metadata.name,
-    state: ready?.status === 'True' ? 'Ready' : (status.model?.state ?? 'Waiting'),
+    state:
+      ready?.status === 'True' ? (status.model?.state === 'Serving' ? 'Ready' : 'Updating') : (status.model?.state ?? 'Waiting'),
     replicas: `${status.readyReplicas ?? 0}/${service.spec.replicas}`,
     ...(status.url === undefined ? {} : { url: status.url }),
     ...(message ? { message } : {}),
   };
 }
 
+/** Reasons that say no more than the state does. */
+const plainReasons = new Set(['Starting', 'PodsStarting', 'Running', 'Complete', 'Serving', 'Suspended']);
+
 function messageOf(conditions: readonly Condition[] | undefined, type: string): string | undefined {
-  return conditions?.find((condition) => condition.type === type)?.message || undefined;
+  const condition = conditions?.find((candidate) => candidate.type === type);
+  return condition === undefined || plainReasons.has(condition.reason) ? undefined : condition.message || undefined;
 }
 
 function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): { [P in K]?: NonNullable<T[P]> } {

@@ -1,5 +1,6 @@
 // The view of a pipe or a log: a line when something changed that a reader would want to know. Pure.
 import { formatCount, formatDuration } from './format.ts';
+import { logLines } from './view.ts';
 import type { JobView, ServiceView, View } from './view.ts';
 
 /** Progress is told every tenth of the steps. */
@@ -26,8 +27,11 @@ export function linesOfChange(before: View | undefined, after: View): string[] {
 function jobLines(before: JobView | undefined, job: JobView): string[] {
   const who = `trainingjob/${job.name}`;
   const lines: string[] = [];
-  if (before?.state !== job.state) lines.push(`${who}: ${job.state}`);
+  if (before?.state !== job.state && job.state !== 'Pending') {
+    lines.push(`${who}: ${job.state}${job.modelVersion === undefined ? '' : `, published ${job.modelVersion}`}`);
+  }
   if (job.message && before?.message !== job.message) lines.push(`${who}: ${job.message}`);
+  if (before?.state !== job.state) lines.push(...logLines(job).map((line) => `${who}: | ${line}`));
   if (job.phase && before?.phase !== job.phase) lines.push(`${who}: ${job.phase}`);
   if (job.restarts > (before?.restarts ?? 0)) lines.push(`${who}: restart ${job.restarts}`);
   const part = (view: JobView | undefined) => (view && view.steps > 0 ? Math.floor((view.step / view.steps) * tenths) : 0);

@@ -1,21 +1,22 @@
 // `windlass run`: applies manifests to an embedded instance, shows how they go, asks the service something, and ends in order.
 import { join } from 'node:path';
+import type { WriteStream } from 'node:tty';
 import { pino } from 'pino';
-import { deepEqual } from '#crds/rules.ts';
-import type { KubeClient } from '#operator/kube/client.ts';
-import { isNotFound } from '#operator/kube/errors.ts';
 import type { Manifest } from '#operator/kube/manifest.ts';
 import { startInstance } from '#operator/local/instance.ts';
+import { openLogFile } from '#operator/local/log-file.ts';
 import { makeStateDir } from '#operator/local/state-dir.ts';
 import type { StateDir } from '#operator/local/state-dir.ts';
-import { WindlassError } from '#runtime/api/errors.ts';
+import { toWindlassError } from '#runtime/api/errors.ts';
+import { applyManifest } from './apply-manifest.ts';
 import { complete } from './ask.ts';
-import { startLiveScreen } from './live-screen.ts';
+import { endText, servingText } from './farewell.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { observe } from './observe.ts';
-import { linesOfChange } from './plain-lines.ts';
-import { renderView } from './view.ts';
-import type { View } from './view.ts';
+import type { Observer } from './observe.ts';
+import { openScreen } from './screen.ts';
+import type { Screen } from './screen.ts';
+import type { JobView, ServiceView } from './view.ts';
 
 export interface RunOptions {
   readonly files: readonly string[];
@@ -25,137 +26,131 @@ export interface RunOptions {
   /** Ends when all jobs have ended and the question is answered, services or not. */
   readonly exit: boolean;
   readonly windlassCommand: readonly string[];
-  readonly terminal: NodeJS.WriteStream;
+  readonly terminal: WriteStream;
   /** Ctrl-C or SIGTERM. */
   readonly interrupt: AbortSignal;
 }
+
+/** `stopped`: somebody asked for the end before the work was done. */
+export type RunEnd = 'succeeded' | 'failed' | 'stopped';
 
 const lookEveryMs = 100;
 /** Tokens of the answer to --ask. */
 const answerTokens = 48;
 
-/** Runs to the end. Resolves to whether every job succeeded (and the question was answered). */
-export async function run(options: RunOptions): Promise<boolean> {
+/** Runs to the end: all jobs have ended (and the question is answered), or somebody asks to stop. */
+export async function run(options: RunOptions): Promise<RunEnd> {
+  const { state } = options;
   const manifests = await readManifestFiles(options.files);
-  makeStateDir(options.state);
+  makeStateDir(state);
+  const logFile = openLogFile(join(state.path, 'operator.log'));
   const log = pino(
-    { base: { service: 'operator' } },
-    pino.destination({ dest: join(options.state.path, 'operator.log'), append: true, sync: false }),
+    {
+      base: { service: 'operator' },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (level) => ({ level }) },
+    },
+    logFile,
   );
   const stop = new AbortController();
-  if (options.interrupt.aborted) stop.abort();
-  options.interrupt.addEventListener('abort', () => stop.abort(), { once: true });
   const notes: string[] = [];
-  const instance = await startInstance({
-    state: options.state,
-    workingDir: process.cwd(),
-    windlassCommand: options.windlassCommand,
-    log,
-    onError: (error, object) => notes.push(`${object}: ${error.code}: ${error.message}. ${error.remedy}`),
-    onStopRequest: () => stop.abort(),
-  });
-  const screen = openScreen(options, notes);
-  const observer = observe(instance.client, instance.bus);
+  let screen: Screen | undefined;
+  const note = (text: string) => (screen ? screen.note(text) : notes.push(text));
+  logFile.on('error', (error) => note(`${state.path}/operator.log can't be written: ${error.message}`));
   try {
-    for (const manifest of manifests) await applyManifest(instance.client, manifest);
-    return await watchToEnd(options, manifests, observer.look, screen, stop.signal);
-  } finally {
-    screen.close(stop.signal.aborted ? 'stopping' : undefined);
-    observer.close();
-    await instance.stop();
-  }
-}
-
-/** Creates the object, or brings an existing one to the spec of the manifest. */
-async function applyManifest(client: KubeClient, { resource, object, file, line }: Manifest): Promise<void> {
-  const namespace = object.metadata.namespace ?? 'default';
-  const wanted = resource.namespaced ? { ...object, metadata: { ...object.metadata, namespace } } : object;
-  const key = { name: object.metadata.name, ...(resource.namespaced ? { namespace } : {}) };
-  try {
-    const existing = await client.get(resource, key).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
+    const instance = await startInstance({
+      state,
+      workingDir: process.cwd(),
+      windlassCommand: options.windlassCommand,
+      log,
+      onError: (error, object) => note(`${object}: ${error.code}: ${error.message}. ${error.remedy}`),
+      onStopRequest: () => stop.abort(),
     });
-    if (!existing) await client.create(resource, wanted);
-    else if (!deepEqual(existing.spec, wanted.spec)) await client.update(resource, { ...existing, spec: wanted.spec });
-  } catch (error) {
-    throw new WindlassError(
-      'WL_FIELD_IMMUTABLE',
-      `${file}:${line}: ${resource.kind} ${key.name}: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    const observer = observe(instance.client, instance.bus);
+    const signal = AbortSignal.any([options.interrupt, stop.signal]);
+    try {
+      for (const manifest of manifests) await applyManifest(instance.client, manifest);
+      screen = openScreen(options.terminal, `windlass  ${options.files.join(' ')}`);
+      for (const text of notes) screen.note(text);
+      const end = await watchToEnd(options, manifests, observer.look, screen, signal);
+      screen.say(signal.aborted ? '\nstopping; a later run goes on from here\n' : await endingText(options, observer));
+      return end;
+    } finally {
+      screen?.close();
+      observer.close();
+      await instance.stop();
+    }
+  } finally {
+    logFile.end();
   }
-}
-
-interface Screen {
-  show(view: View): void;
-  print(text: string): void;
-  close(last: string | undefined): void;
-}
-
-function openScreen({ terminal, files }: RunOptions, notes: readonly string[]): Screen {
-  const empty: View = { title: `windlass  ${files.join(' ')}`, elapsedSeconds: 0, jobs: [], services: [] };
-  let [view, told]: [View, View | undefined] = [empty, undefined];
-  const started = performance.now();
-  const withNotes = (width: number) => [
-    ...renderView({ ...view, elapsedSeconds: (performance.now() - started) / 1000 }, width),
-    ...notes,
-  ];
-  let toldNotes = 0;
-  if (terminal.isTTY) {
-    let live = startLiveScreen(terminal, withNotes);
-    return {
-      show: (next) => void (view = next),
-      print(text) {
-        live.stop();
-        terminal.write(text);
-        live = startLiveScreen(terminal, () => []);
-      },
-      close(last) {
-        live.stop();
-        if (last) terminal.write(`${last}\n`);
-      },
-    };
-  }
-  return {
-    show(next) {
-      for (const line of linesOfChange(told, next)) terminal.write(`${line}\n`);
-      for (const note of notes.slice(toldNotes)) terminal.write(`${note}\n`);
-      [told, toldNotes] = [next, notes.length];
-    },
-    print: (text) => void terminal.write(text),
-    close: (last) => void (last && terminal.write(`${last}\n`)),
-  };
 }
 
 async function watchToEnd(
   options: RunOptions,
   manifests: readonly Manifest[],
-  look: () => Promise<Pick<View, 'jobs' | 'services'>>,
+  look: Observer['look'],
   screen: Screen,
-  stop: AbortSignal,
-): Promise<boolean> {
-  const namesOf = (kind: string) =>
-    new Set(manifests.filter(({ resource }) => resource.kind === kind).map(({ object }) => object.metadata.name));
-  const [jobNames, serviceNames] = [namesOf('TrainingJob'), namesOf('InferenceService')];
-  const title = `windlass  ${options.files.join(' ')}`;
-  let asked = options.ask === undefined;
+  signal: AbortSignal,
+): Promise<RunEnd> {
+  const [jobNames, serviceNames] = [namesOf(manifests, 'TrainingJob'), namesOf(manifests, 'InferenceService')];
+  let answer: 'none' | 'given' | 'refused' = 'none';
+  let saidServing = false;
+  let endedBefore = false;
   for (;;) {
-    const { jobs, services } = await look();
-    screen.show({ title, elapsedSeconds: 0, jobs, services });
-    if (stop.aborted) return false;
-    const own = jobs.filter(({ name }) => jobNames.has(name));
-    const ended = own.every(({ state }) => state === 'Succeeded' || state === 'Failed' || state === 'Suspended');
-    const succeeded = own.every(({ state }) => state === 'Succeeded');
-    const ready = services.find(({ name, state, url }) => serviceNames.has(name) && state === 'Ready' && url);
-    if (!asked && ready?.url && options.ask !== undefined) {
-      const answer = await complete(ready.url, ready.name, options.ask, answerTokens);
-      screen.print(`\n${ready.name}: ${options.ask}${answer}\n`);
-      asked = true;
+    const view = await look();
+    screen.show({ title: '', elapsedSeconds: 0, ...view });
+    if (signal.aborted) return 'stopped';
+    const jobs = view.jobs.filter(({ name }) => jobNames.has(name));
+    const ended = jobs.every(hasEnded);
+    const succeeded = jobs.every(({ state }) => state === 'Succeeded');
+    const services = view.services.filter(({ name }) => serviceNames.has(name));
+    // The answer shall come from what this run trains: services get a moment to see a new version before they count as ready.
+    const ready = endedBefore && succeeded ? services.filter(isReady) : [];
+    endedBefore = ended;
+    if (ready[0] && answer === 'none' && options.ask !== undefined) answer = await ask(ready[0], options.ask, screen, signal);
+    const asked = options.ask === undefined || answer !== 'none';
+    const end = succeeded && answer !== 'refused' ? 'succeeded' : 'failed';
+    if (ended && !succeeded && (options.exit || services.length === 0)) return 'failed';
+    if (ended && services.length === 0) return end;
+    if (options.exit && asked && ready.length === services.length) return end;
+    if (!saidServing && !options.exit && asked && ready.length > 0) {
+      screen.say(servingText(endingOf(options, view)));
+      saidServing = true;
     }
-    if (ended && !succeeded && (options.exit || serviceNames.size === 0)) return false;
-    const servicesDone = serviceNames.size === 0 || (options.exit && (options.ask === undefined ? ready !== undefined : asked));
-    if (ended && servicesDone) return succeeded;
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }
+}
+
+/** Prints what the service makes of the question. A refusal is told, and the rest goes on. */
+async function ask(service: ServiceView, text: string, screen: Screen, signal: AbortSignal): Promise<'given' | 'refused'> {
+  try {
+    const answer = await complete(service.url ?? '', text, answerTokens, signal);
+    screen.say(`\n${service.name}: ${text}${answer.trimEnd()}\n`);
+    return 'given';
+  } catch (thrown) {
+    const error = toWindlassError(thrown);
+    if (!signal.aborted)
+      screen.say(`\n${service.name} refused the question: ${error.code}: ${error.message}\n  ${error.remedy}\n`);
+    return 'refused';
+  }
+}
+
+function namesOf(manifests: readonly Manifest[], kind: string): Set<string> {
+  return new Set(manifests.filter(({ resource }) => resource.kind === kind).map(({ object }) => object.metadata.name));
+}
+
+function hasEnded({ state }: JobView): boolean {
+  return state === 'Succeeded' || state === 'Failed' || state === 'Suspended';
+}
+
+function isReady({ state, url }: ServiceView): boolean {
+  return state === 'Ready' && url !== undefined;
+}
+
+function endingOf({ files, state }: RunOptions, view: { jobs: JobView[]; services: ServiceView[] }) {
+  return { files, statePath: state.path, workingDir: process.cwd(), view };
+}
+
+async function endingText(options: RunOptions, { look }: Observer): Promise<string> {
+  return endText(endingOf(options, await look()));
 }

@@ -28,7 +28,7 @@ it('shows a job and a service in 80 columns', () => {
     "
     windlass  examples/quickstart.yaml                                        1m 15s
 
-    moby  TrainingJob  Running  1 restarts
+    moby  TrainingJob  Running  1 restart
       ██████████████████████████▌░░░░░░░░░░░░░░░░░░░░░░░ 53 %  step 212/400
       loss 5.123  held-out 5.400  11,234 tok/s  ETA 1m 08s  saved at 200
       █▅▄▃▂▂▁▁ loss

@@ -1,5 +1,8 @@
 // What the live view shows, as lines of text. Pure: the same state and width give the same lines.
-import { bar, curve, fit, formatCount, formatDuration } from './format.ts';
+import { bar, curve, fit, formatCount, formatDuration, wrap } from './format.ts';
+
+const sampleLines = 3;
+const logTailLines = 8;
 
 export interface JobView {
   readonly name: string;
@@ -20,6 +23,10 @@ export interface JobView {
   readonly losses: readonly number[];
   /** Failure, or what the job waits for. */
   readonly message?: string;
+  /** Last lines of the log of a job that failed. */
+  readonly logTail?: string;
+  /** What a job that succeeded has published. */
+  readonly modelVersion?: string;
 }
 
 export interface ServiceView {
@@ -44,14 +51,15 @@ export function renderView(view: View, width: number): string[] {
   return [
     head,
     ...view.jobs.flatMap((job) => ['', ...renderJob(job, width)]),
-    ...view.services.flatMap((service) => ['', ...renderService(service)]),
+    ...view.services.flatMap((service) => ['', ...renderService(service, width)]),
   ].map((line) => fit(line, width));
 }
 
 function renderJob(job: JobView, width: number): string[] {
-  const title = `${job.name}  TrainingJob  ${job.state}${job.restarts > 0 ? `  ${job.restarts} restarts` : ''}`;
-  const lines = [title];
-  if (job.message) lines.push(`  ${job.message}`);
+  const published = job.modelVersion === undefined ? '' : `  published ${job.modelVersion}`;
+  const lines = [`${job.name}  TrainingJob  ${job.state}${published}${formatRestarts(job.restarts)}`];
+  if (job.message) lines.push(...indented(job.message, width));
+  for (const line of logLines(job)) lines.push(`  | ${line}`);
   if (job.phase) {
     const share = job.phaseShare === undefined ? '' : ` ${Math.round(job.phaseShare * 100)} %`;
     lines.push(`  ${job.phase}${share}`);
@@ -65,8 +73,21 @@ function renderJob(job: JobView, width: number): string[] {
   const facts = factsOf(job);
   if (facts.length > 0) lines.push(`  ${facts.join('  ')}`);
   if (job.losses.length > 1) lines.push(`  ${curve(job.losses, Math.max(10, Math.min(50, width - 30)))} loss`);
-  if (job.sample) lines.push(`  sample: ${job.sample.replaceAll(/\s+/g, ' ')}`);
+  if (job.sample) lines.push(...indented(`sample: ${job.sample}`, width).slice(0, sampleLines));
   return lines;
+}
+
+/** The newest lines of the log of a job that failed. */
+export function logLines({ logTail }: JobView): string[] {
+  return logTail === undefined ? [] : logTail.trimEnd().split('\n').slice(-logTailLines);
+}
+
+function formatRestarts(count: number): string {
+  return count === 0 ? '' : `  ${count} ${count === 1 ? 'restart' : 'restarts'}`;
+}
+
+function indented(text: string, width: number): string[] {
+  return wrap(text, Math.max(1, width - 2)).map((line) => `  ${line}`);
 }
 
 function factsOf(job: JobView): string[] {
@@ -79,9 +100,9 @@ function factsOf(job: JobView): string[] {
   return facts;
 }
 
-function renderService(service: ServiceView): string[] {
+function renderService(service: ServiceView, width: number): string[] {
   const lines = [`${service.name}  InferenceService  ${service.state}  ${service.replicas}`];
   if (service.url && service.state === 'Ready') lines.push(`  ${service.url}/v1`);
-  if (service.message) lines.push(`  ${service.message}`);
+  if (service.message) lines.push(...indented(service.message, width));
   return lines;
 }

@@ -1,9 +1,10 @@
 // Runs one container of a pod as a process: command, environment, log file, stop with grace. Knows nothing of the API.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { createWriteStream } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { signalGroup } from './leftovers.ts';
+import { openLogFile } from './log-file.ts';
 import { rewritePath } from './volumes.ts';
 import type { Mount } from './volumes.ts';
 
@@ -45,6 +46,7 @@ export class ContainerProcess {
   /** Resolves when the process has ended and its log is complete. */
   readonly exited: Promise<ContainerExit>;
   readonly #child: ChildProcess;
+  #killAt = Infinity;
   #killTimer: NodeJS.Timeout | undefined;
 
   private constructor(child: ChildProcess, exited: Promise<ContainerExit>) {
@@ -55,15 +57,19 @@ export class ContainerProcess {
   /** Starts the process. A command that can't be started counts as an exit with code 127, as in a shell. */
   static async start(spec: ContainerSpec): Promise<ContainerProcess> {
     await mkdir(dirname(spec.logPath), { recursive: true });
-    const log = createWriteStream(spec.logPath, { flags: 'a' });
+    const log = openLogFile(spec.logPath);
+    // A log that can't be written must not end what it tells about.
+    log.on('error', () => child.stdout?.resume() && child.stderr?.resume());
     const words = spec.command.map((word) => rewritePath(word, spec.mounts));
     const [command = '', ...args] = words[0] === 'windlass' ? [...spec.windlassCommand, ...words.slice(1)] : words;
     const own = Object.fromEntries(Object.entries(spec.env).map(([name, value]) => [name, rewritePath(value, spec.mounts)]));
     const inherited = Object.fromEntries(
       inheritedVariables.map((name) => [name, process.env[name]]).filter(([, value]) => value !== undefined),
     );
-    // The IPC channel is a lifeline: our children end themselves when it breaks, so none outlives a killed kubelet.
+    // A session of its own: Ctrl-C in the terminal reaches us only, and we end our containers in order. The IPC channel is a lifeline: our
+    // children end themselves when it breaks, so none outlives a killed kubelet.
     const child = spawn(command, args, {
+      detached: true,
       cwd: spec.workingDir,
       env: { ...inherited, ...spec.nodeEnv, ...own },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -71,7 +77,13 @@ export class ContainerProcess {
     child.stdout?.pipe(log, { end: false });
     child.stderr?.pipe(log, { end: false });
     const exited = new Promise<ContainerExit>((resolve) => {
-      const end = (exit: ContainerExit) => log.end(() => resolve(exit));
+      const end = (exit: ContainerExit) => {
+        log.once('close', () => resolve(exit));
+        if (log.destroyed) resolve(exit);
+        else log.end();
+      };
+      // What the main process of a container started goes with it.
+      child.on('exit', () => child.pid !== undefined && signalGroup(child.pid, 'SIGKILL'));
       child.on('error', (error) => {
         log.write(`${error.message}\n`);
         if (child.pid === undefined) end({ exitCode: 127, finishedAt: new Date() });
@@ -89,10 +101,15 @@ export class ContainerProcess {
     return this.#child.pid;
   }
 
-  /** SIGTERM now, SIGKILL after the grace time. Resolves when the process has ended. */
+  /** SIGTERM now, SIGKILL after the grace time; a later call may shorten it. Resolves when the process has ended. */
   async stop(graceMs: number): Promise<ContainerExit> {
-    this.#child.kill('SIGTERM');
-    this.#killTimer ??= setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
+    const deadline = performance.now() + graceMs;
+    if (deadline < this.#killAt) {
+      if (this.#killAt === Infinity) this.#child.kill('SIGTERM');
+      this.#killAt = deadline;
+      clearTimeout(this.#killTimer);
+      this.#killTimer = setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
+    }
     const exit = await this.exited;
     clearTimeout(this.#killTimer);
     return exit;

@@ -4,17 +4,19 @@ import type { Server } from 'node:http';
 import { rm } from 'node:fs/promises';
 import type { KubeObject } from '#crds/resource.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
+import type { StateDir } from './state-dir.ts';
+import { formatProcess } from './state-lock.ts';
 
 export interface ControlHandlers {
   readonly objects: () => Promise<readonly KubeObject[]>;
   readonly stop: () => void;
 }
 
-/** Serves the control socket. Throws WL_STATE_IN_USE when another instance answers on it; a dead one's socket is taken over. */
+/** An instance that runs answers at once; one that is stuck never does. */
+const answerTimeoutMs = 10_000;
+
+/** Serves the control socket; that of an earlier process is taken over. The caller holds the lock of the state folder. */
 export async function serveControl(path: string, handlers: ControlHandlers): Promise<Server> {
-  if (await answers(path)) {
-    throw new WindlassError('WL_STATE_IN_USE', `another windlass runs on this state folder (it answers on ${path})`);
-  }
   await rm(path, { force: true });
   const server = createServer((asked, response) => {
     const end = (status: number, body: unknown) =>
@@ -36,29 +38,36 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
   return server;
 }
 
-/** The objects of the running instance; undefined if none runs. */
-export async function fetchObjects(path: string): Promise<readonly KubeObject[] | undefined> {
-  const text = await call(path, 'GET', '/objects');
+/** The objects of the running instance; undefined if none runs. Throws WL_NOT_ANSWERING. */
+export async function fetchObjects(state: StateDir): Promise<readonly KubeObject[] | undefined> {
+  const text = await call(state, 'GET', '/objects');
   return text === undefined ? undefined : (JSON.parse(text) as KubeObject[]);
 }
 
-/** Asks the running instance to end. False if none runs. */
-export async function requestStop(path: string): Promise<boolean> {
-  return (await call(path, 'POST', '/stop')) !== undefined;
+/** Asks the running instance to end. False if none runs. Throws WL_NOT_ANSWERING. */
+export async function requestStop(state: StateDir): Promise<boolean> {
+  return (await call(state, 'POST', '/stop')) !== undefined;
 }
 
-async function answers(path: string): Promise<boolean> {
-  return (await call(path, 'GET', '/')) !== undefined;
-}
-
-function call(socketPath: string, method: string, path: string): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const asked = request({ socketPath, method, path, agent: false }, (response) => {
+/** The body of the answer; undefined if nobody listens. */
+function call(state: StateDir, method: string, path: string): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const options = { socketPath: state.controlSocket, method, path, agent: false, timeout: answerTimeoutMs };
+    const refuse = (message: string) => {
+      asked.destroy();
+      reject(new WindlassError('WL_NOT_ANSWERING', `the windlass of ${state.path}${formatProcess(state)} ${message}`));
+    };
+    const asked = request(options, (response) => {
       let text = '';
       response.setEncoding('utf8');
+      response.on('error', () => resolve(undefined));
       response.on('data', (chunk: string) => (text += chunk));
-      response.on('end', () => resolve(text));
+      response.on('end', () => {
+        if ((response.statusCode ?? 500) < 300) resolve(text);
+        else refuse(`answered ${response.statusCode}: ${text}`);
+      });
     });
+    asked.on('timeout', () => refuse(`did not answer in ${answerTimeoutMs / 1000} s`));
     asked.on('error', () => resolve(undefined));
     asked.end();
   });

@@ -1,6 +1,7 @@
 // The embedded default: the controllers on the in-memory API, the process kubelet below them, and everything kept in one folder.
 import { join } from 'node:path';
 import { rm } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import type { Logger } from 'pino';
 import { resources } from '#crds/v1alpha1/index.ts';
 import { addressUrl } from '#operator/controllers/inference-service/reconcile.ts';
@@ -8,15 +9,17 @@ import { addControllers } from '#operator/controllers/main.ts';
 import { Manager } from '#operator/framework/manager.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
-import { openPersistedKube } from '#operator/kube/snapshot.ts';
+import { openPersistedKube, SnapshotError } from '#operator/kube/snapshot.ts';
+import type { PersistedKube } from '#operator/kube/snapshot.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
 import type { EventBus } from '#runtime/api/bus.ts';
 import { serveBus } from '#runtime/api/bus-socket.ts';
-import type { WindlassError } from '#runtime/api/errors.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
 import { serveControl } from './control.ts';
 import { ProcessKubelet } from './kubelet.ts';
 import { makeStateDir } from './state-dir.ts';
 import type { StateDir } from './state-dir.ts';
+import { lockState } from './state-lock.ts';
 
 export interface InstanceOptions {
   readonly state: StateDir;
@@ -40,53 +43,69 @@ export interface Instance {
 /** Image of pods; here it stands for this checkout. */
 const localImage = 'windlass:local';
 
-/** Starts an instance on a state folder, resuming what it holds. Throws WL_STATE_IN_USE. */
+/** Starts an instance on a state folder, resuming what it holds. Throws WL_STATE_IN_USE, or WL_STATE_CORRUPT. */
 export async function startInstance(options: InstanceOptions): Promise<Instance> {
   const { state, log } = options;
   makeStateDir(state);
-  let client: KubeClient | undefined;
+  await using started = new AsyncDisposableStack();
+  started.defer(await lockState(state));
+  started.defer(() => rm(state.pidFile, { force: true }));
+
+  const persisted = await openObjects(state, log);
+  const client = persisted.kube;
   const objects = async () => {
-    if (!client) return [];
-    const lists = await Promise.all([...resources, Pod, Service].map((type) => client!.list(type)));
+    const lists = await Promise.all([...resources, Pod, Service].map((type) => client.list(type)));
     return lists.flatMap(({ items }) => items);
   };
   const control = await serveControl(state.controlSocket, { objects, stop: options.onStopRequest });
-  const persisted = await openPersistedKube(join(state.path, 'objects'), {}, (error) =>
-    log.error({ err: error }, 'the objects could not be saved'),
-  );
-  client = persisted.kube;
+  started.defer(() => closeControl(control, state.controlSocket));
+  started.defer(() => persisted.close());
+
   const bus = createInProcessBus();
   await rm(state.busSocket, { force: true });
   const busServer = await serveBus(bus, state.busSocket);
+  started.defer(() => {
+    busServer.close();
+    bus.close();
+  });
 
   const manager = new Manager({ client, log, instance: 'windlass-local' });
-  const builtin = { image: localImage };
-  addControllers(manager, { builtin, progress: bus, urlOf: addressUrl });
+  addControllers(manager, { builtin: { image: localImage }, progress: bus, urlOf: addressUrl });
   const kubelet = new ProcessKubelet({
     client,
     stateDir: state.path,
     workingDir: options.workingDir,
     windlassCommand: options.windlassCommand,
     nodeEnv: { WL_BUS: `unix:${state.busSocket}` },
-    onError: options.onError,
+    onError(error, object) {
+      log.error({ err: error, code: error.code, object }, error.message);
+      options.onError(error, object);
+    },
   });
+  started.defer(() => kubelet.stop());
   await kubelet.start();
+  started.defer(() => manager.stop());
   await manager.start();
 
-  return {
-    client,
-    bus,
-    async stop() {
-      await manager.stop();
-      await kubelet.stop();
-      await persisted.close();
-      busServer.close();
-      bus.close();
-      await new Promise((resolve) => {
-        control.close(resolve);
-        control.closeAllConnections();
-      });
-      await rm(state.controlSocket, { force: true });
-    },
-  };
+  const running = started.move();
+  return { client, bus, stop: () => running.disposeAsync() };
+}
+
+async function openObjects(state: StateDir, log: Logger): Promise<PersistedKube> {
+  try {
+    return await openPersistedKube(join(state.path, 'objects'), {}, (error) =>
+      log.error({ err: error }, 'the objects could not be saved'),
+    );
+  } catch (error) {
+    if (error instanceof SnapshotError) throw new WindlassError('WL_STATE_CORRUPT', error.message, { cause: error });
+    throw error;
+  }
+}
+
+async function closeControl(control: Server, path: string): Promise<void> {
+  await new Promise((resolve) => {
+    control.close(resolve);
+    control.closeAllConnections();
+  });
+  await rm(path, { force: true });
 }

@@ -1,13 +1,20 @@
 // The process kubelet: runs every pod of the API as processes of this machine, and every Service as a listener.
-import type { KubeClient } from '#operator/kube/client.ts';
+import { join } from 'node:path';
+import { reflect } from '#operator/framework/reflector.ts';
+import { Store } from '#operator/framework/store.ts';
+import type { StoreChange } from '#operator/framework/store.ts';
+import type { KubeClient, KubeObject } from '#operator/kube/client.ts';
 import { keyOf } from '#operator/kube/client.ts';
-import { isPodFinished, isPodReady, Pod, Service } from '#operator/kube/core.ts';
-import { isNotFound } from '#operator/kube/errors.ts';
+import { systemClock } from '#operator/kube/clock.ts';
+import { isPodFinished, Pod, Service } from '#operator/kube/core.ts';
+import type { PodStatus } from '#operator/kube/core.ts';
+import { isConflict, isNotFound } from '#operator/kube/errors.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import type { WindlassError } from '#runtime/api/errors.ts';
 import { AddressPool } from './addresses.ts';
+import { endLeftovers } from './leftovers.ts';
 import { PodWorker } from './pod-worker.ts';
-import { ServiceProxy } from './service-proxy.ts';
+import { ServiceListeners } from './service-listeners.ts';
 
 export interface KubeletOptions {
   readonly client: KubeClient;
@@ -19,157 +26,121 @@ export interface KubeletOptions {
   readonly onError: (error: WindlassError, object: string) => void;
 }
 
-/** Addresses tried for a service before its port counts as taken. */
-const addressTries = 5;
+/** What an earlier instance left running gets this long to save and end. */
+const leftoverGraceMs = 10_000;
 
 export class ProcessKubelet {
   readonly #options: KubeletOptions;
-  readonly #podAddresses: AddressPool;
-  readonly #serviceAddresses: AddressPool;
-  readonly #workers = new Map<string, { pod: Pod; worker: PodWorker; done: Promise<void> }>();
-  readonly #proxies = new Map<string, { service: Service; proxy: ServiceProxy }>();
-  readonly #pods = new Map<string, Pod>();
+  readonly #addresses: AddressPool;
+  readonly #listeners: ServiceListeners;
+  readonly #workers = new Map<string, { worker: PodWorker; done: Promise<void> }>();
+  readonly #removals = new Set<Promise<void>>();
+  readonly #pods = new Store(Pod);
+  readonly #services = new Store(Service);
   readonly #watching = new AbortController();
-  #loops: Promise<unknown> = Promise.resolve();
+  #reflectors: Promise<unknown> = Promise.resolve();
 
   constructor(options: KubeletOptions) {
+    const { client, stateDir, onError } = options;
     this.#options = options;
-    this.#podAddresses = new AddressPool('pod', options.stateDir);
-    this.#serviceAddresses = new AddressPool('service', options.stateDir);
+    this.#addresses = new AddressPool('pod', stateDir);
+    this.#listeners = new ServiceListeners({ client, instance: stateDir, onError });
+    this.#pods.onChange((change) => this.#podChanged(change));
+    this.#services.onChange(({ object, old }) => {
+      if (old && old.metadata.uid !== object?.metadata.uid) this.#listeners.remove(old);
+      if (object) this.#listeners.put(object);
+    });
   }
 
   /**
-   * Starts to follow the API. Pods that an earlier process of this state left unfinished are removed first: their processes are gone,
-   * and their controllers make new ones.
+   * Starts to follow the API. Pods that an earlier process of this state left unfinished are ended and removed first; their controllers
+   * make new ones.
    */
   async start(): Promise<void> {
-    const { client } = this.#options;
-    for (const pod of (await client.list(Pod)).items) {
-      if (!isPodFinished(pod) || pod.metadata.deletionTimestamp) await client.delete(Pod, keyOf(pod), { gracePeriodSeconds: 0 });
-    }
-    const { signal } = this.#watching;
-    this.#loops = Promise.all([this.#followPods(signal), this.#followServices(signal)]);
+    const { client, stateDir } = this.#options;
+    await endLeftovers(join(stateDir, 'pods'), leftoverGraceMs);
+    for (const pod of (await client.list(Pod)).items)
+      if (!isPodFinished(pod) || pod.metadata.deletionTimestamp) await this.#delete(pod);
+    this.#reflectors = Promise.all([this.#follow(this.#pods), this.#follow(this.#services)]);
+    await Promise.all([this.#pods.whenSynced(), this.#services.whenSynced()]);
   }
 
-  /** Stops following, ends all containers in their grace time and removes their pods, so that a later start makes them anew. */
+  /**
+   * Stops following and ends all containers in their grace time. Pods that did not finish are removed, so that a later start makes them anew;
+   * those that did stay for their controllers to read.
+   */
   async stop(): Promise<void> {
     this.#watching.abort();
-    await this.#loops;
+    await this.#reflectors;
     const workers = [...this.#workers.values()];
     for (const { worker } of workers) worker.stop();
     await Promise.all(workers.map(({ done }) => done));
-    for (const { proxy } of this.#proxies.values()) proxy.close();
+    await Promise.all(this.#removals);
+    await this.#listeners.close();
   }
 
-  async #followPods(signal: AbortSignal): Promise<void> {
-    for await (const event of this.#options.client.watch(Pod, { signal })) {
-      if (event.type === 'BOOKMARK') continue;
-      const pod = event.object;
-      const uid = pod.metadata.uid ?? '';
-      if (event.type === 'DELETED') this.#pods.delete(uid);
-      else this.#pods.set(uid, pod);
-      this.#tellProxies();
-      const known = this.#workers.get(uid);
-      if (event.type === 'DELETED' || pod.metadata.deletionTimestamp) {
-        if (known) known.worker.stop();
-        else if (event.type !== 'DELETED') await this.#remove(pod);
-      } else if (!known && !isPodFinished(pod)) this.#startPod(pod, uid);
-    }
+  #follow<T extends KubeObject>(store: Store<T>): Promise<void> {
+    const onError = (error: unknown) => this.#options.onError(toWindlassError(error), store.type.plural);
+    return reflect({ client: this.#options.client, store, clock: systemClock, onError }, this.#watching.signal);
   }
 
-  #startPod(pod: Pod, uid: string): void {
-    const { client, stateDir, workingDir, windlassCommand, nodeEnv } = this.#options;
-    const worker = new PodWorker(pod, {
-      stateDir,
-      workingDir,
-      windlassCommand,
-      nodeEnv,
-      podIP: this.#podAddresses.claim(uid),
-      writeStatus: async (status) => {
-        await client.patchStatus(Pod, keyOf(pod), status, { uid }).catch((error: unknown) => {
-          if (!isNotFound(error)) throw error;
-        });
-      },
-    });
+  #podChanged({ object, old }: StoreChange<Pod>): void {
+    this.#listeners.setPods(this.#pods.list());
+    const pod = object ?? old;
+    if (!pod) return;
+    const known = this.#workers.get(pod.metadata.uid ?? '');
+    if (!object || pod.metadata.deletionTimestamp) {
+      if (known) known.worker.stop(pod.metadata.deletionGracePeriodSeconds);
+      else if (object) this.#remove(pod);
+    } else if (!known && !isPodFinished(pod)) this.#startPod(pod);
+  }
+
+  #startPod(pod: Pod): void {
+    const { stateDir, workingDir, windlassCommand, nodeEnv, onError } = this.#options;
+    const { uid = '', name } = pod.metadata;
+    const podIP = this.#addresses.claim(uid);
+    const writeStatus = (status: PodStatus) => this.#writeStatus(pod, status);
+    const worker = new PodWorker(pod, { stateDir, workingDir, windlassCommand, nodeEnv, podIP, writeStatus });
     const done = worker
       .run()
-      .catch((error: unknown) => this.#options.onError(toWindlassError(error), `pod/${pod.metadata.name}`))
-      .then(async () => {
-        this.#workers.delete(uid);
-        this.#podAddresses.release(uid);
-        const current = this.#pods.get(uid);
-        if (this.#watching.signal.aborted || current?.metadata.deletionTimestamp) await this.#remove(pod);
-      });
-    this.#workers.set(uid, { pod, worker, done });
-  }
-
-  async #remove(pod: Pod): Promise<void> {
-    await this.#options.client
-      .delete(Pod, keyOf(pod), { gracePeriodSeconds: 0, uid: pod.metadata.uid })
-      .catch((error: unknown) => {
-        if (!isNotFound(error)) throw error;
-      });
-  }
-
-  async #followServices(signal: AbortSignal): Promise<void> {
-    for await (const event of this.#options.client.watch(Service, { signal })) {
-      if (event.type === 'BOOKMARK') continue;
-      const service = event.object;
-      const uid = service.metadata.uid ?? '';
-      const known = this.#proxies.get(uid);
-      if (event.type === 'DELETED') {
-        this.#proxies.delete(uid);
-        this.#serviceAddresses.release(uid);
-        known?.proxy.close();
-      } else if (known) known.service = service;
-      else await this.#startProxy(service, uid);
-      this.#tellProxies();
-    }
-  }
-
-  /** Listens for a service, on another address where the first ones are taken by other instances on this machine. */
-  async #startProxy(service: Service, uid: string): Promise<void> {
-    const { client, onError } = this.#options;
-    const port = service.spec.ports[0]?.port ?? 80;
-    let address = this.#serviceAddresses.claim(uid, service.spec.clusterIP);
-    let proxy: ServiceProxy | undefined;
-    for (let tries = 1; !proxy; tries += 1) {
-      try {
-        proxy = await ServiceProxy.listen(address, port);
-      } catch (error) {
+      .catch(async (error: unknown) => {
         const fault = toWindlassError(error);
-        if (fault.code !== 'WL_PORT_TAKEN' || tries >= addressTries) {
-          onError(fault, `service/${service.metadata.name}`);
-          return;
-        }
-        address = this.#serviceAddresses.replace(uid);
-      }
-    }
-    this.#proxies.set(uid, { service, proxy });
-    if (service.spec.clusterIP !== address)
-      await client.update(Service, { ...service, spec: { ...service.spec, clusterIP: address } });
-  }
-
-  #tellProxies(): void {
-    for (const { service, proxy } of this.#proxies.values()) {
-      const targetPort = service.spec.ports[0]?.targetPort ?? 80;
-      const backends = [...this.#pods.values()].filter(
-        (pod) => isPodReady(pod) && !pod.metadata.deletionTimestamp && selects(service, pod),
-      );
-      const addresses = backends.flatMap((pod) => {
-        const port = typeof targetPort === 'number' ? targetPort : namedPort(pod, targetPort);
-        return pod.status?.podIP && port ? [{ address: pod.status.podIP, port }] : [];
+        onError(fault, `pod/${name}`);
+        await this.#writeStatus(pod, { phase: 'Failed', reason: 'ContainerCannotRun', message: fault.message });
+        return 'failed' as const;
+      })
+      .then((end) => {
+        this.#workers.delete(uid);
+        this.#addresses.release(uid);
+        const isLeaving = this.#pods.get(keyOf(pod))?.metadata.deletionTimestamp !== undefined;
+        if (isLeaving || (this.#watching.signal.aborted && end === 'stopped')) this.#remove(pod);
       });
-      proxy.setBackends(addresses);
+    this.#workers.set(uid, { worker, done });
+  }
+
+  /** A pod that is gone, or another one of its name, has no status to write. */
+  async #writeStatus(pod: Pod, status: PodStatus): Promise<void> {
+    try {
+      await this.#options.client.patchStatus(Pod, keyOf(pod), status, { uid: pod.metadata.uid });
+    } catch (error) {
+      if (!isNotFound(error) && !isConflict(error)) this.#options.onError(toWindlassError(error), `pod/${pod.metadata.name}`);
     }
   }
-}
 
-function selects(service: Service, pod: Pod): boolean {
-  if (service.metadata.namespace !== pod.metadata.namespace) return false;
-  return Object.entries(service.spec.selector).every(([label, value]) => pod.metadata.labels?.[label] === value);
-}
+  #remove(pod: Pod): void {
+    const removal = this.#delete(pod).catch((error: unknown) =>
+      this.#options.onError(toWindlassError(error), `pod/${pod.metadata.name}`),
+    );
+    this.#removals.add(removal);
+    void removal.then(() => this.#removals.delete(removal));
+  }
 
-function namedPort(pod: Pod, name: string): number | undefined {
-  return pod.spec.containers[0]?.ports?.find((port) => port.name === name)?.containerPort;
+  async #delete(pod: Pod): Promise<void> {
+    const { uid } = pod.metadata;
+    try {
+      await this.#options.client.delete(Pod, keyOf(pod), { gracePeriodSeconds: 0, uid });
+    } catch (error) {
+      if (!isNotFound(error) && !isConflict(error)) throw error;
+    }
+  }
 }

@@ -2,8 +2,10 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, ContainerState, ContainerStatus, Pod, PodStatus, Probe } from '#operator/kube/core.ts';
+import { sleep, systemClock } from '#operator/kube/clock.ts';
 import { ContainerProcess } from './container-process.ts';
 import type { ContainerExit } from './container-process.ts';
+import { recordProcess } from './leftovers.ts';
 import { watchProbe } from './probe.ts';
 import { mountVolumes } from './volumes.ts';
 
@@ -15,7 +17,7 @@ export interface PodWorkerOptions {
   readonly workingDir: string;
   /** Added to the container's environment where it does not set them itself. */
   readonly nodeEnv: Readonly<Record<string, string>>;
-  /** Called for each change, one at a time. */
+  /** Called for each change, one at a time. Must not throw. */
   readonly writeStatus: (status: PodStatus) => Promise<void>;
 }
 
@@ -23,6 +25,7 @@ const firstBackOffMs = 1_000;
 const longestBackOffMs = 30_000;
 /** A container that ran this long starts over with the shortest back-off. */
 const healthyMs = 60_000;
+const defaultGraceSeconds = 30;
 const maxTerminationBytes = 4096;
 
 export class PodWorker {
@@ -34,6 +37,7 @@ export class PodWorker {
   #process: ContainerProcess | undefined;
   #writing: Promise<void> = Promise.resolve();
   #startTime: string | undefined;
+  #graceMs: number;
 
   constructor(pod: Pod, options: PodWorkerOptions) {
     const [container] = pod.spec.containers;
@@ -41,14 +45,27 @@ export class PodWorker {
     this.#pod = pod;
     this.#container = container;
     this.#options = options;
+    this.#graceMs = (pod.spec.terminationGracePeriodSeconds ?? defaultGraceSeconds) * 1000;
     this.#status = { name: container.name, ready: false, restartCount: 0 };
   }
 
-  /** Runs the pod until its container has ended for good or `stop` is called. */
-  async run(): Promise<void> {
+  /**
+   * Runs the pod until its container has ended for good or `stop` is called. `finished`: it ended by itself, or completed; `stopped`: it has
+   * work left.
+   */
+  async run(): Promise<'finished' | 'stopped'> {
+    const { name, uid = name } = this.#pod.metadata;
+    const podDir = join(this.#options.stateDir, 'pods', uid);
+    try {
+      return await this.#runIn(podDir);
+    } finally {
+      await rm(podDir, { recursive: true, force: true });
+    }
+  }
+
+  async #runIn(podDir: string): Promise<'finished' | 'stopped'> {
     const { stateDir } = this.#options;
-    const { namespace = 'default', name, uid = name } = this.#pod.metadata;
-    const podDir = join(stateDir, 'pods', uid);
+    const { namespace = 'default' } = this.#pod.metadata;
     const volumeMounts = this.#container.volumeMounts ?? [];
     const mounts = await mountVolumes({ stateDir, namespace, podDir }, this.#pod.spec.volumes ?? [], volumeMounts);
     await mkdir(podDir, { recursive: true });
@@ -66,19 +83,21 @@ export class PodWorker {
         windlassCommand: this.#options.windlassCommand,
       });
       this.#process = process;
+      if (process.pid !== undefined) await recordProcess(podDir, process.pid);
       this.#startTime ??= process.startedAt.toISOString();
       const probes = new AbortController();
       await this.#tell('Running', { running: { startedAt: process.startedAt.toISOString() } }, !this.#container.readinessProbe);
-      if (this.#stopping.signal.aborted) void process.stop(this.#graceMs());
-      void this.#probe(process, probes.signal);
+      if (this.#stopping.signal.aborted) void process.stop(this.#graceMs);
+      const probing = this.#probe(process, probes.signal);
       const exit = await process.exited;
       probes.abort();
+      await probing;
       const terminated = await terminatedState(exit, process, terminationLog);
       const again = !this.#stopping.signal.aborted && restarts(this.#pod, exit);
       if (!again) {
         await this.#tell(exit.exitCode === 0 ? 'Succeeded' : 'Failed', { terminated }, false);
-        await rm(podDir, { recursive: true, force: true });
-        return;
+        const completed = exit.exitCode === 0 && this.#pod.spec.restartPolicy !== 'Always';
+        return completed || !this.#stopping.signal.aborted ? 'finished' : 'stopped';
       }
       if (exit.finishedAt.getTime() - process.startedAt.getTime() > healthyMs) backOffMs = firstBackOffMs;
       this.#status.restartCount += 1;
@@ -88,19 +107,17 @@ export class PodWorker {
         { waiting: { reason: 'CrashLoopBackOff', message: `restarts in ${backOffMs / 1000} s` } },
         false,
       );
-      await sleep(backOffMs, this.#stopping.signal);
+      await sleep(systemClock, backOffMs, this.#stopping.signal);
       backOffMs = Math.min(backOffMs * 2, longestBackOffMs);
     }
+    return 'stopped';
   }
 
-  /** Ends the container in its grace time; `run` returns then. */
-  stop(): void {
+  /** Ends the container in its grace time, that of the pod unless given; `run` returns then. */
+  stop(graceSeconds?: number): void {
+    if (graceSeconds !== undefined) this.#graceMs = graceSeconds * 1000;
     this.#stopping.abort();
-    void this.#process?.stop(this.#graceMs());
-  }
-
-  #graceMs(): number {
-    return (this.#pod.metadata.deletionGracePeriodSeconds ?? this.#pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+    void this.#process?.stop(this.#graceMs);
   }
 
   #environment(): Record<string, string> {
@@ -124,7 +141,7 @@ export class PodWorker {
     await Promise.all([
       watching(readinessProbe, (ready) => void this.#tell('Running', running, ready)),
       watching(livenessProbe, (alive) => {
-        if (!alive) void process.stop(this.#graceMs());
+        if (!alive) void process.stop(this.#graceMs);
       }),
     ]);
   }
@@ -134,7 +151,7 @@ export class PodWorker {
     const end = () => done.abort();
     signal.addEventListener('abort', end);
     await watchProbe(probe, this.#options.podIP, this.#portOf(probe), done.signal, (started) => {
-      if (!started) void process.stop(this.#graceMs());
+      if (!started) void process.stop(this.#graceMs);
       end();
     });
     signal.removeEventListener('abort', end);
@@ -186,11 +203,4 @@ async function terminatedState(
     startedAt: process.startedAt.toISOString(),
     finishedAt: exit.finishedAt.toISOString(),
   };
-}
-
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }

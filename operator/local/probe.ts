@@ -1,5 +1,6 @@
 // HTTP probes of a container: ready or not, alive or not, by the rules of Kubernetes.
 import { request } from 'node:http';
+import { sleep, systemClock } from '#operator/kube/clock.ts';
 import type { Probe } from '#operator/kube/core.ts';
 
 const defaultPeriodSeconds = 10;
@@ -35,25 +36,13 @@ export async function watchProbe(
   const periodMs = (probe.periodSeconds ?? defaultPeriodSeconds) * 1000;
   const threshold = probe.failureThreshold ?? defaultFailureThreshold;
   let [told, failures]: [boolean | undefined, number] = [undefined, 0];
-  await pause((probe.initialDelaySeconds ?? 0) * 1000, signal);
+  await sleep(systemClock, (probe.initialDelaySeconds ?? 0) * 1000, signal);
   while (!signal.aborted) {
     const passed = await probeOnce(probe, host, port);
     if (signal.aborted) return;
     failures = passed ? 0 : failures + 1;
     if (passed && told !== true) tell((told = true));
     else if (failures >= threshold && told !== false) tell((told = false));
-    await pause(periodMs, signal);
+    await sleep(systemClock, periodMs, signal);
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, signal.aborted ? 0 : ms);
-    signal.addEventListener('abort', done);
-  });
 }

@@ -112,10 +112,20 @@ export const errorTable = {
     remedy: 'Use --state DIR, or `windlass stop` first.',
     exit: 'userError',
   },
+  WL_STATE_CORRUPT: {
+    cause: 'The stored objects of a state folder are damaged.',
+    remedy: 'Put the file of the state before in its place, as the message says, or use another --state DIR.',
+    exit: 'dataCorrupt',
+  },
   WL_NOT_RUNNING: {
     cause: 'No windlass runs on this state folder.',
     remedy: 'Start one with `windlass run -f FILE`, or name its folder with --state.',
     exit: 'userError',
+  },
+  WL_NOT_ANSWERING: {
+    cause: 'A running windlass, or a service of it, does not answer.',
+    remedy: 'See operator.log in the state folder and `windlass logs NAME`; end the process and run again: it goes on where it was.',
+    exit: 'retryable',
   },
   WL_OBJECT_NOT_FOUND: {
     cause: 'No object of that kind and name exists.',

@@ -10,6 +10,8 @@ export async function main(): Promise<never> {
   setFlagsFromString('--heap-growing-percent=30');
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  // The kubelet of this machine is gone: nobody would end this pod any more.
+  process.on('disconnect', () => stop.abort());
   const log = pino({ base: { pod: env['WL_POD_NAME'] } });
   process.on('uncaughtException', (thrown) => {
     void lastWords(thrown, { env, log }).then((exitCode) => process.exit(exitCode));

@@ -1,0 +1,43 @@
+// Brings an object of the API to what its manifest says.
+import { deepEqual } from '#crds/rules.ts';
+import type { KubeClient } from '#operator/kube/client.ts';
+import { isConflict, isInvalid, isNotFound } from '#operator/kube/errors.ts';
+import type { Manifest } from '#operator/kube/manifest.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
+
+/** Creates the object, or gives an existing one the spec, labels and annotations of the manifest. Throws WL_FIELD_IMMUTABLE naming the field. */
+export async function applyManifest(client: KubeClient, manifest: Manifest): Promise<void> {
+  const { resource, object, file, line } = manifest;
+  const { name, namespace = 'default', labels, annotations } = object.metadata;
+  const place = resource.namespaced ? { namespace } : {};
+  for (;;) {
+    try {
+      const existing = await client.get(resource, { name, ...place }).catch((error: unknown) => {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      });
+      if (!existing) {
+        await client.create(resource, { ...object, metadata: { ...object.metadata, ...place } });
+        return;
+      }
+      const metadata = {
+        ...existing.metadata,
+        labels: { ...existing.metadata.labels, ...labels },
+        annotations: { ...existing.metadata.annotations, ...annotations },
+      };
+      if (
+        !deepEqual(
+          [existing.spec, existing.metadata.labels ?? {}, existing.metadata.annotations ?? {}],
+          [object.spec, metadata.labels, metadata.annotations],
+        )
+      )
+        await client.update(resource, { ...existing, metadata, spec: object.spec });
+      return;
+    } catch (error) {
+      if (isConflict(error)) continue;
+      if (!isInvalid(error)) throw error;
+      const message = `${file}:${line}: ${resource.kind} ${name} exists and is not changed: ${error.message}`;
+      throw new WindlassError('WL_FIELD_IMMUTABLE', message, { cause: error });
+    }
+  }
+}
