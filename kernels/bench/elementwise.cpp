@@ -83,10 +83,19 @@ void rows(Bench& bench, int64_t m, int64_t d, int64_t length) {
   const Floats x = numbers(m * d), residual = numbers(m * d), w = numbers(d), b = numbers(d);
   Floats h(static_cast<size_t>(m * d)), y(h.size()), dx(h.size()), dw(static_cast<size_t>(d)), db(dw.size());
   Floats mean(static_cast<size_t>(m)), inverse(mean.size());
-  bench.measure("rms_norm_forward", 4 * m * d, [&] { RUN(rms_norm_forward, x.data(), residual.data(), w.data(), h.data(), y.data(), inverse.data(), 1e-5f, m, d); });
-  bench.measure("rms_norm_backward", 4 * m * d, [&] { RUN(rms_norm_backward, x.data(), h.data(), w.data(), inverse.data(), residual.data(), dx.data(), dw.data(), length, 0, m, d); });
-  bench.measure("layer_norm_forward", 4 * m * d, [&] { RUN(layer_norm_forward, x.data(), residual.data(), w.data(), b.data(), h.data(), y.data(), mean.data(), inverse.data(), 1e-5f, m, d); });
-  bench.measure("layer_norm_backward", 4 * m * d, [&] { RUN(layer_norm_backward, x.data(), h.data(), w.data(), mean.data(), inverse.data(), residual.data(), dx.data(), dw.data(), db.data(), length, 0, m, d); });
+  bench.measure("rms_norm_forward", 4 * m * d, [&] {
+    RUN(rms_norm_forward, x.data(), residual.data(), w.data(), h.data(), y.data(), inverse.data(), 1e-5f, m, d);
+  });
+  bench.measure("rms_norm_backward", 4 * m * d, [&] {
+    RUN(rms_norm_backward, x.data(), h.data(), w.data(), inverse.data(), residual.data(), dx.data(), dw.data(), length, 0, m, d);
+  });
+  bench.measure("layer_norm_forward", 4 * m * d, [&] {
+    RUN(layer_norm_forward, x.data(), residual.data(), w.data(), b.data(), h.data(), y.data(), mean.data(), inverse.data(), 1e-5f, m, d);
+  });
+  bench.measure("layer_norm_backward", 4 * m * d, [&] {
+    RUN(layer_norm_backward, x.data(), h.data(), w.data(), mean.data(), inverse.data(), residual.data(), dx.data(), dw.data(), db.data(),
+        length, 0, m, d);
+  });
 }
 
 void table(Bench& bench, const char* name, int64_t m, int64_t v, int64_t d) {
@@ -120,7 +129,8 @@ void tokens(Bench& bench, int64_t m, int64_t v) {
     bench.measure(name, m * v, work);
   };
   const auto draw = [&](const Floats& temperature, const Integers& top_k, const Floats& top_p) {
-    RUN(sample, logits.data(), temperature.data(), top_k.data(), top_p.data(), cold.data(), seeds.data(), zeros.data(), drawn.data(), out.data(), m, v, 2);
+    RUN(sample, logits.data(), temperature.data(), top_k.data(), top_p.data(), cold.data(), seeds.data(), zeros.data(), drawn.data(),
+        out.data(), m, v, 2);
   };
   timed("log_softmax_gather", [&] { RUN(log_softmax_gather, logits.data(), ids.data(), out.data(), m, v); });
   timed("top_k 20", [&] { RUN(top_k, logits.data(), logprobs.data(), indices.data(), m, v, 20); });

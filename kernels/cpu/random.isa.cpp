@@ -69,7 +69,8 @@ void dropout(Context& context, const dropout_args& a) {
       const uint64_t token = static_cast<uint64_t>(a.first_token + row);
       const uint64_t site = static_cast<uint64_t>(a.site) | token >> 32 << 16;
       for (int64_t first = 0; first < a.K; first += elements) {
-        Int16 word[4] = {counted_from(static_cast<uint64_t>(first / 4)), splat_word(token), splat_word(site), splat_word(static_cast<uint64_t>(a.step))};
+        Int16 word[4] = {counted_from(static_cast<uint64_t>(first / 4)), splat_word(token), splat_word(site),
+                         splat_word(static_cast<uint64_t>(a.step))};
         philox_16(word, key);
         Vec16 factor[4];
         for (int w = 0; w < 4; ++w) factor[w] = select(less(unit_interval(word[w]), p), zero(), rescale);

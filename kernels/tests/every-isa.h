@@ -67,7 +67,8 @@ void within(const Floats& seen, const Doubles& wanted, const std::string& what, 
     const double off = std::abs(static_cast<double>(seen[i]) - wanted[i]);
     if (off <= bound(i)) continue;
     char text[200];
-    std::snprintf(text, sizeof text, "%s[%zu] is %.9g, not %.9g: %.3g off, bound %.3g", what.c_str(), i, static_cast<double>(seen[i]), wanted[i], off, bound(i));
+    std::snprintf(text, sizeof text, "%s[%zu] is %.9g, not %.9g: %.3g off, bound %.3g", what.c_str(), i, static_cast<double>(seen[i]),
+                  wanted[i], off, bound(i));
     check::fault(__FILE__, __LINE__, text);
     return;
   }
@@ -89,7 +90,8 @@ std::vector<Floats> same_everywhere(const std::vector<Variant<Function>>& all, c
       }
       for (size_t i = 0; i < first.size(); ++i) {
         if (!same_bits(first[i], seen[i])) {
-          check::fault(__FILE__, __LINE__, what + ", output " + std::to_string(i) + ": " + variant.isa + " on " + std::to_string(threads) + " threads gives other bits than generic on 1");
+          check::fault(__FILE__, __LINE__, what + ", output " + std::to_string(i) + ": " + variant.isa + " on " + std::to_string(threads) +
+                                               " threads gives other bits than generic on 1");
         }
       }
     }

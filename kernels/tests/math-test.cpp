@@ -112,7 +112,9 @@ TEST("special values have their mathematical results") {
   CHECK_EQUAL(at(Elementary::sigmoid, 0.0f), 0.5f);
   CHECK(std::signbit(at(Elementary::tanh, -0.0f)));
   CHECK(std::signbit(at(Elementary::erf, -0.0f)));
-  for (const Elementary f : {Elementary::exp, Elementary::log, Elementary::tanh, Elementary::erf, Elementary::sigmoid}) CHECK(std::isnan(at(f, not_a_number)));
+  for (const Elementary f : {Elementary::exp, Elementary::log, Elementary::tanh, Elementary::erf, Elementary::sigmoid}) {
+    CHECK(std::isnan(at(f, not_a_number)));
+  }
 }
 
 TEST("every instruction set gives the same bits of elementary functions") {

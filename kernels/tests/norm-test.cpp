@@ -62,7 +62,8 @@ struct Rms {
   template <class Run>
   static std::vector<Floats> backward(Run run, wl::Context& on, const Shape& s, const Inputs& in, const std::vector<Floats>& kept) {
     Floats dx(in.x.size()), dw = in.dw;
-    run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(), dw.data(), s.length, s.accumulate ? 1 : 0, s.rows(), s.size});
+    run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(), dw.data(), s.length,
+             s.accumulate ? 1 : 0, s.rows(), s.size});
     return {dx, dw};
   }
 };
@@ -76,7 +77,8 @@ struct Layer {
   template <class Run>
   static std::vector<Floats> forward(Run run, wl::Context& on, const Shape& s, const Inputs& in) {
     Floats h(in.x.size()), y(in.x.size()), mean(static_cast<size_t>(s.rows())), inverse(mean.size());
-    run(on, {in.x.data(), s.residual ? in.residual.data() : nullptr, in.w.data(), s.shift ? in.b.data() : nullptr, h.data(), y.data(), mean.data(), inverse.data(), eps, s.rows(), s.size});
+    run(on, {in.x.data(), s.residual ? in.residual.data() : nullptr, in.w.data(), s.shift ? in.b.data() : nullptr, h.data(), y.data(),
+             mean.data(), inverse.data(), eps, s.rows(), s.size});
     return {h, y, inverse, mean};
   }
 
@@ -84,7 +86,8 @@ struct Layer {
   template <class Run>
   static std::vector<Floats> backward(Run run, wl::Context& on, const Shape& s, const Inputs& in, const std::vector<Floats>& kept) {
     Floats dx(in.x.size()), dw = in.dw, db = in.db;
-    run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[3].data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(), dw.data(), s.shift ? db.data() : nullptr, s.length, s.accumulate ? 1 : 0, s.rows(), s.size});
+    run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[3].data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(),
+             dw.data(), s.shift ? db.data() : nullptr, s.length, s.accumulate ? 1 : 0, s.rows(), s.size});
     if (!s.shift) return {dx, dw};
     return {dx, dw, db};
   }
@@ -270,7 +273,8 @@ TEST("a residual without a place for the sum is refused") {
     Rms::forward().back().run(every::context_of(1), {in.x.data(), in.residual.data(), in.w.data(), nullptr, y.data(), inverse.data(), eps, 2, 16});
   });
   every::refused("layer_norm_forward: a residual needs h", [&] {
-    Layer::forward().back().run(every::context_of(1), {in.x.data(), in.residual.data(), in.w.data(), nullptr, nullptr, y.data(), mean.data(), inverse.data(), eps, 2, 16});
+    Layer::forward().back().run(every::context_of(1), {in.x.data(), in.residual.data(), in.w.data(), nullptr, nullptr, y.data(), mean.data(), inverse.data(),
+                                                       eps, 2, 16});
   });
 }
 

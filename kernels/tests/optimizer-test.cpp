@@ -111,9 +111,12 @@ TEST("AdamW is within rounding of float64, with the same bits everywhere") {
     for (const float norm : {0.25f, 40.0f}) {
       Step s = usual;
       s.step = step;
-      const auto seen = same_everywhere(EVERY_ISA(adamw), "adamw", [&](auto run, wl::Context& on) { return outputs_of(stepped(run, on, before, s, &norm)); });
+      const auto seen = same_everywhere(EVERY_ISA(adamw), "adamw", [&](auto run, wl::Context& on) {
+        return outputs_of(stepped(run, on, before, s, &norm));
+      });
       const double clip = std::min(1.0, 1.0 / (static_cast<double>(norm) + 1e-6));
-      const AdamWSettings settings{static_cast<double>(s.rate), static_cast<double>(s.beta1), static_cast<double>(s.beta2), static_cast<double>(s.eps), static_cast<double>(s.decay), step};
+      const AdamWSettings settings{static_cast<double>(s.rate), static_cast<double>(s.beta1), static_cast<double>(s.beta2),
+                                   static_cast<double>(s.eps), static_cast<double>(s.decay), step};
       const size_t count = sizes.size();
       for (size_t t = 0; t < count; ++t) {
         every::Doubles wanted[3], moved, scale[2];

@@ -63,6 +63,26 @@ TEST("normal numbers have the bits of their index, whatever the length, threads 
   }
 }
 
+TEST("four normal numbers are two Box-Muller pairs of one counter's words") {
+  const int64_t n = 64 * 257, seed = 3 | int64_t{8} << 32, stream = 5 | int64_t{6} << 32;
+  const Floats x = normal(n, seed, stream);
+  for (int64_t block = 0; block < n / 4; ++block) {
+    uint32_t counter[4][16] = {}, word[4][16], vector[4][16];
+    const uint32_t known[4] = {static_cast<uint32_t>(block), 1u << 24, 5, 6};
+    for (int w = 0; w < 4; ++w) counter[w][0] = known[w];
+    wl::generic::probe_philox(counter, static_cast<uint64_t>(seed), word, vector);
+    for (int pair = 0; pair < 4; pair += 2) {
+      const double u = (word[pair][0] >> 8) * 0x1p-24, turn = (word[pair + 1][0] >> 8) * 0x1p-24;
+      const double radius = std::sqrt(-2 * std::log(1 - u));
+      const size_t at = static_cast<size_t>(4 * block + pair);
+      // Sine and cosine are within 1.5e-7, the radius within some roundings.
+      const double bound = (1.5e-7 + 4 * every::roundoff) * radius;
+      CHECK(std::abs(static_cast<double>(x[at]) - radius * std::cos(2 * M_PI * turn)) <= bound);
+      CHECK(std::abs(static_cast<double>(x[at + 1]) - radius * std::sin(2 * M_PI * turn)) <= bound);
+    }
+  }
+}
+
 TEST("normal numbers have the moments and the tails of the distribution") {
   const int64_t n = 1 << 20;
   const Floats x = normal(n, 123, 4, 2.0f, 3.0f);
