@@ -1,0 +1,64 @@
+// Entry of `npm run bench`: a table of benches, each loading its file when called.
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+
+const leastRounds = 5;
+
+const program = new Command('bench')
+  .usage('NAME [options]')
+  .description('Measures speed on this machine. Figures are medians of rounds, with the conditions they were taken under.')
+  .showHelpAfterError()
+  .addHelpText(
+    'after',
+    '\nWL_ISA (avx2, generic) and WL_THREADS choose what is measured.\nExample:\n  npm run bench -- train --torch ~/torch-venv',
+  );
+
+program
+  .command('train')
+  .description('training steps of a GPT with 12 million parameters, batch 16 x 256, fp32')
+  .option('--json', 'print one JSON object', false)
+  .option(
+    '--torch <path>',
+    'compare with PyTorch eager, step by step in turns: a python with torch and safetensors, or its venv',
+    python,
+  )
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option('--steps <count>', 'steps of each round', wholeFrom(1), 1)
+  .option('--warmup <count>', 'steps before the first round', wholeFrom(1), 2)
+  .option('--profile', 'one more step of each side, with the time of every operation', false)
+  .action(async (options: { json: boolean; torch?: string; rounds: number; steps: number; warmup: number; profile: boolean }) => {
+    const { benchTraining } = await import('./train.ts');
+    process.exitCode = (await benchTraining(options)) ? 0 : 1;
+  });
+
+for (const [name, what] of Object.entries({
+  gemm: 'linear layers and the fused loss, by shape',
+  attention: 'attention of training and of decoding, by shape',
+  elementwise: 'norms, activations, embedding, optimizer, random numbers and sampling',
+})) {
+  program
+    .command(name)
+    .description(`${what} (native program, best of many runs)`)
+    .action(async () => {
+      const { runNativeBench } = await import('./native.ts');
+      process.exitCode = await runNativeBench(name);
+    });
+}
+
+await program.parseAsync();
+
+function python(path: string): string {
+  const inside = join(path, 'bin/python');
+  const found = existsSync(path) && statSync(path).isDirectory() ? inside : path;
+  if (!existsSync(found)) throw new InvalidArgumentError(`there is no ${found}.`);
+  return found;
+}
+
+function wholeFrom(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isSafeInteger(value) || value < least) throw new InvalidArgumentError(`a whole number from ${least} is needed.`);
+    return value;
+  };
+}

@@ -1,0 +1,82 @@
+// What is trained: the model, its fixed tokens, and one side of the comparison, ours.
+import { createModel, newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
+import type { Device } from '#runtime/tensor/main.ts';
+import { AdamW } from '#runtime/train/optimizer.ts';
+import { trainStep } from '#runtime/train/step.ts';
+
+export const setting = {
+  sequences: 16,
+  length: 256,
+  layers: 6,
+  hiddenSize: 384,
+  heads: 6,
+  vocabularySize: 4096,
+  learningRate: 1e-3,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  clipNorm: 1,
+} as const;
+
+/** GPT-2 of 12 million parameters, head tied to the embedding, no dropout. */
+export const config = newModelConfig(
+  'gpt2',
+  { hiddenSize: setting.hiddenSize, layers: setting.layers, heads: setting.heads, dropout: 0 },
+  { vocabularySize: setting.vocabularySize, trainingLength: setting.length },
+);
+
+/** sequences x (length + 1) random token ids, the same in every run. */
+export function fixedTokens(): Int32Array {
+  let state = 1;
+  return Int32Array.from({ length: setting.sequences * (setting.length + 1) }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * setting.vocabularySize);
+  });
+}
+
+export interface Step {
+  /** Mean loss before the update. */
+  readonly loss: number;
+  readonly seconds: number;
+  /** Processor time of all threads: on a busy machine it says more than the wall clock. */
+  readonly cpuSeconds: number;
+}
+
+/** A side of the comparison. Both start from the same weights and take the same steps. */
+export interface Trainee {
+  step(): Promise<Step>;
+}
+
+export interface Ours extends Trainee {
+  /** Writes the weights as they are now as a Hugging Face folder. */
+  save(folder: string): Promise<void>;
+  close(): void;
+}
+
+export function createOurs(device: Device): Ours {
+  const { sequences, length } = setting;
+  const model = createModel(config, { seed: 0, device });
+  const optimizer = new AdamW(model, setting);
+  const tokens = fixedTokens();
+  const rows = Array.from({ length: sequences }, (_, row) => [...tokens.subarray(row * (length + 1), (row + 1) * (length + 1))]);
+  const batch = {
+    inputs: Int32Array.from(rows.flatMap((row) => row.slice(0, -1))),
+    targets: Int32Array.from(rows.flatMap((row) => row.slice(1))),
+  };
+  const shape = { sequences, length, grains: 1, seed: 0, recompute: 'none' } as const;
+  let count = 0;
+  return {
+    async step() {
+      const [begin, cpuBegin] = [performance.now(), process.cpuUsage()];
+      const { loss } = await trainStep(model, optimizer, batch, (count += 1), setting.learningRate, shape);
+      const { user, system } = process.cpuUsage(cpuBegin);
+      return { loss, seconds: (performance.now() - begin) / 1e3, cpuSeconds: (user + system) / 1e6 };
+    },
+    save: (folder) => saveHuggingFace(model, folder),
+    close() {
+      optimizer[Symbol.dispose]();
+      model.dispose();
+    },
+  };
+}
