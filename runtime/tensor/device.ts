@@ -43,8 +43,8 @@ export class Device {
     tensorWrite(this.stream, tensor.handle, data);
   }
 
-  async readFloats(tensor: Tensor): Promise<Float32Array> {
-    return await this.#read(tensor, 'f32', new Float32Array(tensor.size));
+  async readFloats(tensor: Tensor, into: Float32Array = new Float32Array(tensor.size)): Promise<Float32Array> {
+    return await this.#read(tensor, 'f32', into);
   }
 
   async readIntegers(tensor: Tensor): Promise<Int32Array> {

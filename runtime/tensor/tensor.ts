@@ -96,9 +96,12 @@ export class Tensor {
   /** To be called by whatever changes the values in place. */
   changed(): void {}
 
-  /** Values of an f32 tensor once all that was enqueued before has run. The tensor may be disposed of right after the call. */
-  read(): Promise<Float32Array> {
-    return this.device.readFloats(this);
+  /**
+   * Values of an f32 tensor once all that was enqueued before has run, in `into` if it is given. The tensor may be disposed of right after
+   * the call.
+   */
+  read(into?: Float32Array): Promise<Float32Array> {
+    return this.device.readFloats(this, into);
   }
 
   /** Values of an i32 tensor once all that was enqueued before has run. */

@@ -19,7 +19,8 @@ export interface CheckpointerOptions {
 export class Checkpointer {
   readonly #options: CheckpointerOptions;
   readonly #root: string;
-  readonly #tensors: { group: string; name: string; tensor: Tensor }[];
+  /** `copy` is made at the first save and used for all: new memory for each would pile up between garbage collections. */
+  readonly #tensors: { group: string; name: string; tensor: Tensor; copy?: Float32Array }[];
   #saving: Promise<WindlassError | undefined> = Promise.resolve(undefined);
 
   constructor(model: Model, optimizer: AdamW, options: CheckpointerOptions) {
@@ -42,7 +43,11 @@ export class Checkpointer {
   async save(state: TrainingState): Promise<void> {
     await this.#saving;
     const copies = await Promise.all(
-      this.#tensors.map(async ({ group, name, tensor }) => ({ group, name, shape: tensor.shape, data: await tensor.read() })),
+      this.#tensors.map(async (entry) => {
+        const { group, name, tensor } = entry;
+        entry.copy ??= new Float32Array(tensor.size);
+        return { group, name, shape: tensor.shape, data: await tensor.read(entry.copy) };
+      }),
     );
     this.#saving = this.#write(state, copies);
   }
