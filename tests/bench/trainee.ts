@@ -35,7 +35,7 @@ export function fixedTokens(): Int32Array {
   });
 }
 
-export interface Step {
+interface Step {
   /** Mean loss before the update. */
   readonly loss: number;
   readonly seconds: number;

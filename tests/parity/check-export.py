@@ -2,7 +2,7 @@
 
     python tests/parity/check-export.py
 
-Needs torch, transformers, accelerate, safetensors and gguf, and node on the path. Not part of `npm test`.
+Needs torch, transformers, accelerate, safetensors and gguf, and a checkout that is set up. Not part of `npm test`.
 """
 
 import json
@@ -38,7 +38,7 @@ def check(what: str, model, texts: list[dict]) -> bool:
 def main() -> bool:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subprocess.run(["node", HERE / "make-exports.ts", folder], check=True)
+        subprocess.run([HERE / "../../node_modules/.bin/node", HERE / "make-exports.ts", folder], check=True)
         ok = []
         for family in ("gpt2", "llama"):
             texts = json.loads((folder / f"{family}.json").read_text())
