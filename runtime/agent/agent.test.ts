@@ -101,13 +101,14 @@ describe('agent', () => {
     const bus = createInProcessBus();
     const server = await serveBus(bus, join(folder, 'bus.sock'));
     bus.subscribe('wl.v1.default.moby.progress', () => abort.abort());
-    const { exitCode } = await agentWith(
+    const { exitCode, words } = await agentWith(
       `process.on('SIGTERM', () => process.exit(90));
        process.send({ type: 'progress', progress: { step: 3, steps: 9 } });
        setInterval(() => {}, 1000);`,
       { maxRestarts: 5, signal: abort.signal, bus: `unix:${join(folder, 'bus.sock')}` },
     );
     expect(exitCode).toBe(90);
+    expect(words).toMatchObject({ message: 'rank 0 was stopped and saved its state', progress: { step: 3, steps: 9 } });
     server.close();
   });
 });

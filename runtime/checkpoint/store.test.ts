@@ -81,6 +81,7 @@ describe('checkpoint store', () => {
   it('sees nothing of a save that was cut off, and removes what it left', async () => {
     await saveCheckpoint(root, contents(1));
     await mkdir(join(root, '.saving-step-00000002-99'));
+    await mkdir(join(root, '.removing-step-00000000-99'));
     await writeFile(join(root, '.saving-step-00000002-99', 'weights-00000.safetensors'), 'half');
     expect((await openNewest(root, noDamage))?.manifest.state.step).toBe(1);
     expect(await readdir(root)).toEqual(['step-00000001']);
@@ -106,6 +107,13 @@ describe('checkpoint store', () => {
       });
     }
     expect(await readdir(root)).toEqual(['step-00000001']);
+  });
+
+  it('a folder that can not be read is an error: training must not begin anew over it', async () => {
+    const blocked = join(root, 'file');
+    await writeFile(blocked, '');
+    await expect(openNewest(blocked, noDamage)).rejects.toMatchObject({ code: 'WL_FILE_MISSING' });
+    expect(await openNewest(join(root, 'nothing'), noDamage)).toBeUndefined();
   });
 
   it('keeps the newest ones', async () => {

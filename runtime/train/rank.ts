@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import * as kernels from '#kernels/binding.ts';
+import type { Pretrain } from '#crds/v1alpha1/pretrain.ts';
 import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
@@ -75,6 +76,7 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   using device = openDevice();
   const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9;
   using model = await openModel(spec, corpus, device, task.seed);
+  checkPrompt(task, model, tokenizer);
   using optimizer = new AdamW(model, task.optimizer);
   const sampler = createSampler(tokens.store, split.training, { seed: task.seed, ...task.batch });
   const checkpointer = new Checkpointer(model, optimizer, {
@@ -101,7 +103,8 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   const sequences = task.evaluation?.sequences ?? defaultEvaluationSequences;
   const batchSequences = task.batch.sequences / task.batch.grains;
   const flops = flopsPerToken(model.config, task.batch.length);
-  const { end, state } = await pretrain(
+  const checkpointed = () => checkpointer.finished();
+  const training = pretrain(
     {
       model,
       optimizer,
@@ -119,8 +122,10 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     },
     start,
   );
-  const unsaved = await checkpointer.finished();
+  // However training ended: the state and the lines of the steps before must not be lost with this process.
+  const unsaved = await training.then(checkpointed, checkpointed);
   await metrics.close();
+  const { end, state } = await training;
   progress.flush();
   if (unsaved) throw unsaved;
   if (end === 'interrupted') return end;
@@ -184,6 +189,17 @@ function checkFit(model: Model, tokenizer: Tokenizer, length: number, folder: st
       },
     );
   }
+}
+
+/** A prompt that leaves no room would fail the job at its first sample. */
+function checkPrompt({ samples }: Pretrain, { config }: Model, tokenizer: Tokenizer): void {
+  const tokens = samples ? tokenizer.encode(samples.prompt).length : 0;
+  if (tokens < config.contextLength) return;
+  throw new WindlassError(
+    'WL_MANIFEST_INVALID',
+    `spec.task.pretrain.samples.prompt has ${tokens} tokens; the model takes ${config.contextLength} with what it adds`,
+    { details: { path: 'spec.task.pretrain.samples.prompt', limit: config.contextLength - 1 } },
+  );
 }
 
 function digestOf(value: unknown): string {

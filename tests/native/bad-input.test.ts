@@ -121,6 +121,16 @@ describe('model.from', () => {
 });
 
 describe('training', () => {
+  it('with a prompt that fills the context is refused before the first step', async () => {
+    const change = { task: { samples: { everySteps: 40, prompt: 'whale '.repeat(40), tokens: 4 } } };
+    const end = await runRank(folder, tinyJob(folder, change), { WL_JOB_DIR: join(folder, 'failing') });
+    expect([end.code, end.failure?.code], end.log).toEqual([64, 'WL_MANIFEST_INVALID']);
+    expect(end.failure?.message).toMatch(
+      /^spec\.task\.pretrain\.samples\.prompt has \d+ tokens; the model takes 32 with what it adds$/,
+    );
+    expect(end.log).not.toContain('training starts');
+  });
+
   it('without memory names what was wanted, what is in use and the limit', async () => {
     const end = await runRank(folder, tinyJob(folder), { WL_JOB_DIR: join(folder, 'failing'), WL_MEMORY_LIMIT: '2000000' });
     expect([end.code, end.failure?.code], end.log).toEqual([64, 'WL_OUT_OF_MEMORY']);
@@ -145,7 +155,7 @@ describe('training', () => {
     expect(losses).toEqual(Array.from({ length: step - 1 }, (_, index) => [index + 1, true]));
 
     const checkpoints = await listCheckpoints(join(job, 'checkpoints'));
-    expect(checkpoints.length).toBeGreaterThan(0);
+    expect(checkpoints[0]?.step, 'the step before is saved').toBe(step - 1);
     for (const { path } of checkpoints) {
       const { tensors } = await verifyCheckpoint(path);
       for (const [name, tensor] of Object.entries(tensors)) {
