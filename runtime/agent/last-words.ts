@@ -16,7 +16,8 @@ export function fitTerminationMessage(message: TerminationMessage): string {
         logTail: fitted.logTail.includes('\n') ? fitted.logTail.slice(fitted.logTail.indexOf('\n') + 1) : '',
       };
     else if (fitted.progress?.sample) fitted = { ...fitted, progress: { ...fitted.progress, sample: undefined } };
-    else fitted = { ...fitted, message: (fitted.message ?? '').slice(0, Math.floor((fitted.message ?? '').length / 2)) };
+    else if (fitted.message) fitted = { ...fitted, message: fitted.message.slice(0, fitted.message.length >> 1) };
+    else return JSON.stringify({ message: 'the last words were too long to be kept' } satisfies TerminationMessage);
   }
 }
 

@@ -39,7 +39,7 @@ export async function writeGguf(
     throw toWindlassError(error);
   });
   try {
-    await handle.write(ggufHeader(metadata, tensors));
+    await handle.writeFile(ggufHeader(metadata, tensors));
     for (const tensor of tensors) await writeValues(handle, tensor);
     await handle.sync();
   } catch (error) {
@@ -93,11 +93,11 @@ async function writeValues(handle: FileHandle, tensor: GgufTensor): Promise<void
   for (let begin = 0; begin < values.length; begin += sliceElements) {
     const slice = values.subarray(begin, begin + sliceElements);
     const encoded = tensor.type === 'f32' ? slice : toHalf(slice, tensor.name);
-    await handle.write(new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength));
+    await handle.writeFile(new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength));
     await setImmediate();
   }
   const bytes = dataBytes(tensor);
-  await handle.write(new Uint8Array(aligned(bytes) - bytes));
+  await handle.writeFile(new Uint8Array(aligned(bytes) - bytes));
 }
 
 function toHalf(values: Float32Array, name: string): Float16Array {
