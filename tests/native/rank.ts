@@ -55,7 +55,7 @@ export function tinyJob(folder: string, job: TinyJob = {}) {
 }
 
 /** What the operator tells a rank; state and models of the job lie in `folder`. */
-export function rankEnvironment(folder: string, spec: object): Record<string, string> {
+function rankEnvironment(folder: string, spec: object): Record<string, string> {
   return {
     WL_NAMESPACE: 'default',
     WL_NAME: 'tiny',
