@@ -1,11 +1,16 @@
 // Brings an object of the API to what its manifest says.
+import { isConditionTrue } from '#crds/conditions.ts';
+import { TrainingJob } from '#crds/v1alpha1/index.ts';
 import { deepEqual } from '#crds/rules.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
 import { isConflict, isInvalid, isNotFound } from '#operator/kube/errors.ts';
 import type { Manifest } from '#operator/kube/manifest.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 
-/** Creates the object, or gives an existing one the spec, labels and annotations of the manifest. Throws WL_FIELD_IMMUTABLE naming the field. */
+/**
+ * Creates the object, or gives an existing one the spec, labels and annotations of the manifest. A job that failed is made anew: whoever
+ * runs it again has mended the cause, and it goes on from its last checkpoint. Throws WL_FIELD_IMMUTABLE naming the field.
+ */
 export async function applyManifest(client: KubeClient, manifest: Manifest): Promise<void> {
   const { resource, object, file, line } = manifest;
   const { name, namespace = 'default', labels, annotations } = object.metadata;
@@ -16,7 +21,9 @@ export async function applyManifest(client: KubeClient, manifest: Manifest): Pro
         if (isNotFound(error)) return undefined;
         throw error;
       });
-      if (!existing) {
+      const hasFailed = resource.kind === TrainingJob.kind && isConditionTrue((existing ?? {}) as TrainingJob, 'Failed');
+      if (existing && hasFailed) await client.delete(resource, { name, ...place }, { uid: existing.metadata.uid });
+      if (!existing || hasFailed) {
         await client.create(resource, { ...object, metadata: { ...object.metadata, ...place } });
         return;
       }

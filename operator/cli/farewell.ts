@@ -20,21 +20,24 @@ Serving until Ctrl-C. Try:
 `;
 }
 
-/** After the end: where the models are, and how to go on with them. */
+/** After the end: where things are, and how to go on with them. */
 export function endText({ view, files, ...where }: Ending): string {
   const flag = stateFlag(where);
-  const [version] = view.jobs.flatMap(({ modelVersion }) => (modelVersion === undefined ? [] : [modelVersion]));
-  const lines: [string, string][] = [];
-  if (view.services.length > 0)
-    lines.push([`windlass run ${files.map((file) => `-f ${file}`).join(' ')}${flag}`, 'serves until Ctrl-C']);
+  const again = `windlass run ${files.map((file) => `-f ${file}`).join(' ')}${flag}`;
+  const failed = view.jobs.find(({ state }) => state === 'Failed');
+  const version = view.jobs.findLast(({ modelVersion }) => modelVersion !== undefined)?.modelVersion;
+  const steps: [command: string, meaning: string][] = [];
+  if (failed) {
+    steps.push([`windlass logs ${failed.name}${flag}`, 'its whole log']);
+    steps.push([again, 'tries again, from the last checkpoint']);
+  } else if (view.services.length > 0) steps.push([again, 'serves until Ctrl-C']);
   if (version !== undefined) {
-    lines.push([`windlass export ${version} --to ./${version}${flag}`, 'a Hugging Face folder']);
-    lines.push([`windlass export ${version} --to ${version}.gguf${flag}`, 'a file for llama.cpp']);
+    steps.push([`windlass export ${version} --to ./${version}${flag}`, 'a Hugging Face folder']);
+    steps.push([`windlass export ${version} --to ${version}.gguf${flag}`, 'a file for llama.cpp']);
   }
-  if (lines.length === 0) return '';
-  const width = Math.max(...lines.map(([command]) => command.length));
-  const steps = lines.map(([command, meaning]) => `  ${command.padEnd(width)}  # ${meaning}\n`).join('');
-  return `\nEverything is kept in ${where.statePath}. Next:\n${steps}`;
+  const width = Math.max(...steps.map(([command]) => command.length));
+  const lines = steps.map(([command, meaning]) => `  ${command.padEnd(width)}  # ${meaning}\n`);
+  return `\nEverything is kept in ${where.statePath}.${lines.length > 0 ? ' Next:' : ''}\n${lines.join('')}`;
 }
 
 function stateFlag({ statePath, workingDir }: { statePath: string; workingDir: string }): string {

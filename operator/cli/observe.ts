@@ -48,7 +48,7 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
 }
 
 /** A job as its status and the newest report tell it. */
-export function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
+function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const status = job.status ?? {};
   const progress = { ...status.progress, ...newest?.progress } as Partial<Progress>;
   const failed = status.state === 'Failed';

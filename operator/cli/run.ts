@@ -1,4 +1,5 @@
 // `windlass run`: applies manifests to an embedded instance, shows how they go, asks the service something, and ends in order.
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { WriteStream } from 'node:tty';
 import { pino } from 'pino';
@@ -7,6 +8,7 @@ import { startInstance } from '#operator/local/instance.ts';
 import { openLogFile } from '#operator/local/log-file.ts';
 import { makeStateDir } from '#operator/local/state-dir.ts';
 import type { StateDir } from '#operator/local/state-dir.ts';
+import { lockState } from '#operator/local/state-lock.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import { applyManifest } from './apply-manifest.ts';
 import { complete } from './ask.ts';
@@ -43,6 +45,8 @@ export async function run(options: RunOptions): Promise<RunEnd> {
   const { state } = options;
   const manifests = await readManifestFiles(options.files);
   makeStateDir(state);
+  // Held until this process has ended, so that whoever waits for it knows that nothing is left of it.
+  await lockState(state);
   const logFile = openLogFile(join(state.path, 'operator.log'));
   const log = pino(
     {
@@ -82,6 +86,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
     }
   } finally {
     logFile.end();
+    await rm(state.pidFile, { force: true });
   }
 }
 
@@ -112,7 +117,7 @@ async function watchToEnd(
     const end = succeeded && answer !== 'refused' ? 'succeeded' : 'failed';
     if (ended && !succeeded && (options.exit || services.length === 0)) return 'failed';
     if (ended && services.length === 0) return end;
-    if (options.exit && asked && ready.length === services.length) return end;
+    if (options.exit && ended && asked && ready.length === services.length) return end;
     if (!saidServing && !options.exit && asked && ready.length > 0) {
       screen.say(servingText(endingOf(options, view)));
       saidServing = true;

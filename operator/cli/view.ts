@@ -3,6 +3,8 @@ import { bar, curve, fit, formatCount, formatDuration, wrap } from './format.ts'
 
 const sampleLines = 3;
 const logTailLines = 8;
+/** Log lines that begin with this much of the failure's message say nothing new. */
+const sameTextChars = 60;
 
 export interface JobView {
   readonly name: string;
@@ -77,9 +79,19 @@ function renderJob(job: JobView, width: number): string[] {
   return lines;
 }
 
-/** The newest lines of the log of a job that failed. */
-export function logLines({ logTail }: JobView): string[] {
-  return logTail === undefined ? [] : logTail.trimEnd().split('\n').slice(-logTailLines);
+/** The newest lines of the log of a job that failed, without those that begin as its message does. */
+export function logLines({ logTail = '', message = '' }: JobView): string[] {
+  const lines = logTail.split('\n').map(readLogLine);
+  const news = lines.filter(({ text }) => text !== '' && !message.includes(text.slice(0, sameTextChars)));
+  return news.slice(-logTailLines).map(({ level, text }) => (level === undefined ? text : `${level}: ${text}`));
+}
+
+/** Level and message of a line of JSON, which may be cut off; any other line as it is. */
+function readLogLine(line: string): { level?: string; text: string } {
+  const level = /^\{"level":"(\w+)"/.exec(line)?.[1];
+  const text = (/"msg":"((?:[^"\\]|\\.)*)/.exec(line) ?? /"message":"((?:[^"\\]|\\.)*)/.exec(line))?.[1];
+  if (level === undefined || text === undefined) return { text: line.trimEnd() };
+  return { level, text: text.replaceAll(/\\(.)/g, (_, escaped: string) => (escaped === 'n' ? ' ' : escaped)) };
 }
 
 function formatRestarts(count: number): string {

@@ -17,9 +17,7 @@ import { serveBus } from '#runtime/api/bus-socket.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { serveControl } from './control.ts';
 import { ProcessKubelet } from './kubelet.ts';
-import { makeStateDir } from './state-dir.ts';
 import type { StateDir } from './state-dir.ts';
-import { lockState } from './state-lock.ts';
 
 export interface InstanceOptions {
   readonly state: StateDir;
@@ -43,14 +41,10 @@ export interface Instance {
 /** Image of pods; here it stands for this checkout. */
 const localImage = 'windlass:local';
 
-/** Starts an instance on a state folder, resuming what it holds. Throws WL_STATE_IN_USE, or WL_STATE_CORRUPT. */
+/** Starts an instance on a state folder, resuming what it holds. The caller holds the folder's lock. Throws WL_STATE_CORRUPT. */
 export async function startInstance(options: InstanceOptions): Promise<Instance> {
   const { state, log } = options;
-  makeStateDir(state);
   await using started = new AsyncDisposableStack();
-  started.defer(await lockState(state));
-  started.defer(() => rm(state.pidFile, { force: true }));
-
   const persisted = await openObjects(state, log);
   const client = persisted.kube;
   const objects = async () => {

@@ -1,20 +1,16 @@
 // Processes that outlived the instance that started them: recorded when they start, ended before the next instance makes new ones.
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-
-interface Recorded {
-  readonly pid: number;
-  /** Start of the process in clock ticks since the machine's: another process of the same pid has another. */
-  readonly startTicks: string;
-}
+import { identify, isRunning } from './process-identity.ts';
+import type { ProcessIdentity } from './process-identity.ts';
 
 const fileName = 'process.json';
 const pollMs = 20;
 
 /** Remembers the process of a pod in the pod's folder. */
 export async function recordProcess(podDir: string, pid: number): Promise<void> {
-  const startTicks = await startTicksOf(pid);
-  if (startTicks !== undefined) await writeFile(join(podDir, fileName), JSON.stringify({ pid, startTicks } satisfies Recorded));
+  const identity = await identify(pid);
+  if (identity) await writeFile(join(podDir, fileName), JSON.stringify(identity));
 }
 
 /** Ends what the pods below `podsDir` left running, by force after `graceMs`, and removes their folders. */
@@ -27,18 +23,17 @@ export async function endLeftovers(podsDir: string, graceMs: number): Promise<vo
 async function endRecorded(path: string, graceMs: number): Promise<void> {
   const recorded = await readRecorded(path);
   if (!recorded) return;
-  const { pid, startTicks } = recorded;
   const deadline = Date.now() + graceMs;
-  for (let signal: NodeJS.Signals | 0 = 'SIGTERM'; (await startTicksOf(pid)) === startTicks; signal = 0) {
-    signalGroup(pid, Date.now() > deadline ? 'SIGKILL' : signal);
+  for (let signal: NodeJS.Signals | 0 = 'SIGTERM'; await isRunning(recorded); signal = 0) {
+    signalGroup(recorded.pid, Date.now() > deadline ? 'SIGKILL' : signal);
     await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
 
 /** What a pod's folder says; undefined if it says nothing, or was cut off while it was written. */
-async function readRecorded(path: string): Promise<Recorded | undefined> {
+async function readRecorded(path: string): Promise<ProcessIdentity | undefined> {
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as Recorded;
+    return JSON.parse(await readFile(path, 'utf8')) as ProcessIdentity;
   } catch {
     return undefined;
   }
@@ -51,11 +46,4 @@ export function signalGroup(pid: number, signal: NodeJS.Signals | 0): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
-}
-
-/** Field 22 of /proc/PID/stat; undefined if there is no such process, or only its zombie. */
-async function startTicksOf(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return state === 'Z' ? undefined : fields[18];
 }

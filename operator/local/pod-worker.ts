@@ -181,7 +181,7 @@ export class PodWorker {
 }
 
 /** Where a container's output goes. */
-export function logPathOf(stateDir: string, pod: Pod, container: string): string {
+function logPathOf(stateDir: string, pod: Pod, container: string): string {
   return join(stateDir, 'logs', pod.metadata.namespace ?? 'default', pod.metadata.name, `${container}.log`);
 }
 

@@ -8,7 +8,7 @@ const defaultTimeoutSeconds = 1;
 const defaultFailureThreshold = 3;
 
 /** Asks once. A status from 200 to 399 is a success. */
-export function probeOnce(probe: Probe, host: string, port: number): Promise<boolean> {
+function probeOnce(probe: Probe, host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const timeout = (probe.timeoutSeconds ?? defaultTimeoutSeconds) * 1000;
     const asked = request({ host, port, path: probe.httpGet.path, timeout, agent: false }, (response) => {

@@ -2,23 +2,17 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
-import type { Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { WindlassError } from '#runtime/api/errors.ts';
+import { identify, isRunning } from './process-identity.ts';
+import type { ProcessIdentity } from './process-identity.ts';
 import type { StateDir } from './state-dir.ts';
 
-/** Names in the abstract namespace of Linux are no files: bound by one process or none, and gone with it, however it ends. */
-const lockNameOf = (state: StateDir): string =>
-  `\0windlass-${createHash('sha256').update(realpathSync(state.path)).digest('hex')}`;
+const pollMs = 10;
 
 /** Takes the lock of a state folder, which must exist; returns the way to release it. Throws WL_STATE_IN_USE. */
 export async function lockState(state: StateDir): Promise<() => void> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket.unref());
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => sockets.delete(socket));
-  });
+  const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       if (cause.code !== 'EADDRINUSE') return reject(cause);
@@ -29,32 +23,39 @@ export async function lockState(state: StateDir): Promise<() => void> {
   });
   server.unref();
   await writeFile(state.pidFile, `${process.pid}\n`);
-  return () => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  };
+  return () => void server.close();
 }
 
-/** Resolves to true when no process holds the state folder any more, to false when one still does after `timeoutMs`. */
-export function untilReleased(state: StateDir, timeoutMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(lockNameOf(state));
-    const timer = setTimeout(() => end(false), timeoutMs);
-    const end = (released: boolean) => {
-      clearTimeout(timer);
-      resolve(released);
-      socket.destroy();
-    };
-    socket.on('error', () => end(true));
-    socket.on('close', () => end(true));
-  });
+/** Names in the abstract namespace of Linux are no files: bound by one process or none, and gone with it, however it ends. */
+function lockNameOf(state: StateDir): string {
+  return `\0windlass-${createHash('sha256').update(realpathSync(state.path)).digest('hex')}`;
+}
+
+/** The process that holds the state folder, as far as the folder says. */
+export async function findHolder(state: StateDir): Promise<ProcessIdentity | undefined> {
+  const pid = readPid(state);
+  return pid === undefined ? undefined : await identify(pid);
+}
+
+/** Resolves to whether the process has ended within `timeoutMs`. */
+export async function untilEnded(holder: ProcessIdentity, timeoutMs: number): Promise<boolean> {
+  for (const deadline = Date.now() + timeoutMs; await isRunning(holder);) {
+    if (Date.now() > deadline) return false;
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
+  return true;
 }
 
 /** ` (process 1234)`, if the holder said so. */
 export function formatProcess(state: StateDir): string {
+  const pid = readPid(state);
+  return pid === undefined ? '' : ` (process ${pid})`;
+}
+
+function readPid(state: StateDir): number | undefined {
   try {
-    return ` (process ${readFileSync(state.pidFile, 'utf8').trim()})`;
+    return Number(readFileSync(state.pidFile, 'utf8')) || undefined;
   } catch {
-    return '';
+    return undefined;
   }
 }
