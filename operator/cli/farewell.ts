@@ -23,7 +23,7 @@ Serving until Ctrl-C. Try:
 /** After the end: where things are, and how to go on with them. */
 export function endText({ view, files, ...where }: Ending): string {
   const flag = stateFlag(where);
-  const again = `windlass run ${files.map((file) => `-f ${file}`).join(' ')}${flag}`;
+  const again = `windlass run ${files.map((file) => `-f ${shellWord(file)}`).join(' ')}${flag}`;
   const failed = view.jobs.find(({ state }) => state === 'Failed');
   const version = view.jobs.findLast(({ modelVersion }) => modelVersion !== undefined)?.modelVersion;
   const steps: [command: string, meaning: string][] = [];
@@ -42,5 +42,10 @@ export function endText({ view, files, ...where }: Ending): string {
 
 function stateFlag({ statePath, workingDir }: { statePath: string; workingDir: string }): string {
   if (statePath === `${workingDir}/${defaultStateDir}`) return '';
-  return ` --state ${statePath.startsWith(`${workingDir}/`) ? statePath.slice(workingDir.length + 1) : statePath}`;
+  return ` --state ${shellWord(statePath.startsWith(`${workingDir}/`) ? statePath.slice(workingDir.length + 1) : statePath)}`;
+}
+
+/** A word that a shell takes as it is. */
+function shellWord(text: string): string {
+  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

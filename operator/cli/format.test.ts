@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { bar, curve, fit, formatBytes, formatCount, formatDuration, table } from './format.ts';
+import { bar, curve, fit, formatBytes, formatCount, formatDuration, table, wrap } from './format.ts';
 
 it.each([
   [0.4, '0s'],
@@ -34,6 +34,12 @@ it('draws a falling curve, a flat one, and one with more values than cells', () 
 });
 
 it('cuts text to the width', () => expect([fit('abcdef', 4), fit('abcd', 4)]).toEqual(['abc…', 'abcd']));
+
+it('breaks lines between words, and words that are too long anywhere', () => {
+  expect(wrap(' one  two\nthree ', 7)).toEqual(['one two', 'three']);
+  expect(wrap('ab abcdefgh c', 4)).toEqual(['ab', 'abcd', 'efgh', 'c']);
+  expect(wrap(' ', 4)).toEqual([]);
+});
 
 it('lines up columns', () => {
   expect(

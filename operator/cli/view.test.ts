@@ -39,6 +39,28 @@ it('shows a job and a service in 80 columns', () => {
   `);
 });
 
+it('shows why a job failed, and of its log what is not said already, cut off or not', () => {
+  const message = 'moby-worker-0, rank 0, exit code 64, WL_LOSS_NOT_FINITE: the loss of step 7 is NaN. Lower the learning rate.';
+  const logTail = [
+    '{"level":"info","time":"2026-01-01T00:00:00Z","step":0,"msg":"training starts"}',
+    'a line of "plain" text',
+    '{"level":"error","err":{"message":"the loss of step 7 is NaN","stack":"cut o',
+  ].join('\n');
+  const failed = { name: 'moby', state: 'Failed', step: 7, steps: 400, restarts: 0, losses: [], message, logTail };
+  expect(`\n${renderView({ title: 'x', elapsedSeconds: 1, jobs: [failed], services: [] }, 60).join('\n')}\n`)
+    .toMatchInlineSnapshot(`
+    "
+    x                                                         1s
+
+    moby  TrainingJob  Failed
+      moby-worker-0, rank 0, exit code 64, WL_LOSS_NOT_FINITE:
+      the loss of step 7 is NaN. Lower the learning rate.
+      | info: training starts
+      | a line of "plain" text
+    "
+  `);
+});
+
 it('never draws beyond the terminal', () => {
   for (const width of [20, 40, 79, 200])
     for (const line of renderView(view, width)) expect([...line].length).toBeLessThanOrEqual(width);

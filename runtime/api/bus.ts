@@ -9,7 +9,7 @@ export interface EventBus {
   close(): void;
 }
 
-export type BusListener = (payload: unknown, subject: string) => void;
+type BusListener = (payload: unknown, subject: string) => void;
 
 /** A bus inside one process: the embedded default's, and the double in tests. */
 export function createInProcessBus(): EventBus {

@@ -124,7 +124,8 @@ export const errorTable = {
   },
   WL_NOT_ANSWERING: {
     cause: 'A running windlass, or a service of it, does not answer.',
-    remedy: 'See operator.log in the state folder and `windlass logs NAME`; end the process and run again: it goes on where it was.',
+    remedy:
+      'See operator.log in the state folder and `windlass logs NAME`; end the process and run again: it goes on where it was.',
     exit: 'retryable',
   },
   WL_OBJECT_NOT_FOUND: {
