@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { bar, curve, fit, formatBytes, formatCount, formatDuration, table, wrap } from './format.ts';
+import { bar, curve, fit, formatCount, formatDuration, table, wrap } from './format.ts';
 
 it.each([
   [0.4, '0s'],
@@ -15,12 +15,6 @@ it.each([
   [3_400_000, '3.4M'],
   [1_240_000_000, '1.2G'],
 ])('%f reads %s', (value, text) => expect(formatCount(value)).toBe(text));
-
-it.each([
-  [512, '512 B'],
-  [1536, '1.5 KiB'],
-  [41 * 2 ** 20, '41.0 MiB'],
-])('%i bytes read %s', (value, text) => expect(formatBytes(value)).toBe(text));
 
 it('draws bars in eighths of a cell and never beyond the width', () => {
   expect([bar(0, 4), bar(0.5, 4), bar(0.53125, 4), bar(1, 4), bar(7, 4)]).toEqual(['░░░░', '██░░', '██▏░', '████', '████']);
