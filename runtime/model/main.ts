@@ -1,5 +1,5 @@
 // The door of the room: configurations, models, their forward pass, and the folders they come from and go to.
-export type { ModelConfig } from './config.ts';
+export type { ModelConfig, ParameterSpec } from './config.ts';
 export { familyOf, newModelConfig } from './families/families.ts';
 export { parameterCount, parameterSpecs } from './parameters.ts';
 export { createModel, dropPlainWeights, Model, packModel } from './model.ts';

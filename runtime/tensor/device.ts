@@ -13,6 +13,7 @@ export const ops = Object.fromEntries(
 const newStream = guarded(kernels.newStream);
 const freeStream = guarded(kernels.freeStream);
 const tensorNew = guarded(kernels.tensorNew);
+const tensorView = guarded(kernels.tensorView);
 const tensorFree = guarded(kernels.tensorFree);
 const tensorWrite = guarded(kernels.tensorWrite);
 
@@ -29,8 +30,13 @@ export class Device {
     return tensorNew(dtype, shape, label);
   }
 
+  /** A handle on elements from `offset` of `base` under another shape; they share the memory. */
+  view(base: Tensor, offset: number, shape: readonly number[]): number {
+    return tensorView(base.handle, offset, shape);
+  }
+
   free(tensor: Tensor): void {
-    tensorFree(tensor.handle);
+    if (tensor.handle !== 0) tensorFree(tensor.handle);
   }
 
   write(tensor: Tensor, data: Float32Array | Int32Array): void {

@@ -31,6 +31,7 @@ export class GradientStore {
   /** Adds `gradient` to what has arrived at `tensor`. The same gradient may be given to several tensors. */
   give(tensor: Tensor, gradient: Tensor): void {
     if (!this.wants(tensor)) return;
+    if (tensor instanceof Parameter && tensor.gradTarget) return this.#giveTarget(tensor, tensor.gradTarget, gradient);
     const existing = tensor instanceof Parameter ? (this.#written.has(tensor) ? tensor.grad : undefined) : this.of(tensor);
     if (!existing) this.#set(tensor, gradient);
     else if (existing.isExclusive) ops.add(existing.device.stream, existing.handle, gradient.handle, existing.handle);
@@ -76,9 +77,17 @@ export class GradientStore {
     this.#gradients.clear();
   }
 
+  #giveTarget(parameter: Parameter, target: Tensor, gradient: Tensor): void {
+    const { stream } = target.device;
+    if (this.#written.has(parameter)) ops.add(stream, target.handle, gradient.handle, target.handle);
+    else ops.copy(stream, gradient.handle, target.handle);
+    this.#written.add(parameter);
+  }
+
   #intoParameter(parameter: Parameter): GradientTarget {
     const isFirst = !this.#written.has(parameter);
     this.#written.add(parameter);
+    if (parameter.gradTarget) return { tensor: parameter.gradTarget, accumulate: isFirst ? 0 : 1 };
     parameter.grad ??= unscoped(() => empty(parameter.device, parameter.shape, `gradient of ${parameter.label}`));
     return { tensor: parameter.grad, accumulate: isFirst ? 0 : 1 };
   }

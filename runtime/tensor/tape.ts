@@ -13,6 +13,8 @@ export interface TapeNode {
   readonly saved: readonly Tensor[];
   /** Turns the gradients of the outputs into gradients of the inputs. */
   backward(gradients: GradientStore): void;
+  /** Set for what must happen when the pass comes by, whether a gradient has arrived or not. */
+  readonly always?: boolean;
   /** Set for a loss that computed its gradients when it ran: the pass starts here without a gradient. */
   readonly startsBackward?: boolean;
 }
@@ -101,7 +103,7 @@ export class Tape {
 
   #step(node: TapeNode, store: GradientStore, isStart: boolean): void {
     try {
-      const isReached = isStart || node.outputs.some((output) => store.of(output) !== undefined);
+      const isReached = isStart || node.always === true || node.outputs.some((output) => store.of(output) !== undefined);
       if (isReached) scope(() => node.backward(store));
     } finally {
       for (const output of node.outputs) store.drop(output);
