@@ -73,43 +73,47 @@ struct embedding_backward_args {
   const float* dy;
   float* dw;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
   int64_t V;
 };
 
-/** y = x wT + bias; contraction over K in 8 spans of `unit` */
+/** y = x wT + bias; contraction over K in spans of whole units */
 struct linear_forward_args {
   const float* x;
   const float* w;
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t N;
 };
 
-/** dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1 */
+/** dx = dy w; contraction over N in spans of whole units; added to dx when accumulate is 1 */
 struct linear_backward_input_args {
   const float* dy;
   const float* w;
   float* dx;
   int64_t unit;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
   int64_t K;
 };
 
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1 */
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
 struct linear_backward_weight_args {
   const float* dy;
   const float* x;
   float* dw;
   float* dbias;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
@@ -132,6 +136,7 @@ struct linear_packed_forward_args {
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t P;
@@ -161,6 +166,7 @@ struct rms_norm_backward_args {
   float* dx;
   float* dw;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -193,6 +199,7 @@ struct layer_norm_backward_args {
   float* dw;
   float* db;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;

@@ -6,6 +6,7 @@
 #include "cpu/gemm-pack.h"
 #include "cpu/gemm-steps.h"
 #include "cpu/gemm-tile.h"
+#include "cpu/token-spans.h"
 
 namespace wl::WL_ISA::gemm {
 namespace {
@@ -234,29 +235,23 @@ int64_t job_floats(const Job& job) { return ceil_div(job.left_floats, 16) * 16 +
 
 }  // namespace
 
-Spans spans_of(int64_t terms, int64_t unit) {
+Spans spans_of(int64_t terms, int64_t unit, int64_t limit) {
   const int64_t units = ceil_div(terms, unit);
-  const int64_t length = ceil_div(units, 8) * unit;
   Spans spans;
-  while (spans.begin[spans.count] < terms) {
-    spans.begin[spans.count + 1] = least(spans.begin[spans.count] + length, terms);
-    ++spans.count;
-  }
-  spans.padded = spans.count < 8;
+  spans.count = span_count(units, limit);
+  for (int s = 0; s <= spans.count; ++s) spans.begin[s] = least(span_begin(s, spans.count, units) * unit, terms);
   return spans;
 }
 
-Spans token_spans(int64_t rows, int64_t length, int32_t* order) {
-  const int64_t eighth = ceil_div(length, 8);
+Spans token_spans(int64_t rows, int64_t length, int64_t limit, int32_t* order) {
+  const TokenSpans tokens{rows, length, limit};
   Spans spans;
+  spans.count = tokens.count();
   int64_t at = 0;
-  for (int64_t t = 0; t < length; t += eighth) {
-    for (int64_t first = 0; first < rows; first += length) {
-      for (int64_t i = t; i < least(t + eighth, length); ++i) order[at++] = static_cast<int32_t>(first + i);
-    }
-    spans.begin[++spans.count] = at;
+  for (int s = 0; s < spans.count; ++s) {
+    tokens.each_row(s, [&](int64_t row) { order[at++] = static_cast<int32_t>(row); });
+    spans.begin[s + 1] = at;
   }
-  spans.padded = spans.count < 8;
   return spans;
 }
 

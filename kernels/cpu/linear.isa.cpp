@@ -45,7 +45,6 @@ void column_sums(const float* dy, int64_t stride, int64_t cols, const Spans& spa
     }
   }
   for (int64_t j = 0; j < cols; ++j) {
-    if (spans.padded) total[j] += 0.0f;
     out[j] = accumulate ? out[j] + total[j] : total[j];
   }
 }
@@ -56,7 +55,7 @@ void linear_forward(Context& context, const linear_forward_args& a) {
   Product p{};
   p.rows = a.M;
   p.cols = a.N;
-  p.spans = gemm::spans_of(a.K, a.unit);
+  p.spans = gemm::spans_of(a.K, a.unit, a.spans);
   p.left = {a.x, a.K, Layout::rows};
   p.right = {a.w, a.K, Layout::rows};
   p.out = a.y;
@@ -68,7 +67,7 @@ void linear_packed_forward(Context& context, const linear_packed_forward_args& a
   Product p{};
   p.rows = a.M;
   p.cols = a.N;
-  p.spans = gemm::spans_of(a.K, a.unit);
+  p.spans = gemm::spans_of(a.K, a.unit, a.spans);
   p.left = {a.x, a.K, Layout::rows};
   p.panels = a.packed;
   p.out = a.y;
@@ -86,7 +85,7 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
   Product p{};
   p.rows = a.M;
   p.cols = a.K;
-  p.spans = gemm::spans_of(a.N, a.unit);
+  p.spans = gemm::spans_of(a.N, a.unit, a.spans);
   p.left = {a.dy, a.N, Layout::rows};
   p.right = {a.w, a.K, Layout::terms};
   p.out = a.dx;
@@ -99,7 +98,7 @@ void linear_backward_weight(Context& context, const linear_backward_weight_args&
   Product p{};
   p.rows = a.N;
   p.cols = a.K;
-  p.spans = gemm::token_spans(a.M, a.length, order);
+  p.spans = gemm::token_spans(a.M, a.length, a.spans, order);
   p.left = {a.dy, a.N, Layout::terms, order};
   p.right = {a.x, a.K, Layout::terms, order};
   p.out = a.dw;

@@ -57,11 +57,11 @@ Results run(const Kernels& kernels, int threads, const Shape& s, const Inputs& i
   const int64_t size = kernels.packed_size(s.outputs, s.inputs);
   std::vector<float> packed(static_cast<size_t>(size));
   const int64_t rows = s.rows, outputs = s.outputs, inputs = s.inputs;
-  kernels.linear_forward(context(), {in.x.data(), in.w.data(), in.bias.data(), out.y.data(), s.unit, rows, inputs, outputs});
+  kernels.linear_forward(context(), {in.x.data(), in.w.data(), in.bias.data(), out.y.data(), s.unit, 8, rows, inputs, outputs});
   kernels.linear_pack(context(), {in.w.data(), packed.data(), outputs, inputs, size});
-  kernels.linear_packed_forward(context(), {in.x.data(), packed.data(), in.bias.data(), out.packed_y.data(), s.unit, rows, inputs, size, outputs});
-  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), out.dx.data(), s.unit, s.accumulate, rows, outputs, inputs});
-  kernels.linear_backward_weight(context(), {in.dy.data(), in.x.data(), out.dw.data(), out.dbias.data(), s.length, s.accumulate, rows, outputs, inputs});
+  kernels.linear_packed_forward(context(), {in.x.data(), packed.data(), in.bias.data(), out.packed_y.data(), s.unit, 8, rows, inputs, size, outputs});
+  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), out.dx.data(), s.unit, 8, s.accumulate, rows, outputs, inputs});
+  kernels.linear_backward_weight(context(), {in.dy.data(), in.x.data(), out.dw.data(), out.dbias.data(), s.length, 8, s.accumulate, rows, outputs, inputs});
   return out;
 }
 
@@ -180,7 +180,7 @@ TEST("a row has the same bits alone, in a batch and at any place in it") {
   }
 }
 
-TEST("a sum that underflows to -0 becomes +0 where a span is empty, and stays -0 where none is") {
+TEST("a sum that underflows to -0 stays -0, whatever the number of its spans") {
   for (const Kernels& kernels : contract::each_isa()) {
     for (const int64_t inputs : {1, 8}) {
       const Shape shape = {3, 40, inputs, 1, 3, false};
@@ -188,8 +188,58 @@ TEST("a sum that underflows to -0 becomes +0 where a span is empty, and stays -0
       std::fill(in.x.begin(), in.x.end(), -1e-30f);
       std::fill(in.w.begin(), in.w.end(), 1e-30f);
       std::vector<float> y(in.dy.size());
-      kernels.linear_forward(contract::context_of(1), {in.x.data(), in.w.data(), nullptr, y.data(), 1, 3, inputs, 40});
-      for (const float value : y) CHECK(same_bits(value, inputs == 1 ? 0.0f : -0.0f));
+      kernels.linear_forward(contract::context_of(1), {in.x.data(), in.w.data(), nullptr, y.data(), 1, 8, 3, inputs, 40});
+      for (const float value : y) CHECK(same_bits(value, -0.0f));
+    }
+  }
+}
+
+struct Shared {
+  int64_t ranks, rows, outputs, inputs, unit, length;
+};
+// Units of 16, of heads, and of one; spans of equal and of different lengths; fewer spans than eight; spans of many steps.
+const Shared shared_shapes[] = {
+    {2, 12, 32, 96, 16, 4}, {4, 24, 64, 192, 16, 12}, {8, 40, 128, 384, 16, 40}, {2, 6, 48, 144, 24, 6},
+    {4, 32, 96, 32, 8, 16}, {2, 10, 64, 64, 32, 10},  {4, 8, 64, 9280, 16, 4},
+};
+
+TEST("ranks that share a contraction evenly get the bits of one rank alone") {
+  for (const Shared& s : shared_shapes) {
+    const Shape whole = {s.rows, s.outputs, s.inputs, s.unit, s.length, false};
+    Inputs in(whole);
+    in.bias.assign(in.bias.size(), 0.0f);
+    for (const Kernels& kernels : contract::each_isa()) {
+      const Results alone = run(kernels, 2, whole, in);
+      std::vector<std::vector<float>> y, packed_y, dx, dw, dbias;
+      const int64_t n = s.outputs / s.ranks, k = s.inputs / s.ranks, length = s.length / s.ranks, rows = s.rows / s.ranks, spans = 8 / s.ranks;
+      for (int64_t r = 0; r < s.ranks; ++r) {
+        const auto x_k = contract::columns(in.x, s.inputs, r * k, (r + 1) * k), w_k = contract::columns(in.w, s.inputs, r * k, (r + 1) * k);
+        std::vector<float> sum(in.dy.size());
+        kernels.linear_forward(contract::context_of(1), {x_k.data(), w_k.data(), nullptr, sum.data(), s.unit, spans, s.rows, k, s.outputs});
+        y.push_back(sum);
+        const int64_t size = kernels.packed_size(s.outputs, k);
+        std::vector<float> packed(static_cast<size_t>(size));
+        kernels.linear_pack(contract::context_of(1), {w_k.data(), packed.data(), s.outputs, k, size});
+        kernels.linear_packed_forward(contract::context_of(1), {x_k.data(), packed.data(), nullptr, sum.data(), s.unit, spans, s.rows, k, size, s.outputs});
+        packed_y.push_back(sum);
+
+        const auto dy_n = contract::columns(in.dy, s.outputs, r * n, (r + 1) * n);
+        sum.assign(in.x.size(), 0.0f);
+        kernels.linear_backward_input(contract::context_of(1), {dy_n.data(), in.w.data() + r * n * s.inputs, sum.data(), s.unit, spans, 0, s.rows, n, s.inputs});
+        dx.push_back(sum);
+
+        const auto dy_t = contract::positions(in.dy, s.length, s.outputs, r * length, (r + 1) * length);
+        const auto x_t = contract::positions(in.x, s.length, s.inputs, r * length, (r + 1) * length);
+        std::vector<float> sum_w(in.w.size()), sum_b(in.bias.size());
+        kernels.linear_backward_weight(contract::context_of(1), {dy_t.data(), x_t.data(), sum_w.data(), sum_b.data(), length, spans, 0, rows, s.outputs, s.inputs});
+        dw.push_back(sum_w);
+        dbias.push_back(sum_b);
+      }
+      CHECK(same_bits(contract::added(y), alone.y));
+      CHECK(same_bits(contract::added(packed_y), alone.packed_y));
+      CHECK(same_bits(contract::added(dx), alone.dx));
+      CHECK(same_bits(contract::added(dw), alone.dw));
+      CHECK(same_bits(contract::added(dbias), alone.dbias));
     }
   }
 }
@@ -244,7 +294,7 @@ TEST("the gradients are the adjoints of the forward pass") {
   const Shape shape = {75, 110, 93, 16, 25, false};
   const Inputs in(shape);
   std::vector<float> y(in.dy.size());
-  kernels.linear_forward(contract::context_of(2), {in.x.data(), in.w.data(), nullptr, y.data(), 16, 75, 93, 110});
+  kernels.linear_forward(contract::context_of(2), {in.x.data(), in.w.data(), nullptr, y.data(), 16, 8, 75, 93, 110});
   const Results out = run(kernels, 2, shape, in);
   const double forward = inner(y, in.dy);
   // All three sums add the same 767,250 products of about 0.1 with relative errors of a few 2^-24 each.

@@ -18,7 +18,7 @@ export function embedding(ids: Tensor, w: Tensor): Tensor {
       const dy = gradients.of(y);
       if (!dy) return;
       const dw = gradients.into(w);
-      ops.embedding_backward(device.stream, ids.handle, dy.handle, dw.tensor.handle, tape.length, dw.accumulate);
+      ops.embedding_backward(device.stream, ids.handle, dy.handle, dw.tensor.handle, tape.length, 8, dw.accumulate);
     },
   });
   return y;

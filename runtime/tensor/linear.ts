@@ -22,8 +22,8 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptio
   const y = empty(x.device, [...x.leading, w.shape[0] ?? 0], 'linear');
   const tape = recordingTape(x, w, bias);
   const packed = w instanceof Parameter && !tape ? w.packed : undefined;
-  if (packed) ops.linear_packed_forward(stream, x.handle, packed.handle, bias?.handle ?? null, y.handle, unit);
-  else ops.linear_forward(stream, x.handle, w.handle, bias?.handle ?? null, y.handle, unit);
+  if (packed) ops.linear_packed_forward(stream, x.handle, packed.handle, bias?.handle ?? null, y.handle, unit, 8);
+  else ops.linear_forward(stream, x.handle, w.handle, bias?.handle ?? null, y.handle, unit, 8);
   tape?.push({
     operation: 'linear',
     outputs: [y],
@@ -41,12 +41,13 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptio
           dw.tensor.handle,
           dbias?.tensor.handle ?? null,
           tape.length,
+          8,
           dw.accumulate,
         );
       }
       if (gradients.wants(x)) {
         const dx = gradients.into(x);
-        ops.linear_backward_input(stream, dy.handle, w.handle, dx.tensor.handle, outputUnit, dx.accumulate);
+        ops.linear_backward_input(stream, dy.handle, w.handle, dx.tensor.handle, outputUnit, 8, dx.accumulate);
       }
     },
   });
