@@ -97,10 +97,14 @@ export const ops = {
     ],
   },
   linear_backward_input: {
-    doc: 'dx = dy w; contraction over N in spans of whole units; added to dx when accumulate is 1',
+    doc: 'dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
       ['w', 'in f32 N K'],
+      ['dy2', 'in? f32 ...M N2'],
+      ['w2', 'in? f32 N2 K'],
+      ['dy3', 'in? f32 ...M N3'],
+      ['w3', 'in? f32 N3 K'],
       ['dx', 'inout f32 ...M K'],
       ['unit', 'i64'],
       ['spans', 'i64'],

@@ -87,7 +87,7 @@ void linear(Bench& bench, const Shape& s) {
     WL_SELECT(linear_packed_forward)(bench.context, {x.data(), packed.data(), nullptr, y.data(), 16, 8, s.rows, s.inputs, size, s.outputs});
   }), peak);
   print("dx", flop, bench.best([&] {
-    WL_SELECT(linear_backward_input)(bench.context, {dy.data(), w.data(), dx.data(), 16, 8, 0, s.rows, s.outputs, s.inputs});
+    WL_SELECT(linear_backward_input)(bench.context, {dy.data(), w.data(), nullptr, nullptr, nullptr, nullptr, dx.data(), 16, 8, 0, s.rows, s.outputs, s.inputs});
   }), peak);
   print("dw", flop, bench.best([&] {
     WL_SELECT(linear_backward_weight)(bench.context, {dy.data(), x.data(), dw.data(), nullptr, length, 8, 0, s.rows, s.outputs, s.inputs});

@@ -69,9 +69,13 @@ constexpr OpSpec linear_forward_spec = {"linear_forward", linear_forward_tensors
 constexpr TensorSpec linear_backward_input_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dy2", Access::in, DType::f32, true, true, 2, {0, 3}, 0},
+    {"w2", Access::in, DType::f32, true, false, 2, {3, 2}, 0},
+    {"dy3", Access::in, DType::f32, true, true, 2, {0, 4}, 0},
+    {"w3", Access::in, DType::f32, true, false, 2, {4, 2}, 0},
     {"dx", Access::inout, DType::f32, false, true, 2, {0, 2}, 0},
 };
-constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 3, {"M", "N", "K"}};
+constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 7, {"M", "N", "K", "N2", "N3"}};
 
 constexpr TensorSpec linear_backward_weight_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -491,9 +495,9 @@ int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl
   return call.enqueue<op::linear_forward>(args);
 }
 
-int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate) {
+int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor dy3, wl_tensor w3, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate) {
   Call call(linear_backward_input_spec, on);
-  const wl_tensor handles[] = {dy, w, dx};
+  const wl_tensor handles[] = {dy, w, dy2, w2, dy3, w3, dx};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
   if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
@@ -502,13 +506,19 @@ int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor 
   const linear_backward_input_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const float*>(call.data(3)),
+      static_cast<const float*>(call.data(4)),
+      static_cast<const float*>(call.data(5)),
+      static_cast<float*>(call.data(6)),
       unit,
       spans,
       accumulate,
       call.dim(0),
       call.dim(1),
       call.dim(2),
+      call.dim(3),
+      call.dim(4),
   };
   return call.enqueue<op::linear_backward_input>(args);
 }

@@ -93,10 +93,14 @@ struct linear_forward_args {
   int64_t N;
 };
 
-/** dx = dy w; contraction over N in spans of whole units; added to dx when accumulate is 1 */
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
 struct linear_backward_input_args {
   const float* dy;
   const float* w;
+  const float* dy2;  // may be null
+  const float* w2;  // may be null
+  const float* dy3;  // may be null
+  const float* w3;  // may be null
   float* dx;
   int64_t unit;
   int64_t spans;
@@ -104,6 +108,8 @@ struct linear_backward_input_args {
   int64_t M;
   int64_t N;
   int64_t K;
+  int64_t N2;
+  int64_t N3;
 };
 
 /** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */

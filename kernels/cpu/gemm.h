@@ -42,12 +42,21 @@ Spans token_spans(int64_t rows, int64_t length, int64_t limit, int32_t* order);
 /** Where a factor lies: `rows` of it have their terms side by side; `terms` have one term of all rows side by side. */
 enum class Layout { rows, terms };
 
+/** A run of terms of a factor that is made of several matrices: the first of them is term 0 of the factor (data, stride). */
+struct Segment {
+  int64_t begin;
+  const float* data;
+  int64_t stride;
+};
+
 /** A factor: element (row i, term k) is data[i * stride + k], or data[(order ? order[k] : k) * stride + i] for terms. */
 struct Factor {
   const float* data;
   int64_t stride;
   Layout layout;
   const int32_t* order = nullptr;
+  /** The terms lie in these runs instead, each up to the begin of the next; one more tells where the last run ends. */
+  const Segment* segments = nullptr;
 };
 
 /** C[i, j] = sum over k of left(i, k) * right(j, k); C is row-major without gaps. */

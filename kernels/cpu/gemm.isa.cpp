@@ -21,7 +21,7 @@ constexpr int64_t right_block_floats = 4 << 20;
 constexpr int64_t lone_work = 1 << 18;
 
 using TileRun = void (*)(const Product&, const float* left, const float* right, int64_t panel, int64_t row, int64_t col);
-using PackLeft = void (*)(const Factor&, int64_t row, int64_t begin, int64_t end, float* to);
+using PackLeft = void (*)(const Factor&, int64_t row, int64_t begin, int64_t end, float* panel, int64_t at);
 
 // What there is for a given number of rows.
 struct RowKernel {
@@ -143,7 +143,9 @@ void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
       const int64_t row = job.row(i);
       const int64_t rows = job.row(i + 1) - row;
       float* panel = to + (row - first) * job.padded_terms();
-      job.kernels[rows].pack(job.p.left, row, k, least(k + terms, job.end), panel + (k - job.begin) * rows);
+      each_part(job.p.left, k, least(k + terms, job.end), [&](const Factor& part, int64_t from, int64_t stop, int64_t at) {
+        job.kernels[rows].pack(part, row, from, stop, panel, k - job.begin + at);
+      });
     }
   }
 }
@@ -161,7 +163,9 @@ void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, int64_t begin
     }
     for (int64_t c = col_begin; c < col_end; ++c) {
       float* panel = to + (c - col_begin) * job.panel;
-      pack_right_panel(job.p.right, c * panel_cols, job.p.cols, k, least(k + terms, end), panel + (k - job.begin) * panel_cols);
+      each_part(job.p.right, k, least(k + terms, end), [&](const Factor& part, int64_t from, int64_t stop, int64_t at) {
+        pack_right_panel(part, c * panel_cols, job.p.cols, from, stop, panel + (k - job.begin + at) * panel_cols);
+      });
     }
   }
 }

@@ -17,8 +17,8 @@ WL_API int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_ten
 WL_API int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate);
 /** y = x wT + bias; contraction over K in spans of whole units */
 WL_API int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
-/** dx = dy w; contraction over N in spans of whole units; added to dx when accumulate is 1 */
-WL_API int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate);
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
+WL_API int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor dy3, wl_tensor w3, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate);
 /** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
 WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t spans, int64_t accumulate);
 /** packs w into the panels that linear_packed_forward reads; P is what packedSize(N, K) says */

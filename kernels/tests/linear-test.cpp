@@ -60,7 +60,7 @@ Results run(const Kernels& kernels, int threads, const Shape& s, const Inputs& i
   kernels.linear_forward(context(), {in.x.data(), in.w.data(), in.bias.data(), out.y.data(), s.unit, 8, rows, inputs, outputs});
   kernels.linear_pack(context(), {in.w.data(), packed.data(), outputs, inputs, size});
   kernels.linear_packed_forward(context(), {in.x.data(), packed.data(), in.bias.data(), out.packed_y.data(), s.unit, 8, rows, inputs, size, outputs});
-  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), out.dx.data(), s.unit, 8, s.accumulate, rows, outputs, inputs});
+  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), nullptr, nullptr, nullptr, nullptr, out.dx.data(), s.unit, 8, s.accumulate, rows, outputs, inputs, 0, 0});
   kernels.linear_backward_weight(context(), {in.dy.data(), in.x.data(), out.dw.data(), out.dbias.data(), s.length, 8, s.accumulate, rows, outputs, inputs});
   return out;
 }
@@ -225,7 +225,7 @@ TEST("ranks that share a contraction evenly get the bits of one rank alone") {
 
         const auto dy_n = contract::columns(in.dy, s.outputs, r * n, (r + 1) * n);
         sum.assign(in.x.size(), 0.0f);
-        kernels.linear_backward_input(contract::context_of(1), {dy_n.data(), in.w.data() + r * n * s.inputs, sum.data(), s.unit, spans, 0, s.rows, n, s.inputs});
+        kernels.linear_backward_input(contract::context_of(1), {dy_n.data(), in.w.data() + r * n * s.inputs, nullptr, nullptr, nullptr, nullptr, sum.data(), s.unit, spans, 0, s.rows, n, s.inputs, 0, 0});
         dx.push_back(sum);
 
         const auto dy_t = contract::positions(in.dy, s.length, s.outputs, r * length, (r + 1) * length);
@@ -240,6 +240,105 @@ TEST("ranks that share a contraction evenly get the bits of one rank alone") {
       CHECK(same_bits(contract::added(dx), alone.dx));
       CHECK(same_bits(contract::added(dw), alone.dw));
       CHECK(same_bits(contract::added(dbias), alone.dbias));
+    }
+  }
+}
+
+// Layers with the same input; 0 outputs: no such layer.
+struct Siblings {
+  int64_t rows, inputs, unit;
+  int64_t outputs[3];
+  bool accumulate;
+};
+struct SiblingInputs {
+  std::vector<float> dy[3], w[3], old_dx;
+
+  explicit SiblingInputs(const Siblings& s) {
+    Numbers numbers(static_cast<uint64_t>(s.rows * 1009 + s.inputs));
+    for (int i = 0; i < 3; ++i) {
+      dy[i] = numbers.many(s.rows * s.outputs[i]);
+      w[i] = numbers.many(s.outputs[i] * s.inputs);
+    }
+    old_dx = numbers.many(s.rows * s.inputs);
+  }
+};
+
+std::vector<float> siblings_dx(const Kernels& kernels, int threads, const Siblings& s, const SiblingInputs& in, int64_t spans) {
+  std::vector<float> dx = in.old_dx;
+  const auto data = [&](int i, const std::vector<float>& of) { return s.outputs[i] > 0 ? of.data() : nullptr; };
+  kernels.linear_backward_input(contract::context_of(threads),
+                                {in.dy[0].data(), in.w[0].data(), data(1, in.dy[1]), data(1, in.w[1]), data(2, in.dy[2]), data(2, in.w[2]),
+                                 dx.data(), s.unit, spans, s.accumulate, s.rows, s.outputs[0], s.inputs, s.outputs[1], s.outputs[2]});
+  return dx;
+}
+
+// Heads of 8, 24 and 32, with fewer for keys and values; gate and up; a layer of few units; packed by blocks; steps within a span.
+const Siblings sibling_shapes[] = {
+    {5, 33, 8, {32, 16, 16}, false},     {7, 50, 24, {96, 24, 24}, true},       {12, 40, 32, {256, 64, 64}, false}, {3, 64, 16, {300, 300, 0}, true},
+    {9, 20, 16, {200, 17, 0}, false},    {13, 31, 24, {72, 48, 96}, false},     {1, 70, 8, {64, 64, 64}, false},    {1200, 40, 24, {96, 48, 48}, true},
+    {97, 36, 16, {5000, 4999, 0}, true}, {4, 12, 24, {7200, 30000, 24}, false},
+};
+
+TEST("the input gradient of several layers is one contraction: in each span the terms of the first, the second, the third") {
+  for (const Siblings& s : sibling_shapes) {
+    const SiblingInputs in(s);
+    std::vector<std::vector<int64_t>> begin;
+    int64_t limit = 8;
+    for (const int64_t outputs : s.outputs) {
+      if (outputs > 0) limit = std::min(limit, static_cast<int64_t>(contract::spans_of(outputs, s.unit).size()) - 1);
+    }
+    for (const int64_t outputs : s.outputs) begin.push_back(outputs > 0 ? contract::spans_of(outputs, s.unit, limit) : std::vector<int64_t>());
+    std::vector<float> wanted;
+    for (int64_t at = 0; at < s.rows * s.inputs; ++at) {
+      std::vector<float> sums;
+      for (int64_t span = 0; span < limit; ++span) {
+        sums.push_back(0.0f);
+        for (int i = 0; i < 3 && s.outputs[i] > 0; ++i) {
+          const float *dy = in.dy[i].data() + at / s.inputs * s.outputs[i], *w = in.w[i].data() + at % s.inputs;
+          for (int64_t n = begin[i][span]; n < begin[i][span + 1]; ++n) sums.back() = std::fma(dy[n], w[n * s.inputs], sums.back());
+        }
+      }
+      const float sum = contract::tree(sums);
+      wanted.push_back(s.accumulate ? in.old_dx[at] + sum : sum);
+    }
+    for (const Kernels& kernels : contract::each_isa()) {
+      for (const int threads : {1, 2, 3}) {
+        if (!same_bits(siblings_dx(kernels, threads, s, in, 8), wanted)) {
+          check::fault(__FILE__, __LINE__, std::string(kernels.isa) + ", " + std::to_string(s.rows) + " x " + std::to_string(s.outputs[0]) + " x " + std::to_string(s.inputs));
+        }
+      }
+    }
+  }
+}
+
+TEST("ranks that share several layers evenly get the input gradient of one rank") {
+  for (const Siblings& s : {Siblings{6, 33, 24, {96, 48, 48}, false}, {6, 33, 16, {192, 192, 0}, false}, {5, 40, 8, {64, 16, 16}, false}}) {
+    const SiblingInputs in(s);
+    const Kernels kernels = contract::each_isa().back();
+    std::vector<std::vector<float>> parts;
+    for (int64_t r = 0; r < 2; ++r) {
+      Siblings local = s;
+      SiblingInputs own = in;
+      for (int i = 0; i < 3 && s.outputs[i] > 0; ++i) {
+        local.outputs[i] = s.outputs[i] / 2;
+        own.dy[i] = contract::columns(in.dy[i], s.outputs[i], r * local.outputs[i], (r + 1) * local.outputs[i]);
+        own.w[i].assign(in.w[i].begin() + r * local.outputs[i] * s.inputs, in.w[i].begin() + (r + 1) * local.outputs[i] * s.inputs);
+      }
+      parts.push_back(siblings_dx(kernels, 1, local, own, 4));
+    }
+    CHECK(same_bits(contract::added(parts), siblings_dx(kernels, 2, s, in, 8)));
+  }
+}
+
+TEST("a gradient without its weight is refused") {
+  for (const Kernels& kernels : contract::each_isa()) {
+    const float one = 1.0f;
+    float dx;
+    try {
+      kernels.linear_backward_input(contract::context_of(1), {&one, &one, &one, nullptr, nullptr, nullptr, &dx, 16, 8, 0, 1, 1, 1, 1, 0});
+      check::fault(__FILE__, __LINE__, "not refused");
+    } catch (const wl::BadInput& bad) {
+      CHECK_EQUAL(std::string(bad.message), std::string("linear_backward_input: a gradient and its weight come together"));
     }
   }
 }

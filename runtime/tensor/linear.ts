@@ -47,7 +47,19 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptio
       }
       if (gradients.wants(x)) {
         const dx = gradients.into(x);
-        ops.linear_backward_input(stream, dy.handle, w.handle, dx.tensor.handle, outputUnit, 8, dx.accumulate);
+        ops.linear_backward_input(
+          stream,
+          dy.handle,
+          w.handle,
+          null,
+          null,
+          null,
+          null,
+          dx.tensor.handle,
+          outputUnit,
+          8,
+          dx.accumulate,
+        );
       }
     },
   });
