@@ -9,6 +9,7 @@ import {
   gelu,
   layerNorm,
   linear,
+  linears,
   rmsNorm,
   rope,
   scope,
@@ -88,20 +89,19 @@ function attention(
   kv: KeyValueSource,
 ): Tensor {
   const { headSize, heads, kvHeads } = model.config;
-  const project = (w: LinearWeights) => linear(x, w.weight, w.bias, { outputUnit: headSize });
   const place = (x: Tensor) => (model.rope ? rope(x, positions, model.rope) : x);
-  const q = place(project(weights.query));
-  const k = place(project(weights.key));
-  const v = project(weights.value);
-  const attended = kv.attend(layer, q, k, v, { heads, kvHeads, scale: 1 / Math.sqrt(headSize) });
+  const [q, k, v] = linears(x, [weights.query, weights.key, weights.value], { outputUnit: headSize });
+  const attended = kv.attend(layer, place(q), place(k), v, { heads, kvHeads, scale: 1 / Math.sqrt(headSize) });
   return linear(attended, weights.output.weight, weights.output.bias, { unit: headSize });
 }
 
 function mlp(x: Tensor, weights: BlockWeights['mlp'], config: ModelConfig): Tensor {
-  const up = linear(x, weights.up.weight, weights.up.bias);
   const inner = weights.gate
-    ? siluGate(linear(x, weights.gate.weight, weights.gate.bias), up)
-    : gelu(up, config.mlp.kind === 'dense' && config.mlp.activation === 'gelu-erf' ? 'erf' : 'tanh');
+    ? siluGate(...linears(x, [weights.gate, weights.up]))
+    : gelu(
+        linear(x, weights.up.weight, weights.up.bias),
+        config.mlp.kind === 'dense' && config.mlp.activation === 'gelu-erf' ? 'erf' : 'tanh',
+      );
   return linear(inner, weights.down.weight, weights.down.bias);
 }
 

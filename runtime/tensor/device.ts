@@ -13,6 +13,7 @@ export const ops = Object.fromEntries(
 const newStream = guarded(kernels.newStream);
 const freeStream = guarded(kernels.freeStream);
 const tensorNew = guarded(kernels.tensorNew);
+const tensorView = guarded(kernels.tensorView);
 const tensorFree = guarded(kernels.tensorFree);
 const tensorWrite = guarded(kernels.tensorWrite);
 
@@ -27,6 +28,11 @@ export class Device {
   /** A handle on new memory. Throws WL_OUT_OF_MEMORY. */
   allocate(dtype: DType, shape: readonly number[], label: string): number {
     return tensorNew(dtype, shape, label);
+  }
+
+  /** A handle on elements from `offset` of `tensor`; shares its memory. */
+  view(tensor: Tensor, offset: number, shape: readonly number[]): number {
+    return tensorView(tensor.handle, offset, shape);
   }
 
   free(tensor: Tensor): void {

@@ -110,9 +110,11 @@ export class Tensor {
   }
 }
 
-/** A tensor that is trained. After a backward pass `grad` holds its gradient; the next pass overwrites it. */
+/** A tensor that is trained. After a backward pass `grad` holds its gradient, or `gradTarget` does; the next pass overwrites it. */
 export class Parameter extends Tensor {
   grad: Tensor | undefined;
+  /** Memory of the caller's for the gradient: where it is set, a pass writes there and leaves `grad` alone. */
+  gradTarget: Tensor | undefined;
   /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. Gone when the values change. */
   packed: Tensor | undefined;
 
