@@ -1,5 +1,5 @@
 // The layers of a model that several ranks may share: what they are to the forward pass, and how one device does them alone.
-import { crossEntropy, embedding, linear } from '#runtime/tensor/main.ts';
+import { crossEntropy, embedding, linear, linears } from '#runtime/tensor/main.ts';
 import type { Parameter, Tensor } from '#runtime/tensor/main.ts';
 import type { LinearWeights } from './model.ts';
 
@@ -25,8 +25,7 @@ export interface Layers {
 export const wholeLayers: Layers = {
   share: 1,
   part: 0,
-  columns: (x, layers, outputUnit) =>
-    layers.map(({ weight, bias }) => linear(x, weight, bias, outputUnit === undefined ? {} : { outputUnit })),
+  columns: (x, layers, outputUnit) => linears(x, layers, outputUnit === undefined ? {} : { outputUnit }),
   rows: (x, { weight, bias }, unit) => linear(x, weight, bias, unit === undefined ? {} : { unit }),
   embed: (ids, table) => embedding(ids, table),
   losses: (hidden, head, targets, weight) => crossEntropy(hidden, head, targets, { weight }),

@@ -42,17 +42,6 @@ export function detachedParameter(device: Device, shape: readonly number[], name
   return new Parameter(device, 0, 'f32', shape, name);
 }
 
-/** Elements [offset, offset + size of `shape`) of `base` as a tensor of their own; the memory lives until both are gone. */
-export function view(base: Tensor, offset: number, shape: readonly number[], label = base.label): Tensor {
-  return adopt(new Tensor(base.device, base.device.view(base, offset, shape), base.dtype, shape, label));
-}
-
-/** to = from, of equal sizes. */
-export function copyInto(from: Tensor, to: Tensor): void {
-  ops.copy(to.device.stream, from.handle, to.handle);
-  to.changed();
-}
-
 /** x = value, in place. */
 export function fill(x: Tensor, value: number): void {
   ops.fill(x.device.stream, x.handle, value);

@@ -126,7 +126,7 @@ export class Tensor {
  */
 export class Parameter extends Tensor {
   grad: Tensor | undefined;
-  /** Where the gradient of the next pass is written, if not to memory of its own. It stays its owner's. */
+  /** Memory of the caller's for the gradient: where it is set, a pass writes there and leaves `grad` alone. */
   gradTarget: Tensor | undefined;
   /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. Gone when the values change. */
   packed: Tensor | undefined;
