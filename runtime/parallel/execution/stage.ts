@@ -2,7 +2,7 @@
 import { contiguous, ForwardPass } from '#runtime/model/main.ts';
 import type { Layers, Model, Recompute, ResidualStream } from '#runtime/model/main.ts';
 import { add, keep, scope, sum, Tape, tensor } from '#runtime/tensor/main.ts';
-import type { Tensor } from '#runtime/tensor/main.ts';
+import type { DeferredGradients, Tensor } from '#runtime/tensor/main.ts';
 import type { GradientReducer } from './gradient-reducer.ts';
 import type { Unit } from './unit.ts';
 import type { Weights } from './weight-slots.ts';
@@ -60,7 +60,7 @@ export class Stage {
   readonly #held = new Map<number, Held>();
   /** Whether a unit's gradients are whole once the backward pass has come by. */
   #closesUnits = true;
-  readonly #deferred = new Map<number, Disposable & { run(): void }>();
+  readonly #deferred = new Map<number, DeferredGradients>();
 
   /** `units`: a run of consecutive ones. */
   constructor(context: StageContext, units: readonly Unit[]) {
@@ -122,9 +122,9 @@ export class Stage {
           const losses = held.stream ? this.#lossOf(held, held.stream, grain, step) : undefined;
           const root = losses ?? held.output;
           if (!root) throw new Error('internal: a stage without output');
-          const { wanted, deferred } = tape.backward(root, gradient, input ? [input] : [], { weights });
-          if (deferred) this.#deferred.set(grain.index, deferred);
-          return { input: wanted[0], loss: losses && sum(losses) };
+          const wanted = input ? [input] : [];
+          const [inputGradient] = weights === 'now' ? tape.backward(root, gradient, wanted) : this.#backwardInputs(grain, tape, root, gradient, wanted);
+          return { input: inputGradient, loss: losses && sum(losses) };
         }),
       );
     } finally {
@@ -222,6 +222,12 @@ export class Stage {
     );
     weights.done(unit);
     return result;
+  }
+
+  #backwardInputs(grain: Grain, tape: Tape, root: Tensor, gradient: Tensor | undefined, wanted: readonly Tensor[]): (Tensor | undefined)[] {
+    const { gradients, weights } = tape.backwardInputs(root, gradient, wanted);
+    this.#deferred.set(grain.index, weights);
+    return gradients;
   }
 
   #close(unit: Unit, grain: Grain): void {
