@@ -26,12 +26,14 @@ export function intersect(a: Box, b: Box): Box | undefined {
 
 /** Runs of consecutive elements that copy `part` from an array laid out as `from` into one laid out as `to` (both row-major). */
 export function* copyRuns(part: Box, from: Box, to: Box): Generator<{ source: number; target: number; length: number }> {
-  const dims = part.sizes.length;
-  const length = dims === 0 ? 1 : (part.sizes[dims - 1] ?? 1);
+  let inner = part.sizes.length - 1;
+  const isWhole = (dim: number) => part.sizes[dim] === from.sizes[dim] && part.sizes[dim] === to.sizes[dim];
+  while (inner > 0 && isWhole(inner)) inner -= 1;
+  const length = elementsOf(part.sizes.slice(Math.max(0, inner)));
   const index = part.sizes.map(() => 0);
   for (;;) {
     yield { source: flatIndex(index, part, from), target: flatIndex(index, part, to), length };
-    let dim = dims - 2;
+    let dim = inner - 1;
     while (dim >= 0 && (index[dim] ?? 0) + 1 >= (part.sizes[dim] ?? 0)) index[dim--] = 0;
     if (dim < 0) return;
     index[dim] = (index[dim] ?? 0) + 1;

@@ -26,7 +26,7 @@ import { pretrain } from './pretrain.ts';
 import type { PretrainEnd } from './pretrain.ts';
 import { ProgressReporter } from './progress.ts';
 import { publish } from './publish.ts';
-import { Checkpointer } from './snapshot.ts';
+import { Checkpointer, wholeState } from './snapshot.ts';
 
 export interface RankOptions {
   readonly env: TrainingEnvironment;
@@ -79,7 +79,7 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   checkPrompt(task, model, tokenizer);
   using optimizer = new AdamW(model, task.optimizer);
   const sampler = createSampler(tokens.store, split.training, { seed: task.seed, ...task.batch });
-  const checkpointer = new Checkpointer(model, optimizer, {
+  const checkpointer = new Checkpointer(wholeState(model, optimizer), {
     jobDir: env.WL_JOB_DIR,
     keep: spec.checkpoint.keep,
     configDigest: digestOf({
