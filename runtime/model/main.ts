@@ -9,5 +9,6 @@ export { wholeLayers } from './layers.ts';
 export type { Layers } from './layers.ts';
 export type { WeightSource } from './weight-source.ts';
 export { contiguous, paged } from './key-values.ts';
-export { loadHuggingFace, saveHuggingFace } from './huggingface.ts';
+export { loadHuggingFace, modelFrom, saveHuggingFace } from './huggingface.ts';
+export { openHuggingFace } from './huggingface-reader.ts';
 export { folderDigest } from './folder.ts';

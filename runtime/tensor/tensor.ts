@@ -97,9 +97,9 @@ export class Tensor {
     this.dispose();
   }
 
-  /** Overwrites all values; `data` is copied before this returns. */
-  write(data: Float32Array | Int32Array): void {
-    this.device.write(this, data);
+  /** Overwrites the values from element `offset`: all of them if it is not given. `data` is copied before this returns. */
+  write(data: Float32Array | Int32Array, offset?: number): void {
+    this.device.write(this, data, offset);
     this.changed();
   }
 
@@ -107,11 +107,11 @@ export class Tensor {
   changed(): void {}
 
   /**
-   * Values of an f32 tensor once all that was enqueued before has run, in `into` if it is given. The tensor may be disposed of right after
-   * the call.
+   * Values of an f32 tensor once all that was enqueued before has run, in `into` if it is given. With `offset`: as many as `into` has from
+   * that element on. The tensor may be disposed of right after the call.
    */
-  read(into?: Float32Array): Promise<Float32Array> {
-    return this.device.readFloats(this, into);
+  read(into?: Float32Array, offset?: number): Promise<Float32Array> {
+    return this.device.readFloats(this, into, offset);
   }
 
   /** Values of an i32 tensor once all that was enqueued before has run. */

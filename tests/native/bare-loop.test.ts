@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import { warmupSteps } from '#crds/v1alpha1/pretrain.ts';
-import { openNewest, readTensor } from '#runtime/checkpoint/store.ts';
+import { listCheckpoints } from '#runtime/checkpoint/folders.ts';
+import { readTensor } from '#runtime/checkpoint/verify.ts';
 import { createSampler } from '#runtime/data/main.ts';
 import { contiguous, createModel, headWeight, hiddenStates, newModelConfig } from '#runtime/model/main.ts';
 import type { Model, ModelConfig } from '#runtime/model/main.ts';
@@ -62,14 +63,9 @@ it('a rank with metrics, evaluations and checkpoints leaves the weights of a bar
     return await weightsOf(model);
   };
   const weights = await expectNoLeaks(loop);
-  const saved = await openNewest(join(folder, 'job/checkpoints'), (error) => {
-    throw error;
-  });
-  expect(saved?.manifest.state.step).toBe(task.steps);
-  for (const [name, values] of weights) {
-    const stored = saved!.manifest.tensors[`weights/${name}`]!;
-    expect(await readTensor(saved!.path, name, stored), name).toEqual(values);
-  }
+  const [saved] = await listCheckpoints(join(folder, 'job/checkpoints'));
+  expect(saved?.step).toBe(task.steps);
+  for (const [name, values] of weights) expect(await readTensor(saved!.path, `weights/${name}`), name).toEqual(values);
 });
 
 const sizes = { hiddenSize: 32, layers: 2, heads: 4, dropout: 0.1 };

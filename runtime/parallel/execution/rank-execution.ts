@@ -1,6 +1,6 @@
 // A rank at work: its part of the model, what it computes in a step, and how weights come and gradients go.
-import type { Layers, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
-import { wholeLayers } from '#runtime/model/main.ts';
+import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
+import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
 import { Event, Stream, addInto, emptyIntegers, full, keep, normOf, scope, squaresMax, squaresSum, sum, view } from '#runtime/tensor/main.ts';
 import type { Device, Tensor } from '#runtime/tensor/main.ts';
 import { cutStages } from '../layout-stages.ts';
@@ -179,16 +179,15 @@ export class RankExecution {
     this.weightsChanged();
   }
 
-  /** The values of all parameters on rank 0, by name; nothing on other ranks. All ranks call it. */
-  async collect(): Promise<Map<string, Float32Array> | undefined> {
+  /** The whole model on rank 0, nothing on other ranks, until it is disposed of. All ranks call it. */
+  async wholeModel(): Promise<(Disposable & { readonly model: Model }) | undefined> {
     const { exchange, collector } = this.mesh;
+    if (!exchange || !collector) return { model: this.#rank.model, [Symbol.dispose]() {} };
     const answersFor = this.pieces.filter(({ replica }) => replica === 0);
-    if (exchange && collector) {
-      return await collectWeights(answersFor, { device: this.device, compute: this.#compute, world: collector, exchange });
-    }
-    const values = new Map<string, Float32Array>();
-    for (const { piece, weight } of this.pieces) values.set(piece.entry.spec.name, await weight.read());
-    return values;
+    const values = await collectWeights(answersFor, { device: this.device, compute: this.#compute, world: collector, exchange });
+    if (!values) return undefined;
+    const model = await modelFrom({ config: this.config, read: async (name) => values.get(name)! }, this.device);
+    return { model, [Symbol.dispose]: () => model.dispose() };
   }
 
   /** To be called when the weights of `pieces` have changed: brings them to whoever computes with them. */
