@@ -1,6 +1,7 @@
 // Joins the ranks of a job: from the agent's word about the world to the communicators of this rank's groups.
 import * as kernels from '#kernels/binding.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
 import type { World } from '#runtime/api/messages.ts';
 import { layoutForWorld, openMesh, ParallelLayout } from '#runtime/parallel/main.ts';
@@ -28,8 +29,7 @@ export async function joinWorld(env: TrainingEnvironment, link: RankLink, parall
   }
   const all = openCommunicator(env, world, listener.handle);
   await all.ready();
-  const layout = new ParallelLayout(layoutForWorld(parallelism, world.worldSize), world.worldSize);
-  const mesh = openMesh(layout, world.rank, all);
+  const mesh = openMesh(layoutOf(parallelism, world.worldSize), world.rank, all);
   return {
     epoch: world.epoch,
     rank: world.rank,
@@ -52,6 +52,18 @@ function openCommunicator(env: TrainingEnvironment, world: World, listener: numb
 }
 
 function worldOfOne(parallelism: Parallelism, epoch = 0): RankWorld {
-  const mesh = openMesh(new ParallelLayout(layoutForWorld(parallelism, 1), 1), 0, undefined);
+  const mesh = openMesh(layoutOf(parallelism, 1), 0, undefined);
   return { epoch, rank: 0, size: 1, mesh, abort() {}, [Symbol.dispose]: () => mesh[Symbol.dispose]() };
+}
+
+/** The layout of the job in a world of this size, which is smaller than the job's own where ranks were lost. */
+function layoutOf(parallelism: Parallelism, size: number): ParallelLayout {
+  const layout = layoutForWorld(parallelism, size);
+  if (layout) return new ParallelLayout(layout, size);
+  const { pipeline, tensor } = parallelism;
+  throw new WindlassError(
+    'WL_MANIFEST_INVALID',
+    `spec.elastic allows a world of ${size} ranks, but pipeline ${pipeline} and tensor ${tensor} stay as they are, and dataReplicate and dataShard can only be halved`,
+    { details: { path: 'spec.elastic' } },
+  );
 }
