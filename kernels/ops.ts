@@ -141,6 +141,24 @@ export const ops = {
       ['spans', 'i64'],
     ],
   },
+  add_bias: {
+    doc: 'y = x + bias, the bits of a bias inside linear_forward; y may be x',
+    args: [
+      ['x', 'in f32 ...M N'],
+      ['bias', 'in f32 N'],
+      ['y', 'out f32 ...M N'],
+    ],
+  },
+  bias_backward: {
+    doc: 'db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1',
+    args: [
+      ['dy', 'in f32 ...M N'],
+      ['db', 'inout f32 N'],
+      ['length', 'i64'],
+      ['spans', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+  },
 
   // -- norms; h = x + residual where residual is given (then h must be given too), else h = x
   rms_norm_forward: {

@@ -99,6 +99,19 @@ constexpr TensorSpec linear_packed_forward_tensors[] = {
 };
 constexpr OpSpec linear_packed_forward_spec = {"linear_packed_forward", linear_packed_forward_tensors, 4, {"M", "K", "P", "N"}};
 
+constexpr TensorSpec add_bias_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"bias", Access::in, DType::f32, false, false, 1, {1}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 1u << 0},
+};
+constexpr OpSpec add_bias_spec = {"add_bias", add_bias_tensors, 3, {"M", "N"}};
+
+constexpr TensorSpec bias_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"db", Access::inout, DType::f32, false, false, 1, {1}, 0},
+};
+constexpr OpSpec bias_backward_spec = {"bias_backward", bias_backward_tensors, 2, {"M", "N"}};
+
 constexpr TensorSpec rms_norm_forward_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"residual", Access::in, DType::f32, true, true, 2, {0, 1}, 0},
@@ -321,6 +334,8 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
 void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
 void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
 void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
+void add_bias(Context& context, const add_bias_args& args) { WL_SELECT(add_bias)(context, args); }
+void bias_backward(Context& context, const bias_backward_args& args) { WL_SELECT(bias_backward)(context, args); }
 void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
 void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_SELECT(rms_norm_backward)(context, args); }
 void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_SELECT(layer_norm_forward)(context, args); }
@@ -583,6 +598,42 @@ int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_ten
       call.dim(3),
   };
   return call.enqueue<op::linear_packed_forward>(args);
+}
+
+int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y) {
+  Call call(add_bias_spec, on);
+  const wl_tensor handles[] = {x, bias, y};
+  if (!call.resolve(handles)) return call.kind();
+  const add_bias_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::add_bias>(args);
+}
+
+int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate) {
+  Call call(bias_backward_spec, on);
+  const wl_tensor handles[] = {dy, db};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
+  if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  const bias_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      length,
+      spans,
+      accumulate,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::bias_backward>(args);
 }
 
 int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps) {

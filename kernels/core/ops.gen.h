@@ -149,6 +149,26 @@ struct linear_packed_forward_args {
   int64_t N;
 };
 
+/** y = x + bias, the bits of a bias inside linear_forward; y may be x */
+struct add_bias_args {
+  const float* x;
+  const float* bias;
+  float* y;
+  int64_t M;
+  int64_t N;
+};
+
+/** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
+struct bias_backward_args {
+  const float* dy;
+  float* db;
+  int64_t length;
+  int64_t spans;
+  int64_t accumulate;
+  int64_t M;
+  int64_t N;
+};
+
 /** h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass */
 struct rms_norm_forward_args {
   const float* x;
@@ -476,6 +496,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -517,6 +539,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -558,6 +582,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -601,6 +627,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);

@@ -1,6 +1,6 @@
 // Linear layers: y = x wT + bias and its gradients, each one product whose contraction is cut into spans.
 #include "core/ops.gen.h"
-#include "cpu/gemm-vector.h"
+#include "cpu/bias.h"
 #include "cpu/gemm.h"
 
 namespace wl::WL_ISA {
@@ -9,45 +9,6 @@ namespace {
 using gemm::Layout;
 using gemm::Product;
 using gemm::Spans;
-
-// Columns whose sums are kept in registers while a worker goes down the rows.
-constexpr int64_t sum_vectors = 4;
-constexpr int64_t sum_cols = sum_vectors * gemm::lanes;
-
-// Sums of up to sum_cols columns of dy over the rows, by spans.
-void column_sums(const float* dy, int64_t stride, int64_t cols, const Spans& spans, const int32_t* order, float* out, bool accumulate) {
-  float partial[3][sum_cols];
-  float total[sum_cols] = {};
-  for (int s = 0; s < spans.count; ++s) {
-    if (cols == sum_cols) {
-      gemm::Vector sums[sum_vectors];
-      for (int64_t v = 0; v < sum_vectors; ++v) sums[v] = gemm::zero();
-      for (int64_t i = spans.begin[s]; i < spans.begin[s + 1]; ++i) {
-        const float* row = dy + order[i] * stride;
-        for (int64_t v = 0; v < sum_vectors; ++v) sums[v] = gemm::add(sums[v], gemm::load(row + v * gemm::lanes));
-      }
-      for (int64_t v = 0; v < sum_vectors; ++v) gemm::store(total + v * gemm::lanes, sums[v]);
-    } else {
-      for (int64_t j = 0; j < cols; ++j) {
-        float sum = 0.0f;
-        for (int64_t i = spans.begin[s]; i < spans.begin[s + 1]; ++i) sum += dy[order[i] * stride + j];
-        total[j] = sum;
-      }
-    }
-    const bool last = s + 1 == spans.count;
-    for (int l = 0; l < 3; ++l) {
-      if ((s >> l & 1) != 0) {
-        for (int64_t j = 0; j < cols; ++j) total[j] = partial[l][j] + total[j];
-      } else if (!last) {
-        for (int64_t j = 0; j < cols; ++j) partial[l][j] = total[j];
-        break;
-      }
-    }
-  }
-  for (int64_t j = 0; j < cols; ++j) {
-    out[j] = accumulate ? out[j] + total[j] : total[j];
-  }
-}
 
 // The product of up to three pairs (dy, w) as one: a span holds its terms of the first pair, then of the second, then of the third.
 class Pairs {
@@ -162,14 +123,7 @@ void linear_backward_weight(Context& context, const linear_backward_weight_args&
   if (a.accumulate != 0) p.addend[p.addends++] = a.dw;
   gemm::multiply(context, p);
   if (a.dbias == nullptr) return;
-  const int64_t blocks = (a.N + sum_cols - 1) / sum_cols;
-  context.parallel_for(blocks, [&](int64_t begin, int64_t end, int) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t col = block * sum_cols;
-      const int64_t cols = a.N - col < sum_cols ? a.N - col : sum_cols;
-      column_sums(a.dy + col, a.N, cols, p.spans, order, a.dbias + col, a.accumulate != 0);
-    }
-  });
+  add_columns(context, a.dy, a.N, p.spans, order, a.dbias, a.accumulate != 0);
 }
 
 }  // namespace wl::WL_ISA

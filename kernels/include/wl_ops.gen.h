@@ -25,6 +25,10 @@ WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl
 WL_API int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed);
 /** linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once */
 WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
+/** y = x + bias, the bits of a bias inside linear_forward; y may be x */
+WL_API int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y);
+/** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
+WL_API int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate);
 /** h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass */
 WL_API int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps);
 /** dx = gradient through the norm at h, plus dh (what arrives at h by other ways); dw in token spans */

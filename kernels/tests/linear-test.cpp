@@ -2,6 +2,7 @@
 #include "reference/linear.h"
 #include "tests/check.h"
 #include "tests/contract.h"
+#include "tests/every-isa.h"
 
 #include <string>
 
@@ -234,6 +235,9 @@ TEST("ranks that share a contraction evenly get the bits of one rank alone") {
         kernels.linear_backward_weight(contract::context_of(1), {dy_t.data(), x_t.data(), sum_w.data(), sum_b.data(), length, spans, 0, rows, s.outputs, s.inputs});
         dw.push_back(sum_w);
         dbias.push_back(sum_b);
+        std::vector<float> own_sum(in.bias.size());
+        EVERY_ISA(bias_backward).back().run(contract::context_of(1), {dy_t.data(), own_sum.data(), length, spans, 0, rows, s.outputs});
+        CHECK(same_bits(own_sum, sum_b));
       }
       CHECK(same_bits(contract::added(y), alone.y));
       CHECK(same_bits(contract::added(packed_y), alone.packed_y));
@@ -340,6 +344,26 @@ TEST("a gradient without its weight is refused") {
     } catch (const wl::BadInput& bad) {
       CHECK_EQUAL(std::string(bad.message), std::string("linear_backward_input: a gradient and its weight come together"));
     }
+  }
+}
+
+TEST("a bias on its own has the bits of a bias inside the layer, forward and backward") {
+  for (const Shape& s : small_shapes) {
+    const Inputs in(s);
+    const Results inside = run(contract::each_isa().back(), 2, s, in);
+    const auto y = every::same_everywhere(EVERY_ISA(add_bias), "add_bias", [&](auto add, wl::Context& on) {
+      std::vector<float> y(in.dy.size());
+      contract::each_isa().back().linear_forward(on, {in.x.data(), in.w.data(), nullptr, y.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
+      add(on, {y.data(), in.bias.data(), y.data(), s.rows, s.outputs});
+      return std::vector<std::vector<float>>{y};
+    });
+    CHECK(same_bits(y[0], inside.y));
+    const auto db = every::same_everywhere(EVERY_ISA(bias_backward), "bias_backward", [&](auto backward, wl::Context& on) {
+      std::vector<float> db = in.old_dbias;
+      backward(on, {in.dy.data(), db.data(), s.length, 8, s.accumulate, s.rows, s.outputs});
+      return std::vector<std::vector<float>>{db};
+    });
+    CHECK(same_bits(db[0], inside.dbias));
   }
 }
 
