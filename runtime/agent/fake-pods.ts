@@ -1,6 +1,7 @@
 // For tests: a job of several pods on this machine, with real agents and a rank process that only counts steps.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -159,12 +160,10 @@ export class FakePods {
     return {
       lines,
       signal: (signal) => void child.kill(signal),
-      ended: new Promise((resolve) =>
-        child.on('close', async (code) => {
-          const text = await readFile(termination, 'utf8').catch(() => '{}');
-          resolve({ code, words: TerminationMessage.parse(JSON.parse(text)) });
-        }),
-      ),
+      ended: once(child, 'close').then(async ([code]) => {
+        const text = await readFile(termination, 'utf8').catch(() => '{}');
+        return { code: code as number | null, words: TerminationMessage.parse(JSON.parse(text)) };
+      }),
     };
   }
 

@@ -101,7 +101,9 @@ it('a rank that has not entered the collective of the others is named with opera
   await pods.start(...range(3));
   await pods.world(1);
   const { fault } = await pods.report('the fault', ({ fault }) => fault !== undefined);
-  expect(fault?.message.replace(/for \d s/, 'for N s')).toMatchInlineSnapshot(`"rank 2 (pod moby-worker-2) has not entered all-reduce 17 of group data-0 (call site block 3 gradient) that ranks 0, 1 wait in for N s, stepping at step 0 after all-reduce 16 of group data-0 (call site block 3 gradient); all 3 ranks start again (restart 1 of 3)"`);
+  expect(fault?.message.replace(/for \d s/, 'for N s')).toMatchInlineSnapshot(
+    `"rank 2 (pod moby-worker-2) has not entered all-reduce 17 of group data-0 (call site block 3 gradient) that ranks 0, 1 wait in for N s, stepping at step 0 after all-reduce 16 of group data-0 (call site block 3 gradient); all 3 ranks start again (restart 1 of 3)"`,
+  );
 }, 60_000);
 
 it('SIGTERM to one pod lets all ranks save after the same step and end as preempted', async () => {
