@@ -65,6 +65,7 @@ async function hold(
           pods,
           coordinator,
         });
+  if (server) log({ address: env.WL_POD_IP, port: server.port }, 'the rendezvous listens');
   const bus = connectBusPublisher(env.WL_BUS);
   const report = () => {
     const { restarts } = coordinator;
