@@ -1,8 +1,8 @@
 // Cuts a model into pipeline stages of nearly equal cost.
 
 /**
- * Runs of units, one per stage, as [begin, end) of the list of units: none is empty, the dearest stage is as cheap as possible, and among
- * such cuts the sum of squares is least. `costs` are those of the units, in any unit of time or work.
+ * Runs of units, one per stage, as [begin, end) of the list of units: none is empty and the dearest stage is as cheap as possible; what that
+ * leaves open goes to the more even stages. `costs` are those of the units, in any unit of time or work.
  */
 export function cutStages(costs: readonly number[], stages: number): (readonly [begin: number, end: number])[] {
   const units = costs.length;
