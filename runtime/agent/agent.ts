@@ -86,7 +86,7 @@ async function runRank(
     if (!parsed.success) return;
     if (parsed.data.type === 'progress') report(parsed.data.progress);
     else if (parsed.data.type === 'published') memory.published = parsed.data.model;
-    else memory.failure = parsed.data;
+    else if (parsed.data.type === 'failed') memory.failure = parsed.data;
   });
   const stop = stopOnAbort(child, options.signal);
   const exit = await new Promise<RankExit>((resolve) => {

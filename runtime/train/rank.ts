@@ -109,7 +109,7 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
       model,
       optimizer,
       task,
-      recompute: spec.recompute,
+      recompute: spec.recompute as 'none' | 'block',
       checkpointEverySteps: spec.checkpoint.everySteps,
       batchAt: (step) => sampler.batch(step),
       heldOut: () => heldOutBatches(tokens.store, split.heldOut, { length: task.batch.length, sequences, batchSequences }),
