@@ -81,7 +81,8 @@ function dataFaults(parallelism: Parallelism, { grains, sequences }: BatchShape)
   const { dataReplicate, dataShard, zero, reshardAfterForward } = parallelism;
   const ranks = dataReplicate * dataShard;
   const faults: LayoutFault[] = [];
-  if (!isPowerOfTwo(grains / ranks)) {
+  // One data rank adds all grains itself, however many.
+  if (ranks > 1 && !isPowerOfTwo(grains / ranks)) {
     const fits = grainsFor(ranks, sequences, grains);
     const remedy =
       fits.length > 0 ? `grains: ${fits.join(' or ')} would fit` : `none fits; make sequences a multiple of ${ranks}`;
@@ -150,7 +151,7 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
     );
   }
   const perRank = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
-  const reason = isPowerOfTwo(perRank) ? grainsFault(perRank, pipeline) : undefined;
+  const reason = Number.isInteger(perRank) ? grainsFault(perRank, pipeline) : undefined;
   if (reason) faults.push(about('schedule', `is ${schedule}, which ${reason}`));
   return faults;
 }

@@ -1,50 +1,45 @@
 // Bytes that a rank keeps through a whole step: weights, gradients and optimizer moments, by what dataShard shards.
 import type { Parallelism } from '../parallelism.ts';
+import { distinctRuns, unitSize } from './flat-runs.ts';
+import type { HeldUnit } from './flat-runs.ts';
 
 export const bytesPerValue = 4;
 
-/** Buffers of units are padded to a multiple of this for each rank of dataShard. */
-const alignElements = 16;
+/** Slots for gathered weights with zero 3: one in use and one on its way, or one for each unit where weights are kept. */
+export function weightSlots(units: number, { reshardAfterForward }: Pick<Parallelism, 'reshardAfterForward'>): number {
+  return reshardAfterForward ? Math.min(2, units) : units;
+}
 
-type Sharding = Pick<Parallelism, 'dataShard' | 'zero' | 'reshardAfterForward'>;
+/** Whether a rank keeps a shard of the weights only. */
+export function shardsWeights({ dataShard, zero }: Pick<Parallelism, 'dataShard' | 'zero'>): boolean {
+  return dataShard > 1 && zero === 3;
+}
 
-/** Elements of a unit's flat buffer: its parameters on one tensor rank, padded to equal shards of whole 64 bytes. */
-export function paddedElements(elements: number, dataShard: number): number {
-  const multiple = dataShard * alignElements;
-  return Math.ceil(elements / multiple) * multiple;
+/** Weights: whole, or with zero 3 a shard of each run and slots of the size of the largest unit for gathered ones. */
+export function weightBytes(held: readonly HeldUnit[], parallelism: Parallelism): number {
+  const runs = distinctRuns(held);
+  if (!shardsWeights(parallelism)) return sum(runs.map(({ size }) => size)) * bytesPerValue;
+  const slots = weightSlots(held.length, parallelism) * Math.max(0, ...held.map(unitSize));
+  return (sum(runs.map(({ shardSize }) => shardSize)) + slots) * bytesPerValue;
+}
+
+/** First and second moment of AdamW: a shard of each with any zero. */
+export function momentBytes(held: readonly HeldUnit[]): number {
+  return 2 * sum(distinctRuns(held).map(({ shardSize }) => shardSize)) * bytesPerValue;
 }
 
 /**
- * Weights: whole without zero 3; with it a share of each unit and the gathered units in use, which are two at a time when they are given
- * back after use and all otherwise.
+ * Gradients are whole while grains are computed, whatever zero is, so that the sum of a rank's grains needs no traffic; the sum over all
+ * ranks is a shard. The two gradients of a tied table are apart.
  *
- * @param units padded elements of each unit on the rank.
+ * @param buffersOf buffers that a unit needs at one time.
  */
-export function weightBytes(units: readonly number[], { dataShard, zero, reshardAfterForward }: Sharding): number {
-  const whole = sum(units);
-  if (dataShard === 1 || zero < 3) return whole * bytesPerValue;
-  const inUse = reshardAfterForward ? sum(units.toSorted((a, b) => b - a).slice(0, 2)) : whole;
-  return (whole / dataShard + inUse) * bytesPerValue;
-}
-
-/** First and second moment of AdamW: a share of each with any zero. */
-export function momentBytes(units: readonly number[], { dataShard }: Sharding): number {
-  return (2 * sum(units) * bytesPerValue) / dataShard;
-}
-
-/** Sums of gradients that exist at one time while `grains` grains are added in a binary tree: one per level, and that of the running grain. */
-export function gradientSums(grains: number): number {
-  return 1 + Math.floor(Math.log2(grains));
-}
-
-/**
- * Gradients are whole while grains are computed, whatever zero is, so that the sum of a rank's grains needs no traffic; the tree over the
- * grains multiplies them.
- *
- * @param elements padded elements of the rank's units, and those of a tied head, whose gradient is summed apart from the embedding's.
- */
-export function gradientBytes(elements: number, grains: number): number {
-  return elements * gradientSums(grains) * bytesPerValue;
+export function gradientBytes(held: readonly HeldUnit[], buffersOf: (unit: HeldUnit) => number): number {
+  const elements = held.map((unit) => {
+    const buffers = buffersOf(unit);
+    return sum(unit.runs.map(({ size, shardSize }) => buffers * size + (shardSize < size ? shardSize : 0)));
+  });
+  return sum(elements) * bytesPerValue;
 }
 
 function sum(values: readonly number[]): number {

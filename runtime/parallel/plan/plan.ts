@@ -1,46 +1,44 @@
 // What each rank of a job holds, keeps in memory and sends, computed from the layout alone: nothing is run.
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { BatchShape } from '../layout-faults.ts';
-import { cutStages } from '../layout-stages.ts';
-import { unitCost, unitsOf } from '../layout-units.ts';
+import { modelStages } from '../layout-stages.ts';
+import { layerOf, unitCost, unitsOf } from '../layout-units.ts';
 import { ParallelLayout } from '../layout.ts';
 import type { Coordinates } from '../layout.ts';
 import { worldOf } from '../parallelism.ts';
 import type { Parallelism } from '../parallelism.ts';
-import { activationBytes } from './in-flight.ts';
-import type { StageActivations } from './in-flight.ts';
-import { gradientBytes, momentBytes, paddedElements, weightBytes } from './memory.ts';
-import { rankParameters } from './rank-parameters.ts';
+import { buildSchedule, simulate } from '../schedule/main.ts';
+import type { Schedule, StageCost } from '../schedule/main.ts';
+import type { Recompute } from './activations.ts';
+import { distinctRuns, heldUnits } from './flat-runs.ts';
+import type { HeldUnit } from './flat-runs.ts';
+import { gradientBytes, momentBytes, weightBytes, weightSlots } from './memory.ts';
+import { activationBytes, gatherCounts, gradientBuffers } from './order.ts';
 import { stageActivations } from './stage-activations.ts';
-import { boundaryBytes, gradientTraffic, tensorTraffic, weightTraffic } from './traffic.ts';
+import { boundaryBytes, gradientTraffic, tensorTraffic, tiedTraffic, weightTraffic } from './traffic.ts';
 import type { TrafficKind } from './traffic.ts';
 
 export interface PlanRequest {
   readonly model: ModelConfig;
   readonly batch: BatchShape;
   readonly parallelism: Parallelism;
-  readonly recompute: 'none' | 'block';
-}
-
-/** What the plan needs of a pipeline schedule. */
-export interface PipelineOrder {
-  /** Rank in the pipeline of each stage. */
-  readonly placement: readonly number[];
-  /** Of each rank in the pipeline, in the order in which it starts them. */
-  readonly actions: readonly (readonly { readonly type: string; readonly stage: number }[])[];
+  readonly recompute: Recompute | ((layer: number) => Recompute);
 }
 
 export interface RankPlan {
   readonly rank: number;
   readonly at: Coordinates;
   readonly stages: readonly StagePlan[];
-  /** Parameter elements that the rank computes with, without padding; with zero 3 it keeps a share of them. */
+  /** Parameters that the rank computes with, without padding; with zero 3 it keeps a share of them. */
   readonly parameters: number;
   /** Bytes at the moment when there are most of each; they need not fall together. */
-  readonly memory: Readonly<Record<'weights' | 'gradients' | 'moments' | 'activations', number>>;
+  readonly memory: Readonly<Record<MemoryKind, number>>;
   /** Bytes sent in one step. */
   readonly sent: Readonly<Record<TrafficKind, number>>;
 }
+
+export const memoryKinds = ['weights', 'gradients', 'moments', 'activations'] as const;
+export type MemoryKind = (typeof memoryKinds)[number];
 
 export interface StagePlan {
   readonly stage: number;
@@ -48,86 +46,103 @@ export interface StagePlan {
   readonly units: readonly string[];
 }
 
-export interface JobPlan extends PlanRequest {
+export interface JobPlan extends Omit<PlanRequest, 'recompute'> {
   readonly world: number;
   /** Grains that each data rank works through in a step. */
   readonly grainsPerRank: number;
   readonly tokensPerGrain: number;
   readonly ranks: readonly RankPlan[];
+  readonly schedule: Schedule;
+  /** Estimated floating-point operations of each stage for one grain. */
+  readonly stageCosts: readonly StageCost[];
+  /** Share of the step in which ranks wait for each other in the pipeline, 0 to 1; sending is taken as free. */
+  readonly bubble: number;
 }
 
 /** Throws WL_MANIFEST_INVALID if the layout is not legal for model and batch. */
-export function planJob(request: PlanRequest, orderOf: (grainsPerRank: number) => PipelineOrder): JobPlan {
-  const { model, batch, parallelism } = request;
+export function planJob(request: PlanRequest): JobPlan {
+  const { model, batch, parallelism, recompute } = request;
+  const { schedule: name, pipeline, stagesPerRank } = parallelism;
   const world = worldOf(parallelism);
   const layout = new ParallelLayout(parallelism, world);
   layout.validate(model, batch);
   const grainsPerRank = batch.grains / layout.dataRanks;
-  const tokensPerGrain = (batch.sequences / batch.grains) * batch.length;
+  const schedule = buildSchedule({ schedule: name, pipeline, stagesPerRank, grains: grainsPerRank });
   const context: Context = {
-    ...request,
+    model,
+    parallelism,
+    recompute: typeof recompute === 'string' ? () => recompute : recompute,
     grainsPerRank,
-    tokensPerGrain,
-    order: orderOf(grainsPerRank),
-    stages: stagesOf(request),
+    tokensPerGrain: (batch.sequences / batch.grains) * batch.length,
+    schedule,
+    stages: modelStages(model, batch.length, schedule.stages),
   };
-  const ranks = Array.from({ length: world }, (_, rank) => planRank(context, rank, layout.coordinates(rank)));
-  return { ...request, world, grainsPerRank, tokensPerGrain, ranks };
+  const stageCosts = costsOf(context, batch.length);
+  return {
+    model,
+    batch,
+    parallelism,
+    world,
+    grainsPerRank,
+    tokensPerGrain: context.tokensPerGrain,
+    ranks: Array.from({ length: world }, (_, rank) => planRank(context, rank, layout.coordinates(rank))),
+    schedule,
+    stageCosts,
+    bubble: simulate(schedule, stageCosts).bubble,
+  };
 }
 
-/** Units of each stage, as ranges of `unitsOf(model)`, cut by estimated cost. */
-export function stagesOf({ model, batch, parallelism }: Pick<PlanRequest, 'model' | 'batch' | 'parallelism'>) {
-  const costs = unitsOf(model).map(({ kind }) => unitCost(model, batch.length, kind));
-  return cutStages(costs, parallelism.pipeline * parallelism.stagesPerRank);
-}
-
-interface Context extends PlanRequest {
+interface Context {
+  readonly model: ModelConfig;
+  readonly parallelism: Parallelism;
+  readonly recompute: (layer: number) => Recompute;
   readonly grainsPerRank: number;
   readonly tokensPerGrain: number;
-  readonly order: PipelineOrder;
-  readonly stages: readonly (readonly [begin: number, end: number])[];
+  readonly schedule: Schedule;
+  readonly stages: readonly (readonly [first: number, end: number])[];
 }
 
 function planRank(context: Context, rank: number, at: Coordinates): RankPlan {
-  const { model, parallelism, grainsPerRank, tokensPerGrain, order } = context;
-  const { dataShard } = parallelism;
+  const { model, parallelism, grainsPerRank, tokensPerGrain, schedule } = context;
+  const actions = schedule.actions[at.pipeline] ?? [];
+  const numbers = [...schedule.placement.keys()].filter((stage) => schedule.placement[stage] === at.pipeline);
   const units = unitsOf(model);
-  const own = context.stages.flatMap(([begin, end], stage) =>
-    order.placement[stage] === at.pipeline ? [{ stage, units: units.slice(begin, end) }] : [],
+  const stageOf = new Map(
+    numbers.flatMap((stage) => units.slice(...context.stages[stage]!).map((unit) => [unit, stage] as const)),
   );
-  const held = rankParameters(
-    model,
-    own.flatMap((stage) => stage.units),
-    at.tensor,
-    parallelism.tensor,
+  const held = heldUnits(model, [...stageOf.keys()], at.tensor, parallelism);
+  const unitsIn = (stage: number) => held.filter(({ unit }) => stageOf.get(unit) === stage);
+  const byStage = <T>(of: (units: HeldUnit[]) => T) => new Map(numbers.map((stage) => [stage, of(unitsIn(stage))]));
+  const activations = byStage((own) =>
+    stageActivations(
+      { ...context, cut: parallelism },
+      own.map(({ unit }) => unit),
+    ),
   );
-  const flat = held.units.map((elements) => paddedElements(elements, dataShard));
-  const elements = flat.reduce((sum, size) => sum + size, 0);
-  const tiedHead = paddedElements(held.tiedHead, dataShard);
-  const kept = new Map<number, StageActivations>(own.map(({ stage, units }) => [stage, stageActivations(context, units)]));
-  const kinds = own.flatMap((stage) => stage.units.map(({ kind }) => kind));
-  const share = {
-    hasEmbedding: kinds.includes('embedding'),
-    blocks: kinds.filter((kind) => kind === 'block').length,
-    hasHead: kinds.includes('head'),
-  };
+  const head = held.find(({ unit }) => unit.kind === 'head');
+  const gathers = gatherCounts(
+    actions,
+    byStage((own) => own),
+    head,
+    weightSlots(held.length, parallelism),
+  );
   return {
     rank,
     at,
-    stages: own.map(({ stage, units }) => ({ stage, units: units.map(({ name }) => name) })),
-    parameters: held.units.reduce((sum, size) => sum + size, 0),
+    stages: numbers.map((stage) => ({ stage, units: unitsIn(stage).map(({ unit }) => unit.name) })),
+    parameters: distinctRuns(held).reduce((sum, { elements }) => sum + elements, 0),
     memory: {
-      weights: weightBytes(flat, parallelism),
-      gradients: gradientBytes(elements + tiedHead, grainsPerRank),
-      moments: momentBytes(flat, parallelism),
-      activations: activationBytes(order.actions[at.pipeline] ?? [], kept),
+      weights: weightBytes(held, parallelism),
+      gradients: gradientBytes(held, ({ unit }) => gradientBuffers(actions, stageOf.get(unit)!)),
+      moments: momentBytes(held),
+      activations: activationBytes(actions, activations),
     },
     sent: {
-      ...gradientTraffic(elements + tiedHead, parallelism),
-      weightAllGather: weightTraffic(elements, grainsPerRank, parallelism),
-      tensor: grainsPerRank * tensorTraffic(model, share, tokensPerGrain, { ...parallelism, recompute: context.recompute }),
-      pipeline: grainsPerRank * boundaries(order.placement, at.pipeline) * boundaryBytes(model, tokensPerGrain, parallelism),
-      tiedEmbedding: (held.sharedEmbedding * 4) / dataShard,
+      ...gradientTraffic(held, parallelism),
+      weightAllGather: weightTraffic(held, parallelism, (unit) => gathers.get(unit) ?? 0),
+      tensor: grainsPerRank * tensorTraffic(model, held, tokensPerGrain, { ...parallelism, recompute: context.recompute }),
+      pipeline: grainsPerRank * boundaries(schedule.placement, at.pipeline) * boundaryBytes(model, tokensPerGrain, parallelism),
+      tiedEmbedding: tiedTraffic(held, model.tieEmbeddings),
     },
   };
 }
@@ -142,4 +157,23 @@ function boundaries(placement: readonly number[], pipelineRank: number): number 
     }
   }
   return count;
+}
+
+/** A third of a unit's cost is its forward pass, a third each of its gradients; what runs again adds to the input gradient. */
+function costsOf({ model, stages, recompute, tokensPerGrain, parallelism }: Context, length: number): StageCost[] {
+  const units = unitsOf(model);
+  return stages.map(([first, end]) => {
+    const own = units.slice(first, end).map((unit) => {
+      const cost = (unitCost(model, length, unit.kind) * tokensPerGrain) / parallelism.tensor / 3;
+      const again = unit.kind === 'block' ? cost * recomputedShare(recompute(layerOf(unit))) : 0;
+      return { cost, again };
+    });
+    const cost = own.reduce((sum, unit) => sum + unit.cost, 0);
+    const again = own.reduce((sum, unit) => sum + unit.again, 0);
+    return { forward: cost, backwardInput: cost + again, backwardWeight: cost };
+  });
+}
+
+function recomputedShare(recompute: Recompute): number {
+  return { none: 0, attention: 1 / 2, mlp: 1 / 2, block: 1 }[recompute];
 }
