@@ -142,6 +142,18 @@ program
   });
 
 program
+  .command('plan')
+  .description('show what each rank of a training job would hold and send, without running anything')
+  .requiredOption('-f, --file <file...>', 'manifests; - reads standard input')
+  .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
+  .option('--svg <file>', 'draw the mesh into this file')
+  .action(async (options: { file: string[]; output: 'text' | 'json'; svg?: string }) => {
+    const { plan } = await import('./plan/command.ts');
+    const { file: files, output, svg } = options;
+    await plan({ files, output, svg, write: (text) => void process.stdout.write(text) });
+  });
+
+program
   .command('export')
   .description('write a model as a Hugging Face folder or a GGUF file')
   .argument('<model>', 'Model, ModelVersion, or folder of one')

@@ -111,8 +111,9 @@ function dataFaults(parallelism: Parallelism, { grains, sequences }: BatchShape)
 
 /** The numbers of grains next to `near`, one below and one above, that suit `ranks` data ranks. */
 function grainsFor(ranks: number, sequences: number, near: number): number[] {
-  const legal: number[] = [];
-  for (let grains = ranks; grains <= sequences; grains *= 2) if (sequences % grains === 0) legal.push(grains);
+  const legal = Array.from({ length: sequences }, (_, index) => index + 1).filter(
+    (grains) => sequences % grains === 0 && (ranks === 1 || isPowerOfTwo(grains / ranks)),
+  );
   const below = legal.findLast((grains) => grains <= near);
   const above = legal.find((grains) => grains > near);
   return [below, above].filter((grains) => grains !== undefined);
