@@ -146,11 +146,12 @@ program
   .description('show what each rank of a training job would hold and send, without running anything')
   .requiredOption('-f, --file <file...>', 'manifests; - reads standard input')
   .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
-  .option('--svg <file>', 'draw the mesh into this file')
-  .action(async (options: { file: string[]; output: 'text' | 'json'; svg?: string }) => {
+  .option('--schedule', 'show when each rank of the pipeline computes what', false)
+  .option('--svg <file>', 'draw the mesh, or with --schedule the timeline, into this file')
+  .action(async (options: { file: string[]; output: 'text' | 'json'; schedule: boolean; svg?: string }) => {
     const { plan } = await import('./plan/command.ts');
-    const { file: files, output, svg } = options;
-    await plan({ files, output, svg, write: (text) => void process.stdout.write(text) });
+    const { file: files, output, schedule, svg } = options;
+    await plan({ files, output, schedule, svg, write: (text) => void process.stdout.write(text) });
   });
 
 program

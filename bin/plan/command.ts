@@ -10,18 +10,21 @@ import { planSvg } from '#runtime/parallel/plan/svg.ts';
 import { planWarnings } from '#runtime/parallel/plan/warnings.ts';
 import { planRequestOf } from '#runtime/train/plan-request.ts';
 import { planJson } from './json.ts';
+import { scheduleSvg, scheduleText } from './schedule.ts';
 import { planText } from './text.ts';
 
 export interface PlanOptions {
   readonly files: readonly string[];
   readonly output: 'text' | 'json';
-  /** File that gets a drawing of the mesh. */
+  /** Whether to show when each rank of the pipeline computes what. */
+  readonly schedule: boolean;
+  /** File that gets a drawing: of the mesh, or with `schedule` of the timeline. */
   readonly svg: string | undefined;
   readonly write: (text: string) => void;
 }
 
 /** Throws WL_MANIFEST_INVALID, with the file and line of the job, if a layout is not legal. */
-export async function plan({ files, output, svg, write }: PlanOptions): Promise<void> {
+export async function plan({ files, output, schedule, svg, write }: PlanOptions): Promise<void> {
   const jobs = (await readManifestFiles(files)).filter(({ resource }) => resource.kind === TrainingJob.kind);
   if (jobs.length === 0) throw new WindlassError('WL_MANIFEST_INVALID', `${files.join(', ')}: no TrainingJob in it`);
   if (svg !== undefined && jobs.length > 1)
@@ -39,9 +42,14 @@ export async function plan({ files, output, svg, write }: PlanOptions): Promise<
     }
   }
   if (output === 'json') write(planJson(plans));
-  else write(plans.map((each) => planText(each.name, each.plan, each.warnings)).join('\n'));
+  else {
+    const texts = plans.map(
+      ({ name, plan, warnings }) => planText(name, plan, warnings) + (schedule ? `\n${scheduleText(plan)}` : ''),
+    );
+    write(texts.join('\n'));
+  }
   const [first] = plans;
-  if (svg !== undefined && first) await writeFile(svg, planSvg(first.name, first.plan));
+  if (svg !== undefined && first) await writeFile(svg, (schedule ? scheduleSvg : planSvg)(first.name, first.plan));
 }
 
 function inManifest(error: unknown, place: string): unknown {

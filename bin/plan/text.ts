@@ -25,12 +25,12 @@ function facts(name: string, { parallelism, world, model, batch, grainsPerRank, 
   const axes = { pipeline, dataReplicate, dataShard, tensor };
   const mesh = Object.entries(axes).flatMap(([axis, size]) => (size > 1 ? [`${axis} ${size}`] : []));
   const grains = batch.grains === 1 ? '1 grain' : `${batch.grains} grains`;
-  const own = grainsPerRank === batch.grains ? '' : `, ${grainsPerRank} per data rank`;
+  const own = grainsPerRank === batch.grains ? '' : `; ${grainsPerRank} for each data rank`;
   return table([
     ['job', name],
     ['ranks', world === 1 ? '1' : `${world} = ${mesh.join(' x ')}`],
     ['model', `${model.family}, ${model.layers} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, 32 bits`],
-    ['step', `${batch.sequences} sequences of ${batch.length} tokens in ${grains}${own}, of ${tokensPerGrain} tokens`],
+    ['step', `${batch.sequences} sequences of ${batch.length} tokens, in ${grains} of ${tokensPerGrain} tokens${own}`],
     ...modes(parallelism).map((mode, index) => [index === 0 ? 'modes' : '', mode]),
   ]);
 }

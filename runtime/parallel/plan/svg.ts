@@ -1,13 +1,23 @@
 // Draws a mesh: each rank as a box in the place that its axes give it, coloured by what it holds, with the bytes it keeps.
+import { escapeXml } from '../schedule/drawing/numbers.ts';
 import { memoryKinds } from './plan.ts';
 import type { JobPlan, MemoryKind, RankPlan } from './plan.ts';
 import { formatBytes, formatUnits } from './rank-groups.ts';
 import { heldBytes } from './warnings.ts';
 
-const box = { width: 168, height: 124, gap: 10 };
+const box = { width: 194, height: 124, gap: 10 };
 const margin = 24;
 const headHeight = 76;
-const labelWidth = 92;
+const labelWidth = 76;
+/** Of the places in the pipeline, one after the other, before white is mixed in. */
+const hues = [0x3467b8, 0x2b7a4b, 0xe3a02f, 0x8e5bc0, 0x11808a, 0xc2417c];
+const style = [
+  '.wl-mesh text{font-family:ui-sans-serif,system-ui,"Segoe UI",Helvetica,Arial,sans-serif;font-size:12px}',
+  '.wl-mesh .wl-title{font-size:16px;font-weight:600}.wl-mesh .wl-name{font-weight:600}.wl-dark{fill:#1b1f24}.wl-dim{fill:#59636e}',
+  '.wl-page{fill:#fff}.wl-title,.wl-key{fill:#1b1f24}.wl-axis{fill:#59636e}',
+  '@media(prefers-color-scheme:dark){.wl-page{fill:#15191f}.wl-title,.wl-key{fill:#e6eaef}.wl-axis{fill:#9aa4b0}}',
+].join('');
+
 /** More ranks than these are drawn as those of the first replicas, with a word on the others. */
 const mostRanks = 128;
 
@@ -43,51 +53,41 @@ export function planSvg(name: string, plan: JobPlan): string {
   const shape = Object.entries(axes).flatMap(([axis, size]) => (size > 1 ? [`${axis} ${size}`] : []));
   const more = hidden > 0 ? [`${hidden} more ${hidden === 1 ? 'replica' : 'replicas'} like these`] : [];
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="system-ui, sans-serif" role="img" aria-label="${escape(title)}">`,
-    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    text(margin, margin + 14, title, { size: 18, weight: 600 }),
-    text(margin, margin + 36, [shape.join(' x '), ...more].filter((part) => part !== '').join(', '), {
-      size: 12,
-      fill: '#555555',
-    }),
+    `<svg xmlns="http://www.w3.org/2000/svg" class="wl-mesh" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">`,
+    `<style>${style}</style>`,
+    `<rect class="wl-page" width="${width}" height="${height}"/>`,
+    text('wl-title', margin, margin + 14, title),
+    text('wl-axis', margin, margin + 36, [shape.join(' x '), ...more].filter((part) => part !== '').join(', ')),
     ...legend(margin, margin + 58),
-    ...columnLabels(replicas, dataReplicate, dataShard, (replicate, shard) => column(replicate, shard), row(0) - 10),
-    ...Array.from({ length: pipeline }, (_, index) =>
-      pipeline > 1 ? text(margin, row(index) + 20, `pipeline ${index}`, { size: 12, fill: '#555555' }) : '',
-    ),
+    ...columnLabels(plan.parallelism, replicas, column, row(0) - 10),
+    ...(pipeline > 1 ? Array.from({ length: pipeline }, (_, at) => text('wl-axis', margin, row(at) + 20, `pipeline ${at}`)) : []),
     ...drawn.flatMap((rank) => {
       const { at } = rank;
       return rankBox(rank, plan, column(at.replicate, at.shard) + at.tensor * (box.width + 4), row(at.pipeline), most);
     }),
-    '</svg>',
-    '',
-  ]
-    .filter((line, index, all) => line !== '' || index === all.length - 1)
-    .join('\n');
+    '</svg>\n',
+  ].join('\n');
 }
 
 function legend(x: number, y: number): string[] {
   return memoryKinds.flatMap((kind, index) => [
     `<rect x="${x + index * 104}" y="${y - 9}" width="10" height="10" fill="${colours[kind]}"/>`,
-    text(x + index * 104 + 15, y, names[kind], { size: 12 }),
+    text('wl-key', x + index * 104 + 15, y, names[kind]),
   ]);
 }
 
 function columnLabels(
+  { dataReplicate, dataShard }: JobPlan['parallelism'],
   replicas: number,
-  dataReplicate: number,
-  dataShard: number,
   column: (replicate: number, shard: number) => number,
   y: number,
 ): string[] {
-  const labels: string[] = [];
-  for (let replicate = 0; replicate < replicas; replicate += 1) {
-    for (let shard = 0; shard < dataShard; shard += 1) {
-      const parts = [...(dataReplicate > 1 ? [`replica ${replicate}`] : []), ...(dataShard > 1 ? [`shard ${shard}`] : [])];
-      if (parts.length > 0) labels.push(text(column(replicate, shard), y, parts.join(', '), { size: 12, fill: '#555555' }));
-    }
-  }
-  return labels;
+  if (dataReplicate * dataShard === 1) return [];
+  return Array.from({ length: replicas * dataShard }, (_, data) => {
+    const [replicate, shard] = [Math.floor(data / dataShard), data % dataShard];
+    const parts = [...(dataReplicate > 1 ? [`replica ${replicate}`] : []), ...(dataShard > 1 ? [`shard ${shard}`] : [])];
+    return text('wl-axis', column(replicate, shard), y, parts.join(', '));
+  });
 }
 
 function rankBox(rank: RankPlan, plan: JobPlan, x: number, y: number, most: number): string[] {
@@ -104,46 +104,36 @@ function rankBox(rank: RankPlan, plan: JobPlan, x: number, y: number, most: numb
   const stages = rank.stages.map(({ units }) => formatUnits(units));
   const part = plan.parallelism.tensor > 1 ? `tensor part ${rank.at.tensor + 1} of ${plan.parallelism.tensor}` : '';
   const [first = '', ...others] = stages;
-  const lines = others.length > 0 ? [`${first} and`, shorten(others.join(' and '))] : [first, ''];
+  const lines = others.length > 0 ? [`${first} and`, others.join(' and ')] : [first];
   return [
-    `<rect x="${x}" y="${y}" width="${box.width}" height="${box.height}" rx="4" fill="${fillOf(rank, plan)}" stroke="#8a8a8a"/>`,
-    text(x + 10, y + 20, `rank ${rank.rank}`, { size: 13, weight: 600 }),
-    text(x + 10, y + 38, shorten(lines[0]!), { size: 12 }),
-    ...(lines[1] === '' ? [] : [text(x + 10, y + 54, lines[1]!, { size: 12 })]),
-    ...(part === '' ? [] : [text(x + 10, y + 70, part, { size: 12, fill: '#555555' })]),
+    `<rect x="${x}" y="${y}" width="${box.width}" height="${box.height}" rx="4" fill="${fillOf(rank, plan)}" stroke="#7f8896"/>`,
+    text('wl-dark wl-name', x + 10, y + 20, `rank ${rank.rank}`),
+    ...lines.map((line, index) => text('wl-dark', x + 10, y + 38 + 16 * index, shorten(line))),
+    ...(part === '' ? [] : [text('wl-dim', x + 10, y + 70, part)]),
     ...bars,
-    text(x + 10, y + 112, `${formatBytes(held)} held${sent > 0 ? `, ${formatBytes(sent)} sent` : ''}`, { size: 11 }),
+    text('wl-dark', x + 10, y + 112, `${formatBytes(held)} held${sent > 0 ? `, ${formatBytes(sent)} sent` : ''}`),
   ];
 }
 
 /** Ranks of one colour hold the same: the hue goes with the place in the pipeline, the lightness with tensor and shard. */
 function fillOf({ at }: RankPlan, { parallelism }: JobPlan): string {
-  const hue = Math.round((210 + (360 * at.pipeline) / parallelism.pipeline) % 360);
   const parts = parallelism.tensor * parallelism.dataShard;
   const part = at.shard * parallelism.tensor + at.tensor;
-  const lightness = 94 - (parts > 1 ? Math.round((14 * part) / (parts - 1)) : 0);
-  return `hsl(${hue}, 60%, ${lightness}%)`;
+  const white = 0.88 - (parts > 1 ? (0.24 * part) / (parts - 1) : 0);
+  const colour = hues[at.pipeline % hues.length]!;
+  const channel = (shift: number) => Math.round(((colour >> shift) & 255) * (1 - white) + 255 * white);
+  return `#${[16, 8, 0].map((shift) => channel(shift).toString(16).padStart(2, '0')).join('')}`;
 }
 
 function shorten(line: string): string {
-  const columns = 26;
+  const columns = 29;
   return line.length <= columns ? line : `${line.slice(0, columns - 1)}…`;
 }
 
-interface TextStyle {
-  readonly size: number;
-  readonly weight?: number;
-  readonly fill?: string;
-}
-
-function text(x: number, y: number, content: string, { size, weight = 400, fill = '#1a1a1a' }: TextStyle): string {
-  return `<text x="${x}" y="${y}" font-size="${size}" font-weight="${weight}" fill="${fill}">${escape(content)}</text>`;
+function text(className: string, x: number, y: number, content: string): string {
+  return `<text class="${className}" x="${x}" y="${y}">${escapeXml(content)}</text>`;
 }
 
 function round(value: number): number {
   return Math.round(value * 100) / 100;
-}
-
-function escape(content: string): string {
-  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }
