@@ -231,7 +231,9 @@ void around(World& world, int dtype, int64_t count) {
 
 void everything(int transport) {
   for (const int size : {1, 2, 3, 4, 6, 8}) {
-    World world(size, {.transport = transport});
+    ranks::Options options;
+    options.transport = transport;
+    World world(size, options);
     world.ready();
     for (int dtype = 0; dtype < wl::comm::kTypes; ++dtype) {
       // Below, at and above the limits: one line, what is exchanged whole, one piece, more than a ring.
@@ -251,6 +253,10 @@ void everything(int transport) {
 }  // namespace
 
 TEST("every collective gives the bits of the scalar loop between ranks of one process") { everything(WL_COMM_PROCESS); }
+
+TEST("every collective gives the bits of the scalar loop through shared memory") { everything(WL_COMM_SHM); }
+
+TEST("every collective gives the bits of the scalar loop over TCP") { everything(WL_COMM_TCP); }
 
 TEST("a sum of more ranks than are unrolled keeps the order of the tree") {
   for (const int size : {9, 16, 21}) {
