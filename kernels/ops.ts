@@ -396,6 +396,51 @@ export const ops = {
       ['accumulate', 'i64'],
     ],
   },
+  cross_entropy_logits: {
+    doc: 'first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows',
+    args: [
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 V D'],
+      ['logits', 'out f32 ...M V'],
+      ['maxima', 'out f32 ...M'],
+    ],
+  },
+  cross_entropy_exponentials: {
+    doc: 'second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here}',
+    args: [
+      ['logits', 'inout f32 ...M V'],
+      ['maxima', 'in f32 ...M'],
+      ['targets', 'in i32 ...M'],
+      ['sums', 'out f32 ...M 2'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
+    ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
+  },
+  cross_entropy_finish: {
+    doc: 'third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative',
+    args: [
+      ['exponentials', 'inout f32 ...M V'],
+      ['maxima', 'in f32 ...M'],
+      ['sums', 'in f32 ...M 2'],
+      ['targets', 'in i32 ...M'],
+      ['losses', 'out f32 ...M'],
+      ['first_row', 'i64'],
+      ['weight', 'f32'],
+    ],
+    needs: ['first_row >= 0'],
+  },
+  cross_entropy_backward_input: {
+    doc: 'dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks',
+    args: [
+      ['dlogits', 'in f32 ...M V'],
+      ['w', 'in f32 V D'],
+      ['dh', 'out f32 ...M D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
+    ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
+  },
   sum: {
     doc: 'y[0] = sum of x in a fixed order',
     args: [

@@ -274,6 +274,38 @@ constexpr TensorSpec cross_entropy_fused_tensors[] = {
 };
 constexpr OpSpec cross_entropy_fused_spec = {"cross_entropy_fused", cross_entropy_fused_tensors, 6, {"M", "D", "V"}};
 
+constexpr TensorSpec cross_entropy_logits_tensors[] = {
+    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"logits", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+    {"maxima", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec cross_entropy_logits_spec = {"cross_entropy_logits", cross_entropy_logits_tensors, 4, {"M", "D", "V"}};
+
+constexpr TensorSpec cross_entropy_exponentials_tensors[] = {
+    {"logits", Access::inout, DType::f32, false, true, 2, {0, 1}, 0},
+    {"maxima", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
+    {"sums", Access::out, DType::f32, false, true, 2, {0, -2}, 0},
+};
+constexpr OpSpec cross_entropy_exponentials_spec = {"cross_entropy_exponentials", cross_entropy_exponentials_tensors, 4, {"M", "V"}};
+
+constexpr TensorSpec cross_entropy_finish_tensors[] = {
+    {"exponentials", Access::inout, DType::f32, false, true, 2, {0, 1}, 0},
+    {"maxima", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"sums", Access::in, DType::f32, false, true, 2, {0, -2}, 0},
+    {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
+    {"losses", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec cross_entropy_finish_spec = {"cross_entropy_finish", cross_entropy_finish_tensors, 5, {"M", "V"}};
+
+constexpr TensorSpec cross_entropy_backward_input_tensors[] = {
+    {"dlogits", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dh", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+};
+constexpr OpSpec cross_entropy_backward_input_spec = {"cross_entropy_backward_input", cross_entropy_backward_input_tensors, 3, {"M", "V", "D"}};
+
 constexpr TensorSpec sum_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
     {"y", Access::out, DType::f32, false, false, 1, {-1}, 0},
@@ -354,6 +386,10 @@ void gated_silu_backward(Context& context, const gated_silu_backward_args& args)
 void dropout(Context& context, const dropout_args& args) { WL_SELECT(dropout)(context, args); }
 void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_SELECT(cross_entropy_forward)(context, args); }
 void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_SELECT(cross_entropy_fused)(context, args); }
+void cross_entropy_logits(Context& context, const cross_entropy_logits_args& args) { WL_SELECT(cross_entropy_logits)(context, args); }
+void cross_entropy_exponentials(Context& context, const cross_entropy_exponentials_args& args) { WL_SELECT(cross_entropy_exponentials)(context, args); }
+void cross_entropy_finish(Context& context, const cross_entropy_finish_args& args) { WL_SELECT(cross_entropy_finish)(context, args); }
+void cross_entropy_backward_input(Context& context, const cross_entropy_backward_input_args& args) { WL_SELECT(cross_entropy_backward_input)(context, args); }
 void sum(Context& context, const sum_args& args) { WL_SELECT(sum)(context, args); }
 void global_norm(Context& context, const global_norm_args& args) { WL_SELECT(global_norm)(context, args); }
 void adamw(Context& context, const adamw_args& args) { WL_SELECT(adamw)(context, args); }
@@ -1029,6 +1065,83 @@ int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor tar
       call.dim(2),
   };
   return call.enqueue<op::cross_entropy_fused>(args);
+}
+
+int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor logits, wl_tensor maxima) {
+  Call call(cross_entropy_logits_spec, on);
+  const wl_tensor handles[] = {h, w, logits, maxima};
+  if (!call.resolve(handles)) return call.kind();
+  const cross_entropy_logits_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::cross_entropy_logits>(args);
+}
+
+int wl_cross_entropy_exponentials(wl_stream on, wl_tensor logits, wl_tensor maxima, wl_tensor targets, wl_tensor sums, int64_t first_row, int64_t table_rows) {
+  Call call(cross_entropy_exponentials_spec, on);
+  const wl_tensor handles[] = {logits, maxima, targets, sums};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
+  const cross_entropy_exponentials_args args = {
+      static_cast<float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const int32_t*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      first_row,
+      table_rows,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::cross_entropy_exponentials>(args);
+}
+
+int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tensor maxima, wl_tensor sums, wl_tensor targets, wl_tensor losses, int64_t first_row, float weight) {
+  Call call(cross_entropy_finish_spec, on);
+  const wl_tensor handles[] = {exponentials, maxima, sums, targets, losses};
+  if (!call.resolve(handles)) return call.kind();
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  const cross_entropy_finish_args args = {
+      static_cast<float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const int32_t*>(call.data(3)),
+      static_cast<float*>(call.data(4)),
+      first_row,
+      weight,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::cross_entropy_finish>(args);
+}
+
+int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows) {
+  Call call(cross_entropy_backward_input_spec, on);
+  const wl_tensor handles[] = {dlogits, w, dh};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
+  const cross_entropy_backward_input_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::cross_entropy_backward_input>(args);
 }
 
 int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {

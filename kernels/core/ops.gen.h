@@ -411,6 +411,54 @@ struct cross_entropy_fused_args {
   int64_t V;
 };
 
+/** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
+struct cross_entropy_logits_args {
+  const float* h;
+  const float* w;
+  float* logits;
+  float* maxima;
+  int64_t M;
+  int64_t D;
+  int64_t V;
+};
+
+/** second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here} */
+struct cross_entropy_exponentials_args {
+  float* logits;
+  const float* maxima;
+  const int32_t* targets;
+  float* sums;
+  int64_t first_row;
+  int64_t table_rows;
+  int64_t M;
+  int64_t V;
+};
+
+/** third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative */
+struct cross_entropy_finish_args {
+  float* exponentials;
+  const float* maxima;
+  const float* sums;
+  const int32_t* targets;
+  float* losses;
+  int64_t first_row;
+  float weight;
+  int64_t M;
+  int64_t V;
+};
+
+/** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
+struct cross_entropy_backward_input_args {
+  const float* dlogits;
+  const float* w;
+  float* dh;
+  int64_t first_row;
+  int64_t table_rows;
+  int64_t M;
+  int64_t V;
+  int64_t D;
+};
+
 /** y[0] = sum of x in a fixed order */
 struct sum_args {
   const float* x;
@@ -522,6 +570,10 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
 void global_norm(Context&, const global_norm_args&);
 void adamw(Context&, const adamw_args&);
@@ -565,6 +617,10 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
 void global_norm(Context&, const global_norm_args&);
 void adamw(Context&, const adamw_args&);
@@ -608,6 +664,10 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
 void global_norm(Context&, const global_norm_args&);
 void adamw(Context&, const adamw_args&);
@@ -653,6 +713,10 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
 void global_norm(Context&, const global_norm_args&);
 void adamw(Context&, const adamw_args&);

@@ -65,6 +65,14 @@ WL_API int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t s
 WL_API int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses);
 /** cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans */
 WL_API int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses, wl_tensor dh, wl_tensor dw, float weight, int64_t length, int64_t accumulate);
+/** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
+WL_API int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor logits, wl_tensor maxima);
+/** second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here} */
+WL_API int wl_cross_entropy_exponentials(wl_stream on, wl_tensor logits, wl_tensor maxima, wl_tensor targets, wl_tensor sums, int64_t first_row, int64_t table_rows);
+/** third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative */
+WL_API int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tensor maxima, wl_tensor sums, wl_tensor targets, wl_tensor losses, int64_t first_row, float weight);
+/** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
+WL_API int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows);
 /** y[0] = sum of x in a fixed order */
 WL_API int wl_sum(wl_stream on, wl_tensor x, wl_tensor y);
 /** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
