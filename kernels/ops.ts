@@ -450,10 +450,26 @@ export const ops = {
   },
 
   // -- optimizer
-  global_norm: {
-    doc: 'norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double',
+  squares_max: {
+    doc: 'first step of the global norm: the largest magnitude in all tensors, NaN if there is one',
     args: [
       ['tensors', 'list f32'],
+      ['largest', 'out f32 1'],
+    ],
+  },
+  squares_sum: {
+    doc: 'second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word',
+    args: [
+      ['tensors', 'list f32'],
+      ['largest', 'in f32 1'],
+      ['total', 'out i32 8'],
+    ],
+  },
+  norm_finish: {
+    doc: 'third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through',
+    args: [
+      ['totals', 'in i32 R 8'],
+      ['largest', 'in f32 1'],
       ['norm', 'out f32 1'],
     ],
   },

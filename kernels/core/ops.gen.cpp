@@ -312,10 +312,23 @@ constexpr TensorSpec sum_tensors[] = {
 };
 constexpr OpSpec sum_spec = {"sum", sum_tensors, 2, {"M"}};
 
-constexpr TensorSpec global_norm_tensors[] = {
+constexpr TensorSpec squares_max_tensors[] = {
+    {"largest", Access::out, DType::f32, false, false, 1, {-1}, 0},
+};
+constexpr OpSpec squares_max_spec = {"squares_max", squares_max_tensors, 1, {}};
+
+constexpr TensorSpec squares_sum_tensors[] = {
+    {"largest", Access::in, DType::f32, false, false, 1, {-1}, 0},
+    {"total", Access::out, DType::i32, false, false, 1, {-8}, 0},
+};
+constexpr OpSpec squares_sum_spec = {"squares_sum", squares_sum_tensors, 2, {}};
+
+constexpr TensorSpec norm_finish_tensors[] = {
+    {"totals", Access::in, DType::i32, false, false, 2, {0, -8}, 0},
+    {"largest", Access::in, DType::f32, false, false, 1, {-1}, 0},
     {"norm", Access::out, DType::f32, false, false, 1, {-1}, 0},
 };
-constexpr OpSpec global_norm_spec = {"global_norm", global_norm_tensors, 1, {}};
+constexpr OpSpec norm_finish_spec = {"norm_finish", norm_finish_tensors, 3, {"R"}};
 
 constexpr TensorSpec adamw_tensors[] = {
     {"norm", Access::in, DType::f32, true, false, 1, {-1}, 0},
@@ -391,7 +404,9 @@ void cross_entropy_exponentials(Context& context, const cross_entropy_exponentia
 void cross_entropy_finish(Context& context, const cross_entropy_finish_args& args) { WL_SELECT(cross_entropy_finish)(context, args); }
 void cross_entropy_backward_input(Context& context, const cross_entropy_backward_input_args& args) { WL_SELECT(cross_entropy_backward_input)(context, args); }
 void sum(Context& context, const sum_args& args) { WL_SELECT(sum)(context, args); }
-void global_norm(Context& context, const global_norm_args& args) { WL_SELECT(global_norm)(context, args); }
+void squares_max(Context& context, const squares_max_args& args) { WL_SELECT(squares_max)(context, args); }
+void squares_sum(Context& context, const squares_sum_args& args) { WL_SELECT(squares_sum)(context, args); }
+void norm_finish(Context& context, const norm_finish_args& args) { WL_SELECT(norm_finish)(context, args); }
 void adamw(Context& context, const adamw_args& args) { WL_SELECT(adamw)(context, args); }
 void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_SELECT(log_softmax_gather)(context, args); }
 void top_k(Context& context, const top_k_args& args) { WL_SELECT(top_k)(context, args); }
@@ -1156,17 +1171,44 @@ int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
   return call.enqueue<op::sum>(args);
 }
 
-int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm) {
-  Call call(global_norm_spec, on);
-  const wl_tensor handles[] = {norm};
+int wl_squares_max(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest) {
+  Call call(squares_max_spec, on);
+  const wl_tensor handles[] = {largest};
   if (!call.resolve(handles)) return call.kind();
   if (!call.resolve_list("tensors", tensors, tensors_count)) return call.kind();
   if (!call.pair_lists()) return call.kind();
-  const global_norm_args args = {
+  const squares_max_args args = {
       call.list(0), call.list_sizes(), call.list_count(),
       static_cast<float*>(call.data(0)),
   };
-  return call.enqueue<op::global_norm>(args);
+  return call.enqueue<op::squares_max>(args);
+}
+
+int wl_squares_sum(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest, wl_tensor total) {
+  Call call(squares_sum_spec, on);
+  const wl_tensor handles[] = {largest, total};
+  if (!call.resolve(handles)) return call.kind();
+  if (!call.resolve_list("tensors", tensors, tensors_count)) return call.kind();
+  if (!call.pair_lists()) return call.kind();
+  const squares_sum_args args = {
+      call.list(0), call.list_sizes(), call.list_count(),
+      static_cast<const float*>(call.data(0)),
+      static_cast<int32_t*>(call.data(1)),
+  };
+  return call.enqueue<op::squares_sum>(args);
+}
+
+int wl_norm_finish(wl_stream on, wl_tensor totals, wl_tensor largest, wl_tensor norm) {
+  Call call(norm_finish_spec, on);
+  const wl_tensor handles[] = {totals, largest, norm};
+  if (!call.resolve(handles)) return call.kind();
+  const norm_finish_args args = {
+      static_cast<const int32_t*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+  };
+  return call.enqueue<op::norm_finish>(args);
 }
 
 int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step) {

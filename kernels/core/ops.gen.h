@@ -466,12 +466,29 @@ struct sum_args {
   int64_t M;
 };
 
-/** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
-struct global_norm_args {
+/** first step of the global norm: the largest magnitude in all tensors, NaN if there is one */
+struct squares_max_args {
   float* const* tensors;
   const int64_t* tensors_sizes;
   int64_t tensors_count;
+  float* largest;
+};
+
+/** second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word */
+struct squares_sum_args {
+  float* const* tensors;
+  const int64_t* tensors_sizes;
+  int64_t tensors_count;
+  const float* largest;
+  int32_t* total;
+};
+
+/** third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through */
+struct norm_finish_args {
+  const int32_t* totals;
+  const float* largest;
   float* norm;
+  int64_t R;
 };
 
 /** one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given */
@@ -575,7 +592,9 @@ void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&
 void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
 void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -622,7 +641,9 @@ void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&
 void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
 void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -669,7 +690,9 @@ void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&
 void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
 void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -718,7 +741,9 @@ void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&
 void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
 void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);

@@ -75,8 +75,12 @@ WL_API int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tens
 WL_API int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows);
 /** y[0] = sum of x in a fixed order */
 WL_API int wl_sum(wl_stream on, wl_tensor x, wl_tensor y);
-/** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
-WL_API int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm);
+/** first step of the global norm: the largest magnitude in all tensors, NaN if there is one */
+WL_API int wl_squares_max(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest);
+/** second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word */
+WL_API int wl_squares_sum(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest, wl_tensor total);
+/** third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through */
+WL_API int wl_norm_finish(wl_stream on, wl_tensor totals, wl_tensor largest, wl_tensor norm);
 /** one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given */
 WL_API int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step);
 /** out[t] = log softmax(logits[t])[ids[t]]; exactly the negated loss of cross_entropy_forward */
