@@ -70,7 +70,6 @@ async function hold(
   const report = () => {
     const { restarts } = coordinator;
     const figures = progress() ?? { step: 0, steps: 0 };
-    const isDown = restarts > 0 && !session.isRunning;
     const message: ProgressReport = {
       uid: env.WL_UID,
       attempt,
@@ -78,7 +77,7 @@ async function hold(
       pod,
       time: new Date().toISOString(),
       restarts,
-      progress: isDown ? { ...figures, phase: `restarting (${restarts} of ${env.WL_MAX_RESTARTS})` } : figures,
+      progress: coordinator.isRestarting ? { ...figures, phase: `restarting (${restarts} of ${env.WL_MAX_RESTARTS})` } : figures,
       ...reportWorld(coordinator.view, now()),
     };
     bus.publish(progressSubject(env.WL_NAMESPACE, env.WL_NAME), message);
@@ -88,7 +87,9 @@ async function hold(
   const place = coordinator.join({ index: 0, pod, epoch: -1, send: (said) => setImmediate(() => session.hear(said)) });
   session.joined((said) => setImmediate(() => place.hear(said)));
   const ticking = setInterval(() => coordinator.tick(), tickMs);
-  const reporting = setInterval(report, reportMs);
+  const reporting = setInterval(() => {
+    if (progress() !== undefined || coordinator.view.fault !== undefined) report();
+  }, reportMs);
   return {
     report,
     failed: new Promise(() => {}),

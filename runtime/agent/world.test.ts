@@ -167,3 +167,12 @@ it('a pod with another secret is not let in, and learns nothing', async () => {
     await stranger.close();
   }
 }, 60_000);
+
+it('a pod that finds no rendezvous says where it looks, and ends when it is asked to', async () => {
+  await job(2);
+  const [lonely] = await pods.start(1);
+  const lost = await pods.until('a complaint', () => lonely!.lines.find(({ reason }) => reason !== undefined));
+  expect(lost).toMatchObject({ message: 'the rendezvous is out of reach; trying again', rendezvous: 'moby-worker-0.moby:0' });
+  lonely!.signal('SIGTERM');
+  expect((await lonely!.ended).code).toBe(90);
+}, 60_000);

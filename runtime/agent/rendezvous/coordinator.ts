@@ -100,6 +100,11 @@ export class Coordinator {
     return this.#restarts;
   }
 
+  /** Between a fault and the next world. */
+  get isRestarting(): boolean {
+    return this.#restarts > 0 && this.#stage.at === 'gathering';
+  }
+
   /** What a report says of the world. */
   get view(): {
     epoch: number;
