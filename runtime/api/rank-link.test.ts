@@ -64,6 +64,14 @@ it('says that it has begun no step, and then begins none', async () => {
   expect(await link.mayStart(1)).toBe(false);
 });
 
+it('beats when the first step is done, and not for those after it', async () => {
+  const { link, said } = connect();
+  let step = 0;
+  using _beat = link.beat(() => ({ step, phase: 'stepping', collectives: [], rssBytes: 1, measuredSteps: 0 }));
+  for (; step < 3; step++) await link.mayStart(step + 1);
+  expect(said.map((message) => message.type === 'heartbeat' && message.heartbeat.step)).toEqual([0, 1]);
+});
+
 it('beats at once and each second until it is disposed of', () => {
   vi.useFakeTimers();
   try {

@@ -177,7 +177,7 @@ describe('restarts', () => {
   it('back off from 200 ms, and start at 200 ms again after progress', () => {
     const job = Job.running(1, { maxRestarts: 99 });
     const waits = Array.from({ length: 5 }, (_, epoch) => {
-      if (epoch === 4) job.beat(epoch, beat(50), 0);
+      if (epoch === 4) job.beat(epoch, beat(50), 0).beat(epoch, beat(51), 0);
       const before = job.now;
       job.end(0, epoch, died);
       while (job.told(0).length === 0) {

@@ -8,7 +8,7 @@ import { restartDelay } from '../restart.ts';
 import { exitCodeOf, isFault, isFirstHand } from './fault.ts';
 import { findHang, findStraggler, hangTimeout } from './health.ts';
 import type { Hang } from './health.ts';
-import { casualtyOf, forgiveSilence, hasEnded, hearBeat, newestStep, newSeat } from './seats.ts';
+import { casualtyOf, forgiveSilence, hasEnded, hasProgressed, hearBeat, newestStep, newSeat } from './seats.ts';
 import type { Seat } from './seats.ts';
 import { judgeFault } from './verdict.ts';
 import type { Verdict } from './verdict.ts';
@@ -84,7 +84,6 @@ export class Coordinator {
   #worlds = 0;
   #restarts = 0;
   #faultsInARow = 0;
-  #stepAtFault = -1;
   #endings = 0;
   #stepMs: number | undefined;
   #fault: FaultReport | undefined;
@@ -381,9 +380,7 @@ export class Coordinator {
     this.#fault = { ...verdict.fault, time: time() };
     log(this.#fault, this.#fault.message);
     if (verdict.action === 'end') return this.#endInFault(verdict);
-    const step = newestStep(this.#seats);
-    if (step > this.#stepAtFault) this.#faultsInARow = 0;
-    this.#stepAtFault = Math.max(step, this.#stepAtFault);
+    if (hasProgressed(this.#seats)) this.#faultsInARow = 0;
     const delayMs = restartDelay(this.#faultsInARow);
     this.#faultsInARow += 1;
     this.#restarts += 1;
