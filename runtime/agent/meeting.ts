@@ -24,7 +24,7 @@ const tickMs = 250;
 const reportMs = 1_000;
 /** The other pods get this long to hear how the job ended. */
 const partingMs = 2_000;
-/** A pod without a rank that finds no rendezvous for this long ends. */
+/** A pod without a rank that is refused or not answered for this long ends. One that waits for pod 0 to come up does not. */
 const lonelyMs = 600_000;
 
 /** Throws WL_PORT_TAKEN, and WL_INTERNAL for variables that a world of several pods needs. */
@@ -107,7 +107,7 @@ async function join(env: TrainingEnvironment, session: Session, log: Log): Promi
   const colon = rendezvous.lastIndexOf(':');
   const closing = new AbortController();
   const failed = Promise.withResolvers<never>();
-  let lostAt: number | undefined = performance.now();
+  let lostAt: number | undefined;
   let lastWhy = '';
   const joined = stayJoined(
     {
@@ -126,12 +126,13 @@ async function join(env: TrainingEnvironment, session: Session, log: Log): Promi
         session.joined(send);
       },
       onSaid: (said) => session.hear(said),
-      onLost: ({ message }) => {
-        lostAt ??= performance.now();
+      onLost: ({ message }, isThere) => {
+        lostAt = isThere ? (lostAt ?? performance.now()) : undefined;
         if (message !== lastWhy) log({ rendezvous, reason: message }, 'the rendezvous is out of reach; trying again');
         lastWhy = message;
-        const seconds = Math.round((performance.now() - lostAt) / 1000);
-        if (session.isRunning || seconds * 1000 < lonelyMs) return;
+        const lonely = lostAt === undefined ? 0 : performance.now() - lostAt;
+        if (session.isRunning || lonely < lonelyMs) return;
+        const seconds = Math.round(lonely / 1000);
         const told = `pod ${env.WL_POD_NAME} has not reached the rendezvous at ${rendezvous} for ${seconds} s: ${message}`;
         failed.reject(new WindlassError('WL_RENDEZVOUS', told));
       },

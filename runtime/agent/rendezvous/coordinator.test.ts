@@ -152,9 +152,12 @@ describe('a world', () => {
     expect([job.told(0), job.told(1)]).toEqual([['start 1 restarts 1'], ['start 1 restarts 1']]);
   });
 
-  it('gives up when pods stay away for ten minutes', () => {
-    const job = new Job(2).join(0).pass(601_000);
-    expect(job.told(0)).toEqual(['end 75']);
+  it('waits as long as pods are away, and says once which', () => {
+    const lines: string[] = [];
+    const job = new Job(4, { log: (_, message) => void lines.push(message) }).join(0).join(2).pass(3_600_000);
+    expect(lines).toEqual(['waiting for the pods of index 1, 3']);
+    job.join(1).join(3);
+    expect(job.told(3)).toEqual(['start 0']);
   });
 });
 
