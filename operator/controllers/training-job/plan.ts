@@ -5,21 +5,36 @@ import type { Model, ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import { isPodFinished, isPodReady } from '#operator/kube/core.ts';
-import type { Pod } from '#operator/kube/core.ts';
+import type { Pod, Service } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { ProgressReport } from '#runtime/api/messages.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
 import { endingOf, troubleOf } from '../pod-ending.ts';
-import { attemptOf, ranksOf, workerName, workerPod } from './pods.ts';
+import { faultOf } from './fault.ts';
+import { causeOf, gangOf, settlesIn } from './gang.ts';
+import type { Ended, Gang } from './gang.ts';
+import {
+  attemptOf,
+  fewestRanks,
+  graceSeconds,
+  podsOf,
+  ranksOf,
+  secretOf,
+  workerName,
+  workerPod,
+  workersService,
+} from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { failureMessage, failureOf, judge } from './recovery.ts';
-import { foldProgress, foldReport, progressDueIn, summaryOf } from './status.ts';
+import { foldProgress, foldReport, forgetRanks, progressDueIn, summaryOf } from './status.ts';
 
 export interface Observed {
   job: TrainingJob;
   /** Pods that the job owns, of every attempt. */
   pods: readonly Pod[];
+  /** The Service of the job's pods, if it exists. */
+  service: Service | undefined;
   /** The runtime that spec.runtimeRef names, if it exists. */
   runtime: Runtime | undefined;
   /** The model that spec.output names, if it exists. */
@@ -28,10 +43,13 @@ export interface Observed {
   versions: readonly ModelVersion[];
   /** Newest report of the job's ranks. */
   report: ProgressReport | undefined;
+  /** A secret that nobody knows yet: for the pods of an attempt that has none. */
+  freshSecret: string;
   builtin: BuiltinSettings;
 }
 
 export type Action =
+  | { type: 'createService'; service: Service }
   | { type: 'createPod'; pod: Pod }
   | { type: 'deletePod'; pod: Pod }
   | { type: 'createModel'; model: Model }
@@ -66,12 +84,12 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
     ...decision.status,
     observedGeneration: generation,
     state: decision.state,
-    world: ranksOf(job),
+    world: decision.status?.world ?? (decision.state === 'Running' ? job.status?.world : undefined) ?? ranksOf(job),
     readyRanks: pods.filter((pod) => isPodReady(pod) && !isPodFinished(pod) && pod.metadata.deletionTimestamp === undefined)
       .length,
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),
   };
-  status.summary = summaryOf(status);
+  status.summary = summaryOf(status, podsOf(job));
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
 }
 
@@ -83,11 +101,8 @@ function decide(seen: Observed, now: number): Decision {
   const effective = job.status?.effective;
   if (!effective) return resolveRuntime(seen);
 
-  const attempt = job.status?.attempt ?? 0;
-  const current = pods.filter((pod) => attemptOf(pod) === attempt && pod.metadata.deletionTimestamp === undefined);
-  const ended = current.filter(isPodFinished).map((pod) => ({ pod, ending: endingOf(pod) }));
-  const published = ended.find(({ ending }) => ending.exitCode === ExitCode.done && ending.words.published !== undefined);
-  if (published?.ending.words.published) return publish(seen, published.ending.words.published, effective.modelsClaim);
+  const gang = gangOf(job, pods);
+  if (gang.ended.some(hasPublished)) return publish(seen, gang, effective.modelsClaim, now);
 
   if (job.spec.suspend) return suspend(seen);
   const deadline = deadlineOf(job);
@@ -95,10 +110,9 @@ function decide(seen: Observed, now: number): Decision {
     const message = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}; raise it, or give the job fewer steps`;
     return fail(seen, { reason: 'DeadlineExceeded', message, status: {} }, now);
   }
-  // Of several pods that ended, the one that ended first is the cause.
-  const [first] = ended.sort((a, b) => (a.ending.time ?? '').localeCompare(b.ending.time ?? ''));
-  if (first) return recover(seen, first, now);
-  return run(seen, current, now, deadline);
+  const cause = causeOf(gang, job);
+  const settlingMs = cause ? settlesIn(gang, cause, job, now) : undefined;
+  return cause && settlingMs === 0 ? recover(seen, gang, cause, now) : run(seen, gang, now, { deadline, settlingMs });
 }
 
 /** First sight: the runtime's settings are copied before any pod is made from them. */
@@ -120,49 +134,88 @@ function resolveRuntime({ job, runtime, builtin }: Observed): Decision {
   };
 }
 
-function run(seen: Observed, current: readonly Pod[], now: number, deadline: number | undefined): Decision {
-  const { job, pods, report } = seen;
+interface Waits {
+  /** When the job must have ended. */
+  deadline: number | undefined;
+  /** Milliseconds until it is clear what the end of a pod means. */
+  settlingMs: number | undefined;
+}
+
+function run(seen: Observed, { current }: Gang, now: number, waits: Waits): Decision {
+  const { job, pods, report, service } = seen;
   const status = job.status ?? {};
   const attempt = status.attempt ?? 0;
-  const stale = pods.filter((pod) => attemptOf(pod) !== attempt && pod.metadata.deletionTimestamp === undefined);
-  const leaving = pods.length > current.length;
+  const leaves = (pod: Pod) => attemptOf(pod) !== attempt || status.replacing?.includes(pod.metadata.uid ?? '') === true;
+  const leaving = pods.filter(leaves);
   const startTime = status.startTime ?? isoTime(now);
-  const actions: Action[] = stale.map((pod) => ({ type: 'deletePod', pod }));
+  const actions: Action[] = leaving
+    .filter((pod) => pod.metadata.deletionTimestamp === undefined)
+    .map((pod) => ({ type: 'deletePod', pod }));
   const events: Happening[] = [];
   const waitMs = status.nextRestartTime === undefined ? 0 : Math.max(0, Date.parse(status.nextRestartTime) - now);
-  if (!leaving && waitMs === 0) {
-    for (let rank = 0; rank < ranksOf(job); rank++) {
-      if (pods.some((pod) => pod.metadata.name === workerName(job, rank))) continue;
-      const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
-      const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
-      actions.push({ type: 'createPod', pod: workerPod(job, status.effective!, { rank, attempt, restartsLeft }) });
-      events.push({
-        type: 'Normal',
-        reason: 'PodCreated',
-        action: 'CreatePod',
-        note: `made pod ${workerName(job, rank)}, attempt ${attempt}`,
-      });
+  const isClear = !pods.some((pod) => attemptOf(pod) !== attempt || pod.metadata.deletionTimestamp !== undefined);
+  if (isClear && waitMs === 0) {
+    if (podsOf(job) > 1 && !service) actions.push({ type: 'createService', service: workersService(job) });
+    for (const pod of missingPods(seen, attempt)) {
+      actions.push({ type: 'createPod', pod });
+      const note = `made pod ${pod.metadata.name}, attempt ${attempt}`;
+      events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
     }
   }
-  const ready = current.filter(isPodReady).length;
-  const running = ready === ranksOf(job);
+  const ready = current.filter((pod) => isPodReady(pod) && !isPodFinished(pod)).length;
+  const running = ready >= fewestRanks(job);
   const live = running && isNews(job, report, attempt) ? report : undefined;
   const dueMs = progressDueIn(status, now);
+  const fault = live && dueMs === 0 ? faultOf(live, status.lastFailure) : undefined;
+  if (fault) events.push({ type: 'Warning', reason: 'RestartedInPlace', action: 'Restart', note: fault.message ?? '' });
   const untilDeadline =
-    deadline ?? (job.spec.activeDeadlineSeconds === undefined ? undefined : now + job.spec.activeDeadlineSeconds * 1000);
-  const wakeUps = [waitMs || undefined, live && dueMs > 0 ? dueMs : undefined, untilDeadline && untilDeadline - now];
+    waits.deadline ?? (job.spec.activeDeadlineSeconds === undefined ? undefined : now + job.spec.activeDeadlineSeconds * 1000);
+  const wakeUps = [
+    waitMs || undefined,
+    waits.settlingMs,
+    live && dueMs > 0 ? dueMs : undefined,
+    untilDeadline && untilDeadline - now,
+  ];
   return {
-    state: running ? 'Running' : attempt > 0 ? 'Restarting' : 'Starting',
-    conditions: [...runConditions(job, current, running, waitMs), ...noLongerSuspended(job)],
+    state: running ? 'Running' : isRestart(job.status) ? 'Restarting' : 'Starting',
+    conditions: [...runConditions(job, current, running ? ready : 0, waitMs), ...noLongerSuspended(job)],
     status: {
       startTime,
       ...(waitMs === 0 ? { nextRestartTime: undefined } : {}),
+      replacing: remaining(status.replacing, pods),
       ...(live && dueMs === 0 ? foldReport(status, live, now) : {}),
+      ...(fault ? { lastFailure: fault } : {}),
     },
     actions,
     events,
     requeueAfterMs: earliest(wakeUps),
   };
+}
+
+/** Pods of the attempt that are not there under their name, not even as one that leaves. */
+function missingPods({ job, pods, freshSecret }: Observed, attempt: number): Pod[] {
+  const status = job.status ?? {};
+  const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
+  const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
+  const names = new Set(pods.map((pod) => pod.metadata.name));
+  const secret = pods
+    .filter((pod) => attemptOf(pod) === attempt)
+    .map(secretOf)
+    .find((known) => known !== undefined);
+  const ranks = Array.from({ length: podsOf(job) }, (_, rank) => rank).filter((rank) => !names.has(workerName(job, rank)));
+  return ranks.map((rank) => workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret }));
+}
+
+/** Of the pods that make room, those that are still there. */
+function remaining(replacing: readonly string[] | undefined, pods: readonly Pod[]): string[] | undefined {
+  const left = (replacing ?? []).filter((uid) => pods.some((pod) => pod.metadata.uid === uid));
+  return left.length === 0 ? undefined : left;
+}
+
+/** Whether pods that come up now do so after a fault. */
+function isRestart(status: TrainingJobStatus | undefined): boolean {
+  const { attempt = 0, lastFailure } = status ?? {};
+  return attempt > 0 || lastFailure !== undefined;
 }
 
 /** Whether a report is of this attempt and later than what the status shows. */
@@ -172,10 +225,13 @@ function isNews(job: TrainingJob, report: ProgressReport | undefined, attempt: n
   return shown === undefined || Date.parse(report.time) > Date.parse(shown);
 }
 
-function runConditions(job: TrainingJob, current: readonly Pod[], running: boolean, waitMs: number): ConditionChange[] {
-  if (running) {
+/** `running`: pods that are ready, if they are enough. */
+function runConditions(job: TrainingJob, current: readonly Pod[], running: number, waitMs: number): ConditionChange[] {
+  if (running > 0) {
+    const message =
+      running === podsOf(job) ? 'all ranks run' : `${running} of ${podsOf(job)} pods are there; the job goes on with them`;
     return [
-      { type: 'Ready', status: 'True', reason: 'Running', message: 'all ranks run' },
+      { type: 'Ready', status: 'True', reason: 'Running', message },
       { type: 'Reconciling', status: 'False', reason: 'Running' },
     ];
   }
@@ -186,8 +242,8 @@ function runConditions(job: TrainingJob, current: readonly Pod[], running: boole
       { type: 'Reconciling', status: 'True', reason: 'PodsNotReady' },
     ];
   }
-  const { attempt = 0, lastFailure, restarts, nextRestartTime } = job.status ?? {};
-  if (attempt === 0 || !lastFailure) {
+  const { lastFailure, restarts, nextRestartTime } = job.status ?? {};
+  if (!lastFailure) {
     return [
       { type: 'Ready', status: 'False', reason: 'Starting', message: 'the pods are starting' },
       { type: 'Reconciling', status: 'True', reason: 'Starting' },
@@ -201,13 +257,23 @@ function runConditions(job: TrainingJob, current: readonly Pod[], running: boole
   ];
 }
 
-/** A pod failed: the counter of attempts goes up first, so that the pods of this attempt are stale from now on. */
-function recover(seen: Observed, { pod, ending }: { pod: Pod; ending: ReturnType<typeof endingOf> }, now: number): Decision {
+/**
+ * Pods failed. Those that the others can go on without are replaced one by one; otherwise the counter of attempts goes up, and all pods of
+ * this attempt are stale from now on. Either is written down before anything is done, so that nobody counts an end twice.
+ */
+function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number): Decision {
   const { job } = seen;
-  const verdict = judge(job, pod, ending);
-  const failure = failureOf(pod, ending, verdict, now);
+  const status = job.status ?? {};
+  const replaces = !gang.isOver;
+  const verdict = judge(job, gang, { pod, ending });
+  const failure = failureOf(
+    pod,
+    ending,
+    { ...verdict, action: replaces && verdict.action === 'Restart' ? 'Replace' : verdict.action },
+    now,
+  );
   const message = failureMessage(failure);
-  const figures = ending.words.progress ? foldProgress(job.status ?? {}, ending.words.progress, now) : {};
+  const figures = ending.words.progress ? foldProgress(status, ending.words.progress, now) : {};
   if (verdict.action === 'Fail') {
     const reason = verdict.rule === 'UserError' ? (failure.code ? reasonOf(failure.code) : 'UserError') : 'MaxRestartsReached';
     const prefix = verdict.rule === 'MaxRestarts' ? `gave up after ${verdict.restarts} restarts (faults.maxRestarts): ` : '';
@@ -217,6 +283,13 @@ function recover(seen: Observed, { pod, ending }: { pod: Pod; ending: ReturnType
       now,
     );
   }
+  const replacing = [
+    ...(remaining(status.replacing, seen.pods) ?? []),
+    ...gang.ended.map(({ pod: { metadata } }) => metadata.uid ?? ''),
+  ];
+  const next: Partial<TrainingJobStatus> = replaces
+    ? { replacing, inPlaceRestarts: verdict.inPlaceRestarts }
+    : { attempt: (status.attempt ?? 0) + 1, inPlaceRestarts: undefined, replacing: undefined, ...forgetRanks };
   return {
     state: 'Restarting',
     conditions: [
@@ -225,14 +298,18 @@ function recover(seen: Observed, { pod, ending }: { pod: Pod; ending: ReturnType
     ],
     status: {
       ...figures,
-      attempt: (job.status?.attempt ?? 0) + 1,
+      ...next,
       restarts: verdict.restarts,
-      inPlaceRestarts: undefined,
-      lastFailure: failure,
+      ...(verdict.rule === 'SameFault' ? {} : { lastFailure: failure }),
       nextRestartTime: verdict.delaySeconds === 0 ? undefined : isoTime(now + verdict.delaySeconds * 1000 + 999),
     },
     events: [
-      { type: verdict.rule === 'Preempted' ? 'Normal' : 'Warning', reason: 'Restarting', action: 'Restart', note: message },
+      {
+        type: verdict.rule === 'Preempted' ? 'Normal' : 'Warning',
+        reason: replaces ? 'ReplacingPod' : 'Restarting',
+        action: 'Restart',
+        note: message,
+      },
     ],
   };
 }
@@ -251,27 +328,33 @@ function fail(
       { type: 'Stalled', status: 'True', reason, message },
       { type: 'Reconciling', status: 'False', reason },
     ],
-    status: { ...why.status, completionTime: isoTime(now), nextRestartTime: undefined },
+    status: { ...forgetRanks, ...why.status, completionTime: isoTime(now), nextRestartTime: undefined, replacing: undefined },
     actions: runningPods(seen).map((pod) => ({ type: 'deletePod', pod })),
     events: [{ type: 'Warning', reason: 'Failed', action: 'Fail', note: message }],
   };
 }
 
-function publish(
-  seen: Observed,
-  published: NonNullable<ReturnType<typeof endingOf>['words']['published']>,
-  modelsClaim: string,
-): Decision {
+/** Whether a pod left a model behind: then nothing that happens to the others matters any more. */
+function hasPublished({ ending }: Ended): boolean {
+  return ending.exitCode === ExitCode.done && ending.words.published !== undefined;
+}
+
+/** The model becomes a version when all pods have ended, or have had time to. */
+function publish(seen: Observed, gang: Gang, modelsClaim: string, now: number): Decision {
   const { job, model, versions } = seen;
+  const { ending } = gang.ended.find(hasPublished)!;
+  const leftMs = ending.time === undefined ? 0 : Date.parse(ending.time) + graceSeconds * 1000 - now;
+  const waits = gang.current.some((pod) => !isPodFinished(pod)) && leftMs > 0;
   const action: Action = model
-    ? { type: 'createVersion', version: newVersion(job, model, versions, published, modelsClaim) }
+    ? { type: 'createVersion', version: newVersion(job, model, versions, ending.words.published!, modelsClaim) }
     : { type: 'createModel', model: newModel(job) };
   return {
     state: 'Running',
     conditions: [
       { type: 'Reconciling', status: 'True', reason: 'Publishing', message: `publishing to model ${job.spec.output.model}` },
     ],
-    actions: [action],
+    actions: waits ? [] : [action],
+    requeueAfterMs: waits ? leftMs : undefined,
   };
 }
 
@@ -291,9 +374,11 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
       { type: 'Reconciling', status: 'False', reason: 'Complete' },
     ],
     status: {
+      ...forgetRanks,
       modelVersion: version.metadata.name,
       completionTime: isoTime(now),
       nextRestartTime: undefined,
+      replacing: undefined,
       restarts: used + inPlace,
       inPlaceRestarts: inPlace,
       ...figures,
@@ -313,7 +398,7 @@ function suspend(seen: Observed): Decision {
       { type: 'Ready', status: 'False', reason: 'Suspended', message },
       { type: 'Reconciling', status: going ? 'True' : 'False', reason: 'Suspended' },
     ],
-    status: { startTime: undefined, nextRestartTime: undefined },
+    status: { ...forgetRanks, startTime: undefined, nextRestartTime: undefined, replacing: undefined },
     actions: seen.pods.filter((pod) => pod.metadata.deletionTimestamp === undefined).map((pod) => ({ type: 'deletePod', pod })),
     events: isConditionTrue(seen.job, 'Suspended')
       ? []
