@@ -9,7 +9,8 @@
 //   'i64' | 'f32'     a scalar
 //
 // Rows are tokens. `length` is the sequence length: rows = sequences * length, and sums over tokens use it for their spans.
-// `unit` is what a span of a contraction is rounded up to: 16, or the head size where the dimension is made of heads.
+// `unit` is what spans of a contraction are made of: 16, or the head size where the dimension is made of heads.
+// `spans` is the most spans that a contraction has here (cpu/spans.h): 8 alone, 8 / n where n ranks share it evenly.
 
 export const ops = {
   // -- memory
@@ -78,39 +79,47 @@ export const ops = {
       ['dy', 'in f32 ...M D'],
       ['dw', 'inout f32 V D'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
 
   // -- linear: y = x wT + bias
   linear_forward: {
-    doc: 'y = x wT + bias; contraction over K in 8 spans of `unit`',
+    doc: 'y = x wT + bias; contraction over K in spans of whole units',
     args: [
       ['x', 'in f32 ...M K'],
       ['w', 'in f32 N K'],
       ['bias', 'in? f32 N'],
       ['y', 'out f32 ...M N'],
       ['unit', 'i64'],
+      ['spans', 'i64'],
     ],
   },
   linear_backward_input: {
-    doc: 'dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1',
+    doc: 'dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
       ['w', 'in f32 N K'],
+      ['dy2', 'in? f32 ...M N2'],
+      ['w2', 'in? f32 N2 K'],
+      ['dy3', 'in? f32 ...M N3'],
+      ['w3', 'in? f32 N3 K'],
       ['dx', 'inout f32 ...M K'],
       ['unit', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
   linear_backward_weight: {
-    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1',
+    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
       ['x', 'in f32 ...M K'],
       ['dw', 'inout f32 N K'],
       ['dbias', 'inout? f32 N'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
@@ -129,6 +138,25 @@ export const ops = {
       ['bias', 'in? f32 N'],
       ['y', 'out f32 ...M N'],
       ['unit', 'i64'],
+      ['spans', 'i64'],
+    ],
+  },
+  add_bias: {
+    doc: 'y = x + bias, the bits of a bias inside linear_forward; y may be x',
+    args: [
+      ['x', 'in f32 ...M N'],
+      ['bias', 'in f32 N'],
+      ['y', 'out f32 ...M N'],
+    ],
+  },
+  bias_backward: {
+    doc: 'db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1',
+    args: [
+      ['dy', 'in f32 ...M N'],
+      ['db', 'inout f32 N'],
+      ['length', 'i64'],
+      ['spans', 'i64'],
+      ['accumulate', 'i64'],
     ],
   },
 
@@ -156,6 +184,7 @@ export const ops = {
       ['dx', 'out f32 ...M D'],
       ['dw', 'inout f32 D'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
@@ -186,6 +215,7 @@ export const ops = {
       ['dw', 'inout f32 D'],
       ['db', 'inout? f32 D'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },

@@ -73,43 +73,53 @@ struct embedding_backward_args {
   const float* dy;
   float* dw;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
   int64_t V;
 };
 
-/** y = x wT + bias; contraction over K in 8 spans of `unit` */
+/** y = x wT + bias; contraction over K in spans of whole units */
 struct linear_forward_args {
   const float* x;
   const float* w;
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t N;
 };
 
-/** dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1 */
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
 struct linear_backward_input_args {
   const float* dy;
   const float* w;
+  const float* dy2;  // may be null
+  const float* w2;  // may be null
+  const float* dy3;  // may be null
+  const float* w3;  // may be null
   float* dx;
   int64_t unit;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
   int64_t K;
+  int64_t N2;
+  int64_t N3;
 };
 
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1 */
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
 struct linear_backward_weight_args {
   const float* dy;
   const float* x;
   float* dw;
   float* dbias;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
@@ -132,9 +142,30 @@ struct linear_packed_forward_args {
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t P;
+  int64_t N;
+};
+
+/** y = x + bias, the bits of a bias inside linear_forward; y may be x */
+struct add_bias_args {
+  const float* x;
+  const float* bias;
+  float* y;
+  int64_t M;
+  int64_t N;
+};
+
+/** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
+struct bias_backward_args {
+  const float* dy;
+  float* db;
+  int64_t length;
+  int64_t spans;
+  int64_t accumulate;
+  int64_t M;
   int64_t N;
 };
 
@@ -161,6 +192,7 @@ struct rms_norm_backward_args {
   float* dx;
   float* dw;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -193,6 +225,7 @@ struct layer_norm_backward_args {
   float* dw;
   float* db;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -463,6 +496,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -504,6 +539,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -545,6 +582,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -588,6 +627,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);

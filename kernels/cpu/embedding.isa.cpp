@@ -27,7 +27,8 @@ void embedding_forward(Context& context, const embedding_forward_args& a) {
 // a chain per span from +0, the spans in the fixed tree, spans without the token counting as +0.
 void embedding_backward(Context& context, const embedding_backward_args& a) {
   check_ids(a.ids, a.M, a.V);
-  const TokenSpans spans{a.M, a.length};
+  const TokenSpans spans{a.M, a.length, a.spans};
+  const int span_total = spans.count();
   int32_t* first = context.scratch_of<int32_t>(a.V + 1);
   int32_t* next = context.scratch_of<int32_t>(a.V);
   int32_t* tokens = context.scratch_of<int32_t>(a.M);
@@ -36,7 +37,7 @@ void embedding_backward(Context& context, const embedding_backward_args& a) {
   for (int64_t t = 0; t < a.M; ++t) ++first[a.ids[t] + 1];
   for (int64_t v = 0; v < a.V; ++v) first[v + 1] += first[v];
   std::memcpy(next, first, sizeof(int32_t) * a.V);
-  for (int s = 0; s < 8; ++s) {
+  for (int s = 0; s < span_total; ++s) {
     spans.each_row(s, [&](int64_t row) {
       span_of[row] = static_cast<int8_t>(s);
       tokens[next[a.ids[row]]++] = static_cast<int32_t>(row);
@@ -48,13 +49,13 @@ void embedding_backward(Context& context, const embedding_backward_args& a) {
       each_group(0, a.D, [&](int64_t i, auto group) {
         Vec16 total = zero();
         if (first[v] < first[v + 1]) {
-          Vec16 span[8];
-          for (Vec16& chain : span) chain = zero();
+          Vec16 sums[most_spans];
+          for (Vec16& chain : sums) chain = zero();
           for (int32_t n = first[v]; n < first[v + 1]; ++n) {
-            Vec16& chain = span[span_of[tokens[n]]];
+            Vec16& chain = sums[span_of[tokens[n]]];
             chain = chain + group(a.dy + tokens[n] * a.D + i);
           }
-          total = add_spans(span);
+          total = add_spans(sums, span_total);
         }
         group.put(dw + i, a.accumulate != 0 ? group(dw + i) + total : total);
       });

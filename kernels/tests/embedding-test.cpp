@@ -38,7 +38,7 @@ struct Inputs {
 
 Floats backward(void (*run)(wl::Context&, const wl::embedding_backward_args&), wl::Context& on, const Shape& s, const Inputs& in) {
   Floats dw = in.dw;
-  run(on, {in.ids.data(), in.dy.data(), dw.data(), s.length, s.accumulate ? 1 : 0, s.rows(), s.size, s.vocabulary});
+  run(on, {in.ids.data(), in.dy.data(), dw.data(), s.length, 8, s.accumulate ? 1 : 0, s.rows(), s.size, s.vocabulary});
   return dw;
 }
 
@@ -65,15 +65,16 @@ TEST("the gradient of a row of the table is the sum of its tokens in spans, to t
     const auto seen = same_everywhere(EVERY_ISA(embedding_backward), "embedding_backward", [&](auto run, wl::Context& on) {
       return std::vector<Floats>{backward(run, on, s, in)};
     });
-    const int64_t eighth = (s.length + 7) / 8;
+    const std::vector<int64_t> begin = contract::spans_of(s.length, 1);
     for (int64_t v = 0; v < s.vocabulary; ++v) {
       for (int64_t d = 0; d < s.size; ++d) {
-        float spans[8] = {};
-        for (int64_t part = 0; part < 8; ++part) {
+        std::vector<float> spans;
+        for (size_t part = 0; part + 1 < begin.size(); ++part) {
+          spans.push_back(0.0f);
           for (int64_t b = 0; b < s.sequences; ++b) {
-            for (int64_t t = part * eighth; t < std::min(s.length, (part + 1) * eighth); ++t) {
+            for (int64_t t = begin[part]; t < begin[part + 1]; ++t) {
               const int64_t row = b * s.length + t;
-              if (in.ids[static_cast<size_t>(row)] == v) spans[part] += in.dy[static_cast<size_t>(row * s.size + d)];
+              if (in.ids[static_cast<size_t>(row)] == v) spans.back() += in.dy[static_cast<size_t>(row * s.size + d)];
             }
           }
         }
@@ -81,6 +82,25 @@ TEST("the gradient of a row of the table is the sum of its tokens in spans, to t
         const float sum = contract::tree(spans);
         CHECK(same_bits(seen[0][at], s.accumulate ? in.dw[at] + sum : sum));
       }
+    }
+  }
+}
+
+TEST("ranks with a part of every sequence get the bits of one rank alone") {
+  for (const int64_t ranks : {2, 4, 8}) {
+    const Shape s{3, 40, 11, 19, false};
+    const Inputs in(s);
+    for (const auto& variant : EVERY_ISA(embedding_backward)) {
+      std::vector<Floats> parts;
+      for (int64_t r = 0; r < ranks; ++r) {
+        const int64_t length = s.length / ranks;
+        const Integers ids = contract::positions(in.ids, s.length, 1, r * length, (r + 1) * length);
+        const Floats dy = contract::positions(in.dy, s.length, s.size, r * length, (r + 1) * length);
+        Floats dw(in.dw.size());
+        variant.run(every::context_of(2), {ids.data(), dy.data(), dw.data(), length, 8 / ranks, 0, s.rows() / ranks, s.size, s.vocabulary});
+        parts.push_back(dw);
+      }
+      CHECK(same_bits(contract::added(parts), backward(variant.run, every::context_of(2), s, in)));
     }
   }
 }

@@ -17,8 +17,10 @@ export function embedding(ids: Tensor, w: Tensor): Tensor {
     backward(gradients) {
       const dy = gradients.of(y);
       if (!dy) return;
-      const dw = gradients.into(w);
-      ops.embedding_backward(device.stream, ids.handle, dy.handle, dw.tensor.handle, tape.length, dw.accumulate);
+      gradients.ofWeights([w], [ids, dy], () => {
+        const dw = gradients.into(w);
+        ops.embedding_backward(device.stream, ids.handle, dy.handle, dw.tensor.handle, tape.length, 8, dw.accumulate);
+      });
     },
   });
   return y;
