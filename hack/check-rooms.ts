@@ -37,7 +37,17 @@ const rooms: Record<string, readonly string[]> = {
   'operator/controllers': ['operator/framework', 'operator/kube', 'crds', 'runtime/api'],
   'operator/local': ['operator/framework', 'operator/kube', 'operator/controllers', 'crds', 'runtime/api'],
   'operator/cli': ['operator/framework', 'operator/kube', 'operator/controllers', 'operator/local', 'crds', 'runtime/api'],
-  bin: ['operator/cli', 'runtime/agent', 'runtime/train', 'runtime/serve', 'runtime/model', 'runtime/checkpoint', 'runtime/api'],
+  bin: [
+    'crds',
+    'operator/cli',
+    'runtime/agent',
+    'runtime/train',
+    'runtime/serve',
+    'runtime/model',
+    'runtime/parallel',
+    'runtime/checkpoint',
+    'runtime/api',
+  ],
 };
 
 /** Packages that few rooms may import. */

@@ -65,23 +65,29 @@ export const ops = {
 
   // -- embedding
   embedding_forward: {
-    doc: 'y[t] = w[ids[t]]',
+    doc: 'y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here',
     args: [
       ['ids', 'in i32 ...M'],
       ['w', 'in f32 V D'],
       ['y', 'out f32 ...M D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
     ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
   },
   embedding_backward: {
-    doc: 'dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1',
+    doc: 'dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1',
     args: [
       ['ids', 'in i32 ...M'],
       ['dy', 'in f32 ...M D'],
       ['dw', 'inout f32 V D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
       ['length', 'i64'],
       ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
   },
 
   // -- linear: y = x wT + bias
@@ -351,7 +357,7 @@ export const ops = {
     ],
   },
   dropout: {
-    doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward',
+    doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward',
     args: [
       ['x', 'in f32 ...M K'],
       ['y', 'out f32 ...M K'],
@@ -360,8 +366,10 @@ export const ops = {
       ['step', 'i64'],
       ['site', 'i64'],
       ['first_token', 'i64'],
+      ['run', 'i64'],
+      ['stride', 'i64'],
     ],
-    needs: ['p >= 0', 'p < 1', 'first_token >= 0'],
+    needs: ['p >= 0', 'p < 1', 'first_token >= 0', 'run >= 1', 'stride >= 0'],
   },
 
   // -- loss

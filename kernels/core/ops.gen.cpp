@@ -449,14 +449,20 @@ int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y) {
   return call.enqueue<op::gather_rows>(args);
 }
 
-int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) {
+int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y, int64_t first_row, int64_t table_rows) {
   Call call(embedding_forward_spec, on);
   const wl_tensor handles[] = {ids, w, y};
   if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_forward_args args = {
       static_cast<const int32_t*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -464,20 +470,26 @@ int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) 
   return call.enqueue<op::embedding_forward>(args);
 }
 
-int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate) {
+int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t first_row, int64_t table_rows, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(embedding_backward_spec, on);
   const wl_tensor handles[] = {ids, dy, dw};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
+  const int64_t V = call.dim(2);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
   if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
   if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
   if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_backward_args args = {
       static_cast<const int32_t*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
       length,
       spans,
       accumulate,
@@ -954,13 +966,15 @@ int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
   return call.enqueue<op::gated_silu_backward>(args);
 }
 
-int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token) {
+int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token, int64_t run, int64_t stride) {
   Call call(dropout_spec, on);
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(p >= 0)) return call.needs("p >= 0", {{"p", p}});
   if (!(p < 1)) return call.needs("p < 1", {{"p", p}});
   if (!(first_token >= 0)) return call.needs("first_token >= 0", {{"first_token", first_token}});
+  if (!(run >= 1)) return call.needs("run >= 1", {{"run", run}});
+  if (!(stride >= 0)) return call.needs("stride >= 0", {{"stride", stride}});
   const dropout_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<float*>(call.data(1)),
@@ -969,6 +983,8 @@ int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, in
       step,
       site,
       first_token,
+      run,
+      stride,
       call.dim(0),
       call.dim(1),
   };

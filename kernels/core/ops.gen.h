@@ -57,21 +57,25 @@ struct gather_rows_args {
   int64_t M;
 };
 
-/** y[t] = w[ids[t]] */
+/** y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here */
 struct embedding_forward_args {
   const int32_t* ids;
   const float* w;
   float* y;
+  int64_t first_row;
+  int64_t table_rows;
   int64_t M;
   int64_t V;
   int64_t D;
 };
 
-/** dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1 */
+/** dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1 */
 struct embedding_backward_args {
   const int32_t* ids;
   const float* dy;
   float* dw;
+  int64_t first_row;
+  int64_t table_rows;
   int64_t length;
   int64_t spans;
   int64_t accumulate;
@@ -365,7 +369,7 @@ struct gated_silu_backward_args {
   int64_t M;
 };
 
-/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward */
+/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
 struct dropout_args {
   const float* x;
   float* y;
@@ -374,6 +378,8 @@ struct dropout_args {
   int64_t step;
   int64_t site;
   int64_t first_token;
+  int64_t run;
+  int64_t stride;
   int64_t M;
   int64_t K;
 };

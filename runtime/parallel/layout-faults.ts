@@ -81,7 +81,8 @@ function dataFaults(parallelism: Parallelism, { grains, sequences }: BatchShape)
   const { dataReplicate, dataShard, zero, reshardAfterForward } = parallelism;
   const ranks = dataReplicate * dataShard;
   const faults: LayoutFault[] = [];
-  if (!isPowerOfTwo(grains / ranks)) {
+  // One data rank adds all grains itself, however many.
+  if (ranks > 1 && !isPowerOfTwo(grains / ranks)) {
     const fits = grainsFor(ranks, sequences, grains);
     const remedy =
       fits.length > 0 ? `grains: ${fits.join(' or ')} would fit` : `none fits; make sequences a multiple of ${ranks}`;
@@ -110,8 +111,9 @@ function dataFaults(parallelism: Parallelism, { grains, sequences }: BatchShape)
 
 /** The numbers of grains next to `near`, one below and one above, that suit `ranks` data ranks. */
 function grainsFor(ranks: number, sequences: number, near: number): number[] {
-  const legal: number[] = [];
-  for (let grains = ranks; grains <= sequences; grains *= 2) if (sequences % grains === 0) legal.push(grains);
+  const legal = Array.from({ length: sequences }, (_, index) => index + 1).filter(
+    (grains) => sequences % grains === 0 && (ranks === 1 || isPowerOfTwo(grains / ranks)),
+  );
   const below = legal.findLast((grains) => grains <= near);
   const above = legal.find((grains) => grains > near);
   return [below, above].filter((grains) => grains !== undefined);
@@ -150,7 +152,7 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
     );
   }
   const perRank = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
-  const reason = isPowerOfTwo(perRank) ? grainsFault(perRank, pipeline) : undefined;
+  const reason = Number.isInteger(perRank) ? grainsFault(perRank, pipeline) : undefined;
   if (reason) faults.push(about('schedule', `is ${schedule}, which ${reason}`));
   return faults;
 }

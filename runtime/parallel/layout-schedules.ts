@@ -16,14 +16,7 @@ export const schedules: Readonly<Record<PipelineSchedule, ScheduleRules>> = {
   gpipe: { stages: one, grainsFault: any },
   '1f1b': { stages: one, grainsFault: any },
   zb1p: { stages: one, grainsFault: any },
-  interleaved: {
-    stages: { least: 2, most: Infinity },
-    /** Grains go through the chunks of a rank in rounds of at least `ranks`, all of one size. */
-    grainsFault(grains, ranks) {
-      if (grains >= ranks && grains % Math.floor(grains / ranks) === 0) return undefined;
-      return `takes its grains in equal rounds of at least ${ranks} (pipeline): ${grains} grains per data rank can't be cut so; ${powerOfTwoFrom(ranks)} would fit`;
-    },
-  },
+  interleaved: { stages: { least: 2, most: Infinity }, grainsFault: any },
   zbv: { stages: two, grainsFault: any },
   dualpipev: {
     stages: two,

@@ -10,6 +10,11 @@ export interface Unit {
   readonly parameters: readonly ParameterSpec[];
 }
 
+/** Layer of a block. */
+export function layerOf({ name }: Unit): number {
+  return Number(name.slice(name.indexOf('.') + 1));
+}
+
 /** All units of a model in the order of the forward pass: as many as it has layers, and two. */
 export function unitsOf(config: ModelConfig): Unit[] {
   const specs = parameterSpecs(config);

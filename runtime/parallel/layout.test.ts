@@ -104,7 +104,6 @@ describe('validation', () => {
     'more stages than layers': { pipeline: 8 },
     'more stages than layers, in chunks': { pipeline: 2, schedule: 'interleaved', stagesPerRank: 4 },
     'too few grains for DualPipeV': { pipeline: 2, dataShard: 4, schedule: 'dualpipev', stagesPerRank: 2 },
-    'too few grains for interleaving': { pipeline: 3, dataShard: 4, schedule: 'interleaved', stagesPerRank: 2 },
     'several faults': { tensor: 4, dataReplicate: 3, pipeline: 2, schedule: 'zbv' },
   };
   const refused = Object.fromEntries(
@@ -130,7 +129,6 @@ describe('validation', () => {
       spec.parallelism.stagesPerRank: is 1, but schedule zbv takes exactly 2. 2 would fit",
         "stages without a pipeline": "spec.parallelism.stagesPerRank: is 2 with pipeline: 1; there is one stage. Leave it out",
         "too few grains for DualPipeV": "spec.parallelism.schedule: is dualpipev, which needs at least 2 x pipeline = 4 grains per data rank and has 2; 4 would fit",
-        "too few grains for interleaving": "spec.parallelism.schedule: is interleaved, which takes its grains in equal rounds of at least 3 (pipeline): 2 grains per data rank can't be cut so; 4 would fit",
         "too few stages for interleaving": "spec.parallelism.stagesPerRank: is 1, but schedule interleaved takes at least 2. 2 would fit",
         "too many stages for 1F1B": "spec.parallelism.stagesPerRank: is 2, but schedule 1f1b takes exactly 1. 1 would fit",
         "weights kept that are not sharded": "spec.parallelism.reshardAfterForward: is false with zero: 2; weights are sharded by zero: 3 and dataShard above 1 only. Leave it out",
@@ -154,6 +152,14 @@ describe('validation', () => {
 
   test('an uneven vocabulary is legal', () => {
     expect(() => layoutOf({ tensor: 2 }).validate(model, batch)).not.toThrow();
+  });
+
+  test('one data rank takes any number of grains that divides the sequences', () => {
+    const thirds = { ...batch, sequences: 15, grains: 3 };
+    expect(() => layoutOf({ tensor: 2, pipeline: 2 }).validate(model, thirds)).not.toThrow();
+    expect(messageOf(() => layoutOf({ tensor: 2 }).validate(model, { ...thirds, grains: 4 }))).toMatchInlineSnapshot(
+      `"spec.task.pretrain.batch.grains: is 4 and must divide the 15 sequences: grains: 1 would fit"`,
+    );
   });
 });
 

@@ -15,7 +15,6 @@ const freeStream = guarded(kernels.freeStream);
 const tensorNew = guarded(kernels.tensorNew);
 const tensorView = guarded(kernels.tensorView);
 const tensorFree = guarded(kernels.tensorFree);
-const tensorView = guarded(kernels.tensorView);
 const tensorWrite = guarded(kernels.tensorWrite);
 
 /** One stream of the compute core. What is enqueued runs in order on a thread of its own; nothing here blocks. */

@@ -40,7 +40,7 @@ export interface Schedule {
   readonly actions: readonly (readonly Action[])[];
 }
 
-export function isCompute(action: Action): action is GrainAction & { readonly type: ComputeType } {
+export function isCompute<A extends Action>(action: A): action is A & { readonly type: ComputeType; readonly grain: number } {
   const { type } = action;
   return type === 'forward' || type === 'backward' || type === 'backwardInput' || type === 'backwardWeight';
 }

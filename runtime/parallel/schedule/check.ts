@@ -20,8 +20,9 @@ export function checkSchedule(schedule: Schedule): void {
     actions.map((action, position): Place => ({ rank, position, action })),
   );
   for (const place of places) checkPlace(schedule, place);
-  for (let stage = 0; stage < schedule.stages; stage += 1) checkStage(schedule, stage, places);
-  if (hasTransfers(schedule)) checkTransfers(schedule, places);
+  const byStage = Map.groupBy(places, ({ action }) => action.stage);
+  for (let stage = 0; stage < schedule.stages; stage += 1) checkStage(schedule, stage, byStage.get(stage) ?? []);
+  if (hasTransfers(schedule)) checkTransfers(schedule, byStage);
   walk(schedule, () => {});
 }
 
@@ -51,8 +52,8 @@ function checkPlace(schedule: Schedule, place: Place): void {
   }
 }
 
-function checkStage(schedule: Schedule, stage: number, places: readonly Place[]): void {
-  const own = places.filter(({ action }) => action.stage === stage);
+/** `own`: the actions of one stage, in order. */
+function checkStage(schedule: Schedule, stage: number, own: readonly Place[]): void {
   const rank = schedule.placement[stage]!;
   const all = Array.from({ length: schedule.grains }, (_, grain) => grain);
   const ordered = (what: string, chosen: (action: Action) => boolean, expected: readonly (number | undefined)[]) => {
@@ -76,7 +77,6 @@ function grainName(grain: number | undefined): string {
   return grain === undefined ? 'all grains' : `grain ${grain}`;
 }
 
-/** `own`: the actions of one stage, in order. */
 function checkSharding(
   own: readonly Place[],
   rank: number,
@@ -115,33 +115,39 @@ function checkSharding(
 }
 
 /** Compares the two ends of each boundary and direction. */
-function checkTransfers(schedule: Schedule, places: readonly Place[]): void {
-  const ends = (type: Action['type'], stage: number) =>
-    places.filter(({ action }) => action.type === type && action.stage === stage);
-  for (let stage = 0; stage + 1 < schedule.stages; stage += 1) {
-    const crosses = schedule.placement[stage] !== schedule.placement[stage + 1];
-    const pairs = [
-      { sends: ends('sendForward', stage), receives: ends('receiveForward', stage + 1), to: stage + 1 },
-      { sends: ends('sendBackward', stage + 1), receives: ends('receiveBackward', stage), to: stage },
-    ];
-    for (const { sends, receives, to } of pairs) {
-      const [first] = [...sends, ...receives];
-      if (!crosses && first) throw new ScheduleError(`${describePlace(first)}: stages ${stage} and ${stage + 1} share a rank`);
-      const edge = `from stage ${to === stage ? stage + 1 : stage} to stage ${to}`;
-      for (let index = 0; index < Math.max(sends.length, receives.length); index += 1) {
-        const [send, receive] = [sends[index], receives[index]];
-        if (!send) throw new ScheduleError(`${describePlace(receive!)}: nothing is left to receive ${edge}`);
-        if (!receive) throw new ScheduleError(`${describePlace(send)}: nobody receives it ${edge}`);
-        if (send.action.grain !== receive.action.grain) {
-          throw new ScheduleError(`${describePlace(receive)}: next ${edge} comes what ${describePlace(send)} sends`);
-        }
-      }
+function checkTransfers(schedule: Schedule, byStage: ReadonlyMap<number, readonly Place[]>): void {
+  const ends = (type: Action['type'], stage: number) => (byStage.get(stage) ?? []).filter(({ action }) => action.type === type);
+  const lastStage = schedule.stages - 1;
+  const outwards = [
+    ...ends('receiveForward', 0),
+    ...ends('sendBackward', 0),
+    ...ends('sendForward', lastStage),
+    ...ends('receiveBackward', lastStage),
+  ];
+  if (outwards[0]) throw new ScheduleError(`${describePlace(outwards[0])}: the stage has no neighbour on that side`);
+  for (let stage = 0; stage < lastStage; stage += 1) {
+    const next = stage + 1;
+    const crosses = schedule.placement[stage] !== schedule.placement[next];
+    checkEdge(ends('sendForward', stage), ends('receiveForward', next), crosses, [stage, next]);
+    checkEdge(ends('sendBackward', next), ends('receiveBackward', stage), crosses, [next, stage]);
+  }
+}
+
+function checkEdge(
+  sends: readonly Place[],
+  receives: readonly Place[],
+  crosses: boolean,
+  [from, to]: readonly [number, number],
+): void {
+  const first = sends[0] ?? receives[0];
+  if (!crosses && first) throw new ScheduleError(`${describePlace(first)}: stages ${from} and ${to} share a rank`);
+  const edge = `from stage ${from} to stage ${to}`;
+  for (let index = 0; index < Math.max(sends.length, receives.length); index += 1) {
+    const [send, receive] = [sends[index], receives[index]];
+    if (!send) throw new ScheduleError(`${describePlace(receive!)}: nothing is left to receive ${edge}`);
+    if (!receive) throw new ScheduleError(`${describePlace(send)}: nobody receives it ${edge}`);
+    if (send.action.grain !== receive.action.grain) {
+      throw new ScheduleError(`${describePlace(receive)}: next ${edge} comes what ${describePlace(send)} sends`);
     }
   }
-  const outer = places.find(({ action: { type, stage } }) =>
-    stage === 0
-      ? type === 'receiveForward' || type === 'sendBackward'
-      : stage === schedule.stages - 1 && (type === 'sendForward' || type === 'receiveBackward'),
-  );
-  if (outer) throw new ScheduleError(`${describePlace(outer)}: the stage has no neighbour on that side`);
 }

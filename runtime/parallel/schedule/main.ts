@@ -14,3 +14,6 @@ export type { Span } from './timing/figures.ts';
 export { activationsHeld, bubbleShare, idleTime } from './timing/formulas.ts';
 export { simulate } from './timing/simulate.ts';
 export type { StageCost } from './timing/simulate.ts';
+export { timelineSvg } from './drawing/svg.ts';
+export type { TimelineOptions } from './drawing/svg.ts';
+export { timelineText } from './drawing/text.ts';
