@@ -289,8 +289,8 @@ describe('the plan of a job of four ranks', () => {
     expect(counted.lastFailure?.action).toBe('Replace');
   });
 
-  it('adds the restarts of agents up when whoever counts them was replaced', () => {
-    const report = (restarts: number) => ({
+  describe('counts restarts', () => {
+    const report = (restarts: number, more: Partial<ProgressReport> = {}) => ({
       uid: 'job-1',
       attempt: 0,
       rank: 0,
@@ -298,11 +298,35 @@ describe('the plan of a job of four ranks', () => {
       time: new Date(now).toISOString(),
       restarts,
       progress: { step: 1, steps: 400 },
+      ...more,
     });
-    const counted = (restarts: number) =>
-      plan({ job: four({ restarts: 3, inPlaceRestarts: 2 }), service, pods: pods(), report: report(restarts) }).status;
-    expect(counted(3)).toMatchObject({ restarts: 4, inPlaceRestarts: 3 });
-    expect(counted(1)).toMatchObject({ restarts: 4, inPlaceRestarts: 1 });
+    const counted = (status: Partial<TrainingJobStatus>, seen: ProgressReport) => {
+      const { restarts, inPlaceRestarts } = plan({ job: four(status), service, pods: pods(), report: seen }).status;
+      return [restarts, inPlaceRestarts];
+    };
+
+    it('of agents, also when the one that counts them was replaced', () => {
+      const before = { restarts: 3, inPlaceRestarts: 2 };
+      expect([counted(before, report(3)), counted(before, report(1))]).toEqual([
+        [4, 3],
+        [4, 1],
+      ]);
+    });
+
+    it('after a lost pod once, though its agents and the operator both saw it', () => {
+      const time = new Date(now - 2000).toISOString();
+      const lastFailure = { time, attempt: 0, pod: 'moby-worker-2', action: 'Replace' };
+      const fault = (pod: string) => ({ time: new Date(now - 2500).toISOString(), epoch: 0, pod, message: 'lost' });
+      const before = { restarts: 2, inPlaceRestarts: 1, lastFailure };
+      expect(counted(before, report(2, { fault: fault('moby-worker-2') }))).toEqual([2, 2]);
+      expect(counted(before, report(2, { fault: fault('moby-worker-3') }))).toEqual([3, 2]);
+    });
+
+    it('from 0 again when the pod that counts them is lost, and hears no older count', () => {
+      const lost = plan({ job: four({ restarts: 2, inPlaceRestarts: 2 }), service, pods: pods({ 0: killed(0) }) }).status;
+      expect([lost.restarts, lost.inPlaceRestarts]).toEqual([3, undefined]);
+      expect(counted(lost, report(2, { time: new Date(now - 1).toISOString() }))).toEqual([3, undefined]);
+    });
   });
 
   it('forgets ranks that run no more', () => {

@@ -1,6 +1,7 @@
 // Decides what a TrainingJob needs next. Pure: the same observation gives the same plan.
 import { applyConditions, isConditionTrue } from '#crds/conditions.ts';
 import type { ConditionChange } from '#crds/conditions.ts';
+import { label } from '#crds/names.ts';
 import type { Model, ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import { isoTime } from '#operator/kube/clock.ts';
@@ -218,11 +219,12 @@ function isRestart(status: TrainingJobStatus | undefined): boolean {
   return attempt > 0 || lastFailure !== undefined;
 }
 
-/** Whether a report is of this attempt and later than what the status shows. */
+/** Whether a report is of this attempt, and later than what the status shows and than the newest pod that was replaced. */
 function isNews(job: TrainingJob, report: ProgressReport | undefined, attempt: number): boolean {
   if (report?.uid !== job.metadata.uid || report?.attempt !== attempt) return false;
-  const shown = job.status?.progress?.time;
-  return shown === undefined || Date.parse(report.time) > Date.parse(shown);
+  const { progress, lastFailure } = job.status ?? {};
+  const replaced = lastFailure?.action === 'Replace' && lastFailure.attempt === attempt ? lastFailure.time : undefined;
+  return [progress?.time, replaced].every((time) => time === undefined || Date.parse(report.time) > Date.parse(time));
 }
 
 /** `running`: pods that are ready, if they are enough. */
@@ -288,7 +290,7 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
     ...gang.ended.map(({ pod: { metadata } }) => metadata.uid ?? ''),
   ];
   const next: Partial<TrainingJobStatus> = replaces
-    ? { replacing, inPlaceRestarts: verdict.inPlaceRestarts }
+    ? { replacing, inPlaceRestarts: gang.ended.some(isCoordinator) ? undefined : verdict.inPlaceRestarts }
     : { attempt: (status.attempt ?? 0) + 1, inPlaceRestarts: undefined, replacing: undefined, ...forgetRanks };
   return {
     state: 'Restarting',
@@ -332,6 +334,11 @@ function fail(
     actions: runningPods(seen).map((pod) => ({ type: 'deletePod', pod })),
     events: [{ type: 'Warning', reason: 'Failed', action: 'Fail', note: message }],
   };
+}
+
+/** The pod of index 0 counts the restarts in place; the one after it begins at 0. */
+function isCoordinator({ pod }: Ended): boolean {
+  return pod.metadata.labels?.[label.rank] === '0';
 }
 
 /** Whether a pod left a model behind: then nothing that happens to the others matters any more. */
