@@ -54,9 +54,7 @@ it('shows a line per rank below the bar, and the fault that was healed last', ()
     'rank 1 (pod moby-worker-1) was ended by SIGKILL at step 97; all 4 ranks start again (restart 1 of 3); trained again after 3.1 s';
   const straggler = 'rank 3 (pod moby-worker-3) takes 2.1 times the median step';
   const job = { ...view.jobs[0]!, losses: [], rankCount: '4/4', ranks, fault, straggler };
-  expect(
-    `\n${renderView({ title: 'x', elapsedSeconds: 1, jobs: [job], services: [] }, 80).join('\n')}\n`,
-  ).toMatchInlineSnapshot(`
+  expect(`\n${renderView({ title: 'x', elapsedSeconds: 1, jobs: [job], services: [] }, 80).join('\n')}\n`).toMatchInlineSnapshot(`
     "
     x                                                                             1s
 

@@ -2,22 +2,17 @@
 import { constants } from 'node:os';
 import type { PodFailure } from '#crds/v1alpha1/index.ts';
 import type { ProgressReport } from '#runtime/api/messages.ts';
+import { isSame } from './restarts.ts';
 
 const healed = 'RestartInPlace';
-/** What the operator saw of a pod within this time is the same fault, and it saw more of it. */
-const sameFaultMs = 15_000;
-
-/** Whether the fault of a report is the loss of a pod that the operator has seen, and counted, itself. */
-export function isSeen({ fault, attempt }: Pick<ProgressReport, 'fault' | 'attempt'>, last: PodFailure | undefined): boolean {
-  if (!fault || !last || last.pod !== fault.pod || last.attempt !== attempt || last.action === healed) return false;
-  return Math.abs(Date.parse(fault.time) - Date.parse(last.time)) < sameFaultMs;
-}
 
 /** The fault of a report as a record for the status; undefined if there is none or the status has it, or a later one, already. */
 export function faultOf({ fault, attempt }: ProgressReport, last: PodFailure | undefined): PodFailure | undefined {
   const happened = Date.parse(fault?.time ?? '');
   if (!fault || Number.isNaN(happened)) return undefined;
-  if ((last && Date.parse(last.time) >= happened) || isSeen({ fault, attempt }, last)) return undefined;
+  if (last && Date.parse(last.time) >= happened) return undefined;
+  // Of a pod that was lost the operator saw more.
+  if (last?.action !== healed && isSame({ fault, attempt }, last)) return undefined;
   const signal = fault.signal === undefined ? undefined : (constants.signals as Record<string, number | undefined>)[fault.signal];
   return {
     time: new Date(happened).toISOString(),

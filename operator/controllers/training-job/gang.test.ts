@@ -88,9 +88,9 @@ describe('the plan of a job of four ranks', () => {
       { actions: [], state: 'Restarting', attempt: 0, restarts: 1 },
     ],
     [
-      'counts one apart that dies later',
+      'counts one apart that dies when all ran again',
       {
-        job: four({ restarts: 1, lastFailure: { time: isoTime(now - 3000), attempt: 0, action: 'Replace' } }),
+        job: four({ state: 'Running', restarts: 1, lastFailure: { time: isoTime(now - 2000), attempt: 0, action: 'Replace' } }),
         pods: pods({ 1: killed(0) }),
       },
       { actions: [], state: 'Restarting', attempt: 0, restarts: 2 },
@@ -320,6 +320,19 @@ describe('the plan of a job of four ranks', () => {
       const before = { restarts: 2, inPlaceRestarts: 1, lastFailure };
       expect(counted(before, report(2, { fault: fault('moby-worker-2') }))).toEqual([2, 2]);
       expect(counted(before, report(2, { fault: fault('moby-worker-3') }))).toEqual([3, 2]);
+    });
+
+    it('that no status has taken over yet, when a pod is lost', () => {
+      const lost = (seen: ProgressReport) => {
+        const { restarts, inPlaceRestarts } = plan({ job: four(), service, pods: pods({ 2: killed(1) }), report: seen }).status;
+        return [restarts, inPlaceRestarts];
+      };
+      const fault = { time: new Date(now - 500).toISOString(), epoch: 1, pod: 'moby-worker-2', message: 'lost' };
+      expect([lost(report(1)), lost(report(2, { fault })), lost(report(2, { attempt: 1 }))]).toEqual([
+        [2, 1],
+        [2, 2],
+        [1, 0],
+      ]);
     });
 
     it('from 0 again when the pod that counts them is lost, and hears no older count', () => {

@@ -53,9 +53,10 @@ export function settlesIn({ ended, isOver }: Gang, { ending, pod }: Ended, job: 
   return Math.max(0, Math.min(settleMs, last + settleMs - now));
 }
 
-/** Whether an end is of the same cause as the one that pods were replaced for last: it is not counted again. */
+/** Whether an end is of the same cause as the one that pods were replaced for last, and that still keeps the job from running: it is not counted again. */
 export function isCounted({ ending }: Ended, { status }: TrainingJob): boolean {
-  const { lastFailure, attempt = 0 } = status ?? {};
+  const { lastFailure, attempt = 0, state } = status ?? {};
+  if (state === 'Running') return false;
   if (lastFailure?.action !== 'Replace' || lastFailure.attempt !== attempt || ending.time === undefined) return false;
   return Date.parse(ending.time) - Date.parse(lastFailure.time) < settleMs;
 }

@@ -267,7 +267,7 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
   const { job } = seen;
   const status = job.status ?? {};
   const replaces = !gang.isOver;
-  const verdict = judge(job, gang, { pod, ending });
+  const verdict = judge(job, gang, { pod, ending }, seen.report);
   const failure = failureOf(
     pod,
     ending,

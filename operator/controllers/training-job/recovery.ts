@@ -4,11 +4,13 @@ import type { PodFailure, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { Pod } from '#operator/kube/core.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import { ExitCode, isRetryable } from '#runtime/api/exit-codes.ts';
+import type { ProgressReport } from '#runtime/api/messages.ts';
 import { isDisrupted, withRemedy } from '../pod-ending.ts';
 import type { Ending } from '../pod-ending.ts';
 import { isCounted } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
 import { podsOf } from './pods.ts';
+import { countRestarts } from './restarts.ts';
 
 /** Restarts wait this long after the first fault, and twice as long after each further one. */
 const firstDelaySeconds = 1;
@@ -30,10 +32,13 @@ export interface Verdict {
  * (it was asked to stop, its node went, it followed a pod that is gone) restarts it free of charge, and so does one that belongs to a fault
  * already counted; everything else counts against `faults.maxRestarts`.
  */
-export function judge(job: TrainingJob, gang: Gang, { pod, ending }: Ended): Verdict {
-  const { restarts = 0, inPlaceRestarts = 0 } = job.status ?? {};
-  const inPlace = Math.max(inPlaceRestarts, ...gang.ended.map(({ ending: { words } }) => words.restarts ?? 0));
-  const used = restarts - inPlaceRestarts + inPlace;
+export function judge(job: TrainingJob, gang: Gang, { pod, ending }: Ended, report: ProgressReport | undefined): Verdict {
+  const { attempt = 0 } = job.status ?? {};
+  const live = report?.uid === job.metadata.uid && report?.attempt === attempt ? report : undefined;
+  const loss = ending.time === undefined ? undefined : { time: ending.time, attempt, pod: pod.metadata.name };
+  const known = countRestarts(job.status ?? {}, live, loss);
+  const inPlace = Math.max(known.inPlaceRestarts, ...gang.ended.map(({ ending: { words } }) => words.restarts ?? 0));
+  const used = known.restarts + inPlace - known.inPlaceRestarts;
   const free = { restarts: used, inPlaceRestarts: inPlace, delaySeconds: 0 };
   if (ending.exitCode === ExitCode.userError) return { action: 'Fail', rule: 'UserError', ...free };
   if (ending.exitCode === ExitCode.preempted) return { action: 'Restart', rule: 'Preempted', ...free };

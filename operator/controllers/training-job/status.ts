@@ -2,7 +2,7 @@
 import type { TrainingJobStatus, TrainingProgress } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
-import { isSeen } from './fault.ts';
+import { countRestarts } from './restarts.ts';
 
 /** Status takes progress over at most once in this time, to spare the API server. */
 const progressPeriodMs = 10_000;
@@ -23,15 +23,9 @@ export function progressDueIn(status: TrainingJobStatus, now: number): number {
 
 /** Takes a report of the running attempt over. */
 export function foldReport(status: TrainingJobStatus, report: ProgressReport, now: number): ProgressStatus {
-  const { restarts = 0, inPlaceRestarts = 0 } = status;
-  // Whoever counts restarts in place may have been replaced, and counts from 0 again.
-  const base = report.restarts < inPlaceRestarts ? restarts : restarts - inPlaceRestarts;
-  // The operator has decided already whether a pod that was lost counts.
-  const before = report.restarts > inPlaceRestarts && isSeen(report, status.lastFailure) ? base - 1 : base;
   return {
     ...foldProgress(status, report.progress, now),
-    restarts: before + report.restarts,
-    inPlaceRestarts: report.restarts,
+    ...countRestarts(status, report),
     epoch: report.epoch,
     ...(report.worldSize === undefined ? {} : { world: report.worldSize }),
     ranks: report.ranks?.map(({ rank, pod, step, state, phase, rssBytes }) => ({
