@@ -5,7 +5,7 @@ import type { Service } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { ProgressReport } from '#runtime/api/messages.ts';
 import { lastWords } from '../fixtures.ts';
-import type { Observed } from './plan.ts';
+import type { Observed } from './decision.ts';
 import { workersService } from './pods.ts';
 import { conditions, effective, job, now, plan, pod, said } from './testing.ts';
 import type { PodState } from './testing.ts';

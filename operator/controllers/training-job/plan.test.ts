@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { TrainingJobStatus, TrainingRuntime } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import { lastWords } from '../fixtures.ts';
-import type { Observed } from './plan.ts';
+import type { Observed } from './decision.ts';
 import { workerPod } from './pods.ts';
 import { conditions, effective, job, now, plan, pod, said, version } from './testing.ts';
 import type { PodState } from './testing.ts';

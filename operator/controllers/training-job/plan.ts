@@ -1,78 +1,20 @@
 // Decides what a TrainingJob needs next. Pure: the same observation gives the same plan.
 import { applyConditions, isConditionTrue } from '#crds/conditions.ts';
-import type { ConditionChange } from '#crds/conditions.ts';
 import { label } from '#crds/names.ts';
-import type { Model, ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
-import type { Happening } from '#operator/framework/event-recorder.ts';
+import type { ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import { isPodFinished, isPodReady } from '#operator/kube/core.ts';
-import type { Pod, Service } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
-import type { ProgressReport } from '#runtime/api/messages.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
-import type { BuiltinSettings, Runtime } from '../effective.ts';
-import { endingOf, troubleOf } from '../pod-ending.ts';
-import { faultOf } from './fault.ts';
+import { endingOf } from '../pod-ending.ts';
+import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
-import {
-  attemptOf,
-  fewestRanks,
-  graceSeconds,
-  podsOf,
-  ranksOf,
-  secretOf,
-  workerName,
-  workerPod,
-  workersService,
-} from './pods.ts';
+import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { failureMessage, failureOf, judge } from './recovery.ts';
-import { foldProgress, foldReport, forgetRanks, progressDueIn, summaryOf } from './status.ts';
-
-export interface Observed {
-  job: TrainingJob;
-  /** Pods that the job owns, of every attempt. */
-  pods: readonly Pod[];
-  /** The Service of the job's pods, if it exists. */
-  service: Service | undefined;
-  /** The runtime that spec.runtimeRef names, if it exists. */
-  runtime: Runtime | undefined;
-  /** The model that spec.output names, if it exists. */
-  model: Model | undefined;
-  /** All versions of the namespace. */
-  versions: readonly ModelVersion[];
-  /** Newest report of the job's ranks. */
-  report: ProgressReport | undefined;
-  /** A secret that nobody knows yet: for the pods of an attempt that has none. */
-  freshSecret: string;
-  builtin: BuiltinSettings;
-}
-
-export type Action =
-  | { type: 'createService'; service: Service }
-  | { type: 'createPod'; pod: Pod }
-  | { type: 'deletePod'; pod: Pod }
-  | { type: 'createModel'; model: Model }
-  | { type: 'createVersion'; version: ModelVersion }
-  | { type: 'deleteJob' };
-
-export interface Plan {
-  actions: Action[];
-  status: TrainingJobStatus;
-  events: Happening[];
-  requeueAfterMs?: number | undefined;
-}
-
-/** What a branch of the decision changes; the rest of the status stays as it was. */
-interface Decision {
-  state: NonNullable<TrainingJobStatus['state']>;
-  conditions: ConditionChange[];
-  status?: Partial<TrainingJobStatus>;
-  actions?: Action[];
-  events?: Happening[];
-  requeueAfterMs?: number | undefined;
-}
+import { remaining, run } from './running.ts';
+import { foldProgress, forgetRanks, summaryOf } from './status.ts';
 
 export function planTrainingJob(seen: Observed, now: number): Plan {
   const decision = decide(seen, now);
@@ -133,130 +75,6 @@ function resolveRuntime({ job, runtime, builtin }: Observed): Decision {
     ],
     status: { effective: effectiveOf(runtime, builtin) },
   };
-}
-
-interface Waits {
-  /** When the job must have ended. */
-  deadline: number | undefined;
-  /** Milliseconds until it is clear what the end of a pod means. */
-  settlingMs: number | undefined;
-}
-
-function run(seen: Observed, { current }: Gang, now: number, waits: Waits): Decision {
-  const { job, pods, report, service } = seen;
-  const status = job.status ?? {};
-  const attempt = status.attempt ?? 0;
-  const leaves = (pod: Pod) => attemptOf(pod) !== attempt || status.replacing?.includes(pod.metadata.uid ?? '') === true;
-  const leaving = pods.filter(leaves);
-  const startTime = status.startTime ?? isoTime(now);
-  const actions: Action[] = leaving
-    .filter((pod) => pod.metadata.deletionTimestamp === undefined)
-    .map((pod) => ({ type: 'deletePod', pod }));
-  const events: Happening[] = [];
-  const waitMs = status.nextRestartTime === undefined ? 0 : Math.max(0, Date.parse(status.nextRestartTime) - now);
-  const isClear = !pods.some((pod) => attemptOf(pod) !== attempt || pod.metadata.deletionTimestamp !== undefined);
-  if (isClear && waitMs === 0) {
-    if (podsOf(job) > 1 && !service) actions.push({ type: 'createService', service: workersService(job) });
-    for (const pod of missingPods(seen, attempt)) {
-      actions.push({ type: 'createPod', pod });
-      const note = `made pod ${pod.metadata.name}, attempt ${attempt}`;
-      events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
-    }
-  }
-  const ready = current.filter((pod) => isPodReady(pod) && !isPodFinished(pod)).length;
-  const running = ready >= fewestRanks(job);
-  const live = running && isNews(job, report, attempt) ? report : undefined;
-  const dueMs = progressDueIn(status, now);
-  const fault = live && dueMs === 0 ? faultOf(live, status.lastFailure) : undefined;
-  if (fault) events.push({ type: 'Warning', reason: 'RestartedInPlace', action: 'Restart', note: fault.message ?? '' });
-  const untilDeadline =
-    waits.deadline ?? (job.spec.activeDeadlineSeconds === undefined ? undefined : now + job.spec.activeDeadlineSeconds * 1000);
-  const wakeUps = [
-    waitMs || undefined,
-    waits.settlingMs,
-    live && dueMs > 0 ? dueMs : undefined,
-    untilDeadline && untilDeadline - now,
-  ];
-  return {
-    state: running ? 'Running' : isRestart(job.status) ? 'Restarting' : 'Starting',
-    conditions: [...runConditions(job, current, running ? ready : 0, waitMs), ...noLongerSuspended(job)],
-    status: {
-      startTime,
-      ...(waitMs === 0 ? { nextRestartTime: undefined } : {}),
-      replacing: remaining(status.replacing, pods),
-      ...(live && dueMs === 0 ? foldReport(status, live, now) : {}),
-      ...(fault ? { lastFailure: fault } : {}),
-    },
-    actions,
-    events,
-    requeueAfterMs: earliest(wakeUps),
-  };
-}
-
-/** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret }: Observed, attempt: number): Pod[] {
-  const status = job.status ?? {};
-  const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
-  const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
-  const names = new Set(pods.map((pod) => pod.metadata.name));
-  const secret = pods
-    .filter((pod) => attemptOf(pod) === attempt)
-    .map(secretOf)
-    .find((known) => known !== undefined);
-  const ranks = Array.from({ length: podsOf(job) }, (_, rank) => rank).filter((rank) => !names.has(workerName(job, rank)));
-  return ranks.map((rank) => workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret }));
-}
-
-/** Of the pods that make room, those that are still there. */
-function remaining(replacing: readonly string[] | undefined, pods: readonly Pod[]): string[] | undefined {
-  const left = (replacing ?? []).filter((uid) => pods.some((pod) => pod.metadata.uid === uid));
-  return left.length === 0 ? undefined : left;
-}
-
-/** Whether pods that come up now do so after a fault. */
-function isRestart(status: TrainingJobStatus | undefined): boolean {
-  const { attempt = 0, lastFailure } = status ?? {};
-  return attempt > 0 || lastFailure !== undefined;
-}
-
-/** Whether a report is of this attempt, and later than what the status shows and than the newest pod that was replaced. */
-function isNews(job: TrainingJob, report: ProgressReport | undefined, attempt: number): boolean {
-  if (report?.uid !== job.metadata.uid || report?.attempt !== attempt) return false;
-  const { progress, lastFailure } = job.status ?? {};
-  const replaced = lastFailure?.action === 'Replace' && lastFailure.attempt === attempt ? lastFailure.time : undefined;
-  return [progress?.time, replaced].every((time) => time === undefined || Date.parse(report.time) > Date.parse(time));
-}
-
-/** `running`: pods that are ready, if they are enough. */
-function runConditions(job: TrainingJob, current: readonly Pod[], running: number, waitMs: number): ConditionChange[] {
-  if (running > 0) {
-    const message =
-      running === podsOf(job) ? 'all ranks run' : `${running} of ${podsOf(job)} pods are there; the job goes on with them`;
-    return [
-      { type: 'Ready', status: 'True', reason: 'Running', message },
-      { type: 'Reconciling', status: 'False', reason: 'Running' },
-    ];
-  }
-  const trouble = current.map(troubleOf).find((found) => found !== undefined);
-  if (trouble) {
-    return [
-      { type: 'Ready', status: 'False', ...trouble },
-      { type: 'Reconciling', status: 'True', reason: 'PodsNotReady' },
-    ];
-  }
-  const { lastFailure, restarts, nextRestartTime } = job.status ?? {};
-  if (!lastFailure) {
-    return [
-      { type: 'Ready', status: 'False', reason: 'Starting', message: 'the pods are starting' },
-      { type: 'Reconciling', status: 'True', reason: 'Starting' },
-    ];
-  }
-  const when =
-    waitMs > 0 ? `restart ${restarts} of ${job.spec.faults.maxRestarts} at ${nextRestartTime}` : 'the pods are starting again';
-  return [
-    { type: 'Ready', status: 'False', reason: 'Restarting', message: `${when} after ${failureMessage(lastFailure)}` },
-    { type: 'Reconciling', status: 'True', reason: 'Restarting' },
-  ];
 }
 
 /**
@@ -435,16 +253,6 @@ function deadlineOf(job: TrainingJob): number | undefined {
   const { startTime } = job.status ?? {};
   if (startTime === undefined || job.spec.activeDeadlineSeconds === undefined) return undefined;
   return Date.parse(startTime) + job.spec.activeDeadlineSeconds * 1000;
-}
-
-function noLongerSuspended(job: TrainingJob): ConditionChange[] {
-  if (!isConditionTrue(job, 'Suspended')) return [];
-  return [{ type: 'Suspended', status: 'False', reason: 'Resumed' }];
-}
-
-function earliest(times: readonly (number | undefined | false)[]): number | undefined {
-  const known = times.filter((time) => typeof time === 'number');
-  return known.length === 0 ? undefined : Math.min(...known);
 }
 
 /** WL_DATA_EMPTY becomes DataEmpty: a reason is one CamelCase word. */

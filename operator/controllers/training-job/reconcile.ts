@@ -15,7 +15,7 @@ import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { refusal, writeStatus } from '../status-writer.ts';
 import { planTrainingJob } from './plan.ts';
-import type { Action } from './plan.ts';
+import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
 import { progressDueIn } from './status.ts';
 

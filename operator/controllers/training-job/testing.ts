@@ -6,7 +6,7 @@ import type { TerminationMessage } from '#runtime/api/messages.ts';
 import { effectiveOf } from '../effective.ts';
 import { trainingJob } from '../fixtures.ts';
 import { planTrainingJob } from './plan.ts';
-import type { Observed, Plan } from './plan.ts';
+import type { Observed, Plan } from './decision.ts';
 import { workerPod } from './pods.ts';
 
 export const now = Date.UTC(2026, 0, 1, 12);
