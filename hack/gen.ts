@@ -5,6 +5,7 @@ import { generateApiDocs } from './gen-api-docs.ts';
 import { generateCrds } from './gen-crds.ts';
 import { generateErrorDocs } from './gen-errors.ts';
 import { generateOps } from './gen-ops.ts';
+import { generateProto } from './gen-proto.ts';
 import { generateSchedules } from './gen-schedules.ts';
 
 type GeneratedFile = { readonly path: string; readonly text: string };
@@ -16,6 +17,7 @@ const generators: readonly (() => readonly GeneratedFile[])[] = [
   generateErrorDocs,
   generateApiDocs,
   generateSchedules,
+  generateProto,
 ];
 
 const root = resolve(import.meta.dirname, '..');

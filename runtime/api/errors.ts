@@ -3,7 +3,7 @@
 type ErrorEntry = {
   readonly cause: string;
   readonly remedy: string;
-  readonly exit: 'userError' | 'retryable' | 'rankLost' | 'dataCorrupt' | 'deviceLost';
+  readonly exit: 'userError' | 'retryable' | 'rankLost' | 'dataCorrupt' | 'deviceLost' | 'follow';
 };
 
 export const errorTable = {
@@ -97,6 +97,11 @@ export const errorTable = {
     remedy:
       'All ranks start again from the newest checkpoint by themselves; status.lastFailure names the rank that was lost first.',
     exit: 'rankLost',
+  },
+  WL_PEER_FAILED: {
+    cause: 'Another rank failed while it did something for all.',
+    remedy: 'See the error of the rank named; this one ended because of it.',
+    exit: 'follow',
   },
   WL_HANG: {
     cause:

@@ -82,10 +82,12 @@ export const Heartbeat = z.object({
   /** Newest collective of each group. */
   collectives: z.array(CollectiveState).max(16),
   rssBytes: z.number().min(0),
-  /** Time of the newest whole step. */
+  /** Median time of the newest whole steps. */
   stepMs: z.number().min(0).optional(),
-  /** Part of `stepMs` that the rank did not wait for others; a straggler is told by it. */
+  /** Median of the part of a step in which the rank did not wait for others; a straggler is told by it. */
   computeMs: z.number().min(0).optional(),
+  /** Steps that the medians are taken over, at most 20. */
+  measuredSteps: z.int().min(0).default(0),
 });
 export type Heartbeat = z.output<typeof Heartbeat>;
 

@@ -69,6 +69,11 @@ export class RankLink {
     return this.#sent;
   }
 
+  /** Resolves when everything said so far has left this process. */
+  settled(): Promise<void> {
+    return this.#sent;
+  }
+
   #hear(message: AgentMessage): void {
     if (message.type === 'world') this.#world.resolve(message.world);
     else if (message.type === 'halt') {
