@@ -16,8 +16,8 @@ const generators: readonly (() => readonly GeneratedFile[])[] = [
   generateCrds,
   generateErrorDocs,
   generateApiDocs,
-  generateSchedules,
   generateProto,
+  generateSchedules,
 ];
 
 const root = resolve(import.meta.dirname, '..');
