@@ -12,7 +12,7 @@ import type { PlannedRead, Wanted } from './read-plan.ts';
 import { readText } from './read-text.ts';
 
 /** Reads that are under way while one is checked. */
-const readsAhead = 2;
+const readsAhead = 4;
 
 export class CheckpointReader {
   readonly path: string;
