@@ -75,7 +75,7 @@ test('shapes that do not fit throw an error with operation, argument and sizes',
   const x = tensor([32, 192]);
   const w = tensor([768, 3]);
   const y = tensor([32, 768]);
-  const error = errorOf(() => kernels.ops.linear_forward(stream, x, w, null, y, 16));
+  const error = errorOf(() => kernels.ops.linear_forward(stream, x, w, null, y, 16, 8));
   expect(error).toBeInstanceOf(kernels.KernelError);
   expect(error).toMatchObject({ kind: 'invalid', op: 'linear_forward', outOfMemory: false });
   expect(error).toMatchInlineSnapshot(`[KernelError: linear_forward: w is [768, 3] but K = 192 from x]`);

@@ -18,18 +18,29 @@ const dtypes: readonly DType[] = ['f32', 'i32', 'u8'];
  */
 export type KernelErrorKind = 'invalid' | 'retryable' | 'fatal';
 
-/** An error of the compute core. `op` is the operation that failed; `outOfMemory` is true where memory was short. */
+/**
+ * Why a collective failed. mismatch: ranks disagree about an operation; timeout: a peer was silent for the deadline; peerLost: a peer
+ * has ended; aborted: commAbort, or a collective on a stream that had failed before. `peer` is a rank of the communicator.
+ */
+export type CommFailure = { readonly reason: 'mismatch' | 'timeout' | 'peerLost' | 'aborted'; readonly peer?: number };
+
+/**
+ * An error of the compute core. `op` is the operation that failed; `outOfMemory` is true where memory was short; `comm` is there where
+ * a communicator failed.
+ */
 export class KernelError extends Error {
   readonly kind: KernelErrorKind;
   readonly op: string;
   readonly outOfMemory: boolean;
+  readonly comm?: CommFailure;
 
-  constructor(kind: KernelErrorKind, op: string, message: string, outOfMemory = false) {
+  constructor(kind: KernelErrorKind, op: string, message: string, outOfMemory = false, comm?: CommFailure) {
     super(message);
     this.name = 'KernelError';
     this.kind = kind;
     this.op = op;
     this.outOfMemory = outOfMemory;
+    if (comm) this.comm = comm;
   }
 }
 
@@ -77,11 +88,113 @@ export type MemoryStats = {
 export type ProfileEntry = { readonly op: string; readonly calls: number; readonly milliseconds: number };
 export type MappedFile = { readonly handle: MapHandle; readonly bytes: number };
 
+/** Element types of collectives; those that tensors do not have are bytes of a u8 tensor. */
+export type CommDType = DType | 'f64' | 'f16' | 'bf16' | 'i64';
+const commDTypes: readonly CommDType[] = [...dtypes, 'f64', 'f16', 'bf16', 'i64'];
+export type Reduction = 'sum' | 'max' | 'min';
+const reductions: readonly Reduction[] = ['sum', 'max', 'min'];
+export type Transport = 'auto' | 'process' | 'shm' | 'tcp';
+const transports: readonly Transport[] = ['auto', 'process', 'shm', 'tcp'];
+
+export type CommHandle = number;
+export type ListenerHandle = number;
+
+export type CommOptions = {
+  readonly listener: ListenerHandle;
+  readonly rank: number;
+  readonly size: number;
+  /** endpoints[i] is what the listener of rank i has given. */
+  readonly endpoints: readonly string[];
+  /** The same on all ranks, as are epoch and secret. */
+  readonly name: string;
+  readonly epoch: number;
+  readonly secret: string;
+  /** For connecting, and for how long an operation waits without any progress. */
+  readonly deadlineMs: number;
+  readonly transport?: Transport;
+};
+
+/** One operation of a communicator. Times are milliseconds since 1970, 0 for what has not happened; peer is -1 where there is none. */
+export type CommRecord = {
+  readonly epoch: number;
+  readonly group: string;
+  readonly rank: number;
+  readonly sequence: number;
+  readonly op: string;
+  readonly dtype: CommDType;
+  readonly count: number;
+  readonly peer: number;
+  readonly site: string;
+  readonly bytesSent: number;
+  readonly enqueuedMs: number;
+  readonly startedMs: number;
+  readonly endedMs: number;
+  readonly state: 'queued' | 'running' | 'done' | 'failed';
+};
+
+type OnComm = readonly [stream: StreamHandle, comm: CommHandle];
+type NativeComm = {
+  readonly commListen: (
+    address: string | undefined,
+    sockets: number,
+  ) => { readonly handle: ListenerHandle; readonly endpoint: string };
+  readonly commCloseListener: (listener: ListenerHandle) => void;
+  readonly commOpen: (
+    listener: ListenerHandle,
+    rank: number,
+    size: number,
+    endpoints: readonly string[],
+    name: string,
+    epoch: number,
+    secret: string,
+    deadlineMs: number,
+    transport: number,
+  ) => CommHandle;
+  readonly commReady: (comm: CommHandle) => Promise<void>;
+  readonly commSplit: (comm: CommHandle, ranks: readonly number[], name: string) => CommHandle;
+  readonly commAbort: (comm: CommHandle, message: string) => void;
+  readonly commFree: (comm: CommHandle) => void;
+  readonly commBytesSent: (comm: CommHandle) => number;
+  readonly commLog: () => CommRecord[];
+  readonly allReduce: (
+    ...args: [...OnComm, x: TensorHandle, y: TensorHandle, reduction: number, as: number, site: string]
+  ) => void;
+  readonly reduceScatter: NativeComm['allReduce'];
+  readonly allGather: (...args: [...OnComm, x: TensorHandle, y: TensorHandle, as: number, site: string]) => void;
+  readonly broadcast: (...args: [...OnComm, x: TensorHandle, root: number, as: number, site: string]) => void;
+  readonly reduce: (
+    ...args: [...OnComm, x: TensorHandle, y: TensorHandle | null, root: number, reduction: number, as: number, site: string]
+  ) => void;
+  readonly allToAll: NativeComm['allGather'];
+  readonly allToAllV: (
+    ...args: [
+      ...OnComm,
+      x: TensorHandle,
+      y: TensorHandle,
+      sendCounts: readonly number[],
+      recvCounts: readonly number[],
+      as: number,
+      site: string,
+    ]
+  ) => void;
+  readonly send: NativeComm['broadcast'];
+  readonly receive: NativeComm['broadcast'];
+  readonly barrier: (...args: [...OnComm, site: string]) => void;
+};
+
 type Dims = readonly [ndim: number, d0: number, d1: number, d2: number, d3: number];
 type Native = {
   readonly ops: Ops;
+  readonly comm: NativeComm;
   readonly setErrorFactory: (
-    make: (kind: KernelErrorKind, op: string, message: string, outOfMemory: boolean) => KernelError,
+    make: (
+      kind: KernelErrorKind,
+      op: string,
+      message: string,
+      outOfMemory: boolean,
+      reason: CommFailure['reason'] | '',
+      peer: number,
+    ) => KernelError,
   ) => void;
   readonly isa: () => 'generic' | 'avx2' | 'avx512';
   readonly threads: () => number;
@@ -126,7 +239,10 @@ function load(): Native {
       code === 'MODULE_NOT_FOUND' ? 'the native addon is not built; run hack/setup' : `the native addon does not load: ${words}`;
     throw Object.assign(new KernelError('fatal', 'start', message), { cause });
   }
-  native.setErrorFactory((kind, op, message, outOfMemory) => new KernelError(kind, op, message, outOfMemory));
+  native.setErrorFactory((kind, op, message, outOfMemory, reason, peer) => {
+    const failure = reason === '' ? undefined : { reason, ...(peer < 0 ? {} : { peer }) };
+    return new KernelError(kind, op, message, outOfMemory, failure);
+  });
   return native;
 }
 
@@ -209,3 +325,119 @@ export function measureBandwidth(stream: StreamHandle, threadCount: number = thr
 export const profile = native.profile;
 /** The table, most time first. */
 export const readProfile = native.profileRead;
+
+/**
+ * Opens a place where peers connect. `address` is the IP address to bind for peers on other hosts; without it peers must be on this host.
+ * The endpoint is an opaque text of at most 512 bytes that goes to the peers.
+ */
+export function commListen(options: { readonly address?: string; readonly sockets?: number } = {}): {
+  readonly handle: ListenerHandle;
+  readonly endpoint: string;
+} {
+  return native.comm.commListen(options.address, options.sockets ?? 2);
+}
+/** Communicators that are open stay so. */
+export const commCloseListener = native.comm.commCloseListener;
+
+/** Returns at once and connects in the background; operations enqueued before it is ready wait. */
+export function commOpen(options: CommOptions): CommHandle {
+  const { listener, rank, size, endpoints, name, epoch, secret, deadlineMs, transport = 'auto' } = options;
+  const way = transports.indexOf(transport);
+  return native.comm.commOpen(listener, rank, size, endpoints, name, epoch, secret, deadlineMs, way);
+}
+/** Resolves when all peers are connected; rejects with the error that names who is missing. */
+export const commReady = native.comm.commReady;
+/**
+ * A communicator of some ranks of the parent, in their new order, with channels of its own. All of them must make it, without waiting for
+ * each other; splits of equal name and ranks are told apart by their order.
+ */
+export const commSplit = native.comm.commSplit;
+/** Fails what waits in the communicator and in its splits, here and on its peers, with this message. */
+export const commAbort = native.comm.commAbort;
+/** What is enqueued still runs; splits stay. */
+export const commFree = native.comm.commFree;
+/** Payload bytes sent to peers through the communicator so far. */
+export const commBytesSent = native.comm.commBytesSent;
+/** The newest 4,096 operations of the process, oldest first. */
+export const commLog = native.comm.commLog;
+
+/** Code of `as`; without it, a tensor's own type. */
+const asOf = (as: CommDType | undefined): number => (as === undefined ? -1 : commDTypes.indexOf(as));
+
+/**
+ * Collectives. They are checked and enqueued like operations and run on the stream's thread; sums are added in the balanced tree over ranks.
+ * `site` is a short label of the call site; `as` takes the bytes of u8 tensors for another type.
+ */
+export const comm = {
+  /** y = reduction of x over all ranks; y may be x. */
+  allReduce(
+    stream: StreamHandle,
+    on: CommHandle,
+    x: TensorHandle,
+    y: TensorHandle,
+    reduction: Reduction,
+    site: string,
+    as?: CommDType,
+  ): void {
+    native.comm.allReduce(stream, on, x, y, reductions.indexOf(reduction), asOf(as), site);
+  },
+  /** y = own slice of the reduction; x has size times the elements of y, which may be the own slice of x. */
+  reduceScatter(
+    stream: StreamHandle,
+    on: CommHandle,
+    x: TensorHandle,
+    y: TensorHandle,
+    reduction: Reduction,
+    site: string,
+    as?: CommDType,
+  ): void {
+    native.comm.reduceScatter(stream, on, x, y, reductions.indexOf(reduction), asOf(as), site);
+  },
+  /** y = the x of all ranks, in their order; x may be the own slice of y. */
+  allGather(stream: StreamHandle, on: CommHandle, x: TensorHandle, y: TensorHandle, site: string, as?: CommDType): void {
+    native.comm.allGather(stream, on, x, y, asOf(as), site);
+  },
+  broadcast(stream: StreamHandle, on: CommHandle, x: TensorHandle, root: number, site: string, as?: CommDType): void {
+    native.comm.broadcast(stream, on, x, root, asOf(as), site);
+  },
+  /** y of the root = reduction of x, and may be x; elsewhere y is not touched and may be null. */
+  reduce(
+    stream: StreamHandle,
+    on: CommHandle,
+    x: TensorHandle,
+    y: TensorHandle | null,
+    root: number,
+    reduction: Reduction,
+    site: string,
+    as?: CommDType,
+  ): void {
+    native.comm.reduce(stream, on, x, y, root, reductions.indexOf(reduction), asOf(as), site);
+  },
+  /** Slice i of y = own slice of the x of rank i. */
+  allToAll(stream: StreamHandle, on: CommHandle, x: TensorHandle, y: TensorHandle, site: string, as?: CommDType): void {
+    native.comm.allToAll(stream, on, x, y, asOf(as), site);
+  },
+  /** sendCounts[i] elements go to rank i and recvCounts[i] come from it, packed in rank order. */
+  allToAllV(
+    stream: StreamHandle,
+    on: CommHandle,
+    x: TensorHandle,
+    y: TensorHandle,
+    sendCounts: readonly number[],
+    recvCounts: readonly number[],
+    site: string,
+    as?: CommDType,
+  ): void {
+    native.comm.allToAllV(stream, on, x, y, sendCounts, recvCounts, asOf(as), site);
+  },
+  /** Messages of a pair arrive in order; a small one is on its way before the peer receives. */
+  send(stream: StreamHandle, on: CommHandle, x: TensorHandle, peer: number, site: string, as?: CommDType): void {
+    native.comm.send(stream, on, x, peer, asOf(as), site);
+  },
+  receive(stream: StreamHandle, on: CommHandle, x: TensorHandle, peer: number, site: string, as?: CommDType): void {
+    native.comm.receive(stream, on, x, peer, asOf(as), site);
+  },
+  barrier(stream: StreamHandle, on: CommHandle, site: string): void {
+    native.comm.barrier(stream, on, site);
+  },
+};

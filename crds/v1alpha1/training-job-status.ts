@@ -44,10 +44,39 @@ const PodFailure = z
     rule: word(64, 'Rule that decided on the action.'),
     action: word(64, 'What the controller did: Restart or Fail.'),
     step: counter('Step at which it happened.'),
+    operation: word(64, 'Operation between ranks that it happened in, such as allReduce.'),
+    site: word(128, 'Where in the program that operation was called.'),
     logTail: word(4096, 'Last lines of the log.'),
   })
   .describe('The newest failure of a pod.');
 export type PodFailure = z.output<typeof PodFailure>;
+
+/** Ranks that the status lists: those of a larger job are in the reports of its agents. */
+const maxListedRanks = 64;
+
+const RankStatus = z
+  .object({
+    rank: z.int().min(0).max(maxInteger).describe('Number of the rank.'),
+    pod: word(253, 'Pod that it runs in.'),
+    step: counter('Steps done.'),
+    state: word(32, 'What its process does, such as running, waiting or restarting.'),
+    phase: word(64, 'What it does when it is not stepping, such as checkpointing.'),
+    bytes: counter('Resident memory of its process.'),
+  })
+  .describe('A rank.');
+export type RankStatus = z.output<typeof RankStatus>;
+
+const Straggler = z
+  .object({
+    rank: counter('Rank that the others wait for.'),
+    pod: word(253, 'Pod that it runs in.'),
+    node: word(253, 'Node that the pod runs on.'),
+    ratio: measure('Its step time as a multiple of the median of all ranks.'),
+    operation: word(64, 'Operation that the others wait in.'),
+    site: word(128, 'Where in the program that operation was called.'),
+    time: time('Since when.'),
+  })
+  .describe('A rank that holds the others up, while it does.');
 
 const Summary = z
   .object({
@@ -71,7 +100,15 @@ export const TrainingJobStatus = z
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
     inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
-    ranks: counter('Ranks that the job consists of.'),
+    epoch: counter('Counter of the times that the ranks of this attempt came together anew.'),
+    world: counter('Ranks that the job consists of; differs from parallelism only while it is elastic.'),
+    ranks: z
+      .array(RankStatus)
+      .max(maxListedRanks)
+      .optional()
+      .describe('What each rank does, as far as reported: the first 64.')
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['rank'] }),
+    straggler: Straggler.optional(),
     readyRanks: counter('Ranks whose pod is ready.'),
     startTime: time('When the job started, or went on after a suspension.'),
     completionTime: time('When the job ended.'),

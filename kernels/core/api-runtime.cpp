@@ -86,6 +86,7 @@ int wl_tensor_view(wl_owner owner, wl_tensor base, int64_t offset, int ndim, con
 int wl_tensor_free(wl_tensor tensor) { return tensors().free(tensor); }
 int wl_tensor_describe(wl_tensor tensor, wl_tensor_info* out) { return tensors().describe(tensor, out); }
 void wl_release_owner(wl_owner owner) {
+  release_comms_of(owner);
   release_streams_of(owner);
   release_maps_of(owner);
   tensors().free_all_of(owner);

@@ -17,6 +17,8 @@ int fail(int kind, const char* op, const char* format, ...) {
   wl_error& error = last_error();
   error.kind = kind;
   error.out_of_memory = 0;
+  error.comm_reason = 0;
+  error.comm_peer = -1;
   std::snprintf(error.op, sizeof error.op, "%s", op);
   va_list values;
   va_start(values, format);

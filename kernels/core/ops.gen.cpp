@@ -69,9 +69,13 @@ constexpr OpSpec linear_forward_spec = {"linear_forward", linear_forward_tensors
 constexpr TensorSpec linear_backward_input_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dy2", Access::in, DType::f32, true, true, 2, {0, 3}, 0},
+    {"w2", Access::in, DType::f32, true, false, 2, {3, 2}, 0},
+    {"dy3", Access::in, DType::f32, true, true, 2, {0, 4}, 0},
+    {"w3", Access::in, DType::f32, true, false, 2, {4, 2}, 0},
     {"dx", Access::inout, DType::f32, false, true, 2, {0, 2}, 0},
 };
-constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 3, {"M", "N", "K"}};
+constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 7, {"M", "N", "K", "N2", "N3"}};
 
 constexpr TensorSpec linear_backward_weight_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -94,6 +98,19 @@ constexpr TensorSpec linear_packed_forward_tensors[] = {
     {"y", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
 };
 constexpr OpSpec linear_packed_forward_spec = {"linear_packed_forward", linear_packed_forward_tensors, 4, {"M", "K", "P", "N"}};
+
+constexpr TensorSpec add_bias_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"bias", Access::in, DType::f32, false, false, 1, {1}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 1u << 0},
+};
+constexpr OpSpec add_bias_spec = {"add_bias", add_bias_tensors, 3, {"M", "N"}};
+
+constexpr TensorSpec bias_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"db", Access::inout, DType::f32, false, false, 1, {1}, 0},
+};
+constexpr OpSpec bias_backward_spec = {"bias_backward", bias_backward_tensors, 2, {"M", "N"}};
 
 constexpr TensorSpec rms_norm_forward_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -317,6 +334,8 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
 void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
 void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
 void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
+void add_bias(Context& context, const add_bias_args& args) { WL_SELECT(add_bias)(context, args); }
+void bias_backward(Context& context, const bias_backward_args& args) { WL_SELECT(bias_backward)(context, args); }
 void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
 void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_SELECT(rms_norm_backward)(context, args); }
 void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_SELECT(layer_norm_forward)(context, args); }
@@ -430,14 +449,20 @@ int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y) {
   return call.enqueue<op::gather_rows>(args);
 }
 
-int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) {
+int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y, int64_t first_row, int64_t table_rows) {
   Call call(embedding_forward_spec, on);
   const wl_tensor handles[] = {ids, w, y};
   if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_forward_args args = {
       static_cast<const int32_t*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -445,18 +470,28 @@ int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) 
   return call.enqueue<op::embedding_forward>(args);
 }
 
-int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t length, int64_t accumulate) {
+int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t first_row, int64_t table_rows, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(embedding_backward_spec, on);
   const wl_tensor handles[] = {ids, dy, dw};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
+  const int64_t V = call.dim(2);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_backward_args args = {
       static_cast<const int32_t*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -465,17 +500,21 @@ int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor d
   return call.enqueue<op::embedding_backward>(args);
 }
 
-int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit) {
+int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans) {
   Call call(linear_forward_spec, on);
   const wl_tensor handles[] = {x, w, bias, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_forward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       unit,
+      spans,
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -483,37 +522,51 @@ int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl
   return call.enqueue<op::linear_forward>(args);
 }
 
-int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dx, int64_t unit, int64_t accumulate) {
+int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor dy3, wl_tensor w3, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate) {
   Call call(linear_backward_input_spec, on);
-  const wl_tensor handles[] = {dy, w, dx};
+  const wl_tensor handles[] = {dy, w, dy2, w2, dy3, w3, dx};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_backward_input_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const float*>(call.data(3)),
+      static_cast<const float*>(call.data(4)),
+      static_cast<const float*>(call.data(5)),
+      static_cast<float*>(call.data(6)),
       unit,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
       call.dim(2),
+      call.dim(3),
+      call.dim(4),
   };
   return call.enqueue<op::linear_backward_input>(args);
 }
 
-int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t accumulate) {
+int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(linear_backward_weight_spec, on);
   const wl_tensor handles[] = {dy, x, dw, dbias};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_backward_weight_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -536,23 +589,63 @@ int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed) {
   return call.enqueue<op::linear_pack>(args);
 }
 
-int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit) {
+int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans) {
   Call call(linear_packed_forward_spec, on);
   const wl_tensor handles[] = {x, packed, bias, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_packed_forward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       unit,
+      spans,
       call.dim(0),
       call.dim(1),
       call.dim(2),
       call.dim(3),
   };
   return call.enqueue<op::linear_packed_forward>(args);
+}
+
+int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y) {
+  Call call(add_bias_spec, on);
+  const wl_tensor handles[] = {x, bias, y};
+  if (!call.resolve(handles)) return call.kind();
+  const add_bias_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::add_bias>(args);
+}
+
+int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate) {
+  Call call(bias_backward_spec, on);
+  const wl_tensor handles[] = {dy, db};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
+  if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  const bias_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      length,
+      spans,
+      accumulate,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::bias_backward>(args);
 }
 
 int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps) {
@@ -573,13 +666,16 @@ int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor
   return call.enqueue<op::rms_norm_forward>(args);
 }
 
-int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t accumulate) {
+int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(rms_norm_backward_spec, on);
   const wl_tensor handles[] = {dy, h, w, inv_rms, dh, dx, dw};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const rms_norm_backward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
@@ -589,6 +685,7 @@ int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, w
       static_cast<float*>(call.data(5)),
       static_cast<float*>(call.data(6)),
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -616,13 +713,16 @@ int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tens
   return call.enqueue<op::layer_norm_forward>(args);
 }
 
-int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t accumulate) {
+int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(layer_norm_backward_spec, on);
   const wl_tensor handles[] = {dy, h, w, mean, inv_std, dh, dx, dw, db};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const layer_norm_backward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
@@ -634,6 +734,7 @@ int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w,
       static_cast<float*>(call.data(7)),
       static_cast<float*>(call.data(8)),
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -865,13 +966,15 @@ int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
   return call.enqueue<op::gated_silu_backward>(args);
 }
 
-int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token) {
+int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token, int64_t run, int64_t stride) {
   Call call(dropout_spec, on);
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(p >= 0)) return call.needs("p >= 0", {{"p", p}});
   if (!(p < 1)) return call.needs("p < 1", {{"p", p}});
   if (!(first_token >= 0)) return call.needs("first_token >= 0", {{"first_token", first_token}});
+  if (!(run >= 1)) return call.needs("run >= 1", {{"run", run}});
+  if (!(stride >= 0)) return call.needs("stride >= 0", {{"stride", stride}});
   const dropout_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<float*>(call.data(1)),
@@ -880,6 +983,8 @@ int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, in
       step,
       site,
       first_token,
+      run,
+      stride,
       call.dim(0),
       call.dim(1),
   };

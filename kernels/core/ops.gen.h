@@ -57,59 +57,73 @@ struct gather_rows_args {
   int64_t M;
 };
 
-/** y[t] = w[ids[t]] */
+/** y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here */
 struct embedding_forward_args {
   const int32_t* ids;
   const float* w;
   float* y;
+  int64_t first_row;
+  int64_t table_rows;
   int64_t M;
   int64_t V;
   int64_t D;
 };
 
-/** dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1 */
+/** dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1 */
 struct embedding_backward_args {
   const int32_t* ids;
   const float* dy;
   float* dw;
+  int64_t first_row;
+  int64_t table_rows;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
   int64_t V;
 };
 
-/** y = x wT + bias; contraction over K in 8 spans of `unit` */
+/** y = x wT + bias; contraction over K in spans of whole units */
 struct linear_forward_args {
   const float* x;
   const float* w;
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t N;
 };
 
-/** dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1 */
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
 struct linear_backward_input_args {
   const float* dy;
   const float* w;
+  const float* dy2;  // may be null
+  const float* w2;  // may be null
+  const float* dy3;  // may be null
+  const float* w3;  // may be null
   float* dx;
   int64_t unit;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
   int64_t K;
+  int64_t N2;
+  int64_t N3;
 };
 
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1 */
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
 struct linear_backward_weight_args {
   const float* dy;
   const float* x;
   float* dw;
   float* dbias;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
@@ -132,9 +146,30 @@ struct linear_packed_forward_args {
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t P;
+  int64_t N;
+};
+
+/** y = x + bias, the bits of a bias inside linear_forward; y may be x */
+struct add_bias_args {
+  const float* x;
+  const float* bias;
+  float* y;
+  int64_t M;
+  int64_t N;
+};
+
+/** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
+struct bias_backward_args {
+  const float* dy;
+  float* db;
+  int64_t length;
+  int64_t spans;
+  int64_t accumulate;
+  int64_t M;
   int64_t N;
 };
 
@@ -161,6 +196,7 @@ struct rms_norm_backward_args {
   float* dx;
   float* dw;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -193,6 +229,7 @@ struct layer_norm_backward_args {
   float* dw;
   float* db;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -332,7 +369,7 @@ struct gated_silu_backward_args {
   int64_t M;
 };
 
-/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward */
+/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
 struct dropout_args {
   const float* x;
   float* y;
@@ -341,6 +378,8 @@ struct dropout_args {
   int64_t step;
   int64_t site;
   int64_t first_token;
+  int64_t run;
+  int64_t stride;
   int64_t M;
   int64_t K;
 };
@@ -463,6 +502,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -504,6 +545,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -545,6 +588,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -588,6 +633,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);

@@ -13,9 +13,10 @@ namespace wl {
 /** The worker pool; wl_start() has made it. */
 Pool& pool();
 
-/** Frees the streams and events, or the mappings, of an owner. */
+/** Frees the streams and events, the mappings, or the communicators and listeners of an owner. Communicators are aborted: streams wait in them. */
 void release_streams_of(wl_owner owner);
 void release_maps_of(wl_owner owner);
+void release_comms_of(wl_owner owner);
 
 /** Things found by a handle: an index in the lower 8 bits, a generation above. A freed thing's handle is never valid again. */
 template <class Thing>

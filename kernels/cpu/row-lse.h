@@ -6,6 +6,7 @@
 
 #include "cpu/math.h"
 #include "cpu/simd.h"
+#include "cpu/spans.h"
 
 namespace wl::WL_ISA {
 
@@ -31,19 +32,20 @@ inline float row_max(const float* x, int64_t n) {
 }
 
 /**
- * The sum over a row of n logits: 8 spans (unit 16) of 16 virtual lanes each, lanes and spans added in fixed trees.
+ * The sum over a row of n logits: spans (unit 16) of 16 virtual lanes each, lanes and spans added in fixed trees.
  * Where `exponentials` is given, exp(logit - max) is written there; it may be x itself.
  */
 template <bool keep = false>
 RowSum row_sum(const float* x, int64_t n, float* exponentials = nullptr) {
   const float largest = row_max(x, n);
   const Vec16 m = splat(largest);
-  const int64_t length = ((n + 15) / 16 + 7) / 8 * 16;
-  float span[8] = {};
-  for (int s = 0; s < 8 && s * length < n; ++s) {
-    const int64_t end = (s + 1) * length < n ? (s + 1) * length : n;
+  const int64_t units = (n + 15) / 16;
+  const int count = span_count(units, most_spans);
+  float span[most_spans];
+  for (int s = 0; s < count; ++s) {
+    const int64_t bound = span_begin(s + 1, count, units) * 16, end = bound < n ? bound : n;
     Vec16 sum = splat(0.0f);
-    int64_t i = s * length;
+    int64_t i = span_begin(s, count, units) * 16;
     for (; i + 16 <= end; i += 16) {
       const Vec16 e = exp_16(load(x + i) - m);
       if constexpr (keep) store(exponentials + i, e);
@@ -56,7 +58,7 @@ RowSum row_sum(const float* x, int64_t n, float* exponentials = nullptr) {
     }
     span[s] = reduce_add(sum);
   }
-  const float sum = ((span[0] + span[1]) + (span[2] + span[3])) + ((span[4] + span[5]) + (span[6] + span[7]));
+  const float sum = add_spans(span, count);
   return {largest, sum, largest + log_1(sum)};
 }
 

@@ -37,12 +37,15 @@ typedef uint32_t wl_map;
 typedef uint32_t wl_owner;
 
 enum { WL_OK = 0, WL_INVALID = 1, WL_RETRYABLE = 2, WL_FATAL = 3 };
+enum { WL_COMM_MISMATCH = 1, WL_COMM_TIMEOUT = 2, WL_COMM_PEER_LOST = 3, WL_COMM_ABORTED = 4 };
 enum { WL_F32 = 0, WL_I32 = 1, WL_U8 = 2 };
 enum { WL_MAX_DIMS = 4, WL_STREAM_CAPACITY = 4096 };
 
 typedef struct {
   int kind;
   int out_of_memory; /* 1 where memory was short */
+  int comm_reason;   /* of a collective that failed: WL_COMM_MISMATCH and so on; 0 for all other errors */
+  int comm_peer;     /* the rank in the communicator that it is about, or -1; means something beside a comm_reason only */
   char op[32];
   char message[472];
 } wl_error;

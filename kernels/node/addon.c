@@ -25,6 +25,10 @@ NAPI_MODULE_INIT() {
   }
   napi_define_properties(env, exports, memory_function_count, memory_functions);
   napi_define_properties(env, exports, machine_function_count, machine_functions);
+  napi_value comm;
+  napi_create_object(env, &comm);
+  napi_define_properties(env, comm, comm_function_count, comm_functions);
+  napi_set_named_property(env, exports, "comm", comm);
   napi_value factory;
   napi_create_function(env, "setErrorFactory", NAPI_AUTO_LENGTH, set_error_factory, NULL, &factory);
   napi_set_named_property(env, exports, "setErrorFactory", factory);

@@ -41,19 +41,22 @@ wl_owner owner_of(napi_env env) { return instance_of(env)->owner; }
 
 static napi_value error_value(napi_env env, const wl_error* error) {
   static const char* const kinds[] = {"", "invalid", "retryable", "fatal"};
-  napi_value arguments[4];
+  static const char* const reasons[] = {"", "mismatch", "timeout", "peerLost", "aborted"};
+  napi_value arguments[6];
   napi_value result;
   napi_create_string_utf8(env, kinds[error->kind], NAPI_AUTO_LENGTH, &arguments[0]);
   napi_create_string_utf8(env, error->op, NAPI_AUTO_LENGTH, &arguments[1]);
   napi_create_string_utf8(env, error->message, NAPI_AUTO_LENGTH, &arguments[2]);
   napi_get_boolean(env, error->out_of_memory != 0, &arguments[3]);
+  napi_create_string_utf8(env, reasons[error->comm_reason], NAPI_AUTO_LENGTH, &arguments[4]);
+  napi_create_int32(env, error->comm_peer, &arguments[5]);
   napi_value factory = NULL;
   const Instance* instance = instance_of(env);
   if (instance->error_factory != NULL) napi_get_reference_value(env, instance->error_factory, &factory);
   if (factory != NULL) {
     napi_value undefined;
     napi_get_undefined(env, &undefined);
-    if (napi_call_function(env, undefined, factory, 4, arguments, &result) == napi_ok) return result;
+    if (napi_call_function(env, undefined, factory, 6, arguments, &result) == napi_ok) return result;
   }
   napi_create_error(env, arguments[0], arguments[2], &result);
   return result;

@@ -40,24 +40,24 @@ TEST("a size that disagrees names the symbol, both sizes and where the first cam
   const Made x({32, 192});
   const Made w({768, 3});
   const Made y({32, 768});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16)), "linear_forward: w is [768, 3] but K = 192 from x");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 8)), "linear_forward: w is [768, 3] but K = 192 from x");
 }
 
 TEST("leading dims fold into rows, and disagree with other tensors as their product") {
   const Made x({4, 8, 192});
   const Made w({768, 192});
   const Made y({4, 7, 768});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16)), "linear_forward: y is [4, 7, 768] but M = 32 from x");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 8)), "linear_forward: y is [4, 7, 768] but M = 32 from x");
 }
 
 TEST("a tensor of too few dims is refused with the dims it needs") {
   const Made x({192});
   const Made w({768, 192});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, w, 16)), "linear_forward: x is [192], needs [...M, K]");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, w, 16, 8)), "linear_forward: x is [192], needs [...M, K]");
   const Made y({1, 768});
   const Made row({1, 192});
   const Made bias({1, 768});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), row, w, bias, y, 16)), "linear_forward: bias is [1, 768], needs [N]");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), row, w, bias, y, 16, 8)), "linear_forward: bias is [1, 768], needs [N]");
 }
 
 TEST("a literal size is checked") {

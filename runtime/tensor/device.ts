@@ -13,8 +13,8 @@ export const ops = Object.fromEntries(
 const newStream = guarded(kernels.newStream);
 const freeStream = guarded(kernels.freeStream);
 const tensorNew = guarded(kernels.tensorNew);
-const tensorFree = guarded(kernels.tensorFree);
 const tensorView = guarded(kernels.tensorView);
+const tensorFree = guarded(kernels.tensorFree);
 const tensorWrite = guarded(kernels.tensorWrite);
 
 /** One stream of the compute core. What is enqueued runs in order on a thread of its own; nothing here blocks. */
@@ -30,8 +30,13 @@ export class Device {
     return tensorNew(dtype, shape, label);
   }
 
+  /** A handle on elements from `offset` of `base` under another shape; they share the memory. */
+  view(base: Tensor, offset: number, shape: readonly number[]): number {
+    return tensorView(base.handle, offset, shape);
+  }
+
   free(tensor: Tensor): void {
-    tensorFree(tensor.handle);
+    if (tensor.handle !== 0) tensorFree(tensor.handle);
   }
 
   write(tensor: Tensor, data: Float32Array | Int32Array, offset?: number): void {

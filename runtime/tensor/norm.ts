@@ -56,6 +56,7 @@ function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number
           dx.handle,
           dw.tensor.handle,
           tape.length,
+          8,
           dw.accumulate,
         );
       }
@@ -111,6 +112,7 @@ function layer(x: Tensor, residual: Tensor | undefined, w: Tensor, b: Tensor | u
           dw.tensor.handle,
           db?.tensor.handle ?? null,
           tape.length,
+          8,
           dw.accumulate,
         );
       }

@@ -2,7 +2,6 @@
 import { join } from 'node:path';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import type { WindlassError } from '#runtime/api/errors.ts';
-import { wholeBox } from '#runtime/checkpoint/box.ts';
 import { alone } from '#runtime/checkpoint/exchange.ts';
 import type { Exchange } from '#runtime/checkpoint/exchange.ts';
 import { pruneCheckpoints } from '#runtime/checkpoint/folders.ts';
@@ -11,9 +10,7 @@ import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { saveCheckpoint } from '#runtime/checkpoint/save.ts';
 import type { Shard } from '#runtime/checkpoint/shard.ts';
 import { Staging } from '#runtime/checkpoint/staging.ts';
-import type { Model } from '#runtime/model/main.ts';
-import type { Tensor } from '#runtime/tensor/main.ts';
-import type { AdamW } from './optimizer.ts';
+import type { PieceState } from '#runtime/parallel/main.ts';
 
 export interface CheckpointerOptions {
   readonly jobDir: string;
@@ -92,15 +89,15 @@ export class Checkpointer {
   }
 }
 
-/** All of a model and its optimizer, as the one rank of a job holds it. */
-export function wholeState(model: Model, optimizer: AdamW): Shard[] {
-  const names = [...model.parameters.keys()];
-  const groups = { weights: optimizer.parameters, first: optimizer.first, second: optimizer.second };
-  const shard = (group: keyof typeof groups) => (tensor: Tensor, index: number) => ({
-    group,
-    name: names[index]!,
-    shape: tensor.shape,
-    ranges: [{ tensor, box: wholeBox(tensor.shape), begin: 0, end: tensor.size, replica: 0, replicas: 1 }],
-  });
-  return [...groups.weights.map(shard('weights')), ...groups.first.map(shard('first')), ...groups.second.map(shard('second'))];
+/** What a rank keeps of weights and moments, piece by piece. */
+export function shardsOf(pieces: readonly PieceState[]): Shard[] {
+  const groups = ['weight', 'first', 'second'] as const;
+  return groups.flatMap((kind) =>
+    pieces.map((state) => {
+      const { piece, replica, replicas } = state;
+      const { spec, box } = piece.entry;
+      const range = { tensor: state[kind], box, begin: piece.begin, end: piece.end, replica, replicas };
+      return { group: kind === 'weight' ? 'weights' : kind, name: spec.name, shape: spec.shape, ranges: [range] } as const;
+    }),
+  );
 }

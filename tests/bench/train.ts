@@ -73,7 +73,7 @@ const restMs = 250;
 export async function benchTraining(options: TrainOptions): Promise<boolean> {
   const folder = await mkdtemp(join(tmpdir(), 'wl-bench-'));
   const device = openDevice();
-  const ours = createOurs(device);
+  const ours = await createOurs(device);
   let peer: TorchPeer | undefined;
   try {
     if (options.torch !== undefined) {

@@ -359,7 +359,7 @@ describe('the pod of a rank', () => {
     expect({ ...env, WL_JOB: Object.keys(JSON.parse(env['WL_JOB']!) as object).join(' ') }).toMatchInlineSnapshot(`
       {
         "WL_ATTEMPT": "1",
-        "WL_JOB": "model data task recompute checkpoint faults suspend podTemplate output",
+        "WL_JOB": "model data task parallelism recompute checkpoint faults suspend podTemplate output",
         "WL_JOB_DIR": "/windlass/jobs/default/moby",
         "WL_MAX_RESTARTS": "2",
         "WL_MODELS_DIR": "/windlass/models/default",

@@ -66,7 +66,7 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
     ...decision.status,
     observedGeneration: generation,
     state: decision.state,
-    ranks: ranksOf(job),
+    world: ranksOf(job),
     readyRanks: pods.filter((pod) => isPodReady(pod) && !isPodFinished(pod) && pod.metadata.deletionTimestamp === undefined)
       .length,
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),

@@ -48,7 +48,7 @@ export function summaryOf(status: TrainingJobStatus): NonNullable<TrainingJobSta
   const { progress = {}, state } = status;
   const running = state === 'Running';
   return {
-    ranks: `${status.readyRanks ?? 0}/${status.ranks ?? 0}`,
+    ranks: `${status.readyRanks ?? 0}/${status.world ?? 0}`,
     step: progress.step === undefined ? undefined : `${progress.step}/${progress.steps ?? '?'}`,
     loss: progress.loss?.toFixed(3),
     heldOutLoss: progress.heldOutLoss?.toFixed(3),

@@ -1,0 +1,104 @@
+// A plan as text of at most 80 columns.
+import { formatCount, table, wrap } from '#operator/cli/format.ts';
+import type { JobPlan } from '#runtime/parallel/plan/plan.ts';
+import { formatBytes, formatRanks, formatUnits, rankGroups } from '#runtime/parallel/plan/rank-groups.ts';
+import type { RankGroup } from '#runtime/parallel/plan/rank-groups.ts';
+import { heldBytes } from '#runtime/parallel/plan/warnings.ts';
+
+const width = 80;
+
+export function planText(name: string, plan: JobPlan, warnings: readonly string[]): string {
+  const groups = rankGroups(plan);
+  const parts = [
+    facts(name, plan),
+    ...foldedTables(groups, holdings),
+    ...foldedTables(groups, memory),
+    ...(plan.world > 1 ? foldedTables(groups, traffic) : []),
+    bubbleLine(plan),
+    ...warnings.map((warning) => lines(`warning: ${warning}`)),
+  ];
+  return parts.filter((part) => part !== '').join('\n');
+}
+
+function facts(name: string, { parallelism, world, model, batch, grainsPerRank, tokensPerGrain }: JobPlan): string {
+  const { pipeline, dataReplicate, dataShard, tensor } = parallelism;
+  const axes = { pipeline, dataReplicate, dataShard, tensor };
+  const mesh = Object.entries(axes).flatMap(([axis, size]) => (size > 1 ? [`${axis} ${size}`] : []));
+  const grains = batch.grains === 1 ? '1 grain' : `${batch.grains} grains`;
+  const own = grainsPerRank === batch.grains ? '' : `; ${grainsPerRank} for each data rank`;
+  return table([
+    ['job', name],
+    ['ranks', world === 1 ? '1' : `${world} = ${mesh.join(' x ')}`],
+    ['model', `${model.family}, ${model.layers} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, 32 bits`],
+    ['step', `${batch.sequences} sequences of ${batch.length} tokens, in ${grains} of ${tokensPerGrain} tokens${own}`],
+    ...modes(parallelism).map((mode, index) => [index === 0 ? 'modes' : '', mode]),
+  ]);
+}
+
+function modes({
+  dataShard,
+  zero,
+  reshardAfterForward,
+  sequenceParallel,
+  pipeline,
+  schedule,
+  stagesPerRank,
+}: JobPlan['parallelism']) {
+  const sharded = { 1: 'optimizer', 2: 'optimizer', 3: 'optimizer and weights' }[zero];
+  const kept = zero < 3 ? '' : reshardAfterForward ? ', gathered per grain' : ', gathered once per step';
+  return [
+    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}`] : []),
+    ...(sequenceParallel ? ['sequenceParallel: norms and residuals split over positions'] : []),
+    ...(pipeline > 1 ? [`schedule ${schedule}, ${stagesPerRank === 1 ? '1 stage' : `${stagesPerRank} stages`} per rank`] : []),
+  ];
+}
+
+interface Columns {
+  readonly header: readonly string[];
+  readonly row: (group: RankGroup) => readonly string[];
+}
+
+const holdings: Columns = {
+  header: ['PARAMETERS', 'HOLDS'],
+  row: ({ plan }) => [formatCount(plan.parameters), plan.stages.map(({ units }) => formatUnits(units)).join(' and ')],
+};
+
+const memory: Columns = {
+  header: ['WEIGHTS', 'GRADIENTS', 'OPTIMIZER', 'ACTIVATIONS', 'HELD IN ALL'],
+  row: ({ plan }) => {
+    const { weights, gradients, moments, activations } = plan.memory;
+    return [weights, gradients, moments, activations, heldBytes(plan)].map(formatBytes);
+  },
+};
+
+const traffic: Columns = {
+  header: ['GRADIENTS', 'WEIGHTS', 'TENSOR', 'PIPELINE', 'TIED', 'SENT PER STEP'],
+  row: ({ plan }) => {
+    const { gradientReduceScatter, gradientAllReduce, weightAllGather, tensor, pipeline, tiedEmbedding } = plan.sent;
+    const gradients = gradientReduceScatter + gradientAllReduce;
+    const kinds = [gradients, weightAllGather, tensor, pipeline, tiedEmbedding];
+    return [...kinds.map((bytes) => (bytes === 0 ? '-' : formatBytes(bytes))), formatBytes(kinds.reduce((a, b) => a + b, 0))];
+  },
+};
+
+/** Groups that are alike in these columns become one row. */
+function foldedTables(groups: readonly RankGroup[], { header, row }: Columns): string[] {
+  const same = Map.groupBy(groups, (group) => row(group).join('\t'));
+  const rows = [...same.values()].map((alike) => [namesOf(alike), ...row(alike[0]!)]);
+  return [table([['RANKS', ...header], ...rows])];
+}
+
+function namesOf(groups: readonly RankGroup[]): string {
+  return formatRanks(groups.flatMap(({ ranks }) => ranks).toSorted((a, b) => a - b));
+}
+
+function bubbleLine({ parallelism, bubble }: JobPlan): string {
+  if (parallelism.pipeline === 1) return '';
+  return lines(`bubble: ${(bubble * 100).toFixed(1)} % of a step, with stages as dear as their operations and sending for free`);
+}
+
+function lines(text: string): string {
+  return wrap(text, width)
+    .map((line) => `${line}\n`)
+    .join('');
+}

@@ -1,0 +1,44 @@
+// The way from one rank of a group to one peer: rings in both directions, for collectives and for messages.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "comm/segment.h"
+
+namespace wl::comm {
+
+/** Carries bytes between rings and a peer that shares no memory. */
+class Carrier {
+ public:
+  virtual ~Carrier() = default;
+  /** There are new bytes to send, or there is new room to receive into. Called on an operation's thread. */
+  virtual void kick(Channel channel) = 0;
+};
+
+struct Link {
+  /** Where the peer receives, for as long as the link lives. */
+  std::shared_ptr<Segment> theirs;
+  std::shared_ptr<Carrier> carrier;
+  RingWriter out[kChannels];
+  RingReader in[kChannels];
+  /** The peer has closed its side: what has arrived can be read, and nothing more comes. */
+  std::atomic<bool> left{false};
+
+  RingWriter& writer(Channel channel) { return out[static_cast<int>(channel)]; }
+  RingReader& reader(Channel channel) { return in[static_cast<int>(channel)]; }
+
+  /** Lets the peer see what was appended. */
+  void publish(Channel channel) {
+    if (writer(channel).publish()) notify(channel);
+  }
+  void notify(Channel channel) {
+    if (carrier != nullptr) {
+      carrier->kick(channel);
+    } else {
+      theirs->bell().ring();
+    }
+  }
+};
+
+}  // namespace wl::comm

@@ -1,0 +1,10 @@
+// The door of the room: layouts, and the training of one model by many ranks.
+export { ParallelLayout } from './layout.ts';
+export { noParallelism } from './parallelism.ts';
+export type { Parallelism } from './parallelism.ts';
+export { openMesh } from './execution/mesh.ts';
+export type { Mesh } from './execution/mesh.ts';
+export { layoutForWorld } from './layout-choices.ts';
+export { RankExecution } from './execution/rank-execution.ts';
+export type { Batch, ExecutionOptions } from './execution/rank-execution.ts';
+export type { PieceState } from './execution/flat-state.ts';

@@ -1,0 +1,84 @@
+// Values per token of a grain that a stage keeps for the backward pass: what the operations of runtime/tensor save on the tape.
+import type { ModelConfig } from '#runtime/model/config.ts';
+
+/** What the backward pass computes again: nothing, whole blocks, or one half of each. */
+export type Recompute = 'none' | 'block' | 'attention' | 'mlp';
+
+/** How a tensor group cuts the forward pass. */
+export interface TensorCut {
+  readonly tensor: number;
+  readonly sequenceParallel: boolean;
+}
+
+/**
+ * What a block keeps. A norm: its input (the sum of the residual stream), one or two statistics per token, and its output, which the linear
+ * layers behind it read. Attention: queries, keys, values, its output and one log sum per head. MLP: what the activation reads and gives.
+ * A part that is computed again keeps what enters it. With sequenceParallel what lies between the linear layers is split over the
+ * tensor group, and what they read is gathered.
+ */
+export function blockValues(config: ModelConfig, cut: TensorCut, recompute: Recompute): number {
+  const { hiddenSize } = config;
+  const stream = streamValues(config, cut);
+  const norm = stream + statistics(config) / shareOf(cut) + hiddenSize;
+  switch (recompute) {
+    case 'none':
+      return 2 * norm + attentionValues(config, cut) + mlpValues(config, cut);
+    case 'block':
+      return 2 * stream;
+    case 'attention':
+      return 2 * stream + hiddenSize + mlpValues(config, cut);
+    case 'mlp':
+      return 2 * norm + attentionValues(config, cut) + stream - hiddenSize;
+  }
+}
+
+/** What the backward pass of a block computes again and holds while it runs. */
+export function blockAgainValues(config: ModelConfig, cut: TensorCut, recompute: Recompute): number {
+  return recompute === 'none'
+    ? 0
+    : blockValues(config, cut, 'none') - (recompute === 'block' ? 0 : blockValues(config, cut, recompute));
+}
+
+/** Gradients that the backward pass of a block holds at one time: of the residual stream and of the MLP's inner layers. */
+export function blockGradientValues(config: ModelConfig, cut: TensorCut): number {
+  return streamValues(config, cut) + (innerInputs(config) * config.intermediateSize) / cut.tensor;
+}
+
+/** What weight gradients that wait need of a block: inputs and output gradients of its linear layers. */
+export function blockDeferredValues(config: ModelConfig, { tensor }: TensorCut): number {
+  const { hiddenSize, heads, kvHeads, headSize, intermediateSize } = config;
+  const own = 2 * heads * headSize + 2 * kvHeads * headSize + (1 + innerInputs(config)) * intermediateSize;
+  return 4 * hiddenSize + own / tensor;
+}
+
+/** The residual stream between two blocks. */
+export function streamValues({ hiddenSize }: ModelConfig, cut: TensorCut): number {
+  return hiddenSize / shareOf(cut);
+}
+
+/** The final norm's statistics and output, the losses, the targets, and the gradient of the hidden states, which the loss gives at once. Logits never exist as a whole. */
+export function headValues(config: ModelConfig, cut: TensorCut): number {
+  return streamValues(config, cut) + statistics(config) / shareOf(cut) + 2 * config.hiddenSize + 2;
+}
+
+function attentionValues({ heads, kvHeads, headSize }: ModelConfig, { tensor }: TensorCut): number {
+  return (2 * heads * headSize + 2 * kvHeads * headSize + heads) / tensor;
+}
+
+function mlpValues(config: ModelConfig, { tensor }: TensorCut): number {
+  return ((1 + innerInputs(config)) * config.intermediateSize) / tensor;
+}
+
+/** Layers that the MLP's activation reads. */
+function innerInputs({ mlp }: ModelConfig): number {
+  return mlp.kind === 'gated' ? 2 : 1;
+}
+
+/** LayerNorm keeps mean and inverse deviation of each token, RMSNorm the inverse root mean square. */
+function statistics({ norm }: ModelConfig): number {
+  return norm.kind === 'layernorm' ? 2 : 1;
+}
+
+function shareOf({ tensor, sequenceParallel }: TensorCut): number {
+  return sequenceParallel ? tensor : 1;
+}

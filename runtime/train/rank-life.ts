@@ -1,0 +1,74 @@
+// What a rank tells its agent each second: where it is, how fast it steps, and what it waits for.
+import { commLog } from '#kernels/binding.ts';
+import type { CommRecord } from '#kernels/binding.ts';
+import type { CollectiveState, Heartbeat, Progress, RankPhase } from '#runtime/api/messages.ts';
+import type { RankLink } from '#runtime/api/rank-link.ts';
+import { StepTimes } from '#runtime/api/step-times.ts';
+
+/** Groups that a heartbeat has room for. */
+const maxGroups = 16;
+
+/** Phases by the words that progress reports use; anything else is preparation. */
+const phases: readonly (readonly [RegExp, RankPhase])[] = [
+  [/^evaluating/, 'evaluating'],
+  [/^publishing/, 'publishing'],
+  [/checkpoint/, 'checkpointing'],
+];
+
+export class RankLife {
+  readonly #times = new StepTimes();
+  readonly #beat: Disposable;
+  #step = 0;
+  #stepped = 0;
+
+  /** Beats until it is disposed of. */
+  constructor(link: RankLink, progress: () => Progress) {
+    this.#beat = link.beat(() => this.#read(progress()));
+  }
+
+  /** A step is done. */
+  stepped(step: number, milliseconds: number): void {
+    this.#step = step;
+    const now = Date.now();
+    const waited = commLog().reduce((sum, record) => sum + overlap(record, now - milliseconds, now), 0);
+    this.#times.add(milliseconds, Math.min(waited, milliseconds));
+    this.#stepped = step;
+  }
+
+  [Symbol.dispose](): void {
+    this.#beat[Symbol.dispose]();
+  }
+
+  #read({ step, phase }: Progress): Heartbeat {
+    return {
+      step: Math.max(step, this.#step),
+      phase: phaseOf(phase, this.#stepped > 0),
+      collectives: newestByGroup(commLog()),
+      rssBytes: process.memoryUsage.rss(),
+      ...this.#times.medians(),
+    };
+  }
+}
+
+function phaseOf(words: string | undefined, hasStepped: boolean): RankPhase {
+  if (words === undefined) return hasStepped ? 'stepping' : 'preparing';
+  return phases.find(([pattern]) => pattern.test(words))?.[1] ?? 'preparing';
+}
+
+/** Milliseconds of an operation inside [begin, end]. */
+function overlap({ startedMs, endedMs }: CommRecord, begin: number, end: number): number {
+  if (startedMs === undefined) return 0;
+  return Math.max(0, Math.min(end, endedMs ?? end) - Math.max(begin, startedMs));
+}
+
+function newestByGroup(records: readonly CommRecord[]): CollectiveState[] {
+  const newest = new Map<string, CommRecord>();
+  for (const record of records) if (record.state !== 'queued') newest.set(record.group, record);
+  return [...newest.values()].slice(-maxGroups).map(({ group, sequence, operation, site, state }) => ({
+    group,
+    sequence,
+    operation,
+    site,
+    state: state === 'running' ? 'waiting' : 'done',
+  }));
+}
