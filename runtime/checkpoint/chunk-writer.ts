@@ -90,7 +90,7 @@ export class ChunkWriter {
 
   async #oldest(): Promise<void> {
     await this.#writing[0];
-    this.#writing.shift();
+    void this.#writing.shift();
   }
 
   async #next(): Promise<OpenFile> {
@@ -146,12 +146,13 @@ async function syncAndClose(file: DiskFile): Promise<void> {
 
 /** Anything but NaN and the infinities gives 0 times 0. Four sums, so that no addition waits for the one before. */
 function areFinite(values: Float32Array): boolean {
+  const factor = 0;
   let [a, b, c, d] = [0, 0, 0, 0];
   for (let at = 0; at < values.length; at += 4) {
-    a += (values[at] ?? 0) * 0;
-    b += (values[at + 1] ?? 0) * 0;
-    c += (values[at + 2] ?? 0) * 0;
-    d += (values[at + 3] ?? 0) * 0;
+    a += (values[at] ?? 0) * factor;
+    b += (values[at + 1] ?? 0) * factor;
+    c += (values[at + 2] ?? 0) * factor;
+    d += (values[at + 3] ?? 0) * factor;
   }
   return a + b + c + d === 0;
 }

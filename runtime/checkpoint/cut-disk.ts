@@ -70,10 +70,10 @@ export function cutDisk(cutAt: number): CutDisk {
     rename: (from, to) =>
       call(async () => {
         await localDisk.rename(from, to);
-        for (const [path, bytes] of [...durable]) {
+        for (const [path, bytes] of durable) {
           if (!path.startsWith(`${from}/`)) continue;
-          durable.delete(path);
           durable.set(to + path.slice(from.length), bytes);
+          durable.delete(path);
         }
       }),
     remove: (path) => call(() => localDisk.remove(path)),

@@ -74,7 +74,7 @@ export class FolderExchange implements Exchange {
       await change.seen;
       if (performance.now() < end) continue;
       const message = `rank ${silent.join(', ')} did not answer within ${deadlineMs / 1000} s (round ${round} in ${folder})`;
-      throw new WindlassError('WL_IO', message, { details: { ranks: silent } });
+      throw new WindlassError('WL_RANK_LOST', message, { details: { ranks: silent } });
     }
   }
 }
