@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadNewest } from './load.ts';
 import { planSave } from './save-plan.ts';
 import { contentsOf, onEveryRank, saveFrom, shardsOfRank, worldOf } from './testing.ts';
@@ -72,23 +72,6 @@ describe.each(Object.entries(layouts))('a checkpoint of %s', (name, saved) => {
     expect((await readdir(path)).sort()).toEqual(['manifest.json', ...Object.keys(files)]);
     for (const [file, { bytes }] of Object.entries(files)) expect((await stat(join(path, file))).size).toBe(bytes);
   });
-});
-
-it('is loaded in waves where memory is short, whatever the layouts', async () => {
-  const stagingBytes = 1000;
-  for (const layout of [layouts['shards 3 of moments']!, layouts['replicas 2, shards 2, tensor 2']!]) {
-    await onEveryRank(layout, async (rank, exchange) => {
-      const shards = shardsOfRank(tensors, layout, rank, true);
-      const options = { exchange, onDamaged: noDamage, stagingBytes };
-      const writes = shards.flatMap(({ ranges }) => ranges.map(({ tensor }) => vi.spyOn(tensor, 'write')));
-      await loadNewest(join(root, 'tensor 8 by columns'), 'c0ffee', shards, options);
-      for (const [values] of writes.flatMap(({ mock }) => mock.calls)) {
-        expect(values.byteLength).toBeLessThanOrEqual(stagingBytes);
-      }
-      vi.restoreAllMocks();
-      expect(shards).toEqual(shardsOfRank(tensors, layout, rank));
-    });
-  }
 });
 
 it('spreads the bytes evenly over the replicas, each of which finds its own by itself', () => {

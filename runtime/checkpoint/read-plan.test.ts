@@ -3,9 +3,10 @@ import { expect, it } from 'vitest';
 import { elementsOf, flatRangeBoxes, wholeBox } from './box.ts';
 import type { Chunk } from './manifest.ts';
 import { ChunkIndex, planReads } from './read-plan.ts';
+import { Target } from './target.ts';
 
 const [tensors, savedShards, loadedShards] = [1000, 128, 96];
-const into = new Float32Array(0);
+const newTarget = () => new Target({ write: () => {} }, 0);
 
 function flatShard(shape: readonly number[], shard: number, shards: number): [begin: number, end: number] {
   const elements = elementsOf(shape);
@@ -34,7 +35,7 @@ it(`plans the reads of ${tensors} tensors from ${savedShards} to ${loadedShards}
     for (const [at, shape] of shapes.entries()) {
       const index = new ChunkIndex(stored[at]!);
       const [begin, end] = flatShard(shape, shard, loadedShards);
-      const planned = planReads(index, [{ box: wholeBox(shape), begin, end, into }]);
+      const planned = planReads(index, [{ box: wholeBox(shape), begin, end, target: newTarget() }]);
       expect(planned.missing).toBe(0);
       reads += planned.reads.length;
       examined += index.examined;
@@ -65,6 +66,9 @@ it('does not compare the columns of others where a tensor was divided by columns
   }));
   const index = new ChunkIndex(chunks);
   const box = { offsets: [0, 200], sizes: [512, 16] };
-  expect(planReads(index, [{ box, begin: 0, end: 512 * 16, into }])).toMatchObject({ missing: 0, reads: { length: 2 } });
+  expect(planReads(index, [{ box, begin: 0, end: 512 * 16, target: newTarget() }])).toMatchObject({
+    missing: 0,
+    reads: { length: 2 },
+  });
   expect(index.examined).toBe(2);
 });

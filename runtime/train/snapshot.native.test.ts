@@ -60,10 +60,10 @@ it.each([
   }
 });
 
-it.each([Infinity, 1000])('restores tensors with %d bytes of memory for it', async (stagingBytes) => {
+it('restores tensors', async () => {
   const values = tensors.map((tensor, of) => Float32Array.from({ length: tensor.size }, (_, index) => of + index / 7));
   for (const [index, tensor] of tensors.entries()) tensor.write(values[index]!);
-  const checkpointer = checkpointerOf(stagingBytes);
+  const checkpointer = checkpointerOf(Infinity);
   await checkpointer.save(stateAt(4));
   for (const tensor of tensors) fill(tensor, NaN);
   await checkpointer.finished();

@@ -84,7 +84,7 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
         plainWrite: await timed(() => writePlain(plainFile(round), bytes)),
         ...(await timedSave(checkpointer, device, round)),
         plainRead: await timed(
-          () => readPlain(plainFile),
+          () => readPlain(plainFile(round)),
           async () => (isCold = (await emptyCache()) && isCold),
         ),
         load: await timed(restore, emptyCache),
