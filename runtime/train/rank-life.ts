@@ -57,17 +57,17 @@ function phaseOf(words: string | undefined, hasStepped: boolean): RankPhase {
 
 /** Milliseconds of an operation inside [begin, end]. */
 function overlap({ startedMs, endedMs }: CommRecord, begin: number, end: number): number {
-  if (startedMs === undefined) return 0;
-  return Math.max(0, Math.min(end, endedMs ?? end) - Math.max(begin, startedMs));
+  if (startedMs === 0) return 0;
+  return Math.max(0, Math.min(end, endedMs || end) - Math.max(begin, startedMs));
 }
 
 function newestByGroup(records: readonly CommRecord[]): CollectiveState[] {
   const newest = new Map<string, CommRecord>();
   for (const record of records) if (record.state !== 'queued') newest.set(record.group, record);
-  return [...newest.values()].slice(-maxGroups).map(({ group, sequence, operation, site, state }) => ({
+  return [...newest.values()].slice(-maxGroups).map(({ group, sequence, op, site, state }) => ({
     group,
     sequence,
-    operation,
+    operation: op,
     site,
     state: state === 'running' ? 'waiting' : 'done',
   }));
