@@ -79,7 +79,7 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
     now: () => performance.now(),
   };
   let progress = new ProgressReporter(reporterOptions, 0);
-  using life = new RankLife(link, () => progress.current);
+  using life = new RankLife(link, `stage ${mesh.at.pipeline}`, () => progress.current);
   progress.tell({ phase: 'preparing' });
 
   const modelFolder = spec.model.from === undefined ? undefined : localPath(spec.model.from);
