@@ -26,13 +26,15 @@ function facts(name: string, { parallelism, world, model, batch, grainsPerRank, 
   const mesh = Object.entries(axes).flatMap(([axis, size]) => (size > 1 ? [`${axis} ${size}`] : []));
   const grains = batch.grains === 1 ? '1 grain' : `${batch.grains} grains`;
   const own = grainsPerRank === batch.grains ? '' : `; ${grainsPerRank} for each data rank`;
-  return table([
+  const rows: [string, string][] = [
     ['job', name],
     ['ranks', world === 1 ? '1' : `${world} = ${mesh.join(' x ')}`],
     ['model', `${model.family}, ${model.layers} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, 32 bits`],
     ['step', `${batch.sequences} sequences of ${batch.length} tokens, in ${grains} of ${tokensPerGrain} tokens${own}`],
-    ...modes(parallelism).map((mode, index) => [index === 0 ? 'modes' : '', mode]),
-  ]);
+    ...modes(parallelism).map((mode, index): [string, string] => [index === 0 ? 'modes' : '', mode]),
+  ];
+  const title = 7;
+  return table(rows.flatMap(([fact, value]) => wrap(value, width - title).map((line, index) => [index === 0 ? fact : '', line])));
 }
 
 function modes({

@@ -69,7 +69,7 @@ function tensorReasons(size: number, model: ModelConfig): string[] {
   const rows = Math.ceil(vocabularySize / unitRows);
   return [
     ...(heads % size === 0 ? [] : [`the model's ${heads} heads can't be split evenly`]),
-    ...(kvHeads % size === 0 ? [] : [`the model's ${kvHeads} kvHeads can't be split evenly`]),
+    ...(kvHeads === heads || kvHeads % size === 0 ? [] : [`the model's ${kvHeads} kvHeads can't be split evenly`]),
     ...(size === 1 || intermediateSize % (size * unitRows) === 0
       ? []
       : [`the ${intermediateSize} columns of intermediateSize are no multiple of ${size} x ${unitRows}`]),

@@ -158,7 +158,7 @@ describe('validation', () => {
     const thirds = { ...batch, sequences: 15, grains: 3 };
     expect(() => layoutOf({ tensor: 2, pipeline: 2 }).validate(model, thirds)).not.toThrow();
     expect(messageOf(() => layoutOf({ tensor: 2 }).validate(model, { ...thirds, grains: 4 }))).toMatchInlineSnapshot(
-      `"spec.task.pretrain.batch.grains: is 4 and must divide the 15 sequences: grains: 1 would fit"`,
+      `"spec.task.pretrain.batch.grains: is 4 and must divide the 15 sequences: grains: 3 or 5 would fit"`,
     );
   });
 });

@@ -68,7 +68,7 @@ function place(part: Float32Array, { shape, offsets, sizes, begin, end }: Part, 
   const width = sizes.at(-1) ?? 1;
   const firstColumn = offsets.at(-1) ?? 0;
   const firstRow = offsets.length > 1 ? (offsets[0] ?? 0) : 0;
-  for (let at = begin; at < end; ) {
+  for (let at = begin; at < end;) {
     const [row, column] = [Math.floor(at / width), at % width];
     const count = width === columns ? end - at : Math.min(width - column, end - at);
     into.set(part.subarray(at - begin, at - begin + count), (firstRow + row) * columns + firstColumn + column);

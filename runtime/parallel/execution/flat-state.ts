@@ -51,7 +51,14 @@ export class FlatState {
     this.#second = make(shardSize, 'second moment');
     this.pieces = layout.pieces(options.shard).map((piece) => {
       const part = (flat: Tensor) => partOf(flat, piece, options.shard * shardSize);
-      return { piece, counts: options.counts(piece), ...options.replica(piece), weight: part(this.shard), first: part(this.#first), second: part(this.#second) };
+      return {
+        piece,
+        counts: options.counts(piece),
+        ...options.replica(piece),
+        weight: part(this.shard),
+        first: part(this.#first),
+        second: part(this.#second),
+      };
     });
   }
 

@@ -84,7 +84,9 @@ export class GradientSums {
   #make(): Buffer {
     return unscoped(() => {
       const flat = empty(this.#device, [this.#layout.size], `gradient of ${this.#layout.name}`);
-      const views = this.#parameters.map(({ parameter, entry }) => view(flat, entry.offset, parameter.shape, `gradient of ${parameter.label}`));
+      const views = this.#parameters.map(({ parameter, entry }) =>
+        view(flat, entry.offset, parameter.shape, `gradient of ${parameter.label}`),
+      );
       const buffer = { flat, views };
       this.#all.push(buffer);
       return buffer;

@@ -35,8 +35,20 @@ export function groupExchange(options: ExchangeOptions): GroupExchange {
   };
   return {
     share,
-    enter: (x) => exchanged('enter group', x, (x) => gather(x, 'forward'), (dy) => scatter(dy, 'backward')),
-    leave: (x) => exchanged('leave group', x, (x) => scatter(x, 'forward'), (dy) => gather(dy, 'backward')),
+    enter: (x) =>
+      exchanged(
+        'enter group',
+        x,
+        (x) => gather(x, 'forward'),
+        (dy) => scatter(dy, 'backward'),
+      ),
+    leave: (x) =>
+      exchanged(
+        'leave group',
+        x,
+        (x) => scatter(x, 'forward'),
+        (dy) => gather(dy, 'backward'),
+      ),
   };
 }
 

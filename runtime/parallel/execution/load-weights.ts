@@ -20,7 +20,7 @@ function cut(values: Float32Array, shape: readonly number[], { offsets, sizes }:
   const first = (offsets.length > 1 ? (offsets[0] ?? 0) : 0) * columns + (offsets.at(-1) ?? 0);
   if (width === columns) return values.subarray(first + begin, first + end);
   const part = new Float32Array(end - begin);
-  for (let at = begin; at < end; ) {
+  for (let at = begin; at < end;) {
     const [row, column] = [Math.floor(at / width), at % width];
     const count = Math.min(width - column, end - at);
     part.set(values.subarray(first + row * columns + column, first + row * columns + column + count), at - begin);

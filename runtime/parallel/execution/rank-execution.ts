@@ -1,7 +1,20 @@
 // A rank at work: its part of the model, what it computes in a step, and how weights come and gradients go.
 import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
 import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
-import { Event, Stream, addInto, emptyIntegers, full, keep, normOf, scope, squaresMax, squaresSum, sum, view } from '#runtime/tensor/main.ts';
+import {
+  Event,
+  Stream,
+  addInto,
+  emptyIntegers,
+  full,
+  keep,
+  normOf,
+  scope,
+  squaresMax,
+  squaresSum,
+  sum,
+  view,
+} from '#runtime/tensor/main.ts';
 import type { Device, Tensor } from '#runtime/tensor/main.ts';
 import { cutStages } from '../layout-stages.ts';
 import { unitCost } from '../layout-units.ts';

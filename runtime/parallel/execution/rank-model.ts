@@ -28,7 +28,13 @@ export interface RankModel {
 const tableName = 'embedding.tokens';
 
 /** Allocates all of it; values are undefined until loaded. `placement[stage]` is the pipeline rank of a stage. */
-export function openRankModel(config: ModelConfig, device: Device, mesh: Mesh, stages: StageUnits, placement: readonly number[]): RankModel {
+export function openRankModel(
+  config: ModelConfig,
+  device: Device,
+  mesh: Mesh,
+  stages: StageUnits,
+  placement: readonly number[],
+): RankModel {
   const { dataShard, zero, tensor } = mesh.layout.parallelism;
   const boxOf = (spec: ParameterSpec) => tensorBox(spec, mesh.at.tensor, tensor);
   const local = (spec: ParameterSpec, name = spec.name) => detachedParameter(device, boxOf(spec).sizes, name);
@@ -53,7 +59,8 @@ export function openRankModel(config: ModelConfig, device: Device, mesh: Mesh, s
       shard: mesh.at.shard,
       keepsWhole: dataShard === 1 || zero < 3,
       counts: ({ entry: { spec } }) => ownsInNorm(spec, mesh.at.tensor) && (spec.name !== tableName || hasOwnTable),
-      replica: ({ entry }) => replicaOf(mesh, entry, isSplit && entry.spec.name === tableName ? (hasOwnTable ? 0 : 1) : undefined),
+      replica: ({ entry }) =>
+        replicaOf(mesh, entry, isSplit && entry.spec.name === tableName ? (hasOwnTable ? 0 : 1) : undefined),
     });
     states.push(state);
     return state;

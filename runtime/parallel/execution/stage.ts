@@ -123,7 +123,8 @@ export class Stage {
           const root = losses ?? held.output;
           if (!root) throw new Error('internal: a stage without output');
           const wanted = input ? [input] : [];
-          const [inputGradient] = weights === 'now' ? tape.backward(root, gradient, wanted) : this.#backwardInputs(grain, tape, root, gradient, wanted);
+          const [inputGradient] =
+            weights === 'now' ? tape.backward(root, gradient, wanted) : this.#backwardInputs(grain, tape, root, gradient, wanted);
           return { input: inputGradient, loss: losses && sum(losses) };
         }),
       );
@@ -224,7 +225,13 @@ export class Stage {
     return result;
   }
 
-  #backwardInputs(grain: Grain, tape: Tape, root: Tensor, gradient: Tensor | undefined, wanted: readonly Tensor[]): (Tensor | undefined)[] {
+  #backwardInputs(
+    grain: Grain,
+    tape: Tape,
+    root: Tensor,
+    gradient: Tensor | undefined,
+    wanted: readonly Tensor[],
+  ): (Tensor | undefined)[] {
     const { gradients, weights } = tape.backwardInputs(root, gradient, wanted);
     this.#deferred.set(grain.index, weights);
     return gradients;

@@ -29,7 +29,8 @@ export class Transfers {
       if (from === to || (own !== from && own !== to)) continue;
       for (const direction of ['forward', 'backward'] as const) {
         const communicator = mesh.group([rankAt(from), rankAt(to)], `${direction} ${stage}`);
-        if (communicator) this.#channels.set(`${direction} ${stage}`, { communicator, peer: 1 - communicator.rank, stream: Stream.open() });
+        if (communicator)
+          this.#channels.set(`${direction} ${stage}`, { communicator, peer: 1 - communicator.rank, stream: Stream.open() });
       }
     }
   }

@@ -56,9 +56,19 @@ export function streamValues({ hiddenSize }: ModelConfig, cut: TensorCut): numbe
   return hiddenSize / shareOf(cut);
 }
 
-/** The final norm's statistics and output, the losses, the targets, and the gradient of the hidden states, which the loss gives at once. Logits never exist as a whole. */
+/**
+ * The final norm's input, statistics and output, the losses, the targets, and the gradient of the hidden states, which the loss gives at once.
+ * One rank alone never has all logits; ranks of a tensor group have those of their part of the vocabulary.
+ */
 export function headValues(config: ModelConfig, cut: TensorCut): number {
-  return streamValues(config, cut) + statistics(config) / shareOf(cut) + 2 * config.hiddenSize + 2;
+  const { hiddenSize, vocabularySize } = config;
+  const logits = cut.tensor > 1 ? Math.ceil(vocabularySize / cut.tensor) : 0;
+  return streamValues(config, cut) + statistics(config) / shareOf(cut) + 2 * hiddenSize + 2 + logits;
+}
+
+/** The gradient of the head, which the loss gives at once too; not per token. */
+export function headGradientElements({ vocabularySize, hiddenSize }: ModelConfig, { tensor }: TensorCut): number {
+  return Math.ceil(vocabularySize / tensor) * hiddenSize;
 }
 
 function attentionValues({ heads, kvHeads, headSize }: ModelConfig, { tensor }: TensorCut): number {

@@ -1,29 +1,15 @@
 // The flat runs of parameters that a rank holds for its units, and which units compute with them.
 import type { ModelConfig, ParameterSpec } from '#runtime/model/config.ts';
+import { FlatLayout } from '../execution/flat-layout.ts';
 import type { Unit } from '../layout-units.ts';
 import type { Parallelism } from '../parallelism.ts';
-import { boxElements, isTensorSharded, tensorBox } from '../sharding.ts';
-
-/** Sizes in elements. */
-export interface FlatRun {
-  readonly name: string;
-  /** Parameters alone. */
-  readonly elements: number;
-  /** With padding: a multiple of `shardSize`. */
-  readonly size: number;
-  readonly shardSize: number;
-  /** Of the parameters that every rank of a tensor group holds as a whole. */
-  readonly replicated: number;
-}
+import { tensorBox } from '../sharding.ts';
 
 /** A unit with the runs that it computes with. A tied head on the rank of the embedding shares the run of the table. */
 export interface HeldUnit {
   readonly unit: Unit;
-  readonly runs: readonly FlatRun[];
+  readonly runs: readonly FlatLayout[];
 }
-
-/** Parameters, and shards of a run, begin at multiples of this many elements: 64 bytes. */
-const alignment = 16;
 
 /** The token table is a run of its own, because a tied head may stand on another rank than the embedding. */
 export function heldUnits(
@@ -32,8 +18,13 @@ export function heldUnits(
   tensorRank: number,
   { tensor, dataShard }: Pick<Parallelism, 'tensor' | 'dataShard'>,
 ): HeldUnit[] {
-  const runOf = (name: string, specs: readonly ParameterSpec[]) => flatRun(name, specs, tensorRank, tensor, dataShard);
-  let table: FlatRun | undefined;
+  const runOf = (name: string, specs: readonly ParameterSpec[]) =>
+    new FlatLayout(
+      name,
+      specs.map((spec) => ({ spec, box: tensorBox(spec, tensorRank, tensor) })),
+      dataShard,
+    );
+  let table: FlatLayout | undefined;
   return units.map((unit) => {
     if (unit.kind === 'block') return { unit, runs: [runOf(unit.name, unit.parameters)] };
     const named = (prefix: string) => unit.parameters.filter(({ name }) => name === prefix || name.startsWith(`${prefix}.`));
@@ -46,26 +37,18 @@ export function heldUnits(
 }
 
 /** Runs of these units, each once. */
-export function distinctRuns(held: readonly HeldUnit[]): FlatRun[] {
+export function distinctRuns(held: readonly HeldUnit[]): FlatLayout[] {
   return [...new Set(held.flatMap(({ runs }) => runs))];
+}
+
+/** Elements of a run without padding. */
+export function runElements({ entries }: FlatLayout): number {
+  return entries.reduce((sum, { size }) => sum + size, 0);
 }
 
 /** Elements with padding of all runs of a unit. */
 export function unitSize({ runs }: HeldUnit): number {
   return runs.reduce((sum, { size }) => sum + size, 0);
-}
-
-function flatRun(name: string, specs: readonly ParameterSpec[], rank: number, ranks: number, shards: number): FlatRun {
-  const aligned = (elements: number) => Math.ceil(elements / alignment) * alignment;
-  let [elements, offset, replicated] = [0, 0, 0];
-  for (const spec of specs) {
-    const own = boxElements(tensorBox(spec, rank, ranks));
-    elements += own;
-    offset += aligned(own);
-    if (!isTensorSharded(spec)) replicated += aligned(own);
-  }
-  const shardSize = aligned(offset / shards);
-  return { name, elements, size: shardSize * shards, shardSize, replicated };
 }
 
 function tableSpec({ vocabularySize, hiddenSize }: ModelConfig): ParameterSpec {

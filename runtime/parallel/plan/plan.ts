@@ -10,7 +10,7 @@ import type { Parallelism } from '../parallelism.ts';
 import { buildSchedule, simulate } from '../schedule/main.ts';
 import type { Schedule, StageCost } from '../schedule/main.ts';
 import type { Recompute } from './activations.ts';
-import { distinctRuns, heldUnits } from './flat-runs.ts';
+import { distinctRuns, heldUnits, runElements } from './flat-runs.ts';
 import type { HeldUnit } from './flat-runs.ts';
 import { gradientBytes, momentBytes, weightBytes, weightSlots } from './memory.ts';
 import { activationBytes, gatherCounts, gradientBuffers } from './order.ts';
@@ -130,7 +130,7 @@ function planRank(context: Context, rank: number, at: Coordinates): RankPlan {
     rank,
     at,
     stages: numbers.map((stage) => ({ stage, units: unitsIn(stage).map(({ unit }) => unit.name) })),
-    parameters: distinctRuns(held).reduce((sum, { elements }) => sum + elements, 0),
+    parameters: distinctRuns(held).reduce((sum, run) => sum + runElements(run), 0),
     memory: {
       weights: weightBytes(held, parallelism),
       gradients: gradientBytes(held, ({ unit }) => gradientBuffers(actions, stageOf.get(unit)!)),

@@ -7,6 +7,7 @@ import {
   blockDeferredValues,
   blockGradientValues,
   blockValues,
+  headGradientElements,
   headValues,
   streamValues,
 } from './activations.ts';
@@ -49,9 +50,10 @@ export function stageActivations(
   const backward = layers.map((layer) => blockAgainValues(model, cut, recompute(layer)) + blockGradientValues(model, cut));
   const deferred = layers.length * blockDeferredValues(model, cut) + (isFirst ? 1 + stream : 0);
   const bytes = (values: number) => values * tokensPerGrain * bytesPerValue;
+  const loss = bytes(headValues(model, cut)) + headGradientElements(model, cut) * bytesPerValue;
   return {
     kept: bytes(kept),
     deferred: bytes(deferred),
-    working: bytes(Math.max(forward, ...backward, isLast ? headValues(model, cut) : 0)),
+    working: Math.max(bytes(forward), ...backward.map(bytes), isLast ? loss : 0),
   };
 }

@@ -73,7 +73,7 @@ export function tensorTraffic(
 ): number {
   const sums = held.map(({ unit }) => (unit.kind === 'block' ? 4 + halvesAgain[recompute(layerOf(unit))] : 1));
   const loss = held.some(({ unit }) => unit.kind === 'head') ? 3 * tokens : 0;
-  const copies = sequenceParallel ? sum(held.flatMap(({ runs }) => runs.map(({ replicated }) => replicated))) : 0;
+  const copies = sequenceParallel ? sum(held.flatMap(({ runs }) => runs.map(({ replicatedSize }) => replicatedSize))) : 0;
   return allReduceBytes((sum(sums) * tokens * config.hiddenSize + loss + copies) * bytesPerValue, tensor);
 }
 
