@@ -87,7 +87,7 @@ test('all axes at once', async () => {
     9, 11, 13, 15  837.3k      blocks 4, 5, head
 
     RANKS  WEIGHTS  GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
-    0-7    5.4 MiB  17.1 MiB   4.9 MiB    14.3 MiB     41.7 MiB
+    0-7    5.4 MiB  17.1 MiB   4.9 MiB    14.8 MiB     42.2 MiB
     8-15   4.6 MiB  11.2 MiB   3.2 MiB    7.5 MiB      26.4 MiB
 
     RANKS          GRADIENTS  WEIGHTS   TENSOR    PIPELINE  TIED     SENT PER STEP

@@ -40,7 +40,7 @@ export interface RankPlan {
 export const memoryKinds = ['weights', 'gradients', 'moments', 'activations'] as const;
 export type MemoryKind = (typeof memoryKinds)[number];
 
-export interface StagePlan {
+interface StagePlan {
   readonly stage: number;
   /** Names of its units. */
   readonly units: readonly string[];
