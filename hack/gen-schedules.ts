@@ -10,8 +10,8 @@ import {
 } from '#runtime/parallel/schedule/main.ts';
 
 /**
- * All of one model on one scale: a rank's share of the layers takes 1 for a forward, an input gradient and a weight gradient each; a stage that is half
- * the share takes half of that.
+ * All of one model on one scale: a rank's share of the layers takes 1 for a forward, an input gradient and a weight gradient
+ * each; a stage that is half the share takes half of that.
  */
 const drawings: readonly { readonly wishes: ScheduleWishes; readonly name: string }[] = [
   { wishes: { schedule: 'gpipe', pipeline: 4, stagesPerRank: 1, grains: 8 }, name: 'GPipe' },

@@ -88,9 +88,9 @@ test('arguments of the wrong kind and number are named', () => {
   expect(errorOf(() => call(stream, tensor([1]), '1'))).toMatchInlineSnapshot(
     `[KernelError: fill: argument value must be a number]`,
   );
-  const norm = kernels.ops.global_norm as unknown as (...args: unknown[]) => void;
+  const norm = kernels.ops.squares_max as unknown as (...args: unknown[]) => void;
   expect(errorOf(() => norm(stream, [1], tensor([1])))).toMatchInlineSnapshot(
-    `[KernelError: global_norm: argument tensors must be a Uint32Array of handles]`,
+    `[KernelError: squares_max: argument tensors must be a Uint32Array of handles]`,
   );
 });
 

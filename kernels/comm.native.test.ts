@@ -223,7 +223,8 @@ test('a collective on a stream that has failed tells the peers why', async () =>
     const row = kernels.tensorView(y, 0, [1, 1]);
     kernels.ops.embedding_forward(stream, rows, matrix, row);
     comm.allReduce(stream, handle, y, y, 'sum', 'after');
-    for (const made of [rows, matrix, row]) atEnd.push(() => kernels.tensorFree(made));
+    // Freed while the collective waits: other ranks' tensors must not wait for this memory.
+    for (const made of [rows, matrix, row]) kernels.tensorFree(made);
     return failureOf(kernels.sync(stream));
   });
   const [told, own] = await Promise.all(errors);

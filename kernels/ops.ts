@@ -396,6 +396,51 @@ export const ops = {
       ['accumulate', 'i64'],
     ],
   },
+  cross_entropy_logits: {
+    doc: 'first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows',
+    args: [
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 V D'],
+      ['logits', 'out f32 ...M V'],
+      ['maxima', 'out f32 ...M'],
+    ],
+  },
+  cross_entropy_exponentials: {
+    doc: 'second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here}',
+    args: [
+      ['logits', 'inout f32 ...M V'],
+      ['maxima', 'in f32 ...M'],
+      ['targets', 'in i32 ...M'],
+      ['sums', 'out f32 ...M 2'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
+    ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
+  },
+  cross_entropy_finish: {
+    doc: 'third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative',
+    args: [
+      ['exponentials', 'inout f32 ...M V'],
+      ['maxima', 'in f32 ...M'],
+      ['sums', 'in f32 ...M 2'],
+      ['targets', 'in i32 ...M'],
+      ['losses', 'out f32 ...M'],
+      ['first_row', 'i64'],
+      ['weight', 'f32'],
+    ],
+    needs: ['first_row >= 0'],
+  },
+  cross_entropy_backward_input: {
+    doc: 'dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks',
+    args: [
+      ['dlogits', 'in f32 ...M V'],
+      ['w', 'in f32 V D'],
+      ['dh', 'out f32 ...M D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
+    ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
+  },
   sum: {
     doc: 'y[0] = sum of x in a fixed order',
     args: [
@@ -405,10 +450,26 @@ export const ops = {
   },
 
   // -- optimizer
-  global_norm: {
-    doc: 'norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double',
+  squares_max: {
+    doc: 'first step of the global norm: the largest magnitude in all tensors, NaN if there is one',
     args: [
       ['tensors', 'list f32'],
+      ['largest', 'out f32 1'],
+    ],
+  },
+  squares_sum: {
+    doc: 'second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word',
+    args: [
+      ['tensors', 'list f32'],
+      ['largest', 'in f32 1'],
+      ['total', 'out i32 8'],
+    ],
+  },
+  norm_finish: {
+    doc: 'third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through',
+    args: [
+      ['totals', 'in i32 R 8'],
+      ['largest', 'in f32 1'],
       ['norm', 'out f32 1'],
     ],
   },

@@ -42,7 +42,10 @@ const PodFailure = z
     message: word(4096, 'What happened.'),
     remedy: word(1024, 'What to do.'),
     rule: word(64, 'Rule that decided on the action.'),
-    action: word(64, 'What the controller did: Restart or Fail.'),
+    action: word(
+      64,
+      'What was done: RestartInPlace by the agents; Replace (that pod), Restart (all pods) or Fail by the controller.',
+    ),
     step: counter('Step at which it happened.'),
     operation: word(64, 'Operation between ranks that it happened in, such as allReduce.'),
     site: word(128, 'Where in the program that operation was called.'),
@@ -54,29 +57,19 @@ export type PodFailure = z.output<typeof PodFailure>;
 /** Ranks that the status lists: those of a larger job are in the reports of its agents. */
 const maxListedRanks = 64;
 
+/** As many as a job may have ranks. */
+const maxReplaced = 1024;
+
 const RankStatus = z
   .object({
     rank: z.int().min(0).max(maxInteger).describe('Number of the rank.'),
     pod: word(253, 'Pod that it runs in.'),
     step: counter('Steps done.'),
-    state: word(32, 'What its process does, such as running, waiting or restarting.'),
+    state: word(32, 'How it is: starting, running, silent, lost or ended.'),
     phase: word(64, 'What it does when it is not stepping, such as checkpointing.'),
     bytes: counter('Resident memory of its process.'),
   })
   .describe('A rank.');
-export type RankStatus = z.output<typeof RankStatus>;
-
-const Straggler = z
-  .object({
-    rank: counter('Rank that the others wait for.'),
-    pod: word(253, 'Pod that it runs in.'),
-    node: word(253, 'Node that the pod runs on.'),
-    ratio: measure('Its step time as a multiple of the median of all ranks.'),
-    operation: word(64, 'Operation that the others wait in.'),
-    site: word(128, 'Where in the program that operation was called.'),
-    time: time('Since when.'),
-  })
-  .describe('A rank that holds the others up, while it does.');
 
 const Summary = z
   .object({
@@ -108,7 +101,12 @@ export const TrainingJobStatus = z
       .optional()
       .describe('What each rank does, as far as reported: the first 64.')
       .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['rank'] }),
-    straggler: Straggler.optional(),
+    straggler: word(1024, 'A rank that is much slower than the others, in words, while there is one.'),
+    replacing: z
+      .array(z.string().max(64).describe('uid of a pod.'))
+      .max(maxReplaced)
+      .optional()
+      .describe('Lost pods of this attempt that are counted and make room for new ones.'),
     readyRanks: counter('Ranks whose pod is ready.'),
     startTime: time('When the job started, or went on after a suspension.'),
     completionTime: time('When the job ended.'),

@@ -109,8 +109,10 @@ void optimizer(Bench& bench, int64_t n) {
   Floats p = numbers(n), g = numbers(n), first = numbers(n), second(static_cast<size_t>(n), 1.0f);
   float* const lists[4] = {p.data(), g.data(), first.data(), second.data()};
   const int64_t sizes[1] = {n};
-  float norm;
-  bench.measure("global_norm", n, [&] { RUN(global_norm, lists + 1, sizes, 1, &norm); });
+  float norm = 1.0f, largest;
+  int32_t total[8];
+  bench.measure("squares_max", n, [&] { RUN(squares_max, lists + 1, sizes, 1, &largest); });
+  bench.measure("squares_sum", n, [&] { RUN(squares_sum, lists + 1, sizes, 1, &largest, total); });
   bench.measure("adamw", 7 * n, [&] {
     RUN(adamw, lists, sizes, 1, lists + 1, sizes, 1, lists + 2, sizes, 1, lists + 3, sizes, 1, &norm, 1.0f, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 10);
   });

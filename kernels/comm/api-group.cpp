@@ -8,6 +8,7 @@
 #include "comm/endpoint.h"
 #include "comm/find.h"
 #include "comm/hub.h"
+#include "comm/listener.h"
 #include "comm/service.h"
 #include "comm/session.h"
 #include "core/error.h"
@@ -22,7 +23,6 @@ Table<std::shared_ptr<Group>>& groups() {
   return *table;
 }
 
-struct Listener {};
 Table<std::shared_ptr<Listener>>& listeners() {
   static auto* const table = new Table<std::shared_ptr<Listener>>;
   return *table;
@@ -77,7 +77,17 @@ const char* fault_of(const wl_comm_options& options) {
   return nullptr;
 }
 
-void free_group(const std::shared_ptr<Group>& group) { group->remove_user(); }
+/** The fastest way to an endpoint that the caller allows; or why there is none. Both ranks of a pair come to the same. */
+const char* choose_route(const Endpoint& endpoint, int transport, Route& out) {
+  const bool same_process = endpoint.process == process_id();
+  const bool same_host = endpoint.host == host_id();
+  if (transport == WL_COMM_PROCESS && !same_process) return "is not in this process";
+  if (transport == WL_COMM_SHM && !same_host) return "is not on this host";
+  const bool tcp = transport == WL_COMM_TCP || (transport == WL_COMM_AUTO && !same_host);
+  if (tcp && endpoint.address.empty()) return "listens at no IP address";
+  out = tcp ? Route::tcp : transport != WL_COMM_SHM && same_process ? Route::process : Route::shm;
+  return nullptr;
+}
 
 }  // namespace
 
@@ -95,7 +105,7 @@ void release_comms_of(wl_owner owner) {
     std::shared_ptr<Group> group;
     if (!groups().remove(handle, group)) continue;
     group->fail({WL_COMM_ABORTED, group->rank, "the environment of rank " + std::to_string(group->rank) + " ends"});
-    free_group(group);
+    group->remove_user();
   }
   while (const wl_listener listener = listeners().any_of(owner)) wl_comm_close_listener(listener);
 }
@@ -107,14 +117,22 @@ using namespace wl::comm;
 
 extern "C" {
 
-int wl_comm_listen(wl_owner owner, const char*, int, wl_listener* out, char endpoint[WL_COMM_ENDPOINT]) {
-  *out = listeners().add(std::make_shared<Listener>(), owner);
-  if (*out == 0) return refuse("commListen", "too many listeners live");
-  std::snprintf(endpoint, WL_COMM_ENDPOINT, "%s", to_text({process_id()}).c_str());
+int wl_comm_listen(wl_owner owner, const char* address, int sockets, wl_listener* out, char endpoint[WL_COMM_ENDPOINT]) {
+  const char* const op = "commListen";
+  if (sockets < 1 || sockets > 16) return refuse(op, "sockets must be from 1 to 16");
+  const std::lock_guard guard(Service::instance().lock);
+  const std::shared_ptr<Listener> listener = Listener::open(address, sockets);
+  if (listener == nullptr) {
+    return fail(WL_INVALID, op, "%s: can't listen at %s: %s", op, address == nullptr ? "a local socket" : address, std::strerror(errno));
+  }
+  *out = listeners().add(listener, owner);
+  if (*out == 0) return refuse(op, "more than 255 listeners live");
+  std::snprintf(endpoint, WL_COMM_ENDPOINT, "%s", to_text(listener->endpoint()).c_str());
   return WL_OK;
 }
 
 int wl_comm_close_listener(wl_listener handle) {
+  const std::lock_guard guard(Service::instance().lock);
   std::shared_ptr<Listener> listener;
   return listeners().remove(handle, listener) ? WL_OK : fail(WL_INVALID, "commCloseListener", "commCloseListener: %u is not a live listener", handle);
 }
@@ -122,20 +140,28 @@ int wl_comm_close_listener(wl_listener handle) {
 int wl_comm_open(wl_owner owner, const wl_comm_options* options, wl_comm* out) {
   const char* const op = "commOpen";
   if (const char* fault = fault_of(*options)) return refuse(op, fault);
-  SessionOptions session{options->name, options->epoch, options->rank, options->size, {}, options->secret, options->deadline_ms * 1000000, options->transport};
-  std::string key = session.name + '\n' + std::to_string(session.epoch) + '\n' + session.secret;
+  std::shared_ptr<Listener> listener;
+  if (!listeners().find(options->listener, listener)) return fail(WL_INVALID, op, "%s: %u is not a live listener", op, options->listener);
+  SessionOptions session{options->name, options->epoch, options->rank, options->size, {}, {}, options->secret, options->deadline_ms * 1000000};
+  std::string agreed = session.name + '\n' + std::to_string(session.epoch);
   Group::Identity identity{session.name, {}, {}, session.rank};
   for (int rank = 0; rank < session.size; ++rank) {
     const std::string text = options->endpoints[rank] == nullptr ? "" : options->endpoints[rank];
     const std::optional<Endpoint> endpoint = parse_endpoint(text);
     if (!endpoint) return fail(WL_INVALID, op, "%s: the endpoint of rank %d is none: '%.80s'", op, rank, text.c_str());
-    if (endpoint->process != process_id()) return fail(WL_INVALID, op, "%s: rank %d is not in this process", op, rank);
-    key += '\n' + text;
-    session.endpoints.push_back(text);
+    Route route = Route::self;
+    if (rank != session.rank) {
+      const char* fault = choose_route(*endpoint, options->transport, route);
+      if (fault != nullptr) return fail(WL_INVALID, op, "%s: rank %d %s", op, rank, fault);
+    }
+    agreed += '\n' + text;
+    session.endpoints.push_back(*endpoint);
+    session.routes.push_back(route);
     identity.members.push_back(rank);
   }
-  identity.key = key;
-  return start_group(op, owner, std::make_shared<Session>(std::move(session)), nullptr, std::move(identity), out);
+  const Digest digest = sha256(agreed);
+  identity.key = std::string(digest.begin(), digest.end());
+  return start_group(op, owner, std::make_shared<Session>(std::move(session), digest, std::move(listener)), nullptr, std::move(identity), out);
 }
 
 int wl_comm_ready(wl_comm handle, wl_done done, void* user) {
@@ -181,7 +207,7 @@ int wl_comm_abort(wl_comm handle, const char* message) {
 int wl_comm_free(wl_comm handle) {
   std::shared_ptr<Group> group;
   if (!groups().remove(handle, group)) return no_comm("commFree", handle);
-  free_group(group);
+  group->remove_user();
   return WL_OK;
 }
 

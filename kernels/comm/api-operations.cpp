@@ -152,7 +152,7 @@ class CollectiveCall {
     }
     if (!good()) return std::nullopt;
     Tensors::use(*tensor->buffer, *stream_);
-    return Operand{tensor->data, static_cast<Type>(type), tensor->bytes() / size_of(static_cast<Type>(type)), tensor->bytes()};
+    return Operand{tensor->data(), static_cast<Type>(type), tensor->bytes() / size_of(static_cast<Type>(type)), tensor->bytes()};
   }
 
   static bool touches(const Operand& a, const Operand& b) { return a.data < b.data + b.bytes && b.data < a.data + a.bytes; }

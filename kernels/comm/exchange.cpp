@@ -5,7 +5,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 
 #include "comm/reduce.h"
 
@@ -17,8 +16,6 @@ constexpr int64_t kPublishBytes = 32 << 10;
 constexpr int64_t kHeaderBytes = padded(sizeof(Header));
 
 bool is_message(Kind kind) { return kind == Kind::send || kind == Kind::receive; }
-
-int32_t digest(const std::string& key) { return static_cast<int32_t>(std::hash<std::string>{}(key)); }
 
 /** "allReduce of 12 f32 (sum) at 'step'" */
 std::string words_of(Kind kind, Type type, Reduction reduction, int root, int64_t count, uint64_t sequence, const char* site) {
@@ -52,12 +49,13 @@ void Exchange::run() {
   plan_.copy_own();
   Waiter waiter(group_);
   while (!done()) {
-    for (Lane& lane : lanes_) lane.gone = lane.link->left.load();
+    for (Lane& lane : lanes_) lane.gone = lane.link->ended();
     if (step()) {
       waiter.advanced();
       continue;
     }
     for (const Lane& lane : lanes_) {
+      if (lane.link->carrier != nullptr) lane.link->carrier->poll(channel_);
       if (lane.gone && (!received(lane) || !sent(lane))) lost(lane);
     }
     if (!waiter.pause()) late();
@@ -188,8 +186,10 @@ bool Exchange::reduce() {
 
 Header Exchange::header_to(int peer) const {
   const Request& request = operation_.request;
-  Header header{kHeaderMagic,       request.kind,       request.type,         request.reduction,     0,
-                request.root,       digest(group_.key), group_.epoch(),       operation_.sequence,   plan_.count_to(peer), {}};
+  int32_t group;
+  std::memcpy(&group, group_.digest.data(), sizeof group);
+  Header header{kHeaderMagic, request.kind,   request.type,         request.reduction,    0, request.root,
+                group,        group_.epoch(), operation_.sequence, plan_.count_to(peer), {}};
   // What belongs to a message is the pair; both sides name the direction.
   if (is_message(request.kind)) header.root = -1;
   if (is_message(request.kind)) header.kind = Kind::send;

@@ -11,6 +11,7 @@ namespace wl::comm {
 Group::Group(std::shared_ptr<Session> session, Identity identity, std::shared_ptr<Segment> own)
     : name(std::move(identity.name)),
       key(std::move(identity.key)),
+      digest(sha256(key)),
       members(std::move(identity.members)),
       rank(identity.rank),
       size(static_cast<int>(members.size())),
@@ -19,6 +20,7 @@ Group::Group(std::shared_ptr<Session> session, Identity identity, std::shared_pt
       receives(members.size()),
       own_(std::move(own)),
       links_(members.size()),
+      goodbyes_(members.size()),
       missing_(size - 1) {
   if (missing_ == 0) state_.store(State::ready);
 }
@@ -70,6 +72,8 @@ void Group::remove_user() {
 }
 
 void Group::connect(int peer, std::unique_ptr<Link> link) {
+  if (connected(peer)) return;
+  if (goodbyes_[static_cast<size_t>(peer)]) link->left.store(true);
   links_[static_cast<size_t>(peer)] = std::move(link);
   if (--missing_ > 0 || state() != State::connecting) return;
   state_.store(State::ready);
@@ -78,8 +82,11 @@ void Group::connect(int peer, std::unique_ptr<Link> link) {
 }
 
 void Group::peer_left(int peer, bool in_peace) {
-  if (links_[static_cast<size_t>(peer)] != nullptr) links_[static_cast<size_t>(peer)]->left.store(true);
+  const size_t at = static_cast<size_t>(peer);
+  if (goodbyes_[at]) return;
   if (!in_peace) return fail_locked({WL_COMM_PEER_LOST, peer, "rank " + std::to_string(peer) + " of " + name + " is gone"}, true);
+  goodbyes_[at] = true;
+  if (links_[at] != nullptr) links_[at]->left.store(true);
   own_->bell().ring_loudly();
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "comm/link.h"
+#include "comm/sha256.h"
 #include "wl_comm.h"
 
 namespace wl::comm {
@@ -41,6 +42,7 @@ class Group : public std::enable_shared_from_this<Group> {
 
   const std::string name;
   const std::string key;
+  const Digest digest;  // of the key
   const std::vector<int> members;
   const int rank;
   const int size;
@@ -72,6 +74,8 @@ class Group : public std::enable_shared_from_this<Group> {
   void when_ready(Ready ready);
   /** Adds the link to a peer; the last one makes the group ready. */
   void connect(int peer, std::unique_ptr<Link> link);
+  /** The links that there are, each for its peer's rank. */
+  const std::vector<std::unique_ptr<Link>>& links() const { return links_; }
   bool connected(int peer) const { return peer == rank || links_[static_cast<size_t>(peer)] != nullptr; }
   void fail_locked(const Failure& failure, bool tell_peers);
   /** The peer has gone: in peace (its operations are done), or lost. */
@@ -86,6 +90,7 @@ class Group : public std::enable_shared_from_this<Group> {
 
   std::shared_ptr<Segment> own_;
   std::vector<std::unique_ptr<Link>> links_;
+  std::vector<bool> goodbyes_;
   std::atomic<State> state_{State::connecting};
   int missing_;
   std::atomic<int> users_{1};

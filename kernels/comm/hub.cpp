@@ -2,11 +2,10 @@
 #include "comm/hub.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <sys/random.h>
 #include <unordered_map>
 
-#include "comm/group.h"
+#include "comm/endpoint.h"
+#include "comm/session.h"
 
 namespace wl::comm {
 namespace {
@@ -17,6 +16,9 @@ std::unordered_map<std::string, Members>& groups() {
   static auto* const map = new std::unordered_map<std::string, Members>;
   return *map;
 }
+
+/** Groups with another secret do not belong together. */
+std::string key_of(const Group& group) { return group.key + '\n' + group.session->options.secret; }
 
 /** The link of `from` to `to`: writes into the memory of `to`, reads from its own. */
 std::unique_ptr<Link> memory_link(Group& from, Group& to) {
@@ -32,18 +34,12 @@ std::unique_ptr<Link> memory_link(Group& from, Group& to) {
 }  // namespace
 
 const std::string& process_id() {
-  static const std::string* const id = [] {
-    unsigned char bytes[8] = {};
-    [[maybe_unused]] const ssize_t size = getrandom(bytes, sizeof bytes, 0);
-    char text[17];
-    for (int i = 0; i < 8; ++i) std::snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-    return new std::string(text);
-  }();
+  static const std::string* const id = new std::string(random_name());
   return *id;
 }
 
 bool hub_add(const std::shared_ptr<Group>& group) {
-  Members& members = groups()[group->key];
+  Members& members = groups()[key_of(*group)];
   for (const std::weak_ptr<Group>& weak : members) {
     const std::shared_ptr<Group> member = weak.lock();
     if (member != nullptr && member->rank == group->rank) return false;
@@ -53,7 +49,7 @@ bool hub_add(const std::shared_ptr<Group>& group) {
 }
 
 void hub_remove(Group& group) {
-  const auto found = groups().find(group.key);
+  const auto found = groups().find(key_of(group));
   if (found == groups().end()) return;
   std::erase_if(found->second, [&](const std::weak_ptr<Group>& weak) {
     const std::shared_ptr<Group> member = weak.lock();
@@ -64,7 +60,7 @@ void hub_remove(Group& group) {
 
 std::vector<std::shared_ptr<Group>> hub_peers(const Group& group) {
   std::vector<std::shared_ptr<Group>> peers;
-  const auto found = groups().find(group.key);
+  const auto found = groups().find(key_of(group));
   if (found == groups().end()) return peers;
   for (const std::weak_ptr<Group>& weak : found->second) {
     std::shared_ptr<Group> member = weak.lock();

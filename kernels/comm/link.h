@@ -14,6 +14,12 @@ class Carrier {
   virtual ~Carrier() = default;
   /** There are new bytes to send, or there is new room to receive into. Called on an operation's thread. */
   virtual void kick(Channel channel) = 0;
+  /** Looks for what has come, instead of waiting for the service to do so. Called on an operation's thread. */
+  virtual void poll(Channel channel) = 0;
+  /** Nothing more comes from the peer, and all that came is in the rings. */
+  virtual bool ended() const = 0;
+  /** Sends what is left, then closes, in the background. With the service's lock held. */
+  virtual void finish() = 0;
 };
 
 struct Link {
@@ -22,8 +28,10 @@ struct Link {
   std::shared_ptr<Carrier> carrier;
   RingWriter out[kChannels];
   RingReader in[kChannels];
-  /** The peer has closed its side: what has arrived can be read, and nothing more comes. */
+  /** The peer has said goodbye. */
   std::atomic<bool> left{false};
+  /** What has arrived can be read, and nothing more comes. */
+  bool ended() const { return carrier != nullptr ? carrier->ended() : left.load(); }
 
   RingWriter& writer(Channel channel) { return out[static_cast<int>(channel)]; }
   RingReader& reader(Channel channel) { return in[static_cast<int>(channel)]; }

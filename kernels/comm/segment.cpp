@@ -33,13 +33,13 @@ int64_t control_bytes(int size) {
 Segment::Segment(int size)
     : size_(size), ring_bytes_(ring_bytes_of(size)), rings_(new char*[static_cast<size_t>(size) * kChannels]()) {}
 
-std::shared_ptr<Segment> Segment::create(int size) {
+std::shared_ptr<Segment> Segment::create(int size, int only_from) {
   std::shared_ptr<Segment> segment(new Segment(size));
   segment->fd_ = memfd_create("windlass", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (segment->fd_ < 0) return nullptr;
   const int64_t bytes = control_bytes(size) + segment->ring_bytes_ * size * kChannels;
   if (ftruncate(segment->fd_, bytes) != 0 || fcntl(segment->fd_, F_ADD_SEALS, kSeals) != 0) return nullptr;
-  if (!segment->map(segment->fd_, -1)) return nullptr;
+  if (!segment->map(segment->fd_, only_from)) return nullptr;
   new (segment->control_) Doorbell;
   auto* controls = reinterpret_cast<RingControl*>(segment->control_ + sizeof(Doorbell));
   for (int i = 0; i < size * kChannels; ++i) new (controls + i) RingControl;

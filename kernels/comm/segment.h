@@ -15,8 +15,8 @@ constexpr int kChannels = 2;
 
 class Segment {
  public:
-  /** Of a rank in a group of `size`. Null where the system refuses; errno says why. */
-  static std::shared_ptr<Segment> create(int size);
+  /** Of a rank in a group of `size`; with all rings, or with those of one peer. Null where the system refuses; errno says why. */
+  static std::shared_ptr<Segment> create(int size, int only_from = -1);
   /** Maps what `from` writes to in the segment of a peer, given as a file. Null where it is not what it should be. */
   static std::shared_ptr<Segment> attach(int fd, int size, int from);
   ~Segment();

@@ -1,52 +1,384 @@
-// Sessions: which way to each peer, and words to all of them.
+// Sessions: connecting, the words that peers exchange, and noticing that one is gone.
 #include "comm/session.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <unistd.h>
 
 #include "comm/hub.h"
 #include "comm/service.h"
+#include "comm/tcp-carrier.h"
 #include "core/futex.h"
 
 namespace wl::comm {
 namespace {
 
+constexpr int64_t kFirstRetry = 20000000;
+constexpr int64_t kLongestRetry = 500000000;
+constexpr uint32_t kLongestWords = 1024;
+// What a peer may send ahead for groups that this rank has not made: more is a fault, not a burst.
+constexpr size_t kMostEarly = 1024;
+
+}  // namespace
+
+enum class Word : uint32_t { segment, failure, goodbye };
+
+struct Session::Frame {
+  Word word;
+  uint32_t length;  // of the words that follow
+  int32_t reason;
+  int32_t peer;  // in ranks of the group
+  Digest group;
+};
+
+Session::Session(SessionOptions options, const Digest& digest, std::shared_ptr<Listener> listener)
+    : options(std::move(options)), digest_(digest), listener_(std::move(listener)), peers_(static_cast<size_t>(this->options.size)) {}
+
+/* -- groups */
+
+void Session::join(const std::shared_ptr<Group>& group) {
+  std::erase_if(groups_, [](const std::weak_ptr<Group>& weak) { return weak.expired(); });
+  groups_.push_back(group);
+  if (!opened_) {
+    opened_ = true;
+    add_session(shared_from_this());
+    for (int other = 0; other < options.rank; ++other) call(other);
+  }
+  for (const std::shared_ptr<Group>& other : hub_peers(*group)) {
+    if (route(group->members[static_cast<size_t>(other->rank)]) == Route::process) hub_connect(*group, *other);
+  }
+  const bool shares = std::any_of(group->members.begin(), group->members.end(), [this](int member) { return route(member) == Route::shm; });
+  if (!shares) group->segment()->close_file();
+  for (const int member : group->members) connect_member(group, member);
+  const auto early = early_.find(group->digest);
+  if (early != early_.end()) {
+    Early came = std::move(early->second);
+    early_.erase(early);
+    for (const auto& [from, file] : came.segments) segment_came(group, from, file);
+    for (const auto& [hello, wire] : came.wires) data_came(group, hello, wire);
+    for (const int from : came.goodbyes) group->peer_left(group->rank_of_member(from), true);
+    if (came.failure != nullptr) group->fail_locked(*came.failure, false);
+  }
+  for (const int member : group->members) {
+    if (peer(member).lost) group->peer_left(group->rank_of_member(member), false);
+  }
+  if (group->state() != Group::State::connecting) return;
+  const std::weak_ptr<Group> weak = group;
+  const uint64_t timer = Service::instance().at(nanoseconds() + group->deadline(), [weak] {
+    const std::shared_ptr<Group> late = weak.lock();
+    if (late != nullptr && late->state() == Group::State::connecting) late->fail_locked(late->session->missing_peers(*late), true);
+  });
+  group->when_ready([timer](const Failure*) { Service::instance().cancel(timer); });
+}
+
 /** "ranks 1, 3 of world have not connected within 5.0 s" */
-Failure missing_peers(const Group& group) {
+Failure Session::missing_peers(const Group& group) const {
   std::string ranks;
+  std::string problems;
   int first = -1;
   int count = 0;
-  for (int peer = 0; peer < group.size; ++peer) {
-    if (group.connected(peer)) continue;
-    if (first < 0) first = peer;
-    ranks += (count++ == 0 ? "" : ", ") + std::to_string(peer);
+  for (int member = 0; member < group.size; ++member) {
+    if (group.connected(member)) continue;
+    if (first < 0) first = member;
+    ranks += (count++ == 0 ? "" : ", ") + std::to_string(member);
+    const std::string& problem = peers_[static_cast<size_t>(group.members[static_cast<size_t>(member)])].problem;
+    if (!problem.empty()) problems += "; rank " + std::to_string(member) + ": " + problem;
   }
   char seconds[32];
   std::snprintf(seconds, sizeof seconds, "%.1f s", static_cast<double>(group.deadline()) / 1e9);
   return {WL_COMM_TIMEOUT, first,
           std::string(count == 1 ? "rank " : "ranks ") + ranks + " of " + group.name + (count == 1 ? " has" : " have") +
-              " not connected within " + seconds};
-}
-
-}  // namespace
-
-void Session::join(const std::shared_ptr<Group>& group) {
-  std::erase_if(groups_, [](const std::weak_ptr<Group>& weak) { return weak.expired(); });
-  groups_.push_back(group);
-  for (const std::shared_ptr<Group>& peer : hub_peers(*group)) hub_connect(*group, *peer);
-  if (group->state() != Group::State::connecting) return;
-  const std::weak_ptr<Group> weak = group;
-  const uint64_t timer = Service::instance().at(nanoseconds() + group->deadline(), [weak] {
-    const std::shared_ptr<Group> late = weak.lock();
-    if (late != nullptr && late->state() == Group::State::connecting) late->fail_locked(missing_peers(*late), true);
-  });
-  group->when_ready([timer](const Failure*) { Service::instance().cancel(timer); });
+              " not connected within " + seconds + problems};
 }
 
 void Session::tell_failure(Group& group, const Failure& failure) {
-  for (const std::shared_ptr<Group>& peer : hub_peers(group)) peer->fail_locked(failure, false);
+  for (const std::shared_ptr<Group>& other : hub_peers(group)) {
+    if (route(group.members[static_cast<size_t>(other->rank)]) == Route::process) other->fail_locked(failure, false);
+  }
+  const std::string words = failure.words.substr(0, kLongestWords);
+  for (const int member : group.members) {
+    say(member, {Word::failure, static_cast<uint32_t>(words.size()), failure.reason, failure.peer, group.digest}, words);
+  }
 }
 
 void Session::leave(Group& group) {
-  for (const std::shared_ptr<Group>& peer : hub_peers(group)) peer->peer_left(group.rank, true);
+  for (const std::shared_ptr<Group>& other : hub_peers(group)) {
+    if (route(group.members[static_cast<size_t>(other->rank)]) == Route::process) other->peer_left(group.rank, true);
+  }
+  for (const int member : group.members) say(member, {Word::goodbye, 0, 0, 0, group.digest}, {});
+  for (const std::unique_ptr<Link>& link : group.links()) {
+    if (link != nullptr && link->carrier != nullptr) link->carrier->finish();
+  }
   hub_remove(group);
+  group.segment()->close_file();
+  for (const int member : group.members) sockets_.erase({group.digest, group.rank_of_member(member)});
+  std::erase_if(groups_, [&](const std::weak_ptr<Group>& weak) {
+    const std::shared_ptr<Group> other = weak.lock();
+    return other == nullptr || other.get() == &group;
+  });
+  if (groups_.empty()) close();
+}
+
+void Session::close() {
+  closed_ = true;
+  remove_session(*this);
+  for (Peer& each : peers_) {
+    Service::instance().cancel(each.retry);
+    if (each.control != nullptr) each.control->close();
+    if (each.greeting != nullptr) each.greeting->close();
+    each.control = nullptr;
+    each.greeting = nullptr;
+  }
+  for (auto& [digest, early] : early_) {
+    for (const auto& [from, file] : early.segments) ::close(file);
+    for (const auto& [hello, wire] : early.wires) wire->close();
+  }
+  early_.clear();
+  sockets_.clear();
+  listener_ = nullptr;
+}
+
+std::shared_ptr<Group> Session::group_of(const Digest& digest) const {
+  for (const std::weak_ptr<Group>& weak : groups_) {
+    std::shared_ptr<Group> group = weak.lock();
+    if (group != nullptr && group->digest == digest) return group;
+  }
+  return nullptr;
+}
+
+/* -- the line to a peer */
+
+/** The higher rank calls the lower one. */
+void Session::call(int to) {
+  if (route(to) != Route::shm && route(to) != Route::tcp) return;
+  Peer& callee = peer(to);
+  const Endpoint& endpoint = options.endpoints[static_cast<size_t>(to)];
+  const std::shared_ptr<Wire> wire = route(to) == Route::shm ? call_local(endpoint) : call_address(endpoint);
+  if (wire == nullptr) return call_again(to, "nobody listens at its endpoint");
+  callee.greeting = wire;
+  const std::weak_ptr<Session> weak = weak_from_this();
+  greet(wire, make_hello(Purpose::control, options.rank, to, digest_), options.secret, [weak, to, weak_wire = std::weak_ptr(wire)](const char* fault) {
+    const std::shared_ptr<Session> session = weak.lock();
+    const std::shared_ptr<Wire> wire = weak_wire.lock();
+    if (session == nullptr || wire == nullptr || session->closed_) return;
+    if (fault != nullptr) return session->call_again(to, fault);
+    session->greeted(to, wire);
+  });
+}
+
+void Session::call_again(int to, const char* problem) {
+  Peer& callee = peer(to);
+  callee.problem = problem;
+  callee.greeting = nullptr;
+  const int64_t pause = std::min(kFirstRetry << std::min(callee.failures++, 8), kLongestRetry);
+  const std::weak_ptr<Session> weak = weak_from_this();
+  callee.retry = Service::instance().at(nanoseconds() + pause, [weak, to] {
+    if (const std::shared_ptr<Session> session = weak.lock(); session != nullptr && !session->closed_) session->call(to);
+  });
+}
+
+void Session::called(const std::shared_ptr<Wire>& wire, const Hello& hello) {
+  const int from = hello.from;
+  const bool known = from >= 0 && from < options.size && from > options.rank;
+  if (!known || (hello.purpose == Purpose::control && peer(from).control != nullptr)) return wire->close();
+  const std::weak_ptr<Session> weak = weak_from_this();
+  const uint64_t timer = Service::instance().at(nanoseconds() + options.deadline, [weak_wire = std::weak_ptr(wire)] {
+    if (const std::shared_ptr<Wire> slow = weak_wire.lock()) slow->close();
+  });
+  // The wire is kept by the answer's own callback until it is greeted.
+  answer(wire, hello, options.secret, [weak, hello, wire, timer](const char* fault) {
+    Service::instance().cancel(timer);
+    const std::shared_ptr<Wire> kept = wire;
+    const std::shared_ptr<Session> session = weak.lock();
+    if (session == nullptr || session->closed_) return kept->close();
+    if (fault != nullptr) {
+      session->peer(hello.from).problem = fault;
+    } else if (hello.purpose == Purpose::control) {
+      session->greeted(hello.from, kept);
+    } else if (const std::shared_ptr<Group> group = session->group_of(hello.group)) {
+      session->data_came(group, hello, kept);
+    } else if (session->early_.size() < kMostEarly) {
+      kept->when_closed(nullptr);
+      session->early_[hello.group].wires.emplace_back(hello, kept);
+    }
+  });
+}
+
+void Session::greeted(int from, const std::shared_ptr<Wire>& wire) {
+  Peer& other = peer(from);
+  if (other.control != nullptr) return wire->close();
+  other.control = wire;
+  other.greeting = nullptr;
+  other.problem.clear();
+  const std::weak_ptr<Session> weak = weak_from_this();
+  wire->when_closed([weak, from] {
+    if (const std::shared_ptr<Session> session = weak.lock()) session->lost(from);
+  });
+  listen(from);
+  const std::vector<std::weak_ptr<Group>> groups = groups_;
+  for (const std::weak_ptr<Group>& each : groups) {
+    if (const std::shared_ptr<Group> group = each.lock()) connect_member(group, from);
+  }
+}
+
+/** The line is cut: the process of the peer has ended, or its host is out of reach. */
+void Session::lost(int from) {
+  peer(from).lost = true;
+  peer(from).control = nullptr;
+  const std::vector<std::weak_ptr<Group>> groups = groups_;
+  for (const std::weak_ptr<Group>& each : groups) {
+    const std::shared_ptr<Group> group = each.lock();
+    if (group != nullptr && group->rank_of_member(from) >= 0) group->peer_left(group->rank_of_member(from), false);
+  }
+}
+
+void Session::say(int to, const Frame& frame, const std::string& words, int file) {
+  const std::shared_ptr<Wire> wire = peer(to).control;
+  if (wire == nullptr) return;
+  std::string bytes(reinterpret_cast<const char*>(&frame), sizeof frame);
+  bytes += words;
+  wire->send(bytes.data(), bytes.size(), file);
+}
+
+void Session::listen(int from) {
+  const std::shared_ptr<Wire> wire = peer(from).control;
+  if (wire == nullptr) return;
+  const std::weak_ptr<Session> weak = weak_from_this();
+  wire->expect(sizeof(Frame), [weak, from](const char* data) {
+    const std::shared_ptr<Session> session = weak.lock();
+    if (session == nullptr || session->peer(from).control == nullptr) return;
+    Frame frame;
+    std::memcpy(&frame, data, sizeof frame);
+    if (frame.length > kLongestWords) {
+      session->peer(from).control->close();
+      return session->lost(from);
+    }
+    if (frame.length > 0) {
+      return session->peer(from).control->expect(frame.length, [weak, from, frame](const char* text) {
+        if (const std::shared_ptr<Session> again = weak.lock()) again->heard(from, frame, std::string(text, frame.length));
+      });
+    }
+    session->heard(from, frame, {});
+  });
+}
+
+void Session::heard(int from, const Frame& frame, const std::string& words) {
+  const std::shared_ptr<Group> group = group_of(frame.group);
+  const int member = group == nullptr ? -1 : group->rank_of_member(from);
+  if (group == nullptr && early_.size() >= kMostEarly) return listen(from);
+  if (group != nullptr && member < 0) return listen(from);
+  switch (frame.word) {
+    case Word::segment: {
+      const int file = peer(from).control == nullptr ? -1 : peer(from).control->take_file();
+      if (file < 0) break;
+      if (group != nullptr) {
+        segment_came(group, from, file);
+      } else if (!early_[frame.group].segments.emplace(from, file).second) {
+        ::close(file);
+      }
+      break;
+    }
+    case Word::failure: {
+      const Failure failure{frame.reason, frame.peer, words};
+      if (group != nullptr) {
+        group->fail_locked(failure, false);
+      } else {
+        early_[frame.group].failure = std::make_unique<Failure>(failure);
+      }
+      break;
+    }
+    case Word::goodbye:
+      if (group != nullptr) {
+        group->peer_left(member, true);
+      } else {
+        early_[frame.group].goodbyes.push_back(from);
+      }
+      break;
+  }
+  listen(from);
+}
+
+/* -- links */
+
+/** Begins to connect a group with one of its members, once there is a line to it. */
+void Session::connect_member(const std::shared_ptr<Group>& group, int member) {
+  const int at = group->rank_of_member(member);
+  if (at < 0 || member == options.rank || peer(member).control == nullptr || group->connected(at)) return;
+  if (group->state() == Group::State::failed) {
+    const Failure failure = group->failure();
+    const std::string words = failure.words.substr(0, kLongestWords);
+    return say(member, {Word::failure, static_cast<uint32_t>(words.size()), failure.reason, failure.peer, group->digest}, words);
+  }
+  if (route(member) == Route::shm) say(member, {Word::segment, 0, 0, 0, group->digest}, {}, group->segment()->file());
+  if (route(member) == Route::tcp && member < options.rank) call_data(group, member);
+}
+
+void Session::segment_came(const std::shared_ptr<Group>& group, int member, int file) {
+  const int at = group->rank_of_member(member);
+  std::shared_ptr<Segment> theirs = at < 0 || group->connected(at) ? nullptr : Segment::attach(file, group->size, group->rank);
+  ::close(file);
+  if (theirs == nullptr) return;
+  auto link = std::make_unique<Link>();
+  for (const Channel channel : {Channel::collective, Channel::message}) {
+    link->out[static_cast<int>(channel)] = RingWriter(theirs->ring(channel, group->rank));
+    link->in[static_cast<int>(channel)] = RingReader(group->segment()->ring(channel, at));
+  }
+  link->theirs = std::move(theirs);
+  group->connect(at, std::move(link));
+}
+
+Session::Sockets& Session::sockets_of(const Group& group, int member) {
+  const int at = group.rank_of_member(member);
+  Sockets& sockets = sockets_[{group.digest, at}];
+  if (sockets.missing == 0) {
+    const int count = options.endpoints[static_cast<size_t>(std::min(member, options.rank))].sockets;
+    for (std::vector<int>& files : sockets.files) files.assign(static_cast<size_t>(count), -1);
+    sockets.missing = count * kChannels;
+  }
+  return sockets;
+}
+
+/** Calls a peer once for each socket of the link. */
+void Session::call_data(const std::shared_ptr<Group>& group, int member) {
+  Sockets& sockets = sockets_of(*group, member);
+  const std::weak_ptr<Session> weak = weak_from_this();
+  const std::weak_ptr<Group> weak_group = group;
+  for (int channel = 0; channel < kChannels; ++channel) {
+    for (size_t stripe = 0; stripe < sockets.files[channel].size(); ++stripe) {
+      const std::shared_ptr<Wire> wire = call_address(options.endpoints[static_cast<size_t>(member)]);
+      if (wire == nullptr) continue;
+      sockets.greetings.push_back(wire);
+      Hello hello = make_hello(Purpose::data, options.rank, member, digest_);
+      hello.channel = static_cast<uint8_t>(channel);
+      hello.stripe = static_cast<uint8_t>(stripe);
+      hello.group = group->digest;
+      greet(wire, hello, options.secret, [weak, weak_group, hello, weak_wire = std::weak_ptr(wire)](const char* fault) {
+        const std::shared_ptr<Session> session = weak.lock();
+        const std::shared_ptr<Group> group = weak_group.lock();
+        const std::shared_ptr<Wire> wire = weak_wire.lock();
+        if (session == nullptr || group == nullptr || wire == nullptr || fault != nullptr || session->closed_) return;
+        Hello seen = hello;
+        seen.from = hello.to;
+        session->data_came(group, seen, wire);
+      });
+    }
+  }
+}
+
+/** One of the sockets of a link is connected; the last one makes the link. */
+void Session::data_came(const std::shared_ptr<Group>& group, const Hello& hello, const std::shared_ptr<Wire>& wire) {
+  const int at = group->rank_of_member(hello.from);
+  if (at < 0 || group->connected(at)) return wire->close();
+  Sockets& sockets = sockets_of(*group, hello.from);
+  if (hello.channel >= kChannels || hello.stripe >= sockets.files[hello.channel].size() || sockets.files[hello.channel][hello.stripe] >= 0) {
+    return wire->close();
+  }
+  sockets.files[hello.channel][hello.stripe] = wire->release();
+  if (--sockets.missing > 0) return;
+  std::unique_ptr<Link> link = TcpCarrier::connect(group->segment(), at, group->size, sockets.files, group->deadline());
+  sockets_.erase({group->digest, at});
+  if (link != nullptr) group->connect(at, std::move(link));
 }
 
 }  // namespace wl::comm

@@ -132,7 +132,7 @@ int wl_write_from_map(wl_stream on, wl_tensor handle, wl_map map, int64_t offset
     if (stream.error() == nullptr) std::memcpy(copy.to, copy.mapping->data + copy.offset, static_cast<size_t>(copy.bytes));
     copy.mapping->leave();
   };
-  command.set_payload(CopyFromMap{tensor->data, mapping, offset, bytes});
+  command.set_payload(CopyFromMap{tensor->data(), mapping, offset, bytes});
   stream->push(command);
   return WL_OK;
 }

@@ -209,7 +209,7 @@ int wl_write(wl_stream on, wl_tensor handle, const void* data, int64_t bytes) {
   if (staging == nullptr) return fail_memory("write", bytes);
   std::memcpy(staging, data, static_cast<size_t>(bytes));
   Tensors::use(*tensor->buffer, *stream);
-  Command command = command_of("write", false, Copy{tensor->data, staging, bytes}, [](Stream&, const Copy& copy) {
+  Command command = command_of("write", false, Copy{tensor->data(), staging, bytes}, [](Stream&, const Copy& copy) {
     std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
   });
   command.owned = staging;
@@ -225,7 +225,7 @@ int wl_read(wl_stream on, wl_tensor handle, void* data, int64_t bytes, wl_done d
   const Tensor* tensor = tensor_for_copy("read", handle, bytes);
   if (tensor == nullptr) return WL_INVALID;
   Tensors::use(*tensor->buffer, *stream);
-  const CopyOut payload = {{data, tensor->data, bytes}, {done, user}};
+  const CopyOut payload = {{data, tensor->data(), bytes}, {done, user}};
   stream->push(command_of("read", true, payload, [](Stream& stream, const CopyOut& out) {
     if (stream.error() == nullptr) std::memcpy(out.copy.to, out.copy.from, static_cast<size_t>(out.copy.bytes));
     out.completion.done(out.completion.user, stream.error());

@@ -73,7 +73,7 @@ bool Call::resolve_one(int at, wl_tensor handle) {
   }
   if (!unify(at, *tensor)) return false;
   Tensors::use(*tensor->buffer, *stream_);
-  data_[at] = tensor->data;
+  data_[at] = tensor->data();
   bytes_[at] = tensor->bytes();
   return true;
 }
@@ -134,7 +134,7 @@ bool Call::resolve_list(const char* name, const wl_tensor* handles, int64_t coun
                     static_cast<long long>(list_sizes_[static_cast<size_t>(i)]));
     }
     Tensors::use(*tensor->buffer, *stream_);
-    list_data_.push_back(tensor->data);
+    list_data_.push_back(tensor->data());
   }
   lists_.push_back({name, count});
   return true;

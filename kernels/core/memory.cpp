@@ -96,6 +96,25 @@ void Memory::release_after(const Block& block, std::vector<Mark> marks) {
   waiting_.push_back({block, std::move(marks)});
 }
 
+void Memory::settle_on(Block& block, const Stream& stream) {
+  const auto suits = [&stream](const Block& candidate) {
+    return candidate.free_after.stream == &stream || candidate.free_after.reached();
+  };
+  if (suits(block)) return;
+  const std::lock_guard lock(lock_);
+  collect_waiting();
+  std::vector<Block>& blocks = free_[block.size_class];
+  const auto found = std::find_if(blocks.rbegin(), blocks.rend(), suits);
+  if (found != blocks.rend()) {
+    std::swap(*found, block);
+    return;
+  }
+  Block fresh;
+  if (!take_system(block.size_class, fresh)) return;
+  put(block);
+  block = fresh;
+}
+
 void Memory::stats(wl_memory& out) {
   const std::lock_guard lock(lock_);
   out.live_bytes = live_;

@@ -41,6 +41,9 @@ class Memory {
   /** Takes a block back that several streams used: handed out again only when all marks are reached. */
   void release_after(const Block& block, std::vector<Mark> marks);
 
+  /** Exchanges a block of Use::later that another stream still uses for one that `stream` can have at once, where there is one. */
+  void settle_on(Block& block, const Stream& stream);
+
   void stats(wl_memory& out);
   void set_limit(int64_t bytes);
   void trim();

@@ -274,16 +274,61 @@ constexpr TensorSpec cross_entropy_fused_tensors[] = {
 };
 constexpr OpSpec cross_entropy_fused_spec = {"cross_entropy_fused", cross_entropy_fused_tensors, 6, {"M", "D", "V"}};
 
+constexpr TensorSpec cross_entropy_logits_tensors[] = {
+    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"logits", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+    {"maxima", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec cross_entropy_logits_spec = {"cross_entropy_logits", cross_entropy_logits_tensors, 4, {"M", "D", "V"}};
+
+constexpr TensorSpec cross_entropy_exponentials_tensors[] = {
+    {"logits", Access::inout, DType::f32, false, true, 2, {0, 1}, 0},
+    {"maxima", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
+    {"sums", Access::out, DType::f32, false, true, 2, {0, -2}, 0},
+};
+constexpr OpSpec cross_entropy_exponentials_spec = {"cross_entropy_exponentials", cross_entropy_exponentials_tensors, 4, {"M", "V"}};
+
+constexpr TensorSpec cross_entropy_finish_tensors[] = {
+    {"exponentials", Access::inout, DType::f32, false, true, 2, {0, 1}, 0},
+    {"maxima", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"sums", Access::in, DType::f32, false, true, 2, {0, -2}, 0},
+    {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
+    {"losses", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec cross_entropy_finish_spec = {"cross_entropy_finish", cross_entropy_finish_tensors, 5, {"M", "V"}};
+
+constexpr TensorSpec cross_entropy_backward_input_tensors[] = {
+    {"dlogits", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dh", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+};
+constexpr OpSpec cross_entropy_backward_input_spec = {"cross_entropy_backward_input", cross_entropy_backward_input_tensors, 3, {"M", "V", "D"}};
+
 constexpr TensorSpec sum_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
     {"y", Access::out, DType::f32, false, false, 1, {-1}, 0},
 };
 constexpr OpSpec sum_spec = {"sum", sum_tensors, 2, {"M"}};
 
-constexpr TensorSpec global_norm_tensors[] = {
+constexpr TensorSpec squares_max_tensors[] = {
+    {"largest", Access::out, DType::f32, false, false, 1, {-1}, 0},
+};
+constexpr OpSpec squares_max_spec = {"squares_max", squares_max_tensors, 1, {}};
+
+constexpr TensorSpec squares_sum_tensors[] = {
+    {"largest", Access::in, DType::f32, false, false, 1, {-1}, 0},
+    {"total", Access::out, DType::i32, false, false, 1, {-8}, 0},
+};
+constexpr OpSpec squares_sum_spec = {"squares_sum", squares_sum_tensors, 2, {}};
+
+constexpr TensorSpec norm_finish_tensors[] = {
+    {"totals", Access::in, DType::i32, false, false, 2, {0, -8}, 0},
+    {"largest", Access::in, DType::f32, false, false, 1, {-1}, 0},
     {"norm", Access::out, DType::f32, false, false, 1, {-1}, 0},
 };
-constexpr OpSpec global_norm_spec = {"global_norm", global_norm_tensors, 1, {}};
+constexpr OpSpec norm_finish_spec = {"norm_finish", norm_finish_tensors, 3, {"R"}};
 
 constexpr TensorSpec adamw_tensors[] = {
     {"norm", Access::in, DType::f32, true, false, 1, {-1}, 0},
@@ -354,8 +399,14 @@ void gated_silu_backward(Context& context, const gated_silu_backward_args& args)
 void dropout(Context& context, const dropout_args& args) { WL_SELECT(dropout)(context, args); }
 void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_SELECT(cross_entropy_forward)(context, args); }
 void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_SELECT(cross_entropy_fused)(context, args); }
+void cross_entropy_logits(Context& context, const cross_entropy_logits_args& args) { WL_SELECT(cross_entropy_logits)(context, args); }
+void cross_entropy_exponentials(Context& context, const cross_entropy_exponentials_args& args) { WL_SELECT(cross_entropy_exponentials)(context, args); }
+void cross_entropy_finish(Context& context, const cross_entropy_finish_args& args) { WL_SELECT(cross_entropy_finish)(context, args); }
+void cross_entropy_backward_input(Context& context, const cross_entropy_backward_input_args& args) { WL_SELECT(cross_entropy_backward_input)(context, args); }
 void sum(Context& context, const sum_args& args) { WL_SELECT(sum)(context, args); }
-void global_norm(Context& context, const global_norm_args& args) { WL_SELECT(global_norm)(context, args); }
+void squares_max(Context& context, const squares_max_args& args) { WL_SELECT(squares_max)(context, args); }
+void squares_sum(Context& context, const squares_sum_args& args) { WL_SELECT(squares_sum)(context, args); }
+void norm_finish(Context& context, const norm_finish_args& args) { WL_SELECT(norm_finish)(context, args); }
 void adamw(Context& context, const adamw_args& args) { WL_SELECT(adamw)(context, args); }
 void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_SELECT(log_softmax_gather)(context, args); }
 void top_k(Context& context, const top_k_args& args) { WL_SELECT(top_k)(context, args); }
@@ -1031,6 +1082,83 @@ int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor tar
   return call.enqueue<op::cross_entropy_fused>(args);
 }
 
+int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor logits, wl_tensor maxima) {
+  Call call(cross_entropy_logits_spec, on);
+  const wl_tensor handles[] = {h, w, logits, maxima};
+  if (!call.resolve(handles)) return call.kind();
+  const cross_entropy_logits_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::cross_entropy_logits>(args);
+}
+
+int wl_cross_entropy_exponentials(wl_stream on, wl_tensor logits, wl_tensor maxima, wl_tensor targets, wl_tensor sums, int64_t first_row, int64_t table_rows) {
+  Call call(cross_entropy_exponentials_spec, on);
+  const wl_tensor handles[] = {logits, maxima, targets, sums};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
+  const cross_entropy_exponentials_args args = {
+      static_cast<float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const int32_t*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      first_row,
+      table_rows,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::cross_entropy_exponentials>(args);
+}
+
+int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tensor maxima, wl_tensor sums, wl_tensor targets, wl_tensor losses, int64_t first_row, float weight) {
+  Call call(cross_entropy_finish_spec, on);
+  const wl_tensor handles[] = {exponentials, maxima, sums, targets, losses};
+  if (!call.resolve(handles)) return call.kind();
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  const cross_entropy_finish_args args = {
+      static_cast<float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const int32_t*>(call.data(3)),
+      static_cast<float*>(call.data(4)),
+      first_row,
+      weight,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::cross_entropy_finish>(args);
+}
+
+int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows) {
+  Call call(cross_entropy_backward_input_spec, on);
+  const wl_tensor handles[] = {dlogits, w, dh};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
+  const cross_entropy_backward_input_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::cross_entropy_backward_input>(args);
+}
+
 int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
   Call call(sum_spec, on);
   const wl_tensor handles[] = {x, y};
@@ -1043,17 +1171,44 @@ int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
   return call.enqueue<op::sum>(args);
 }
 
-int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm) {
-  Call call(global_norm_spec, on);
-  const wl_tensor handles[] = {norm};
+int wl_squares_max(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest) {
+  Call call(squares_max_spec, on);
+  const wl_tensor handles[] = {largest};
   if (!call.resolve(handles)) return call.kind();
   if (!call.resolve_list("tensors", tensors, tensors_count)) return call.kind();
   if (!call.pair_lists()) return call.kind();
-  const global_norm_args args = {
+  const squares_max_args args = {
       call.list(0), call.list_sizes(), call.list_count(),
       static_cast<float*>(call.data(0)),
   };
-  return call.enqueue<op::global_norm>(args);
+  return call.enqueue<op::squares_max>(args);
+}
+
+int wl_squares_sum(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest, wl_tensor total) {
+  Call call(squares_sum_spec, on);
+  const wl_tensor handles[] = {largest, total};
+  if (!call.resolve(handles)) return call.kind();
+  if (!call.resolve_list("tensors", tensors, tensors_count)) return call.kind();
+  if (!call.pair_lists()) return call.kind();
+  const squares_sum_args args = {
+      call.list(0), call.list_sizes(), call.list_count(),
+      static_cast<const float*>(call.data(0)),
+      static_cast<int32_t*>(call.data(1)),
+  };
+  return call.enqueue<op::squares_sum>(args);
+}
+
+int wl_norm_finish(wl_stream on, wl_tensor totals, wl_tensor largest, wl_tensor norm) {
+  Call call(norm_finish_spec, on);
+  const wl_tensor handles[] = {totals, largest, norm};
+  if (!call.resolve(handles)) return call.kind();
+  const norm_finish_args args = {
+      static_cast<const int32_t*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+  };
+  return call.enqueue<op::norm_finish>(args);
 }
 
 int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step) {

@@ -411,6 +411,54 @@ struct cross_entropy_fused_args {
   int64_t V;
 };
 
+/** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
+struct cross_entropy_logits_args {
+  const float* h;
+  const float* w;
+  float* logits;
+  float* maxima;
+  int64_t M;
+  int64_t D;
+  int64_t V;
+};
+
+/** second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here} */
+struct cross_entropy_exponentials_args {
+  float* logits;
+  const float* maxima;
+  const int32_t* targets;
+  float* sums;
+  int64_t first_row;
+  int64_t table_rows;
+  int64_t M;
+  int64_t V;
+};
+
+/** third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative */
+struct cross_entropy_finish_args {
+  float* exponentials;
+  const float* maxima;
+  const float* sums;
+  const int32_t* targets;
+  float* losses;
+  int64_t first_row;
+  float weight;
+  int64_t M;
+  int64_t V;
+};
+
+/** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
+struct cross_entropy_backward_input_args {
+  const float* dlogits;
+  const float* w;
+  float* dh;
+  int64_t first_row;
+  int64_t table_rows;
+  int64_t M;
+  int64_t V;
+  int64_t D;
+};
+
 /** y[0] = sum of x in a fixed order */
 struct sum_args {
   const float* x;
@@ -418,12 +466,29 @@ struct sum_args {
   int64_t M;
 };
 
-/** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
-struct global_norm_args {
+/** first step of the global norm: the largest magnitude in all tensors, NaN if there is one */
+struct squares_max_args {
   float* const* tensors;
   const int64_t* tensors_sizes;
   int64_t tensors_count;
+  float* largest;
+};
+
+/** second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word */
+struct squares_sum_args {
+  float* const* tensors;
+  const int64_t* tensors_sizes;
+  int64_t tensors_count;
+  const float* largest;
+  int32_t* total;
+};
+
+/** third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through */
+struct norm_finish_args {
+  const int32_t* totals;
+  const float* largest;
   float* norm;
+  int64_t R;
 };
 
 /** one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given */
@@ -522,8 +587,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -565,8 +636,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -608,8 +685,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -653,8 +736,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);

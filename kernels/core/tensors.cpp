@@ -63,7 +63,6 @@ int Tensors::create(wl_owner owner, int dtype, int ndim, const int64_t* shape, c
   const Block block = memory().allocate(bytes, Use::later);
   if (block.data == nullptr) return fail_memory(op, bytes);
   Tensor tensor;
-  tensor.data = static_cast<char*>(block.data);
   tensor.dtype = dtype;
   tensor.owner = owner;
   set_shape(tensor, ndim, shape, count);
@@ -92,7 +91,7 @@ int Tensors::create_view(wl_owner owner, wl_tensor base_handle, int64_t offset, 
                 static_cast<long long>(offset) + static_cast<long long>(count), ShapeText(base->ndim, base->shape).text);
   }
   Tensor tensor = *base;
-  tensor.data += offset * size_of_dtype(base->dtype);
+  tensor.offset += offset * size_of_dtype(base->dtype);
   tensor.view = true;
   tensor.owner = owner;
   set_shape(tensor, ndim, shape, count);
@@ -157,6 +156,7 @@ Tensor* Tensors::find(wl_tensor handle) {
 void Tensors::use(Buffer& buffer, Stream& stream) {
   if (buffer.stream == &stream) return;
   if (buffer.stream == nullptr) {
+    memory().settle_on(buffer.block, stream);
     if (!buffer.block.free_after.reached()) stream.push_wait(buffer.block.free_after);
     buffer.stream = &stream;
   } else {

@@ -22,7 +22,7 @@ struct Buffer {
 
 struct Tensor {
   Buffer* buffer = nullptr;  // null: the slot is free
-  char* data = nullptr;
+  int64_t offset = 0;        // bytes into the buffer
   int64_t shape[WL_MAX_DIMS] = {};
   int64_t count = 0;  // elements
   int ndim = 0;
@@ -33,6 +33,8 @@ struct Tensor {
   char label[48] = "";
 
   int64_t bytes() const;
+  /** Where its elements are; fixed once Tensors::use has been called for the first use of the buffer. */
+  char* data() const { return static_cast<char*>(buffer->block.data) + offset; }
 };
 
 int64_t size_of_dtype(int dtype);
@@ -56,7 +58,11 @@ class Tensors {
   std::mutex lock;
   /** The tensor of a handle, or null. The lock must be held, and the result not kept beyond it. */
   Tensor* find(wl_tensor handle);
-  /** Says that `stream` is going to use the buffer. Both locks, the stream's producer lock and this one, must be held. */
+  /**
+   * Says that `stream` is going to use the buffer. A first use never makes the stream wait for another one that still uses the
+   * memory, as that one may itself wait, for a peer: other memory is taken, unless there is none. Both locks, the stream's producer
+   * lock and this one, must be held.
+   */
   static void use(Buffer& buffer, Stream& stream);
 
  private:

@@ -3,12 +3,11 @@
 
 #include "core/ops.gen.h"
 #include "cpu/gemm-vector.h"
+#include "cpu/gemm.h"
 #include "cpu/groups.h"
 
 namespace wl::WL_ISA {
 namespace {
-
-using gemm::Spans;
 
 // Columns whose sums are kept in registers while a worker goes down the rows.
 constexpr int64_t sum_vectors = 4;

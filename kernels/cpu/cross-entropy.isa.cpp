@@ -14,9 +14,9 @@ namespace {
 using gemm::Cut;
 using gemm::Layout;
 using gemm::Product;
-using gemm::Spans;
 using gemm::Step;
 
+// What spans of the hidden size are made of.
 constexpr int64_t unit = 16;
 // Logits of one chunk in the forward pass: with the chunk's part of the weight they stay in the L3 cache.
 constexpr int64_t forward_logits = 4 << 20;
@@ -38,7 +38,7 @@ Product logits_product(const float* h, const float* w, int64_t rows, int64_t voc
   Product p{};
   p.rows = rows;
   p.cols = vocabulary;
-  p.spans = gemm::spans_of(size, unit);
+  p.spans = spans_of(size, unit, most_spans);
   p.left = {h, size, Layout::rows};
   p.right = {w, size, Layout::rows};
   p.out = logits;
@@ -55,10 +55,7 @@ float loss_and_gradient(float* logits, int64_t n, int32_t target, float weight) 
   }
   const float logit = logits[target];
   const RowSum row = row_sum<true>(logits, n, logits);
-  const float inverse = 1.0f / row.sum;
-  const float hot = (logits[target] * inverse - 1.0f) * weight;
-  for (int64_t i = 0; i < n; ++i) logits[i] = logits[i] * inverse * weight;
-  logits[target] = hot;
+  gradient_of_row(logits, n, row.sum, target, weight);
   return row.lse - logit;
 }
 
@@ -126,7 +123,7 @@ void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args
     } p{logits_product(h, a.w, rows, a.V, a.D, logits), {}, {}};
     p.input.rows = rows;
     p.input.cols = a.D;
-    p.input.spans = gemm::spans_of(a.V, unit);
+    p.input.spans = spans_of(a.V, vocabulary_unit, most_spans);
     p.input.left = {logits, a.V, Layout::rows};
     p.input.right = {a.w, a.D, Layout::terms};
     p.input.out = dh;

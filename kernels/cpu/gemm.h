@@ -9,31 +9,6 @@
 namespace wl::WL_ISA::gemm {
 
 /**
- * The spans of a contraction, a power of two of them: span s holds terms [begin[s], begin[s + 1]). Each is one FMA chain in index
- * order; they are added by the tree ((s0+s1)+(s2+s3))+((s4+s5)+(s6+s7)).
- */
-struct Spans {
-  int count = 0;
-  int64_t begin[most_spans + 1] = {};
-
-  int64_t first() const { return begin[0]; }
-  int64_t terms() const { return begin[count] - begin[0]; }
-
-  /** Terms of the longest of the aligned runs of `group` spans. */
-  int64_t longest(int group) const {
-    int64_t most = 0;
-    for (int s = 0; s < count; s += group) {
-      const int64_t end = begin[s + group < count ? s + group : count];
-      if (end - begin[s] > most) most = end - begin[s];
-    }
-    return most;
-  }
-};
-
-/** The spans of a contraction of `terms` in whole units, at most `limit` of them. */
-Spans spans_of(int64_t terms, int64_t unit, int64_t limit = most_spans);
-
-/**
  * The order in which token contractions take the rows of `rows / length` sequences: by span of the sequence, then by
  * sequence, then by position. Writes the row numbers to order[rows].
  */

@@ -239,14 +239,6 @@ int64_t job_floats(const Job& job) { return ceil_div(job.left_floats, 16) * 16 +
 
 }  // namespace
 
-Spans spans_of(int64_t terms, int64_t unit, int64_t limit) {
-  const int64_t units = ceil_div(terms, unit);
-  Spans spans;
-  spans.count = span_count(units, limit);
-  for (int s = 0; s <= spans.count; ++s) spans.begin[s] = least(span_begin(s, spans.count, units) * unit, terms);
-  return spans;
-}
-
 Spans token_spans(int64_t rows, int64_t length, int64_t limit, int32_t* order) {
   const TokenSpans tokens{rows, length, limit};
   Spans spans;

@@ -8,7 +8,6 @@ namespace {
 
 using gemm::Layout;
 using gemm::Product;
-using gemm::Spans;
 
 // The product of up to three pairs (dy, w) as one: a span holds its terms of the first pair, then of the second, then of the third.
 class Pairs {
@@ -25,11 +24,11 @@ class Pairs {
   void give(Product& p) {
     p.left = {pairs_[0].dy, pairs_[0].terms, Layout::rows};
     p.right = {pairs_[0].w, cols_, Layout::terms};
-    p.spans = gemm::spans_of(pairs_[0].terms, unit_, limit_);
+    p.spans = spans_of(pairs_[0].terms, unit_, limit_);
     if (count_ == 1) return;
     const Spans first = p.spans;
     Spans of[most_pairs];
-    for (int i = 0; i < count_; ++i) of[i] = gemm::spans_of(pairs_[i].terms, unit_, limit_);
+    for (int i = 0; i < count_; ++i) of[i] = spans_of(pairs_[i].terms, unit_, limit_);
     int at = 0;
     int64_t term = 0;
     for (int s = 0; s < first.count; ++s) {
@@ -68,7 +67,7 @@ void linear_forward(Context& context, const linear_forward_args& a) {
   Product p{};
   p.rows = a.M;
   p.cols = a.N;
-  p.spans = gemm::spans_of(a.K, a.unit, a.spans);
+  p.spans = spans_of(a.K, a.unit, a.spans);
   p.left = {a.x, a.K, Layout::rows};
   p.right = {a.w, a.K, Layout::rows};
   p.out = a.y;
@@ -80,7 +79,7 @@ void linear_packed_forward(Context& context, const linear_packed_forward_args& a
   Product p{};
   p.rows = a.M;
   p.cols = a.N;
-  p.spans = gemm::spans_of(a.K, a.unit, a.spans);
+  p.spans = spans_of(a.K, a.unit, a.spans);
   p.left = {a.x, a.K, Layout::rows};
   p.panels = a.packed;
   p.out = a.y;

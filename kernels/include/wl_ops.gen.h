@@ -65,10 +65,22 @@ WL_API int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t s
 WL_API int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses);
 /** cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans */
 WL_API int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses, wl_tensor dh, wl_tensor dw, float weight, int64_t length, int64_t accumulate);
+/** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
+WL_API int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor logits, wl_tensor maxima);
+/** second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here} */
+WL_API int wl_cross_entropy_exponentials(wl_stream on, wl_tensor logits, wl_tensor maxima, wl_tensor targets, wl_tensor sums, int64_t first_row, int64_t table_rows);
+/** third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative */
+WL_API int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tensor maxima, wl_tensor sums, wl_tensor targets, wl_tensor losses, int64_t first_row, float weight);
+/** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
+WL_API int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows);
 /** y[0] = sum of x in a fixed order */
 WL_API int wl_sum(wl_stream on, wl_tensor x, wl_tensor y);
-/** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
-WL_API int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm);
+/** first step of the global norm: the largest magnitude in all tensors, NaN if there is one */
+WL_API int wl_squares_max(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest);
+/** second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word */
+WL_API int wl_squares_sum(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest, wl_tensor total);
+/** third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through */
+WL_API int wl_norm_finish(wl_stream on, wl_tensor totals, wl_tensor largest, wl_tensor norm);
 /** one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given */
 WL_API int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step);
 /** out[t] = log softmax(logits[t])[ids[t]]; exactly the negated loss of cross_entropy_forward */

@@ -229,7 +229,7 @@ TEST("a cancelled stream skips what has not begun, and completes with an error")
   wl_stream_free(on);
 }
 
-TEST("memory freed on one stream is used by another only when its last user is done") {
+TEST("memory that a stream still uses is not given to another, which would have to wait") {
   const wl_stream a = stream();
   const wl_stream b = stream();
   const int64_t count = 100000;
@@ -246,16 +246,46 @@ TEST("memory freed on one stream is used by another only when its last user is d
   wl_tensor second = 0;
   wl_tensor_new(0, WL_F32, 1, &count, "second", &second);
   wl_write(b, second, twos.data(), count * 4);
+  CHECK_EQUAL(finish(b), std::string());
+  gate.open = true;
+  finish(a);
+  CHECK_EQUAL(seen[0], 1.0f);
+  CHECK_EQUAL(seen[count - 1], 1.0f);
+  wl_tensor_free(second);
+  wl_stream_free(a);
+  wl_stream_free(b);
+}
+
+TEST("memory that is freed on a stream is used again by that stream at once, and by another where there is no other memory") {
+  const wl_stream a = stream();
+  const wl_stream b = stream();
+  const int64_t count = int64_t{8} << 20;
+  const auto one_tensor = [&](wl_stream on, float value) {
+    std::vector<float> values(static_cast<size_t>(count), value);
+    wl_tensor x = 0;
+    CHECK_EQUAL(wl_tensor_new(0, WL_F32, 1, &count, "x", &x), 0);
+    CHECK_EQUAL(wl_write(on, x, values.data(), count * 4), 0);
+    wl_tensor_free(x);
+  };
+  one_tensor(a, 1.0f);
+  finish(a);
+  wl_memory memory;
+  wl_memory_stats(&memory);
+  const int64_t allocations = memory.system_allocations;
+  Gate gate;
+  gate.hold(a);
+  for (int i = 0; i < 3; ++i) one_tensor(a, 2.0f);
+  wl_memory_stats(&memory);
+  CHECK_EQUAL(memory.system_allocations, allocations);
+  wl_memory_set_limit(memory.system_bytes);
+  one_tensor(b, 3.0f);
   std::atomic<bool> written{false};
   enqueue(b, "written", true, [&](wl::Stream&) { written = true; });
   for (int i = 0; i < 1000; ++i) std::this_thread::yield();
   CHECK(!written);
   gate.open = true;
-  finish(a);
-  finish(b);
-  CHECK_EQUAL(seen[0], 1.0f);
-  CHECK_EQUAL(seen[count - 1], 1.0f);
-  wl_tensor_free(second);
+  CHECK_EQUAL(finish(b), std::string());
+  wl_memory_set_limit(0);
   wl_stream_free(a);
   wl_stream_free(b);
 }

@@ -4,8 +4,11 @@ import type { Condition } from '#crds/conditions.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
 import type { EventBus } from '#runtime/api/bus.ts';
 import { ProgressReport } from '#runtime/api/messages.ts';
-import type { Progress } from '#runtime/api/messages.ts';
+import type { Progress, RankReport } from '#runtime/api/messages.ts';
 import { progressSubject } from '#runtime/api/subjects.ts';
+import { faultText, isHealed } from './fault-text.ts';
+import type { Healing } from './fault-text.ts';
+import type { RankView } from './rank-lines.ts';
 import type { JobView, ServiceView } from './view.ts';
 
 /** Losses of the curve that are remembered per job. */
@@ -15,6 +18,8 @@ interface Newest {
   progress: Partial<Progress>;
   restarts: number;
   losses: number[];
+  report: ProgressReport;
+  healing: Healing | undefined;
 }
 
 export interface Observer {
@@ -28,12 +33,15 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
   const close = bus.subscribe(progressSubject('*', '*'), (payload) => {
     const report = ProgressReport.safeParse(payload);
     if (!report.success) return;
-    const { uid, progress, restarts } = report.data;
-    const known = reports.get(uid) ?? { progress: {}, restarts: 0, losses: [] };
+    const { uid, attempt, progress, restarts } = report.data;
+    const last = reports.get(uid);
+    if (last && last.report.attempt > attempt) return;
+    const known: Omit<Newest, 'report' | 'restarts'> = last ?? { progress: {}, losses: [], healing: undefined };
     const { phase: _phase, phaseShare: _share, ...kept } = known.progress;
     if (progress.loss !== undefined && progress.step !== known.progress.step) known.losses.push(progress.loss);
     if (known.losses.length > maxLosses) known.losses.shift();
-    reports.set(uid, { progress: { ...kept, ...progress }, restarts, losses: known.losses });
+    const healing = isHealed(known.healing, report.data);
+    reports.set(uid, { progress: { ...kept, ...progress }, restarts, losses: known.losses, report: report.data, healing });
   });
   return {
     close,
@@ -68,7 +76,27 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
     ...(message === undefined ? {} : { message }),
     ...(logTail ? { logTail } : {}),
     ...(status.modelVersion === undefined ? {} : { modelVersion: status.modelVersion }),
+    ...worldView(job, newest),
   };
+}
+
+/** What the view says of a job of several ranks, and of faults that did not end a job. */
+function worldView(job: TrainingJob, newest: Newest | undefined): Partial<JobView> {
+  const status = job.status ?? {};
+  const [, wanted] = status.summary?.ranks?.split('/') ?? [];
+  const running = status.state === 'Running';
+  const live = running && newest?.report.attempt === (status.attempt ?? 0) ? newest.report : undefined;
+  const fault = faultText(status.state === 'Failed' ? undefined : status.lastFailure, newest?.report.fault, newest?.healing);
+  return {
+    ...(wanted !== undefined && Number(wanted) > 1 ? { rankCount: status.summary?.ranks ?? '' } : {}),
+    ...(live?.ranks ? { ranks: live.ranks.map(rankView) } : {}),
+    ...(live?.straggler === undefined ? {} : { straggler: live.straggler }),
+    ...(fault === undefined || !running ? {} : { fault }),
+  };
+}
+
+function rankView({ collective, ...rank }: RankReport): RankView {
+  return collective?.state === 'waiting' ? { ...rank, waitsIn: `${collective.operation}, ${collective.site}` } : rank;
 }
 
 function serviceView(service: InferenceService): ServiceView {

@@ -30,14 +30,17 @@ const answerMs = 2_000;
 export async function runAgent(options: AgentOptions): Promise<number> {
   const env = readEnvironment(TrainingEnvironment, options.env);
   const { WL_SECRET: secret, ...rankEnv } = options.env;
+  /** What the rank said last, and all that it has said. */
+  let news: Progress | undefined;
   let progress: Progress | undefined;
   const session = new Session({
     startRank: (onMessage) => new RankProcess(options.rankCommand, rankEnv, onMessage),
     pods: env.WL_WORLD_SIZE,
     index: env.WL_RANK,
     secretOf: (epoch) => (secret === undefined ? '' : rankSecret(secret, env.WL_ATTEMPT, epoch)),
-    onProgress: (news) => {
-      progress = { ...progress, ...news };
+    onProgress: (said) => {
+      news = said;
+      progress = { ...progress, ...said };
       meeting?.report();
     },
   });
@@ -50,7 +53,7 @@ export async function runAgent(options: AgentOptions): Promise<number> {
 
   async function endOf(): Promise<End> {
     try {
-      meeting = await meet(env, session, () => progress, options.log);
+      meeting = await meet(env, session, () => news, options.log);
       return await Promise.race([session.ended, meeting.failed, endAfterGrace(session, options.signal)]);
     } catch (error) {
       const { code, message, remedy } = toWindlassError(error);

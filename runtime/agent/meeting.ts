@@ -24,7 +24,7 @@ const tickMs = 250;
 const reportMs = 1_000;
 /** The other pods get this long to hear how the job ended. */
 const partingMs = 2_000;
-/** A pod without a rank that finds no rendezvous for this long ends. */
+/** A pod without a rank that is refused or not answered for this long ends. One that waits for pod 0 to come up does not. */
 const lonelyMs = 600_000;
 
 /** Throws WL_PORT_TAKEN, and WL_INTERNAL for variables that a world of several pods needs. */
@@ -70,7 +70,6 @@ async function hold(
   const report = () => {
     const { restarts } = coordinator;
     const figures = progress() ?? { step: 0, steps: 0 };
-    const isDown = restarts > 0 && !session.isRunning;
     const message: ProgressReport = {
       uid: env.WL_UID,
       attempt,
@@ -78,7 +77,7 @@ async function hold(
       pod,
       time: new Date().toISOString(),
       restarts,
-      progress: isDown ? { ...figures, phase: `restarting (${restarts} of ${env.WL_MAX_RESTARTS})` } : figures,
+      progress: coordinator.isRestarting ? { ...figures, phase: `restarting (${restarts} of ${env.WL_MAX_RESTARTS})` } : figures,
       ...reportWorld(coordinator.view, now()),
     };
     bus.publish(progressSubject(env.WL_NAMESPACE, env.WL_NAME), message);
@@ -88,7 +87,9 @@ async function hold(
   const place = coordinator.join({ index: 0, pod, epoch: -1, send: (said) => setImmediate(() => session.hear(said)) });
   session.joined((said) => setImmediate(() => place.hear(said)));
   const ticking = setInterval(() => coordinator.tick(), tickMs);
-  const reporting = setInterval(report, reportMs);
+  const reporting = setInterval(() => {
+    if (progress() !== undefined || coordinator.view.fault !== undefined) report();
+  }, reportMs);
   return {
     report,
     failed: new Promise(() => {}),
@@ -106,7 +107,7 @@ async function join(env: TrainingEnvironment, session: Session, log: Log): Promi
   const colon = rendezvous.lastIndexOf(':');
   const closing = new AbortController();
   const failed = Promise.withResolvers<never>();
-  let lostAt: number | undefined = performance.now();
+  let lostAt: number | undefined;
   let lastWhy = '';
   const joined = stayJoined(
     {
@@ -125,12 +126,13 @@ async function join(env: TrainingEnvironment, session: Session, log: Log): Promi
         session.joined(send);
       },
       onSaid: (said) => session.hear(said),
-      onLost: ({ message }) => {
-        lostAt ??= performance.now();
+      onLost: ({ message }, isThere) => {
+        lostAt = isThere ? (lostAt ?? performance.now()) : undefined;
         if (message !== lastWhy) log({ rendezvous, reason: message }, 'the rendezvous is out of reach; trying again');
         lastWhy = message;
-        const seconds = Math.round((performance.now() - lostAt) / 1000);
-        if (session.isRunning || seconds * 1000 < lonelyMs) return;
+        const lonely = lostAt === undefined ? 0 : performance.now() - lostAt;
+        if (session.isRunning || lonely < lonelyMs) return;
+        const seconds = Math.round(lonely / 1000);
         const told = `pod ${env.WL_POD_NAME} has not reached the rendezvous at ${rendezvous} for ${seconds} s: ${message}`;
         failed.reject(new WindlassError('WL_RENDEZVOUS', told));
       },

@@ -106,18 +106,25 @@ it('a rank that has not entered the collective of the others is named with opera
   );
 }, 60_000);
 
-it('SIGTERM to one pod lets all ranks save after the same step and end as preempted', async () => {
-  await job(3);
-  const running = await pods.start(...range(3));
-  await pods.world(0);
-  await pods.report('steps', ({ ranks }) => ranks?.every(({ step = 0 }) => step > 0) === true);
-  running[2]!.signal('SIGTERM');
-  const ends = await Promise.all(running.map(({ ended }) => ended));
-  expect(ends.map(({ code }) => code)).toEqual([90, 90, 90]);
-  const saved = await Promise.all(range(3).map((index) => pods.read(`saved-${index}`)));
-  expect(new Set(saved).size).toBe(1);
-  expect(Number(saved[0])).toBeGreaterThan(0);
-}, 60_000);
+it.each([
+  ['one pod', [2]],
+  ['all pods at once', [0, 1, 2]],
+])(
+  'SIGTERM to %s lets all ranks save after the same step and end as preempted',
+  async (_, asked) => {
+    await job(3);
+    const running = await pods.start(...range(3));
+    await pods.world(0);
+    await pods.report('steps', ({ ranks }) => ranks?.every(({ step = 0 }) => step > 0) === true);
+    for (const index of asked) running[index]!.signal('SIGTERM');
+    const ends = await Promise.all(running.map(({ ended }) => ended));
+    expect(ends.map(({ code }) => code)).toEqual([90, 90, 90]);
+    const saved = await Promise.all(range(3).map((index) => pods.read(`saved-${index}`)));
+    expect(new Set(saved).size).toBe(1);
+    expect(Number(saved[0])).toBeGreaterThan(0);
+  },
+  60_000,
+);
 
 it('the rendezvous moves with pod 0 and goes on at the next epoch', async () => {
   await job(2);
@@ -166,4 +173,13 @@ it('a pod with another secret is not let in, and learns nothing', async () => {
   } finally {
     await stranger.close();
   }
+}, 60_000);
+
+it('a pod that finds no rendezvous says where it looks, and ends when it is asked to', async () => {
+  await job(2);
+  const [lonely] = await pods.start(1);
+  const lost = await pods.until('a complaint', () => lonely!.lines.find(({ reason }) => reason !== undefined));
+  expect(lost).toMatchObject({ message: 'the rendezvous is out of reach; trying again', rendezvous: 'moby-worker-0.moby:0' });
+  lonely!.signal('SIGTERM');
+  expect((await lonely!.ended).code).toBe(90);
 }, 60_000);

@@ -18,6 +18,8 @@ export class RankLink {
   #world = Promise.withResolvers<World>();
   /** Newest step that `mayStart` let begin. */
   #begun = -1;
+  #beatNow = () => {};
+  #hasStepped = false;
   #stop: { readonly step: number } | undefined;
   #decision: PromiseWithResolvers<void> | undefined;
 
@@ -45,10 +47,16 @@ export class RankLink {
   /** Sends what `read` returns now and each second. Returns the way to stop. */
   beat(read: () => Heartbeat): Disposable {
     const tell = () => void this.send({ type: 'heartbeat', heartbeat: read() });
+    this.#beatNow = tell;
     tell();
     const timer = setInterval(tell, beatEveryMs);
     timer.unref();
-    return { [Symbol.dispose]: () => clearInterval(timer) };
+    return {
+      [Symbol.dispose]: () => {
+        clearInterval(timer);
+        this.#beatNow = () => {};
+      },
+    };
   }
 
   /**
@@ -58,6 +66,11 @@ export class RankLink {
   async mayStart(step: number): Promise<boolean> {
     await this.#decision?.promise;
     if (this.#stop && step > this.#stop.step) return false;
+    // The first step that is done is told at once: after progress, a fault is followed by a short wait only.
+    if (this.#begun >= 0 && !this.#hasStepped) {
+      this.#hasStepped = true;
+      this.#beatNow();
+    }
     this.#begun = step;
     return true;
   }

@@ -7,7 +7,7 @@ import { FromAgentSchema, Rendezvous, ToAgentSchema } from './rendezvous.gen.ts'
 import type { FromAgent as FromAgentWire, ToAgent as ToAgentWire } from './rendezvous.gen.ts';
 
 /** More ranks than this make no sense with one rendezvous, and bound what a message may hold. */
-export const maxWorldSize = 1024;
+const maxWorldSize = 1024;
 /** A world of 1,024 endpoints of 512 bytes fits. */
 export const maxMessageBytes = 1 << 20;
 

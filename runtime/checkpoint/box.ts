@@ -48,6 +48,12 @@ function flatIndex(index: readonly number[], part: Box, within: Box): number {
   return flat;
 }
 
+/** Whether the elements of `part` follow each other in the row-major memory of `box`. */
+export function isOneRun(part: Box, box: Box): boolean {
+  const cut = part.sizes.findLastIndex((size, dim) => size < (box.sizes[dim] ?? 0));
+  return part.sizes.every((size, dim) => dim >= cut || size === 1);
+}
+
 /** A box that lies in one piece in the row-major memory of a larger one, `at` elements from the start of what was asked for. */
 export interface PlacedBox {
   readonly box: Box;

@@ -2,8 +2,8 @@
 import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 
 export interface DiskFile {
-  /** Appends all of it. */
-  write(bytes: Uint8Array): Promise<void>;
+  /** Writes all of it from `position` on. */
+  write(bytes: Uint8Array, position: number): Promise<void>;
   /** Fills `into` from `position` on as far as the file goes. Returns the number of bytes. */
   read(into: Uint8Array, position: number): Promise<number>;
   size(): Promise<number>;
@@ -45,9 +45,11 @@ export const localDisk: Disk = {
 async function openFile(path: string, flags: 'r' | 'w'): Promise<DiskFile> {
   const handle = await open(path, flags);
   return {
-    write: async (bytes) => {
+    write: async (bytes, position) => {
       // A disk that fills up takes a part of what is written without an error; the next write gets it.
-      for (let written = 0; written < bytes.length;) written += (await handle.write(bytes, written)).bytesWritten;
+      for (let written = 0; written < bytes.length;) {
+        written += (await handle.write(bytes, written, bytes.length - written, position + written)).bytesWritten;
+      }
     },
     read: async (into, position) => {
       let filled = 0;

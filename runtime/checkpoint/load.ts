@@ -11,33 +11,33 @@ import type { Manifest, TrainingState } from './manifest.ts';
 import type { PlannedRead } from './read-plan.ts';
 import { CheckpointReader } from './reader.ts';
 import { tensorName } from './shard.ts';
-import type { Shard, ShardRange } from './shard.ts';
+import type { Shard } from './shard.ts';
+import { Target } from './target.ts';
 import { together } from './together.ts';
 
 export interface LoadOptions {
   readonly exchange?: Exchange;
   readonly disk?: Disk;
-  /** Memory for values that are read but not yet known to be good on all ranks; without it there is room for all. */
-  readonly stagingBytes?: number;
   /** Told of each damaged checkpoint, which file it is, and where the folder was put. */
   readonly onDamaged: (error: WindlassError) => void;
 }
 
 /**
  * Puts the newest good checkpoint below `root` into the memory of `shards`, called by all ranks alike. Damaged ones are set aside as
- * `damaged-step-...`; leftovers of saves and removals that were cut off go. Undefined, with all memory as it was, if there is none. Throws
- * WL_CHECKPOINT_MISMATCH for another job's, and WL_IO when the disk can't be read: that is no reason to begin anew.
+ * `damaged-step-...`; leftovers of saves and removals that were cut off go. Undefined if there is none; if that is because all are damaged,
+ * all memory is zero. Throws WL_CHECKPOINT_MISMATCH for another job's, and WL_IO when the disk can't be read: that is no reason to begin
+ * anew.
  */
 export async function loadNewest(
   root: string,
   configDigest: string,
   shards: readonly Shard[],
-  options: LoadOptions,
+  { exchange = alone, disk = localDisk, onDamaged }: LoadOptions,
 ): Promise<TrainingState | undefined> {
-  const { exchange = alone, disk = localDisk, stagingBytes = Infinity, onDamaged } = options;
-  for (const path of await agreeOnFolders(root, exchange, disk)) {
+  const paths = await agreeOnFolders(root, exchange, disk);
+  for (const path of paths) {
     try {
-      return await loadInto(shards, path, configDigest, { exchange, disk, stagingBytes });
+      return await loadInto(shards, path, configDigest, exchange, disk);
     } catch (error) {
       const fault = toWindlassError(error);
       if (fault.code !== 'WL_CHECKPOINT_CORRUPT') throw fault;
@@ -47,6 +47,7 @@ export async function loadNewest(
       );
     }
   }
+  if (paths.length > 0) clear(shards);
   return undefined;
 }
 
@@ -59,88 +60,47 @@ async function agreeOnFolders(root: string, exchange: Exchange, disk: Disk): Pro
   return (JSON.parse(steps) as number[]).map((step) => join(root, folderOf(step)));
 }
 
+/** A chunk goes to memory as soon as it is known to be good; that of other ranks may not be, so what is there counts only once all agree. */
 async function loadInto(
   shards: readonly Shard[],
   path: string,
   configDigest: string,
-  { exchange, disk, stagingBytes }: Required<Omit<LoadOptions, 'onDamaged'>>,
+  exchange: Exchange,
+  disk: Disk,
 ): Promise<TrainingState> {
-  const waves = cutIntoWaves(shards, stagingBytes / 4);
-  const [wave, ...others] = waves;
-  let reader: CheckpointReader | undefined;
-  let values: Float32Array[] = [];
+  let manifest: Manifest | undefined;
   const digests = await together(exchange, async () => {
-    reader = await CheckpointReader.open(disk, path);
+    const reader = await CheckpointReader.open(disk, path);
     checkFit(reader, configDigest, shards);
-    for (const [index, file] of Object.keys(reader.manifest.files).toSorted().entries()) {
-      if (index % exchange.size === exchange.rank) await reader.checkHeader(file);
-    }
-    if (wave && others.length === 0) values = await readWave(reader, wave);
-    // What does not fit into memory at once is read twice: nothing is overwritten before all of it is known to be good.
-    else await checkWaves(reader, waves);
-    return digestOf(reader.manifest);
+    await reader.read(shards.flatMap((shard) => planShard(reader, shard)));
+    manifest = reader.manifest;
+    return createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
   });
   const other = digests.findIndex((digest) => digest !== digests[0]);
-  if (other >= 0) throw new WindlassError('WL_IO', `rank ${other} finds another manifest in ${path} than rank 0`);
-  if (!reader) throw new WindlassError('WL_INTERNAL', `${path} was not opened`);
-  for (const each of waves) writeWave(each, others.length === 0 ? values : await readWave(reader, each));
-  return reader.manifest.state;
-}
-
-/** Elements [begin, end) of the memory of a range. */
-interface Piece {
-  readonly tensor: string;
-  readonly range: ShardRange;
-  readonly begin: number;
-  readonly end: number;
-}
-
-function cutIntoWaves(shards: readonly Shard[], elements: number): Piece[][] {
-  const waves: Piece[][] = [];
-  let free = 0;
-  for (const shard of shards) {
-    for (const range of shard.ranges) {
-      for (let begin = 0; begin < range.end - range.begin;) {
-        if (free === 0) {
-          waves.push([]);
-          free = elements;
-        }
-        const end = Math.min(range.end - range.begin, begin + free);
-        waves.at(-1)?.push({ tensor: tensorName(shard), range, begin, end });
-        free -= end - begin;
-        begin = end;
-      }
-    }
+  if (other >= 0 || !manifest) {
+    throw new WindlassError('WL_IO', `rank ${other} finds another manifest in ${path} than rank 0`);
   }
-  return waves;
+  return manifest.state;
 }
 
-function planWave(reader: CheckpointReader, wave: readonly Piece[], values?: readonly Float32Array[]): PlannedRead[] {
-  const nowhere = new Float32Array(0);
-  const wanted = wave.map(({ tensor, range, begin, end }, index) => ({
-    tensor,
-    box: range.box,
-    begin: range.begin + begin,
-    end: range.begin + end,
-    into: values?.[index] ?? nowhere,
+/** The reads of a shard, in the order of the files, so that those of the layout that saved it run along them. */
+function planShard(reader: CheckpointReader, shard: Shard): PlannedRead[] {
+  const wanted = shard.ranges.map(({ box, begin, end, tensor }) => ({
+    box,
+    begin,
+    end,
+    target: new Target(tensor, end - begin),
   }));
-  return [...Map.groupBy(wanted, ({ tensor }) => tensor)].flatMap(([tensor, ofTensor]) => reader.plan(tensor, ofTensor));
+  return reader
+    .plan(tensorName(shard), wanted)
+    .sort(({ chunk: a }, { chunk: b }) => (a.file === b.file ? a.begin - b.begin : a.file < b.file ? -1 : 1));
 }
 
-async function readWave(reader: CheckpointReader, wave: readonly Piece[]): Promise<Float32Array[]> {
-  const values = wave.map(({ begin, end }) => new Float32Array(end - begin));
-  await reader.read(planWave(reader, wave, values));
-  return values;
-}
-
-/** Reads and checks what the waves need, and keeps nothing of it. */
-async function checkWaves(reader: CheckpointReader, waves: readonly (readonly Piece[])[]): Promise<void> {
-  const chunks = new Set(waves.flatMap((wave) => planWave(reader, wave).map(({ chunk }) => chunk)));
-  await reader.read([...chunks].map((chunk) => ({ chunk, uses: [] })));
-}
-
-function writeWave(wave: readonly Piece[], values: readonly Float32Array[]): void {
-  for (const [index, { range, begin }] of wave.entries()) range.tensor.write(values[index]!, begin);
+function clear(shards: readonly Shard[]): void {
+  for (const { tensor } of shards.flatMap(({ ranges }) => ranges)) {
+    const zeros = new Float32Array(Math.min(tensor.size, 1 << 20));
+    for (let at = 0; at < tensor.size; at += zeros.length) tensor.write(zeros.subarray(0, tensor.size - at), at);
+  }
 }
 
 function checkFit({ path, manifest }: CheckpointReader, configDigest: string, shards: readonly Shard[]): void {
@@ -161,8 +121,4 @@ function checkFit({ path, manifest }: CheckpointReader, configDigest: string, sh
       { details: { path } },
     );
   }
-}
-
-function digestOf(manifest: Manifest): string {
-  return createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
 }

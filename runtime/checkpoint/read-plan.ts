@@ -1,14 +1,15 @@
 // Which stored chunks a reader of any layout needs, and where their values go: boxes intersected with the help of an index, not all with all.
-import { copyRuns, elementsOf, flatRangeBoxes, intersect } from './box.ts';
+import { elementsOf, flatRangeBoxes, intersect } from './box.ts';
 import type { Box } from './box.ts';
 import type { Chunk } from './manifest.ts';
+import type { PlacedPart, Target } from './target.ts';
 
-/** Elements [begin, end) of the row-major box of a tensor; they go to `into`. */
+/** Elements [begin, end) of the row-major box of a tensor; they go to `target`, from its element 0 on. */
 export interface Wanted {
   readonly box: Box;
   readonly begin: number;
   readonly end: number;
-  readonly into: Float32Array;
+  readonly target: Target;
 }
 
 /** A stored chunk, and the parts of it that are wanted. */
@@ -17,13 +18,13 @@ export interface PlannedRead {
   readonly uses: Use[];
 }
 
-/** `part` of a chunk goes into the row-major `piece`, which begins at element `at` of `into`. */
 interface Use {
-  readonly part: Box;
-  readonly piece: Box;
-  readonly into: Float32Array;
-  readonly at: number;
+  readonly target: Target;
+  readonly part: PlacedPart;
 }
+
+/** Chunks whose places decide along which dim a tensor is indexed. */
+const sampledChunks = 64;
 
 /** The chunks of one tensor, by where they begin along the dim that tells most of them apart. */
 export class ChunkIndex {
@@ -35,8 +36,10 @@ export class ChunkIndex {
   readonly #ends: number[] = [];
 
   constructor(chunks: readonly Chunk[]) {
-    const dims = (chunks[0]?.sizes ?? []).map((_, dim) => new Set(chunks.map(({ offsets }) => offsets[dim])).size);
-    const dim = Math.max(0, dims.indexOf(Math.max(...dims)));
+    const every = Math.ceil(chunks.length / sampledChunks);
+    const sample = chunks.filter((_, at) => at % every === 0);
+    const distinct = (chunks[0]?.sizes ?? []).map((_, dim) => new Set(sample.map(({ offsets }) => offsets[dim])).size);
+    const dim = Math.max(0, distinct.indexOf(Math.max(...distinct)));
     const begin = ({ offsets }: Chunk) => offsets[dim] ?? 0;
     this.#dim = dim;
     this.#chunks = chunks.toSorted((a, b) => begin(a) - begin(b));
@@ -75,34 +78,17 @@ export class ChunkIndex {
 export function planReads(index: ChunkIndex, wanted: readonly Wanted[]): { reads: PlannedRead[]; missing: number } {
   const reads = new Map<Chunk, PlannedRead>();
   let missing = 0;
-  for (const { box, begin, end, into } of wanted) {
+  for (const { box, begin, end, target } of wanted) {
     missing += end - begin;
     for (const { box: piece, at } of flatRangeBoxes(box, begin, end)) {
       for (const { chunk, part } of index.within(piece)) {
         missing -= elementsOf(part.sizes);
         let read = reads.get(chunk);
         if (!read) reads.set(chunk, (read = { chunk, uses: [] }));
-        read.uses.push({ part, piece, into, at });
+        read.uses.push({ target, part: { part, piece, at } });
+        target.expect(part, piece);
       }
     }
   }
   return { reads: [...reads.values()], missing };
-}
-
-/** Memory that takes the chunk as it is stored, if there is such: it can be read straight into it. */
-export function straightTarget({ chunk, uses }: PlannedRead): Float32Array | undefined {
-  const [use] = uses;
-  if (!use || uses.length > 1) return undefined;
-  const [run, ...others] = copyRuns(use.part, chunk, use.piece).take(2);
-  if (!run || others.length > 0 || run.length !== elementsOf(chunk.sizes)) return undefined;
-  return use.into.subarray(use.at + run.target, use.at + run.target + run.length);
-}
-
-/** Copies what is wanted out of the values of the chunk. */
-export function copyOut({ chunk, uses }: PlannedRead, values: Float32Array): void {
-  for (const { part, piece, into, at } of uses) {
-    for (const { source, target, length } of copyRuns(part, chunk, piece)) {
-      into.set(values.subarray(source, source + length), at + target);
-    }
-  }
 }

@@ -1,4 +1,4 @@
-// Reads a checkpoint for any layout: whole chunks that are checked, of which the parts that are wanted are kept.
+// Reads a checkpoint for any layout: whole chunks, which are checked before the parts that are wanted go to their targets.
 import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
@@ -7,12 +7,12 @@ import type { Disk, DiskFile } from './disk.ts';
 import { isMissing, stepOf } from './folders.ts';
 import { corrupt, Manifest, unseal } from './manifest.ts';
 import type { Chunk } from './manifest.ts';
-import { ChunkIndex, copyOut, planReads, straightTarget } from './read-plan.ts';
+import { ChunkIndex, planReads } from './read-plan.ts';
 import type { PlannedRead, Wanted } from './read-plan.ts';
 import { readText } from './read-text.ts';
 
-/** Reads that are under way while one is checked. */
-const readsAhead = 2;
+/** Reads that are under way while a chunk is checked and copied. */
+const readsAhead = 4;
 
 export class CheckpointReader {
   readonly path: string;
@@ -56,92 +56,92 @@ export class CheckpointReader {
     return Object.values(this.manifest.tensors).flatMap(({ chunks }) => chunks.map((chunk) => ({ chunk, uses: [] })));
   }
 
-  /** Carries out the reads. Throws WL_CHECKPOINT_CORRUPT, naming the file, when bytes are not those that were saved; a single flipped bit is found. */
+  /**
+   * Carries out the reads in their order. Throws WL_CHECKPOINT_CORRUPT, naming the file, when bytes are not those that were saved: a single
+   * flipped bit is found before its chunk goes anywhere.
+   */
   async read(reads: readonly PlannedRead[]): Promise<void> {
-    for (const [file, ofFile] of Map.groupBy(reads, ({ chunk }) => chunk.file)) {
-      const sorted = ofFile.toSorted((a, b) => a.chunk.begin - b.chunk.begin);
-      await this.#withFile(file, (handle) => this.#readFile(handle, file, sorted));
-    }
-  }
-
-  /** Checks length and header of a chunk file. */
-  async checkHeader(file: string): Promise<void> {
-    await this.#withFile(file, async (handle) => {
-      const expected = this.manifest.files[file];
-      const size = await handle.size();
-      if (!expected) throw corrupt(join(this.path, file), 'is not listed in the manifest');
-      if (size !== expected.bytes) throw damaged(this.path, file, `${size} bytes instead of ${expected.bytes}`);
-      const header = new Uint8Array(expected.headerBytes);
-      const filled = await handle.read(header, 0);
-      if (filled < header.length || crc32(header) !== expected.headerCrc32) throw damaged(this.path, file, 'the header');
-    });
-  }
-
-  async #withFile(file: string, work: (handle: DiskFile) => Promise<void>): Promise<void> {
-    const path = join(this.path, file);
-    const handle = await this.#disk.open(path).catch((error: unknown) => {
-      throw isMissing(error) ? corrupt(path, 'is missing, the manifest lists it', error) : toWindlassError(error);
-    });
-    try {
-      await work(handle);
-    } finally {
-      await handle.close();
-    }
-  }
-
-  async #readFile(handle: DiskFile, file: string, reads: readonly PlannedRead[]): Promise<void> {
-    const size = await handle.size();
-    const scratch: Float32Array[] = [];
-    const start = async (read: PlannedRead): Promise<Reading> => {
-      const { chunk } = read;
-      const elements = elementsOf(chunk.sizes);
-      if (chunk.end - chunk.begin !== elements * 4 || chunk.end > size) throw damaged(this.path, file, placeOf(chunk));
-      const straight = straightTarget(read);
-      const values = straight ?? takeScratch(scratch, elements);
-      const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      const filled = await handle.read(bytes, chunk.begin);
-      return { read, values, bytes, isWhole: filled === bytes.length, isStraight: straight !== undefined };
+    const files = new Map<string, Promise<DiskFile>>();
+    const fileOf = (name: string) => {
+      const known = files.get(name);
+      if (known) return known;
+      const opening = this.#openFile(name);
+      files.set(name, opening);
+      return opening;
     };
-    const ahead: Promise<Reading>[] = [];
     try {
-      for (let next = 0; next < reads.length || ahead.length > 0;) {
-        for (; next < reads.length && ahead.length <= readsAhead; next += 1) {
-          const reading = start(reads[next]!);
+      await this.#readAhead(reads, fileOf);
+    } finally {
+      for (const file of await Promise.allSettled(files.values())) if (file.status === 'fulfilled') await file.value.close();
+    }
+  }
+
+  async #readAhead(reads: readonly PlannedRead[], fileOf: (name: string) => Promise<DiskFile>): Promise<void> {
+    const spare: ArrayBuffer[] = [];
+    const start = async ({ chunk }: PlannedRead): Promise<Float32Array> => {
+      const elements = elementsOf(chunk.sizes);
+      if (chunk.end - chunk.begin !== elements * 4) throw this.#damaged(chunk);
+      const file = await fileOf(chunk.file);
+      const values = new Float32Array(takeBuffer(spare, elements * 4), 0, elements);
+      const filled = await file.read(bytesOf(values), chunk.begin);
+      if (filled < elements * 4) throw this.#damaged(chunk);
+      return values;
+    };
+    const ahead: Promise<Float32Array>[] = [];
+    try {
+      let started = 0;
+      for (const { chunk, uses } of reads) {
+        for (; started < reads.length && ahead.length < readsAhead; started += 1) {
+          const reading = start(reads[started]!);
           // Whoever takes the reading sees a failure; that it is not its turn yet must not end the process.
           reading.catch(() => {});
           ahead.push(reading);
         }
-        const { read, values, bytes, isWhole, isStraight } = await ahead.shift()!;
-        if (!isWhole || crc32(bytes) !== read.chunk.crc32) throw damaged(this.path, file, placeOf(read.chunk));
-        if (isStraight) continue;
-        copyOut(read, values);
-        scratch.push(values);
+        const values = await ahead.shift()!;
+        if (crc32(bytesOf(values)) !== chunk.crc32) throw this.#damaged(chunk);
+        for (const { target, part } of uses) target.put(part, chunk, values);
+        spare.push(values.buffer as ArrayBuffer);
       }
     } finally {
       await Promise.allSettled(ahead);
     }
   }
+
+  /** Opens a chunk file and checks its length and header. */
+  async #openFile(name: string): Promise<DiskFile> {
+    const path = join(this.path, name);
+    const file = await this.#disk.open(path).catch((error: unknown) => {
+      throw isMissing(error) ? corrupt(path, 'is missing, the manifest lists it', error) : toWindlassError(error);
+    });
+    try {
+      const facts = this.manifest.files[name];
+      const size = await file.size();
+      if (size !== facts?.bytes) throw damaged(path, `${size} bytes instead of ${facts?.bytes}`);
+      const header = new Uint8Array(facts.headerBytes);
+      const filled = await file.read(header, 0);
+      if (filled < header.length || crc32(header) !== facts.headerCrc32) throw damaged(path, 'the header');
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  #damaged({ file, begin, end }: Chunk): WindlassError {
+    return damaged(join(this.path, file), `bytes ${begin} to ${end}`);
+  }
 }
 
-interface Reading {
-  readonly read: PlannedRead;
-  readonly values: Float32Array;
-  readonly bytes: Uint8Array;
-  readonly isWhole: boolean;
-  readonly isStraight: boolean;
+function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
-/** Memory for a chunk that is not wanted as it is stored; that of an earlier one where it is large enough. */
-function takeScratch(scratch: Float32Array[], elements: number): Float32Array {
-  const at = scratch.findIndex(({ buffer }) => buffer.byteLength >= elements * 4);
-  const [found] = at < 0 ? [] : scratch.splice(at, 1);
-  return found ? new Float32Array(found.buffer, 0, elements) : new Float32Array(elements);
+/** Memory of a chunk that has gone where it was wanted, or new memory where none is large enough. */
+function takeBuffer(spare: ArrayBuffer[], bytes: number): ArrayBuffer {
+  const at = spare.findIndex(({ byteLength }) => byteLength >= bytes);
+  return at < 0 ? new ArrayBuffer(bytes) : spare.splice(at, 1)[0]!;
 }
 
-function placeOf({ begin, end }: Chunk): string {
-  return `bytes ${begin} to ${end}`;
-}
-
-function damaged(folder: string, file: string, what: string): WindlassError {
-  return corrupt(join(folder, file), `is damaged: ${what} differ from what was saved`);
+function damaged(path: string, what: string): WindlassError {
+  return corrupt(path, `is damaged: ${what} differ from what was saved`);
 }

@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { basename, dirname, join } from 'node:path';
 import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
-import { ChunkWriter, padded } from './chunk-writer.ts';
+import { ChunkWriter } from './chunk-writer.ts';
 import { localDisk } from './disk.ts';
 import type { Disk } from './disk.ts';
 import { alone } from './exchange.ts';
@@ -11,6 +11,7 @@ import { folderOf, isMissing, putInPlace } from './folders.ts';
 import { corrupt, Part, seal, unseal } from './manifest.ts';
 import type { Manifest, TrainingState } from './manifest.ts';
 import { mergeParts } from './merge.ts';
+import { padded } from './names.ts';
 import { readText } from './read-text.ts';
 import { planSave } from './save-plan.ts';
 import type { PlannedChunk } from './save-plan.ts';
@@ -165,7 +166,7 @@ function bytesOf(chunks: readonly PlannedChunk[]): number {
 async function writeText(disk: Disk, path: string, text: string): Promise<void> {
   const file = await disk.create(path);
   try {
-    await file.write(new TextEncoder().encode(text));
+    await file.write(new TextEncoder().encode(text), 0);
     await file.sync();
   } finally {
     await file.close();

@@ -1,6 +1,8 @@
 // Ranks of any layout over plain arrays, for the tests and benches of checkpoints.
 import { copyRuns, elementsOf, flatRangeBoxes, wholeBox } from './box.ts';
 import type { Box } from './box.ts';
+import type { Disk } from './disk.ts';
+import { saveCheckpoint } from './save.ts';
 import type { CheckpointContents } from './save.ts';
 import type { Group, Shard, ShardMemory, ShardRange } from './shard.ts';
 import type { Exchange } from './exchange.ts';
@@ -11,14 +13,19 @@ export interface TestTensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly from: number;
+  /** Rows that consist of several tensors of equal size, each divided by itself: queries, keys and values in one. */
+  readonly fused?: number;
 }
 
 /** How ranks share the tensors: rank = ((stage * replicas + r) * shards + s) * tensor + t. */
 export interface TestLayout {
   readonly pipeline?: number;
   readonly replicas?: number;
-  /** Flat shards of each local parameter. */
+  /** Flat shards of each local parameter; with `zero: 1` of its moments alone, the weights are replicated. */
   readonly shards?: number;
+  readonly zero?: 1 | 3;
+  /** The first and the last stage hold the first tensor. */
+  readonly tied?: boolean;
   /** Ranks that divide the dim `dim` of matrices; vectors are replicated. */
   readonly tensor?: number;
   readonly dim?: 0 | 1;
@@ -49,29 +56,64 @@ export function worldOf({ pipeline = 1, replicas = 1, shards = 1, tensor = 1 }: 
   return pipeline * replicas * shards * tensor;
 }
 
-/** What a rank holds, with the values that `valuesOf` gives: those of the tensors, or others to be overwritten by a load. */
+/** What a rank holds, with the values of the tensors, or NaN to be overwritten by a load. */
 export function shardsOfRank(tensors: readonly TestTensor[], layout: TestLayout, rank: number, isEmpty = false): Shard[] {
-  const { pipeline = 1, replicas = 1, shards = 1, tensor = 1, dim = 0 } = layout;
+  const { pipeline = 1, shards = 1, tensor = 1 } = layout;
   const [t, s] = [rank % tensor, Math.floor(rank / tensor) % shards];
-  const [r, p] = [Math.floor(rank / tensor / shards) % replicas, Math.floor(rank / tensor / shards / replicas)];
   const names = [...new Set(tensors.map(({ name }) => name))];
+  const stage = Math.floor(rank / (worldOf(layout) / pipeline));
   return tensors.flatMap((each) => {
-    if (Math.floor((names.indexOf(each.name) * pipeline) / names.length) !== p) return [];
-    const isDivided = tensor > 1 && each.shape.length > dim && each.shape.length > 1;
-    const box = isDivided ? partOf(each.shape, dim, t, tensor) : wholeBox(each.shape);
-    const elements = elementsOf(box.sizes);
-    const [begin, end] = [Math.floor((s * elements) / shards), Math.floor(((s + 1) * elements) / shards)];
-    const copies = isDivided ? { replica: r, replicas } : { replica: r * tensor + t, replicas: replicas * tensor };
-    const values = isEmpty ? new Float32Array(end - begin).fill(NaN) : rangeValues(each, box, begin, end);
-    const range: ShardRange = { tensor: new ArrayMemory(values), box, begin, end, ...copies };
-    return [{ group: each.group, name: each.name, shape: each.shape, ranges: begin < end ? [range] : [] }];
+    const stages = stagesOf(names.indexOf(each.name), names.length, layout);
+    if (!stages.includes(stage)) return [];
+    const { isDivided, boxes } = localBoxes(each, layout, t);
+    const isWhole = layout.zero === 1 && each.group === 'weights';
+    const flat = isWhole ? { index: 0, count: 1 } : { index: s, count: shards };
+    const ranges = boxes.flatMap((box) => {
+      const elements = elementsOf(box.sizes);
+      const [begin, end] = [flat.index, flat.index + 1].map((of) => Math.floor((of * elements) / flat.count)) as [number, number];
+      const values = isEmpty ? new Float32Array(end - begin).fill(NaN) : rangeValues(each, box, begin, end);
+      const copy = copyOf(layout, rank, { isDivided, isWhole, stage: stages.indexOf(stage), stages: stages.length });
+      const range: ShardRange = { tensor: new ArrayMemory(values), box, begin, end, ...copy };
+      return begin < end ? [range] : [];
+    });
+    return [{ group: each.group, name: each.name, shape: each.shape, ranges }];
   });
 }
 
-function partOf(shape: readonly number[], dim: number, part: number, parts: number): Box {
-  const size = shape[dim] ?? 1;
-  const [begin, end] = [Math.floor((part * size) / parts), Math.floor(((part + 1) * size) / parts)];
-  return { offsets: shape.map((_, of) => (of === dim ? begin : 0)), sizes: shape.with(dim, end - begin) };
+function stagesOf(index: number, count: number, { pipeline = 1, tied = false }: TestLayout): number[] {
+  const stage = Math.floor((index * pipeline) / count);
+  return tied && index === 0 && pipeline > 1 ? [stage, pipeline - 1] : [stage];
+}
+
+/** The part of tensor rank `t`. */
+function localBoxes(
+  { shape, fused = 1 }: TestTensor,
+  { tensor = 1, dim = 0 }: TestLayout,
+  t: number,
+): { isDivided: boolean; boxes: Box[] } {
+  if (tensor === 1 || shape.length < 2) return { isDivided: false, boxes: [wholeBox(shape)] };
+  const parts = dim === 0 ? fused : 1;
+  const size = (shape[dim] ?? 1) / parts;
+  const [begin, end] = [Math.floor((t * size) / tensor), Math.floor(((t + 1) * size) / tensor)];
+  const boxes = Array.from({ length: parts }, (_, part) => ({
+    offsets: shape.map((_, of) => (of === dim ? part * size + begin : 0)),
+    sizes: shape.with(dim, end - begin),
+  }));
+  return { isDivided: true, boxes };
+}
+
+/** Which copy of its ranges a rank holds. */
+function copyOf(
+  { replicas = 1, shards = 1, tensor = 1 }: TestLayout,
+  rank: number,
+  { isDivided, isWhole, stage, stages }: { isDivided: boolean; isWhole: boolean; stage: number; stages: number },
+): { replica: number; replicas: number } {
+  const r = Math.floor(rank / tensor / shards) % replicas;
+  const [t, s] = [rank % tensor, Math.floor(rank / tensor) % shards];
+  let copy = { replica: stage * replicas + r, replicas: stages * replicas };
+  if (isWhole) copy = { replica: copy.replica * shards + s, replicas: copy.replicas * shards };
+  if (!isDivided) copy = { replica: copy.replica * tensor + t, replicas: copy.replicas * tensor };
+  return copy;
 }
 
 /** The values of a flat range of a part of the tensor. */
@@ -94,7 +136,8 @@ export function localExchanges(size: number): Exchange[] {
       rank,
       size,
       allGather: (text) => {
-        const round = (rounds[next++] ??= { texts: [], said: 0, all: Promise.withResolvers() });
+        const round = (rounds[next] ??= { texts: [], said: 0, all: Promise.withResolvers() });
+        next += 1;
         round.texts[rank] = text;
         round.said += 1;
         if (round.said === size) round.all.resolve(round.texts);
@@ -102,6 +145,29 @@ export function localExchanges(size: number): Exchange[] {
       },
     };
   });
+}
+
+/** Does something on every rank of a layout at once. */
+export function onEveryRank<T>(layout: TestLayout, work: (rank: number, exchange: Exchange) => Promise<T>): Promise<T[]> {
+  return Promise.all(localExchanges(worldOf(layout)).map((exchange, rank) => work(rank, exchange)));
+}
+
+/** Saves the tensors from ranks of a layout. `diskOf` gives the disks of ranks that have one of their own. */
+export async function saveFrom(
+  root: string,
+  tensors: readonly TestTensor[],
+  layout: TestLayout,
+  step: number,
+  diskOf: (rank: number) => Disk | undefined = () => undefined,
+): Promise<string> {
+  const paths = await onEveryRank(layout, (rank, exchange) => {
+    const disk = diskOf(rank);
+    return saveCheckpoint(root, contentsOf(tensors, step, shardsOfRank(tensors, layout, rank)), {
+      exchange,
+      ...(disk && { disk }),
+    });
+  });
+  return paths[0] ?? '';
 }
 
 /** State of a step, and what a job of one rank holds of the tensors. */

@@ -1,7 +1,11 @@
 // Work that all ranks must do: it succeeds on all of them or fails on all of them, for the same reason.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
 import type { ErrorCode } from '#runtime/api/errors.ts';
 import type { Exchange } from './exchange.ts';
+
+/** The longest that a rank is silent while it works: well below the time after which the others take it for lost. */
+const roundMs = 1000;
 
 type Verdict =
   | { readonly value: string }
@@ -9,19 +13,27 @@ type Verdict =
 
 /** Does `work` here and learns what it came to on every rank. Throws, everywhere alike, what the lowest rank that failed met with. */
 export async function together(exchange: Exchange, work: () => Promise<string>): Promise<string[]> {
-  let own: WindlassError | undefined;
-  const verdict: Verdict = await work().then(
-    (value) => ({ value }),
+  if (exchange.size === 1) return [await work()];
+  let own: { readonly verdict: Verdict; readonly error?: WindlassError } | undefined;
+  const running = work().then(
+    (value) => {
+      own = { verdict: { value } };
+    },
     (thrown: unknown) => {
-      own = toWindlassError(thrown);
-      return { code: own.code, message: own.message, details: own.details };
+      const error = toWindlassError(thrown);
+      own = { verdict: { code: error.code, message: error.message, details: error.details }, error };
     },
   );
-  const verdicts = (await exchange.allGather(JSON.stringify(verdict))).map((text) => JSON.parse(text) as Verdict);
-  return verdicts.map((verdict, rank) => {
-    if ('value' in verdict) return verdict.value;
-    if (exchange.size === 1 && own) throw own;
-    const { code, message, details } = verdict;
-    throw new WindlassError(code, `rank ${rank}: ${message}`, { cause: own, details: { ...details, rank } });
-  });
+  for (;;) {
+    if (!own) await Promise.race([running, sleep(roundMs, undefined, { ref: false })]);
+    const said = await exchange.allGather(JSON.stringify(own?.verdict ?? null));
+    const verdicts = said.flatMap((text) => (JSON.parse(text) as Verdict | null) ?? []);
+    if (verdicts.length === exchange.size) return verdicts.map((verdict, rank) => valueOf(verdict, rank, own?.error));
+  }
+}
+
+function valueOf(verdict: Verdict, rank: number, cause: WindlassError | undefined): string {
+  if ('value' in verdict) return verdict.value;
+  const { code, message, details } = verdict;
+  throw new WindlassError(code, `rank ${rank}: ${message}`, { cause, details: { ...details, rank } });
 }

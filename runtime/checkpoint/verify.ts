@@ -5,11 +5,11 @@ import { localDisk } from './disk.ts';
 import type { Disk } from './disk.ts';
 import type { Manifest } from './manifest.ts';
 import { CheckpointReader } from './reader.ts';
+import { Target } from './target.ts';
 
 /** Reads the manifest and every stored byte. Throws WL_CHECKPOINT_CORRUPT naming the file; a single flipped bit is found. */
 export async function verifyCheckpoint(path: string, disk: Disk = localDisk): Promise<Manifest> {
   const reader = await CheckpointReader.open(disk, path);
-  for (const file of Object.keys(reader.manifest.files)) await reader.checkHeader(file);
   await reader.read(reader.planAll());
   return reader.manifest;
 }
@@ -18,7 +18,8 @@ export async function verifyCheckpoint(path: string, disk: Disk = localDisk): Pr
 export async function readTensor(path: string, tensor: string, wanted?: Box, disk: Disk = localDisk): Promise<Float32Array> {
   const reader = await CheckpointReader.open(disk, path);
   const box = wanted ?? wholeBox(reader.manifest.tensors[tensor]?.shape ?? []);
-  const into = new Float32Array(elementsOf(box.sizes));
-  await reader.read(reader.plan(tensor, [{ box, begin: 0, end: into.length, into }]));
-  return into;
+  const values = new Float32Array(elementsOf(box.sizes));
+  const target = new Target({ write: (part, offset) => values.set(part, offset) }, values.length);
+  await reader.read(reader.plan(tensor, [{ box, begin: 0, end: values.length, target }]));
+  return values;
 }

@@ -165,6 +165,6 @@ export class ForwardPass {
     if (!keys) return x;
     const run = keys.length / this.#layers.share;
     const firstToken = keys.firstToken + this.#layers.part * run;
-    return dropout(x, { ...keys, probability: this.#model.config.dropout, site, firstToken, run, stride: keys.length });
+    return dropout(x, { ...keys, probability: this.#model.config.dropout, site, firstToken, runs: { run, stride: keys.length } });
   }
 }

@@ -3,8 +3,10 @@ import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
+import { localTokens } from './token-share.ts';
+import type { TokenShare } from './token-share.ts';
 
-export interface EmbeddingOptions {
+export interface EmbeddingOptions extends TokenShare {
   /** Where `w` holds rows [firstRow, firstRow + V) of a table of `tableRows`: ids of other rows give -0, so that ranks add up to the table. */
   readonly firstRow?: number;
   readonly tableRows?: number;
@@ -26,6 +28,7 @@ export function embedding(ids: Tensor, w: Tensor, options: EmbeddingOptions = {}
       if (!dy) return;
       gradients.ofWeights([w], [ids, dy], () => {
         const dw = gradients.into(w);
+        const { length, spans } = localTokens(tape, options);
         ops.embedding_backward(
           device.stream,
           ids.handle,
@@ -33,8 +36,8 @@ export function embedding(ids: Tensor, w: Tensor, options: EmbeddingOptions = {}
           dw.tensor.handle,
           firstRow,
           tableRows,
-          tape.length,
-          8,
+          length,
+          spans,
           dw.accumulate,
         );
       });

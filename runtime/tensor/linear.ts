@@ -6,6 +6,7 @@ import { recordingTape } from './tape.ts';
 import type { Tape } from './tape.ts';
 import { Parameter } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
+import { allSpans } from './token-share.ts';
 
 /** A weight [N, K], and a bias [N] that is added last. */
 export interface LinearLayer {
@@ -27,7 +28,6 @@ export interface LinearOptions {
 type OneEach<Layers extends readonly unknown[]> = { -readonly [At in keyof Layers]: Tensor };
 
 const defaultUnit = 16;
-const allSpans = 8;
 
 /** x [M, K], w [N, K], bias [N] -> [M, N]. Unrecorded, it uses the packed form of `w` where there is one: the same bits. */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptions = {}): Tensor {
@@ -55,7 +55,7 @@ export function linears<const Layers extends readonly LinearLayer[]>(
         const dy = output && gradients.of(output);
         return dy ? [{ ...layer, dy }] : [];
       });
-      for (const { weight, bias, dy } of pairs) giveWeight(gradients, tape, x, dy, weight, bias);
+      for (const { weight, bias, dy } of pairs) giveWeightGradient(gradients, tape, x, dy, weight, bias);
       if (gradients.wants(x)) giveInput(gradients, x, pairs, options);
     },
   });
@@ -72,7 +72,15 @@ function forward(x: Tensor, { weight, bias }: LinearLayer, options: LinearOption
   return y;
 }
 
-function giveWeight(gradients: GradientStore, tape: Tape, x: Tensor, dy: Tensor, weight: Tensor, bias: Tensor | undefined): void {
+/** Gives the gradients of a weight and its bias, from the input x [M, K] and the gradient dy [M, N] of the output; where the pass defers them, later. */
+export function giveWeightGradient(
+  gradients: GradientStore,
+  tape: Tape,
+  x: Tensor,
+  dy: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+): void {
   if (!gradients.wants(weight)) return;
   gradients.ofWeights([weight, bias], [x, dy], () => {
     const dw = gradients.into(weight);

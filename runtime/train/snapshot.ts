@@ -19,8 +19,8 @@ export interface CheckpointerOptions {
   /** How this rank talks to the others; without it there are none. All ranks save and restore alike. */
   readonly exchange?: Exchange;
   /**
-   * Host memory for copies. Less than the rank's part of the state makes `save` wait for the disk until the last part is copied, and
-   * `restore` read everything twice; without it there is room for all.
+   * Host memory for copies. Less than this rank writes makes `save` wait for the disk until the last part is copied; without it there is
+   * room for all.
    */
   readonly stagingBytes?: number;
   /** Told when a save ended: the step that is now safe, or why it is not. */
@@ -61,10 +61,13 @@ export class Checkpointer {
     return this.#saving;
   }
 
-  /** Puts the newest good checkpoint back; undefined if there is none. Throws WL_CHECKPOINT_MISMATCH for another job's. */
+  /**
+   * Puts the newest good checkpoint back. Undefined if there is none: weights are then to be loaded, moments are as they were, or zero. Throws
+   * WL_CHECKPOINT_MISMATCH for another job's.
+   */
   async restore(onDamaged: (error: WindlassError) => void): Promise<TrainingState | undefined> {
-    const { configDigest, stagingBytes = Infinity } = this.#options;
-    const state = await loadNewest(this.#root, configDigest, this.#shards, { exchange: this.#exchange, stagingBytes, onDamaged });
+    const { configDigest } = this.#options;
+    const state = await loadNewest(this.#root, configDigest, this.#shards, { exchange: this.#exchange, onDamaged });
     if (state) await this.#prune();
     return state;
   }

@@ -28,7 +28,10 @@ export class Trainer {
   /** Weights are undefined until `load`; moments are zero. */
   constructor({ optimizer, mesh, ...options }: TrainerOptions) {
     this.#optimizer = optimizer;
-    this.execution = new RankExecution({ ...options, mesh: mesh ?? openMesh(new ParallelLayout(noParallelism, 1), 0, undefined) });
+    this.execution = new RankExecution({
+      ...options,
+      mesh: mesh ?? openMesh(new ParallelLayout(noParallelism, 1), 0, undefined),
+    });
   }
 
   get config(): ModelConfig {

@@ -3,11 +3,13 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { wholeBox } from '#runtime/checkpoint/box.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
+import type { Shard } from '#runtime/checkpoint/shard.ts';
 import { newModelConfig, parameterCount, parameterSpecs } from '#runtime/model/main.ts';
 import type { Tensor } from '#runtime/tensor/main.ts';
 import { openDevice, unscoped, zeros } from '#runtime/tensor/main.ts';
-import { Checkpointer, wholeState } from '#runtime/train/snapshot.ts';
+import { Checkpointer } from '#runtime/train/snapshot.ts';
 import { median } from './median.ts';
 
 export interface CheckpointBenchOptions {
@@ -34,6 +36,7 @@ interface Times {
   readonly warmLoad: number[];
 }
 
+const groups = ['weights', 'first', 'second'] as const;
 const blockBytes = 8 << 20;
 const config = newModelConfig(
   'gpt2',
@@ -44,9 +47,7 @@ const config = newModelConfig(
 export async function benchCheckpoint({ json, rounds, folder: parent }: CheckpointBenchOptions): Promise<void> {
   const folder = await mkdtemp(join(parent, 'wl-bench-'));
   const device = openDevice();
-  const tensors = unscoped(() =>
-    ['weights', 'first', 'second'].map(() => parameterSpecs(config).map(({ shape }) => zeros(device, shape))),
-  );
+  const tensors = unscoped(() => groups.map(() => parameterSpecs(config).map(({ shape }) => zeros(device, shape))));
   try {
     for (const tensor of tensors.flat()) tensor.write(Float32Array.from({ length: tensor.size }, Math.random));
     const checkpointer = new Checkpointer(stateOf(tensors), {
@@ -70,7 +71,7 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
       warmLoad: [],
     };
     let isCold = true;
-    const plainFile = join(folder, 'plain');
+    const plainFile = (round: number) => join(folder, `plain-${round}`);
     const restore = async () => {
       await checkpointer.restore((error) => {
         throw error;
@@ -80,16 +81,18 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
     // The first round makes files and buffers that the later ones find; it does not count.
     for (let round = 0; round <= rounds; round += 1) {
       const taken: { [Name in keyof Times]: number } = {
-        plainWrite: await timed(() => writePlain(plainFile, bytes)),
+        plainWrite: await timed(() => writePlain(plainFile(round), bytes)),
         ...(await timedSave(checkpointer, device, round)),
         plainRead: await timed(
-          () => readPlain(plainFile),
+          () => readPlain(plainFile(round)),
           async () => (isCold = (await emptyCache()) && isCold),
         ),
         load: await timed(restore, emptyCache),
-        warmRead: await timed(() => readPlain(plainFile)),
+        warmRead: await timed(() => readPlain(plainFile(round))),
         warmLoad: await timed(restore),
       };
+      // As a checkpoint takes the place of the one before.
+      await rm(plainFile(round - 1), { force: true });
       if (round > 0) for (const name of Object.keys(times) as (keyof Times)[]) times[name].push(taken[name]);
     }
     report({ json, bytes, isCold, times, speeds: measureSpeeds() });
@@ -100,9 +103,15 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
   }
 }
 
-function stateOf([weights = [], first = [], second = []]: Tensor[][]): ReturnType<typeof wholeState> {
-  const names = parameterSpecs(config).map(({ name }) => [name, undefined] as const);
-  return wholeState({ parameters: new Map(names) } as never, { parameters: weights, first, second } as never);
+function stateOf(tensors: readonly Tensor[][]): Shard[] {
+  const specs = parameterSpecs(config);
+  return groups.flatMap((group, of) =>
+    specs.map(({ name, shape }, index) => {
+      const tensor = tensors[of]![index]!;
+      const range = { tensor, box: wholeBox(shape), begin: 0, end: tensor.size, replica: 0, replicas: 1 };
+      return { group, name, shape, ranges: [range] };
+    }),
+  );
 }
 
 async function timed(work: () => Promise<unknown>, before?: () => Promise<unknown>): Promise<number> {
@@ -116,7 +125,7 @@ async function timedSave(
   checkpointer: Checkpointer,
   device: ReturnType<typeof openDevice>,
   step: number,
-): Promise<Pick<Times, never> & { save: number; saveCall: number; saveCopy: number }> {
+): Promise<{ save: number; saveCall: number; saveCopy: number }> {
   const state: TrainingState = { step, seed: 0, sequences: step, tokens: step, evaluationsSinceBest: 0 };
   const start = performance.now();
   await checkpointer.save(state);

@@ -85,6 +85,6 @@ it('a job whose last state could not be saved exits with 75 and succeeds when th
 it('a file that was written in part because the disk filled up is an error, not a checkpoint', async () => {
   // A little more than the disk in one write: a part of it has no room.
   const file = await localDisk.create(join(disk, 'rank-00000-00000.safetensors'));
-  await expect(file.write(new Uint8Array((4 << 20) + 100))).rejects.toMatchObject({ code: 'ENOSPC' });
+  await expect(file.write(new Uint8Array((4 << 20) + 100), 0)).rejects.toMatchObject({ code: 'ENOSPC' });
   await file.close();
 });

@@ -21,8 +21,8 @@ export interface RendezvousClientOptions {
   /** The agent is joined and may speak through `send` until the next call. */
   readonly onJoined: (send: (said: FromAgent) => void) => void;
   readonly onSaid: (said: ToAgent) => void;
-  /** The stream ended, or could not be opened. */
-  readonly onLost: (why: Error) => void;
+  /** The stream ended, or could not be opened. `isThere`: the name of pod 0 has an address. */
+  readonly onLost: (why: Error, isThere: boolean) => void;
 }
 
 const handshakeMs = 5_000;
@@ -33,16 +33,25 @@ const longestRetryMs = 2_000;
 export async function stayJoined(options: RendezvousClientOptions, signal: AbortSignal): Promise<void> {
   let retryMs = firstRetryMs;
   while (!signal.aborted) {
-    const joined = () => (retryMs = firstRetryMs);
-    await joinOnce(options, signal, joined).catch((error: Error) => signal.aborted || options.onLost(error));
+    let address: string | undefined;
+    try {
+      address = await resolveHost(options.host, options.hostsFile);
+      await joinOnce(hostPort(address, options.port), options, signal, () => (retryMs = firstRetryMs));
+    } catch (error) {
+      if (!signal.aborted) options.onLost(error as Error, address !== undefined);
+    }
     await sleep(retryMs, undefined, { signal }).catch(() => {});
     retryMs = Math.min(2 * retryMs, longestRetryMs);
   }
 }
 
 /** Rejects when the stream ends, for whatever reason. */
-async function joinOnce(options: RendezvousClientOptions, signal: AbortSignal, joined: () => void): Promise<never> {
-  const address = hostPort(await resolveHost(options.host, options.hostsFile), options.port);
+async function joinOnce(
+  address: string,
+  options: RendezvousClientOptions,
+  signal: AbortSignal,
+  joined: () => void,
+): Promise<never> {
   const client = new Client(address, credentials.createInsecure(), {
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.keepalive_time_ms': keepaliveMs,

@@ -1,5 +1,4 @@
 // The rendezvous itself: makes worlds of the agents that are there, breaks them when a rank fails, and ends the job. Knows no network.
-import { errorTable } from '#runtime/api/errors.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { FaultReport } from '#runtime/api/messages.ts';
 import type { Failure, FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
@@ -8,7 +7,7 @@ import { restartDelay } from '../restart.ts';
 import { exitCodeOf, isFault, isFirstHand } from './fault.ts';
 import { findHang, findStraggler, hangTimeout } from './health.ts';
 import type { Hang } from './health.ts';
-import { casualtyOf, forgiveSilence, hasEnded, hearBeat, newestStep, newSeat } from './seats.ts';
+import { casualtyOf, forgiveSilence, hasEnded, hasProgressed, hearBeat, newestStep, newSeat } from './seats.ts';
 import type { Seat } from './seats.ts';
 import { judgeFault } from './verdict.ts';
 import type { Verdict } from './verdict.ts';
@@ -46,7 +45,7 @@ export interface Place {
 type Joined = Member & { readonly joinedAt: number; leaving: boolean };
 type After = 'end' | 'resize';
 type Stage =
-  | { readonly at: 'gathering'; readonly since: number; readonly notBefore: number }
+  | { readonly at: 'gathering'; readonly since: number; readonly notBefore: number; isTold?: boolean }
   /** Ranks prepare and open their communicators. */
   | { readonly at: 'starting' }
   | { readonly at: 'running' }
@@ -66,7 +65,8 @@ const causeMs = 500;
 const killMs = 5_000;
 const haltMs = 10_000;
 const saveMs = 1_800_000;
-const gatherMs = 600_000;
+/** Pods may take their time to be scheduled; that they are missing is said once. */
+const tellMissingMs = 15_000;
 /** Longest wait in a collective. Longer than what the hang timeout allows: a communicator alone can't tell a pause from a hang. */
 const collectiveDeadlineMs = 3_600_000;
 /** A tick that comes later than this was held up itself. */
@@ -84,7 +84,6 @@ export class Coordinator {
   #worlds = 0;
   #restarts = 0;
   #faultsInARow = 0;
-  #stepAtFault = -1;
   #endings = 0;
   #stepMs: number | undefined;
   #fault: FaultReport | undefined;
@@ -98,6 +97,11 @@ export class Coordinator {
 
   get restarts(): number {
     return this.#restarts;
+  }
+
+  /** Between a fault and the next world. */
+  get isRestarting(): boolean {
+    return this.#restarts > 0 && this.#stage.at === 'gathering';
   }
 
   /** What a report says of the world. */
@@ -227,7 +231,7 @@ export class Coordinator {
       window,
     );
     if (chosen) this.#form(chosen, now);
-    else if (waitedMs > gatherMs) this.#giveUpGathering(Math.round(waitedMs / 1000));
+    else if (waitedMs > tellMissingMs) this.#tellMissing(stage);
   }
 
   #form(chosen: readonly number[], now: number): void {
@@ -278,7 +282,7 @@ export class Coordinator {
 
   /** Deals with ranks that ended or whose agents are out of reach. Returns whether the world is no longer what it was. */
   #settleEndings(now: number): boolean {
-    for (const seat of this.#seats) if (seat.awaySince !== undefined && now - seat.awaySince > awayMs) this.#lose(seat);
+    this.#loseAway(now, awayMs);
     const ended = this.#seats.filter(hasEnded);
     if (ended.length === 0) return false;
     const codes = ended.map(({ ending }) => (ending === 'lost' || !ending ? ExitCode.rankLost : exitCodeOf(ending)));
@@ -308,8 +312,7 @@ export class Coordinator {
   }
 
   #agreeOnStop(stage: Extract<Stage, { at: 'halting' }>, now: number): void {
-    for (const seat of this.#seats) if (seat.awaySince !== undefined && now - seat.awaySince > awayMs) this.#lose(seat);
-    if (this.#seats.some(({ ending }) => ending === 'lost' || (ending && isFault(ending)))) return this.#break(now);
+    if (this.#hasBroken(now)) return this.#break(now);
     const mute = this.#seats.find(({ halted, ending }) => halted === undefined && ending === undefined);
     if (mute && now - stage.since <= haltMs) return;
     if (mute) {
@@ -322,8 +325,7 @@ export class Coordinator {
   }
 
   #awaitStop(stage: Extract<Stage, { at: 'stopping' }>, now: number): void {
-    for (const seat of this.#seats) if (seat.awaySince !== undefined && now - seat.awaySince > awayMs) this.#lose(seat);
-    if (this.#seats.some(({ ending }) => ending === 'lost' || (ending && isFault(ending)))) return this.#break(now);
+    if (this.#hasBroken(now)) return this.#break(now);
     const unsaved = this.#seats.find((seat) => !hasEnded(seat));
     if (unsaved && now - stage.since <= saveMs) return;
     if (unsaved) {
@@ -344,6 +346,16 @@ export class Coordinator {
     this.tick();
   }
 
+  /** Whether a rank failed, or its agent has been out of reach for too long. */
+  #hasBroken(now: number): boolean {
+    this.#loseAway(now, awayMs);
+    return this.#seats.some(({ ending }) => ending === 'lost' || (ending !== undefined && isFault(ending)));
+  }
+
+  #loseAway(now: number, limitMs: number): void {
+    for (const seat of this.#seats) if (seat.awaySince !== undefined && now - seat.awaySince > limitMs) this.#lose(seat);
+  }
+
   #lose(seat: Seat): void {
     if (hasEnded(seat)) return;
     seat.ending = 'lost';
@@ -356,8 +368,7 @@ export class Coordinator {
   }
 
   #findCause(stage: Extract<Stage, { at: 'breaking' }>, now: number): void {
-    for (const seat of this.#seats)
-      if (seat.awaySince !== undefined && (stage.killed || now - seat.awaySince > causeMs)) this.#lose(seat);
+    this.#loseAway(now, stage.killed ? 0 : causeMs);
     const known = stage.hang !== undefined || this.#seats.some(({ ending }) => ending !== undefined && isFirstHand(ending));
     if (!stage.killed && (known || now - stage.since > causeMs)) {
       stage.killed = true;
@@ -376,9 +387,7 @@ export class Coordinator {
     this.#fault = { ...verdict.fault, time: time() };
     log(this.#fault, this.#fault.message);
     if (verdict.action === 'end') return this.#endInFault(verdict);
-    const step = newestStep(this.#seats);
-    if (step > this.#stepAtFault) this.#faultsInARow = 0;
-    this.#stepAtFault = Math.max(step, this.#stepAtFault);
+    if (hasProgressed(this.#seats)) this.#faultsInARow = 0;
     const delayMs = restartDelay(this.#faultsInARow);
     this.#faultsInARow += 1;
     this.#restarts += 1;
@@ -395,13 +404,13 @@ export class Coordinator {
     this.#end((index) => (index === speaker ? this.#endOf(exitCode, said) : this.#endOf(ExitCode.follow, followWords)));
   }
 
-  #giveUpGathering(seconds: number): void {
-    const { rule } = this.#options;
-    const missing = Array.from({ length: rule.pods }, (_, index) => index).filter((index) => !this.#members.has(index));
-    const message = `after ${seconds} s the pods of index ${missing.join(', ')} have not joined; ${rule.min} of ${rule.pods} are needed`;
-    const words = { code: 'WL_RENDEZVOUS', message, remedy: errorTable.WL_RENDEZVOUS.remedy };
-    this.#options.log({ code: words.code }, message);
-    this.#end((index) => this.#endOf(index === 0 ? ExitCode.retryable : ExitCode.follow, words));
+  #tellMissing(stage: Extract<Stage, { at: 'gathering' }>): void {
+    if (stage.isTold) return;
+    stage.isTold = true;
+    const missing = Array.from({ length: this.#options.rule.pods }, (_, index) => index).filter(
+      (index) => !this.#members.has(index),
+    );
+    this.#options.log({ missing }, `waiting for the pods of index ${missing.join(', ')}`);
   }
 
   #end(end: (index: number) => Extract<ToAgent, { case: 'end' }>): void {

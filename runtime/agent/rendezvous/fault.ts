@@ -73,15 +73,17 @@ export function firstCause(casualties: readonly Casualty[], hang: Hang | undefin
 /** What happened to the rank: `rank 2 (pod moby-worker-2) was ended by SIGKILL at step 17, in all-reduce 4 of group data (call site ...)`. */
 export function describeCause({ rank, pod, ending, step, collective }: Casualty, hang: Hang | undefined): string {
   if (hang) return hang.message;
+  const name = `rank ${rank} (pod ${pod})`;
   const at = step === undefined ? '' : ` at step ${step}`;
+  // What a rank says of its failure names the operation already.
+  if (ending !== 'lost' && ending?.failure) return `${name} failed${at} with ${ending.failure.code}: ${ending.failure.message}`;
   const where = collective ? `, ${collective.state === 'waiting' ? 'in' : 'after'} ${collectiveInWords(collective)}` : '';
-  return `rank ${rank} (pod ${pod}) ${endingInWords(ending)}${at}${where}`;
+  return `${name} ${endingInWords(ending)}${at}${where}`;
 }
 
 function endingInWords(ending: RankEnding | 'lost' | undefined): string {
   if (ending === undefined) return 'did not end in time';
-  if (ending === 'lost') return 'is out of reach: its pod ended or its network broke';
-  if (ending.failure) return `failed with ${ending.failure.code}: ${ending.failure.message};`;
+  if (ending === 'lost') return 'is out of reach (its pod ended or its network broke)';
   if (ending.signal !== undefined) return `was ended by ${ending.signal}`;
   return `ended with code ${ending.exitCode} and said nothing`;
 }

@@ -11,6 +11,8 @@ export interface Seat {
   readonly startedAt: number;
   endpoint?: string;
   heartbeat?: Heartbeat;
+  /** Step of its first heartbeat: where it went on from. */
+  firstStep?: number;
   heardAt: number;
   advancedAt: number;
   /** Since when its agent is out of reach. */
@@ -31,6 +33,7 @@ export function hearBeat(seat: Seat, heartbeat: Heartbeat, now: number): void {
   seat.heardAt = now;
   if (!seat.heartbeat || markOf(seat.heartbeat) !== markOf(heartbeat)) seat.advancedAt = now;
   seat.heartbeat = heartbeat;
+  seat.firstStep ??= heartbeat.step;
 }
 
 const markOf = ({ step, phase, collectives }: Heartbeat) =>
@@ -56,4 +59,9 @@ export const hasEnded = ({ ending }: Seat): boolean => ending !== undefined;
 /** Highest step that any rank reports. */
 export function newestStep(seats: readonly Seat[]): number {
   return Math.max(-1, ...seats.map(({ heartbeat }) => heartbeat?.step ?? -1));
+}
+
+/** Whether a step was done in this world. */
+export function hasProgressed(seats: readonly Seat[]): boolean {
+  return seats.some(({ heartbeat, firstStep }) => heartbeat !== undefined && heartbeat.step > (firstStep ?? Infinity));
 }

@@ -2,14 +2,14 @@
 
 /** What shares a rank's compute stream; `backward` is `backwardInput` and `backwardWeight` in one. */
 export type ComputeType = 'forward' | 'backward' | 'backwardInput' | 'backwardWeight';
-export type TransferType = 'sendForward' | 'receiveForward' | 'sendBackward' | 'receiveBackward';
-export type ShardType = 'unshard' | 'reshard' | 'reduce';
+type TransferType = 'sendForward' | 'receiveForward' | 'sendBackward' | 'receiveBackward';
+type ShardType = 'unshard' | 'reshard' | 'reduce';
 export type ActionType = ComputeType | TransferType | ShardType;
 
 /**
- * One step of a rank. `stage` is a stage of that rank: a send names the stage whose output it sends, a receive the stage that gets it.
- * `unshard` gathers a stage's weights, `reshard` frees them, `reduce` adds a stage's gradients over the data ranks: all grains so far,
- * or the one named.
+ * One step of a rank. `stage` is a stage of that rank: a send names the stage whose output it sends, a receive the stage that
+ * gets it. `unshard` gathers a stage's weights, `reshard` frees them, `reduce` adds a stage's gradients over the data ranks: all
+ * grains so far, or the one named.
  */
 export interface Action {
   readonly type: ActionType;

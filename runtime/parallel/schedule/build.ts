@@ -37,7 +37,7 @@ const kinds: Readonly<Record<ScheduleName, Kind>> = {
   dualpipev: { generator: dualPipeV, shape: 'v', stages: two, leastGrains: (ranks) => 2 * ranks },
 };
 
-/** Compute actions only; see `withCommunication` and `withSharding`. Throws WL_MANIFEST_INVALID with `path` and a value that fits. */
+/** Compute actions only; see `withCommunication` and `withSharding`. Throws WL_MANIFEST_INVALID that names what would fit. */
 export function buildSchedule(wishes: ScheduleWishes): Schedule {
   const { schedule, pipeline, stagesPerRank, grains } = wishes;
   const kind = kinds[schedule];

@@ -6,13 +6,14 @@ import { describePlace, hasTransfers, ScheduleError, walk } from './walk.ts';
 
 /**
  * Throws ScheduleError with rank, position and action unless
- * - every stage runs every grain once forward and once backward (in one, or input gradient before weight gradient), on its own rank;
+ * - every stage runs every grain once forward and once backward (in one, or input gradient before weight gradient), on its own
+ *   rank;
  * - forwards, input gradients and weight gradients of a stage each come in grain order (the tree that adds gradients needs it);
  * - of each boundary and direction between two ranks, sends and receives name the same grains in the same order;
- * - weights are gathered when they are used, gathered and freed in turns, and gradients are reduced once after the last grain or once
- *   after each, if the schedule shards at all;
- * - every rank comes to its end, if sends never wait and a receive stops its rank until its send has run. An executor in which receives
- *   stop only what uses them waits less.
+ * - weights are gathered when they are used, gathered and freed in turns, and gradients are reduced once after the last grain or
+ *   once after each, if the schedule shards at all;
+ * - every rank comes to its end, if sends never wait and a receive stops its rank until its send has run. An executor in which
+ *   receives stop only what uses them waits less.
  */
 export function checkSchedule(schedule: Schedule): void {
   checkShape(schedule);

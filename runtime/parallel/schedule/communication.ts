@@ -3,8 +3,9 @@ import type { Action, Schedule } from './action.ts';
 import { givesInputGradient, isCompute } from './action.ts';
 
 /**
- * Every output goes out as soon as it is there and is received right before it is used; none between stages that share a rank. Each
- * boundary and direction is a channel of its own, so nothing can overtake or block anything else. Leaves sharding actions where they are.
+ * Every output goes out as soon as it is there and is received right before it is used; none between stages that share a rank.
+ * Each boundary and direction is a channel of its own, so nothing can overtake or block anything else. Leaves sharding actions
+ * where they are.
  */
 export function withCommunication(schedule: Schedule): Schedule {
   const { placement, stages } = schedule;

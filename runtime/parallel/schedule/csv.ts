@@ -1,7 +1,8 @@
 // Schedules as CSV files.
 //
-// One line per rank, from rank 0; one cell per action, in order. Lines that begin with # are comments; `# name: NAME` names the schedule. Empty
-// cells are skipped, so that the columns of a spreadsheet may be time steps. A cell is an action, the stage, a dot, the grain:
+// One line per rank, from rank 0; one cell per action, in order. Lines that begin with # are comments; `# name: NAME` names the
+// schedule. Empty cells are skipped, so that the columns of a spreadsheet may be time steps. A cell is an action, the stage, a
+// dot, the grain:
 //   F0.3   forward of stage 0, grain 3          B0.3   backward in one
 //   I0.3   backward, input gradient             W0.3   backward, weight gradient
 //   SF0.3  send the output of stage 0           RF1.3  receive it for stage 1
@@ -40,8 +41,8 @@ export function formatScheduleCsv({ name, actions }: Schedule): string {
 }
 
 /**
- * Throws WL_MANIFEST_INVALID, with file, line and cell, for a cell that is none, and with the finding of `checkSchedule` for a schedule that
- * cannot run. `file` is for messages only.
+ * Throws WL_MANIFEST_INVALID, with file, line and cell, for a cell that is none, and with the finding of `checkSchedule` for a
+ * schedule that cannot run. `file` is for messages only.
  */
 export function parseScheduleCsv(text: string, file: string): Schedule {
   let name = 'custom';

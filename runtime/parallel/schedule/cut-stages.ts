@@ -9,16 +9,17 @@ export interface StageCut {
 }
 
 /**
- * `costs`: of the embedding, each block, and the head, in any one unit. Every stage gets one or more of them in a row; the first stage begins with the
- * embedding, the last ends with the head, and either may hold nothing else. The most expensive stage is as cheap as can be; among
- * cuts equal in that, the sum of squared costs is least, and then the earlier stages are shorter. Throws WL_MANIFEST_INVALID if
- * there are more stages than layers. Time: stages x layers^2.
+ * `costs`: of the embedding, each block, and the head, in any one unit. Every stage gets one or more of them in a row; the first
+ * stage begins with the embedding, the last ends with the head, and either may hold nothing else. The most expensive stage is as
+ * cheap as can be; among cuts equal in that, the sum of squared costs is least, and then the earlier stages are shorter. Throws
+ * WL_MANIFEST_INVALID if there are more stages than layers. Time: stages x layers^2.
  */
 export function cutStages(costs: readonly number[], stages: number): StageCut[] {
   const layers = costs.length;
   if (stages > layers) {
     const path = 'spec.parallelism.pipeline';
-    const message = `${stages} stages in all, but the model has ${layers} parts (embedding, ${layers - 2} blocks, head); at most ${layers} stages fit`;
+    const parts = `${layers} parts (embedding, ${layers - 2} blocks, head)`;
+    const message = `${stages} stages in all, but the model has ${parts}; at most ${layers} stages fit`;
     throw new WindlassError('WL_MANIFEST_INVALID', `${path}: ${message}`, { details: { path } });
   }
   const sums = costs.reduce<number[]>((list, cost) => [...list, list.at(-1)! + cost], [0]);

@@ -1,13 +1,11 @@
 // The door of pipeline schedules: built or read from a file, checked, with communication and sharding, simulated and drawn.
-export type { Action, GrainAction, Schedule, ScheduleName } from './action.ts';
-export { isCompute } from './action.ts';
+export type { Action, Schedule, ScheduleName } from './action.ts';
 export { buildSchedule } from './build.ts';
 export type { ScheduleWishes } from './build.ts';
 export { checkSchedule } from './check.ts';
 export { withCommunication } from './communication.ts';
 export { formatScheduleCsv, parseScheduleCsv } from './csv.ts';
 export { cutStages } from './cut-stages.ts';
-export type { StageCut } from './cut-stages.ts';
 export { withSharding } from './sharding.ts';
 export { timelineFigures } from './timing/figures.ts';
 export type { Span } from './timing/figures.ts';
@@ -15,5 +13,4 @@ export { activationsHeld, bubbleShare, idleTime } from './timing/formulas.ts';
 export { simulate } from './timing/simulate.ts';
 export type { StageCost } from './timing/simulate.ts';
 export { timelineSvg } from './drawing/svg.ts';
-export type { TimelineOptions } from './drawing/svg.ts';
 export { timelineText } from './drawing/text.ts';

@@ -4,8 +4,8 @@ import { givesWeightGradient, isCompute } from './action.ts';
 
 export interface ShardingWishes {
   /**
-   * true: a rank holds the weights of the stage that it computes and of the one that follows, and frees others. false: weights are
-   * gathered once per step and freed after their last use.
+   * true: a rank holds the weights of the stage that it computes and of the one that follows, and frees others. false: weights
+   * are gathered once per step and freed after their last use.
    */
   readonly reshardAfterForward: boolean;
   /** Reduce the gradients of every grain by themselves, rather than their sum once after the last. Default false. */
@@ -13,9 +13,9 @@ export interface ShardingWishes {
 }
 
 /**
- * Gathering starts one compute action ahead, so that it overlaps. Works before or after `withCommunication`: gathering stands before the
- * receives of the action during which it runs. Weight gradients count as a use of the weights, because a fused loss computes its
- * logits once more.
+ * Gathering starts one compute action ahead, so that it overlaps. Works before or after `withCommunication`: gathering stands
+ * before the receives of the action during which it runs. Weight gradients count as a use of the weights, because a fused loss
+ * computes its logits once more.
  */
 export function withSharding(schedule: Schedule, { reshardAfterForward, reduceEveryGrain = false }: ShardingWishes): Schedule {
   const lastGrain = schedule.grains - 1;

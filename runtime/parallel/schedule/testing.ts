@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { ScheduleName } from './action.ts';
 import type { ScheduleWishes } from './build.ts';
 
-export const scheduleNames: readonly ScheduleName[] = ['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'];
+const scheduleNames: readonly ScheduleName[] = ['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'];
 
 /** Any schedule on 1 to 8 ranks, up to 4 stages per rank, up to 40 grains. */
 export const anyWishes: fc.Arbitrary<ScheduleWishes> = fc

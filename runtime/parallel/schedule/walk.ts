@@ -1,6 +1,6 @@
 // Runs through a schedule in an order in which everything that an action needs has ended before it, or says why there is none.
-import type { Action, Schedule } from './action.ts';
-import { describeAction, givesInputGradient, givesWeightGradient, isCompute } from './action.ts';
+import type { Action, ActionType, Schedule } from './action.ts';
+import { describeAction } from './action.ts';
 
 /** Where an action stands. */
 export interface Place {
@@ -21,9 +21,9 @@ export class ScheduleError extends Error {
 type Key = string;
 
 /**
- * Visits every action once, each after those that it needs: its forerunners on its rank and what it takes from other actions. Sends do not
- * wait; a receive waits for its send, and everything behind it on its rank waits for the receive. Throws ScheduleError if nothing can
- * go on, with the circle of actions that wait for each other.
+ * Visits every action once, each after those that it needs: its forerunners on its rank and what it takes from other actions.
+ * Sends do not wait; a receive waits for its send, and everything behind it on its rank waits for the receive. Throws
+ * ScheduleError if nothing can go on, with the circle of actions that wait for each other.
  */
 export function walk(schedule: Schedule, visit: (place: Place, needs: readonly Place[]) => void): void {
   const transfers = hasTransfers(schedule);
@@ -41,7 +41,8 @@ export function walk(schedule: Schedule, visit: (place: Place, needs: readonly P
         const needs = needsOf(place.action, schedule, transfers).map((key) => done.get(key));
         if (!needs.every((need) => need !== undefined)) break;
         visit(place, needs);
-        for (const key of givesOf(place.action)) done.set(key, place);
+        const key = givenBy(place.action);
+        if (key) done.set(key, place);
         positions[rank]! += 1;
         moved = true;
       }
@@ -86,17 +87,19 @@ function needsOf(action: Action, schedule: Schedule, transfers: boolean): Key[] 
   }
 }
 
-const transferKeys = { sendForward: 'SF', receiveForward: 'RF', sendBackward: 'SB', receiveBackward: 'RB' } as const;
+const gives: Readonly<Partial<Record<ActionType, string>>> = {
+  forward: 'F',
+  backward: 'I',
+  backwardInput: 'I',
+  sendForward: 'SF',
+  receiveForward: 'RF',
+  sendBackward: 'SB',
+  receiveBackward: 'RB',
+};
 
-function givesOf(action: Action): Key[] {
-  const { type, stage, grain } = action;
-  if (!isCompute(action))
-    return type in transferKeys ? [`${transferKeys[type as keyof typeof transferKeys]}${stage}.${grain}`] : [];
-  if (type === 'forward') return [`F${stage}.${grain}`];
-  return [
-    ...(givesInputGradient(type) ? [`I${stage}.${grain}`] : []),
-    ...(givesWeightGradient(type) ? [`W${stage}.${grain}`] : []),
-  ];
+/** undefined: nothing waits for the action. */
+function givenBy({ type, stage, grain }: Action): Key | undefined {
+  return gives[type] && `${gives[type]}${stage}.${grain}`;
 }
 
 /** Follows who waits for whom from the first rank that is stuck, until a rank comes twice or what is needed is nowhere. */
@@ -107,9 +110,12 @@ function explain(
   done: ReadonlyMap<Key, Place>,
 ): string {
   const givers = new Map<Key, Place>();
-  schedule.actions.forEach((actions, rank) =>
-    actions.forEach((action, position) => givesOf(action).forEach((key) => givers.set(key, { rank, position, action }))),
-  );
+  for (const [rank, actions] of schedule.actions.entries()) {
+    for (const [position, action] of actions.entries()) {
+      const key = givenBy(action);
+      if (key) givers.set(key, { rank, position, action });
+    }
+  }
   const lines: string[] = [];
   const seen: number[] = [];
   let place = stuck.find((candidate) => candidate !== undefined);
@@ -120,9 +126,8 @@ function explain(
     if (!giver) return `no rank can go on: ${waits}, which no rank provides`;
     if (seen.includes(place.rank)) break;
     seen.push(place.rank);
-    lines.push(
-      `${waits}, which comes later on ${giver.rank === place.rank ? 'the same rank' : `rank ${giver.rank}`}, at position ${giver.position}`,
-    );
+    const where = giver.rank === place.rank ? 'the same rank' : `rank ${giver.rank}`;
+    lines.push(`${waits}, which comes later on ${where}, at position ${giver.position}`);
     place = stuck[giver.rank];
   }
   const start = place ? seen.indexOf(place.rank) : 0;
@@ -132,7 +137,6 @@ function explain(
 const words: Readonly<Record<string, string>> = {
   F: 'forward',
   I: 'the input gradient',
-  W: 'the weight gradient',
   SF: 'sendForward',
   RF: 'receiveForward',
   SB: 'sendBackward',

@@ -30,8 +30,9 @@ const digitWidth = 6.3;
 const letterWidth = 6.4;
 
 /**
- * Boxes of compute actions carry their grain where there is room; a rank's later stages are lighter. What runs beside the computation is a bar
- * below. Figures at the right and in the heading count compute actions only (`timelineFigures`). About 60 bytes per action.
+ * Boxes of compute actions carry their grain where there is room; a rank's later stages are lighter. What runs beside the
+ * computation is a bar below. Figures at the right and in the heading count compute actions only (`timelineFigures`). About 60
+ * bytes per action.
  */
 export function timelineSvg(spans: readonly Span[], options: TimelineOptions): string {
   const { title, unit = '', width = 960, hints = false } = options;
@@ -55,20 +56,22 @@ export function timelineSvg(spans: readonly Span[], options: TimelineOptions): s
     looks.set(look.className, look);
     const wide = (span.end - span.start) * scale;
     const gap = Math.min(0.5, wide / 8);
+    const at = coordinate(x(span.start) + gap);
     const [boxTop, tall] = isCompute(span) ? [y(span.rank), boxHeight] : [y(span.rank) + boxHeight + 1, barHeight];
-    const path = `M${coordinate(x(span.start) + gap)} ${boxTop}h${coordinate(wide - 2 * gap)}v${tall}h${coordinate(2 * gap - wide)}z`;
+    const path = `M${at} ${boxTop}h${coordinate(wide - 2 * gap)}v${tall}H${at}z`;
     put(boxes, look.className, hints ? `<path d="${path}"><title>${escapeXml(hintOf(span, start, unit))}</title></path>` : path);
     if (!isCompute(span) || `${span.grain}`.length * digitWidth > wide - 1) continue;
     put(labels, look.label, `<text x="${coordinate(x(span.start) + wide / 2)}" y="${boxTop + 16}">${span.grain}</text>`);
   }
 
+  const size = `width="${width}" height="${height}"`;
   const heading = `bubble ${percent(figures.bubble)}, length ${time(figures.length, unit)}`;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" class="wl-timeline" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" class="wl-timeline" viewBox="0 0 ${width} ${height}" ${size} role="img">`,
     `<title>${escapeXml(title)}</title>`,
     `<desc>${escapeXml(`${figures.ranks.length} ranks, ${heading}`)}</desc>`,
     `<style>${styleSheet(looks.values())}</style>`,
-    `<rect class="wl-page" width="${width}" height="${height}" rx="6"/>`,
+    `<rect class="wl-page" ${size} rx="6"/>`,
     `<text class="wl-title" x="16" y="27">${escapeXml(title)}</text>`,
     `<text class="wl-figure" x="${width - 16}" y="27">${escapeXml(heading)}</text>`,
     ...legend(drawn, chunkOf),
@@ -104,7 +107,8 @@ function legend(drawn: readonly Span[], chunkOf: (span: Span) => number): string
   keys.set('wl-idle', 'idle');
   let x = 16;
   return [...keys].map(([className, name]) => {
-    const key = `<rect class="${className}" x="${x}" y="42" width="14" height="14"/><text class="wl-key" x="${x + 19}" y="53">${name}</text>`;
+    const box = `<rect class="${className}" x="${x}" y="42" width="14" height="14"/>`;
+    const key = `${box}<text class="wl-key" x="${x + 19}" y="53">${name}</text>`;
     x += 19 + Math.round(name.length * letterWidth) + 14;
     return key;
   });

@@ -13,8 +13,8 @@ const kinds: Readonly<Record<ComputeType, { readonly letter: string; readonly na
 };
 
 /**
- * Lines of at most `columns` characters. An action is its letter, the grain if there is room, and dashes up to its end; small letters are a
- * rank's later stages; the share of idle time stands at the end. Actions shorter than half a column may be missing.
+ * Lines of at most `columns` characters. An action is its letter, the grain if there is room, and dashes up to its end; small
+ * letters are a rank's later stages; the share of idle time stands at the end. Actions shorter than half a column may be missing.
  */
 export function timelineText(spans: readonly Span[], columns = 80): string {
   const figures = timelineFigures(spans);

@@ -1,4 +1,4 @@
-// Colours and fonts of drawn timelines. Boxes look the same on light and dark pages; what surrounds them follows the reader's setting.
+// Colours and fonts of drawn timelines: boxes are the same on light and dark pages, what surrounds them follows the reader.
 import type { ActionType } from '../action.ts';
 import { isCompute } from '../action.ts';
 import type { Span } from '../timing/figures.ts';

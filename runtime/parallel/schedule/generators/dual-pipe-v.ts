@@ -3,9 +3,9 @@ import type { GrainAction } from '../action.ts';
 import { Program, repeat } from './program.ts';
 
 /**
- * The V half of DualPipe (DeepSeek-V3 report, arXiv 2412.19437, section 3.2.1, cut in half as in github.com/deepseek-ai/DualPipe). Needs 2p
- * grains or more. A pair of forward and backward has different grains and no order between them: a device that overlaps communication
- * of one with computation of the other may run both at once.
+ * The V half of DualPipe (DeepSeek-V3 report, arXiv 2412.19437, section 3.2.1, cut in half as in
+ * github.com/deepseek-ai/DualPipe). Needs 2p grains or more. A pair of forward and backward has different grains and no order
+ * between them: a device that overlaps communication of one with computation of the other may run both at once.
  */
 export function dualPipeV(ranks: number, rank: number, grains: number): GrainAction[] {
   const program = new Program(grains);
@@ -33,7 +33,7 @@ export function dualPipeV(ranks: number, rank: number, grains: number): GrainAct
     program.forward(up);
     program.backward(down);
   });
-  // The second half of the last backwards leaves its weight gradients for the end, so that the ranks above get their gradients early.
+  // The second half of the last backwards leaves weight gradients for the end, so that the ranks above get their gradients early.
   const last = 2 * (rank + 1);
   repeat(last, (index) => {
     const stage = index % 2 === 0 ? up : down;

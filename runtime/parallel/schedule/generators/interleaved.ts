@@ -3,9 +3,9 @@ import type { GrainAction } from '../action.ts';
 import { Program, repeat } from './program.ts';
 
 /**
- * Grains pass chunk by chunk in groups of about p (Narayanan et al., arXiv 2104.04473, section 2.2.2): a group goes through the first
- * chunk, then through the second and so on; backward in reverse. Grains that p does not divide are spread over the groups, so that
- * each has p or more (p - 1 more at most, if there are p at all).
+ * Grains pass chunk by chunk in groups of about p (Narayanan et al., arXiv 2104.04473, section 2.2.2): a group goes through the
+ * first chunk, then through the second and so on; backward in reverse. Grains that p does not divide are spread over the groups,
+ * so that each has p or more (p - 1 more at most, if there are p at all).
  */
 export function interleaved(ranks: number, rank: number, grains: number, chunks: number): GrainAction[] {
   const program = new Program(grains);

@@ -10,7 +10,10 @@ export function gpipe(_ranks: number, rank: number, grains: number): GrainAction
   return program.actions;
 }
 
-/** As few forwards as keep the ranks below busy, then one forward, one backward (Narayanan et al., arXiv 2104.04473, section 2.2.1). */
+/**
+ * As few forwards as keep the ranks below busy, then one forward, one backward (Narayanan et al., arXiv 2104.04473, section
+ * 2.2.1).
+ */
 export function oneForwardOneBackward(ranks: number, rank: number, grains: number): GrainAction[] {
   const program = new Program(grains);
   const warmup = Math.min(grains, ranks - rank - 1);
@@ -24,8 +27,8 @@ export function oneForwardOneBackward(ranks: number, rank: number, grains: numbe
 }
 
 /**
- * 1F1B whose weight gradients run `rank` grains late, so that the last ones fill the end of the step, when later ranks have nothing
- * else to do (ZB-H1 of Qi et al., arXiv 2401.10241): less bubble at the activations of 1F1B's first rank on every rank.
+ * 1F1B whose weight gradients run `rank` grains late, so that the last ones fill the end of the step, when later ranks have
+ * nothing else to do (ZB-H1 of Qi et al., arXiv 2401.10241): less bubble at the activations of 1F1B's first rank on every rank.
  */
 export function zeroBubbleOne(ranks: number, rank: number, grains: number): GrainAction[] {
   const program = new Program(grains);

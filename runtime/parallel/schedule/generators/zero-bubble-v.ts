@@ -1,10 +1,10 @@
-// ZBV: two stages per rank in a V, backward in halves; no rank waits between its first and last action if the three passes take as long.
+// ZBV: two stages per rank in a V, backward in halves, so that no rank waits between its first and its last action.
 import type { GrainAction } from '../action.ts';
 import { Program, repeat } from './program.ts';
 
 /**
- * ZB-V of Qi et al. (arXiv 2401.10241, section 6, and 2405.15362): the activations of 1F1B's first rank, spread evenly. A step of fewer than 2p - 1
- * grains runs the pattern of 2p - 1 with gaps.
+ * ZB-V of Qi et al. (arXiv 2401.10241, section 6, and 2405.15362): the activations of 1F1B's first rank, spread evenly. A step of
+ * fewer than 2p - 1 grains runs the pattern of 2p - 1 with gaps.
  */
 export function zeroBubbleV(ranks: number, rank: number, grains: number): GrainAction[] {
   const program = new Program(grains);

@@ -9,7 +9,7 @@ export interface Span extends Action {
   readonly end: number;
 }
 
-export interface RankFigures {
+interface RankFigures {
   readonly busy: number;
   /** Part of the timeline's length in which the rank computes nothing. */
   readonly idle: number;

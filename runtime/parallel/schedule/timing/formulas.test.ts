@@ -71,6 +71,23 @@ it('gives the figures of the papers: 17.9 % for 1f1b on 8 ranks with 32 grains, 
   expect([share('1f1b', 1), share('interleaved', 4)]).toEqual(['17.9', '5.2']);
 });
 
+it('transfers lengthen a step by a number that does not grow with the grains, but with 1f1b by 2(p - 1) / p for each grain', () => {
+  const waited = (schedule: ScheduleName, pipeline: number, grains: number): number => {
+    const built = buildSchedule({ schedule, pipeline, stagesPerRank: stagesPerRankOf(schedule), grains });
+    const cost = { forward: 100, backwardInput: 100, backwardWeight: 100 };
+    return simulate(built, { ...cost, send: 1 }).length - simulate(built, cost).length;
+  };
+  for (const pipeline of [2, 4, 8]) {
+    expect(waited('gpipe', pipeline, 32)).toBe(2 * (pipeline - 1));
+    expect(waited('1f1b', pipeline, 64) - waited('1f1b', pipeline, 32)).toBe((32 * 2 * (pipeline - 1)) / pipeline);
+    for (const schedule of ['interleaved', 'zb1p', 'zbv', 'dualpipev'] as const) {
+      const [fewer, more] = [waited(schedule, pipeline, 32), waited(schedule, pipeline, 64)];
+      expect([schedule, more]).toEqual([schedule, fewer]);
+      expect([schedule, fewer <= 5 * pipeline]).toEqual([schedule, true]);
+    }
+  }
+});
+
 it('leaves open what no formula is known for', () => {
   const uneven = { forward: 2, backwardInput: 3, backwardWeight: 1 };
   expect(idleTime({ schedule: 'zbv', pipeline: 4, stagesPerRank: 2, grains: 8 }, uneven)).toBeUndefined();

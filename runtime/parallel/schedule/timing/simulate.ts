@@ -27,16 +27,16 @@ export interface Simulation extends Figures {
   readonly inFlight: InFlight;
 }
 
-export interface InFlight {
+interface InFlight {
   readonly ranks: readonly number[];
   readonly stages: readonly number[];
 }
 
 /**
- * `costs`: one for each stage, or one for all. A rank computes one action at a time in the order of the schedule; each boundary and direction
- * carries one tensor at a time beside that; gathering and reducing of a rank run one at a time beside both, starting when the rank
- * gets to them. The schedule may or may not have communication in it, which makes no difference in time. Throws ScheduleError for a
- * schedule that deadlocks.
+ * `costs`: one for each stage, or one for all. A rank computes one action at a time in the order of the schedule; each boundary
+ * and direction carries one tensor at a time beside that; gathering and reducing of a rank run one at a time beside both,
+ * starting when the rank gets to them. The schedule may or may not have communication in it, which makes no difference in time.
+ * Throws ScheduleError for a schedule that deadlocks.
  */
 export function simulate(schedule: Schedule, costs: StageCost | readonly StageCost[]): Simulation {
   const costOf = (stage: number): StageCost => ('forward' in costs ? costs : costs[stage]!);
@@ -88,7 +88,7 @@ export function simulate(schedule: Schedule, costs: StageCost | readonly StageCo
 }
 
 /** Held from the start of the forward to the end of the weight gradient. Follows from the order alone, whatever the costs. */
-export function activationsInFlight(schedule: Schedule): InFlight {
+function activationsInFlight(schedule: Schedule): InFlight {
   const stages = new Array<number>(schedule.stages).fill(0);
   const ranks = schedule.actions.map((actions) => {
     const held = new Map<number, number>();

@@ -1,0 +1,62 @@
+// Carries the bytes of a link over TCP: each channel over several sockets, between which it alternates in stripes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "comm/link.h"
+
+namespace wl::comm {
+
+class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrier> {
+ public:
+  /** `own` receives what `peer` sends, in a group of `size`. files[channel] are its sockets in the order of stripes; they are taken over. */
+  static std::unique_ptr<Link> connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<int> (&files)[kChannels], int64_t linger);
+  ~TcpCarrier() override;
+
+  void kick(Channel channel) override;
+  void poll(Channel channel) override;
+  bool ended() const override { return receiving_.load() == 0; }
+  void finish() override;
+
+ private:
+  struct Socket {
+    int file;
+    uint64_t watch = 0;
+    uint64_t sent = 0;      // position of the next byte to send
+    uint64_t received = 0;  // position of the next byte to receive
+    bool ended = false;     // receives no more
+  };
+  struct Lane {
+    std::mutex out_lock;
+    std::mutex in_lock;
+    RingMemory out;
+    RingMemory in;
+    std::vector<Socket> sockets;
+  };
+
+  void on_events(Lane& lane);
+  void send(Lane& lane);
+  void receive(Lane& lane);
+  void receive_locked(Lane& lane);
+  void discard(Lane& lane);
+  bool all_sent();
+  void linger();
+  void close_all();
+  uint64_t next_position(const Lane& lane, uint64_t position, int64_t bytes) const;
+
+  std::shared_ptr<Segment> own_;
+  std::shared_ptr<Segment> outbox_;
+  Lane lanes_[kChannels];
+  int64_t linger_ = 0;
+  std::atomic<int> receiving_{0};  // sockets of both channels that have not ended
+  bool finishing_ = false;
+  bool shut_ = false;
+  uint64_t timer_ = 0;
+  std::shared_ptr<TcpCarrier> self_;  // while it lingers
+};
+
+}  // namespace wl::comm

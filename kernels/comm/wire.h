@@ -1,0 +1,62 @@
+// A socket that is talked over in exact numbers of bytes, without blocking; a local one carries files too. With the service's lock held.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace wl::comm {
+
+class Wire : public std::enable_shared_from_this<Wire> {
+ public:
+  using OnBytes = std::function<void(const char* data)>;
+  using OnClosed = std::function<void()>;
+
+  /** Takes over a connected (or connecting) socket that does not block. */
+  static std::shared_ptr<Wire> over(int fd);
+  ~Wire();
+  Wire(const Wire&) = delete;
+  Wire& operator=(const Wire&) = delete;
+
+  /** Calls on_bytes when so many bytes have come. One at a time; the callback asks for the next. */
+  void expect(size_t bytes, OnBytes on_bytes);
+  /** Called once when the other side has closed, or the socket fails; not for close() and release(). */
+  void when_closed(OnClosed on_closed) { on_closed_ = std::move(on_closed); }
+  /** Queues bytes, and with the first of them a file, which stays the caller's. */
+  void send(const void* data, size_t bytes, int file = -1);
+  /** The oldest file that has come, or -1; the caller closes it. */
+  int take_file();
+  /** Gives the socket up: nothing has been read beyond what was expected. */
+  int release();
+  void close();
+  bool open() const { return fd_ >= 0; }
+
+ private:
+  struct Outgoing {
+    std::string bytes;
+    size_t sent = 0;
+    int file = -1;  // a duplicate
+  };
+
+  explicit Wire(int fd) : fd_(fd) {}
+  void on_events(uint32_t events);
+  bool read_some();
+  void write_some();
+  void fail();
+  void watch_for();
+
+  int fd_;
+  uint64_t watch_ = 0;
+  OnBytes on_bytes_;
+  OnClosed on_closed_;
+  std::string incoming_;
+  size_t wanted_ = 0;
+  size_t have_ = 0;
+  std::deque<Outgoing> outgoing_;
+  std::deque<int> files_;
+};
+
+}  // namespace wl::comm
