@@ -2,9 +2,10 @@
 import type { ModelConfig } from '#runtime/model/config.ts';
 import { layoutFaults, tensorSizes } from './layout-faults.ts';
 import type { BatchShape } from './layout-faults.ts';
-import { schedules } from './layout-schedules.ts';
-import { noParallelism, pipelineSchedules, worldOf } from './parallelism.ts';
+import { noParallelism, worldOf } from './parallelism.ts';
 import type { Parallelism } from './parallelism.ts';
+import { scheduleKinds } from './schedule/main.ts';
+import type { ScheduleName } from './schedule/main.ts';
 
 /** Every legal layout of exactly `world` ranks, from the fewest pipeline ranks on; no two of them do the same. */
 export function legalLayouts(world: number, model: ModelConfig, batch: BatchShape): Parallelism[] {
@@ -30,8 +31,8 @@ function sharded(layout: Parallelism): Parallelism[] {
 
 function scheduled(layout: Parallelism, model: ModelConfig): Parallelism[] {
   if (layout.pipeline === 1) return [layout];
-  return pipelineSchedules.flatMap((schedule) => {
-    const { least, most } = schedules[schedule].stages;
+  return (Object.keys(scheduleKinds) as ScheduleName[]).flatMap((schedule) => {
+    const { least, most } = scheduleKinds[schedule].stages;
     const stages = Math.min(most, Math.floor((model.layers + 2) / layout.pipeline));
     const counts = Array.from({ length: Math.max(0, stages - least + 1) }, (_, index) => least + index);
     return counts.map((stagesPerRank) => ({ ...layout, schedule, stagesPerRank }));

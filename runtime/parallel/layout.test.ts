@@ -128,7 +128,7 @@ describe('validation', () => {
       spec.task.pretrain.batch.grains: is 8, but 3 data ranks (dataReplicate x dataShard) each take a power of two of grains, all of equal numbers of the 16 sequences: none fits; make sequences a multiple of 3
       spec.parallelism.stagesPerRank: is 1, but schedule zbv takes exactly 2. 2 would fit",
         "stages without a pipeline": "spec.parallelism.stagesPerRank: is 2 with pipeline: 1; there is one stage. Leave it out",
-        "too few grains for DualPipeV": "spec.parallelism.schedule: is dualpipev, which needs at least 2 x pipeline = 4 grains per data rank and has 2; 4 would fit",
+        "too few grains for DualPipeV": "spec.parallelism.schedule: is dualpipev, which needs at least 4 grains per data rank and has 2; 4 would fit",
         "too few stages for interleaving": "spec.parallelism.stagesPerRank: is 1, but schedule interleaved takes at least 2. 2 would fit",
         "too many stages for 1F1B": "spec.parallelism.stagesPerRank: is 2, but schedule 1f1b takes exactly 1. 1 would fit",
         "weights kept that are not sharded": "spec.parallelism.reshardAfterForward: is false with zero: 2; weights are sharded by zero: 3 and dataShard above 1 only. Leave it out",
