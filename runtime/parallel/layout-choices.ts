@@ -44,11 +44,13 @@ function divisors(of: number): number[] {
 }
 
 /**
- * The layout to go on with when only `world` ranks are left: dataReplicate is halved first, then dataShard; tensor and pipeline stay,
- * because a rank's part of the model has to fit its memory. Undefined if even that takes more ranks than are left.
+ * The layout to go on with in a world of another size than the job's own. When ranks are lost dataReplicate is halved first, then dataShard;
+ * where there are more ranks dataReplicate is doubled. Tensor and pipeline stay, because a rank's part of the model has to fit its
+ * memory. It may leave ranks over; undefined if it takes more than there are.
  */
 export function layoutForWorld(parallelism: Parallelism, world: number): Parallelism | undefined {
   let layout = parallelism;
+  while (2 * worldOf(layout) <= world) layout = { ...layout, dataReplicate: 2 * layout.dataReplicate };
   while (worldOf(layout) > world) {
     if (layout.dataReplicate % 2 === 0) layout = { ...layout, dataReplicate: layout.dataReplicate / 2 };
     else if (layout.dataShard % 2 === 0) layout = { ...layout, dataShard: layout.dataShard / 2 };

@@ -184,14 +184,16 @@ describe('choices', () => {
     `);
   });
 
-  test('a smaller world loses replicas first, then shards, and keeps tensor and pipeline', () => {
+  test('a smaller world loses replicas first, then shards, a larger one gains replicas; tensor and pipeline stay', () => {
     const full = { ...noParallelism, dataReplicate: 2, dataShard: 2, zero: 2, tensor: 2 } as const;
-    const worlds = [8, 7, 4, 3, 2, 1].map((world) => {
+    const worlds = [32, 16, 8, 7, 4, 3, 2, 1].map((world) => {
       const left = layoutForWorld(full, world);
       return left && `${left.dataReplicate} x ${left.dataShard} x ${left.tensor}, zero ${left.zero}`;
     });
     expect(worlds).toMatchInlineSnapshot(`
       [
+        "8 x 2 x 2, zero 2",
+        "4 x 2 x 2, zero 2",
         "2 x 2 x 2, zero 2",
         "1 x 2 x 2, zero 2",
         "1 x 2 x 2, zero 2",
