@@ -156,7 +156,8 @@ export class ForwardPass {
       return kind === 'rmsnorm'
         ? addRmsNorm(branch, base, weight, epsilon, { share })
         : addLayerNorm(branch, base, weight, bias, epsilon, { share });
-    const normed = kind === 'rmsnorm' ? rmsNorm(base, weight, epsilon, { share }) : layerNorm(base, weight, bias, epsilon, { share });
+    const normed =
+      kind === 'rmsnorm' ? rmsNorm(base, weight, epsilon, { share }) : layerNorm(base, weight, bias, epsilon, { share });
     return { sum: base, normed };
   }
 

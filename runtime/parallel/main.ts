@@ -7,5 +7,6 @@ export type { Mesh } from './execution/mesh.ts';
 export { recomputeWithin } from './plan/recompute-budget.ts';
 export { layoutForWorld } from './layout-choices.ts';
 export { RankExecution } from './execution/rank-execution.ts';
-export type { Batch, ExecutionOptions } from './execution/rank-execution.ts';
+export type { ExecutionOptions } from './execution/rank-execution.ts';
+export type { Batch } from './execution/grains.ts';
 export type { PieceState } from './execution/flat-state.ts';

@@ -6,15 +6,11 @@ import type { Tensor } from './tensor.ts';
 
 export type Reduction = 'sum' | 'max' | 'min';
 
-const { allGather, allReduce, receive, reduceScatter, send } = kernels.comm;
-const native = {
-  allReduce: guarded(allReduce),
-  reduceScatter: guarded(reduceScatter),
-  allGather: guarded(allGather),
-  send: guarded(send),
-  receive: guarded(receive),
-  split: guarded(kernels.commSplit),
-};
+/** The collectives of the addon, with errors that carry codes. */
+const native = Object.fromEntries(
+  Object.entries(kernels.comm).map(([name, collective]) => [name, guarded(collective as (...args: unknown[]) => void)]),
+) as unknown as typeof kernels.comm;
+const splitOff = guarded(kernels.commSplit);
 
 /**
  * All ranks must call the same operations with the same sizes in the same order; one that does not is named to all. Sums are added in a
@@ -34,7 +30,7 @@ export class Communicator {
 
   /** A communicator of `ranks` of this one, which must contain the own; `name` must be the same on all of them. No message is sent. */
   split(ranks: readonly number[], name: string): Communicator {
-    return new Communicator(native.split(this.handle, ranks, name), ranks.indexOf(this.rank), ranks.length);
+    return new Communicator(splitOff(this.handle, ranks, name), ranks.indexOf(this.rank), ranks.length);
   }
 
   /** Resolves when all ranks are connected. */

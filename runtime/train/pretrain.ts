@@ -62,7 +62,12 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
     const learningRate = learningRateAt(step, schedule);
     const { gradientNormMean: mean } = state;
     const judge = (result: StepResult) => judgeStep(run.faults, step, result, mean);
-    const running = trainer.step(batch, step, learningRate, guardOf(run, (result) => judge(result).action === 'go'));
+    const running = trainer.step(
+      batch,
+      step,
+      learningRate,
+      guardOf(run, (result) => judge(result).action === 'go'),
+    );
     if (step < task.steps) batch = run.batchAt(step);
     const result = await running;
     const { loss, gradientNorm } = result;
@@ -100,7 +105,10 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
 }
 
 /** The device waits for the verdict only where an update may have to be left out. */
-function guardOf({ faults }: PretrainRun, mayUpdate: (result: StepResult) => boolean): ((result: StepResult) => boolean) | undefined {
+function guardOf(
+  { faults }: PretrainRun,
+  mayUpdate: (result: StepResult) => boolean,
+): ((result: StepResult) => boolean) | undefined {
   return faults.gradientSpike?.action === 'skip' ? mayUpdate : undefined;
 }
 

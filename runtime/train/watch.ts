@@ -6,7 +6,9 @@ import type { StepResult } from './trainer.ts';
 type Faults = TrainingJobSpec['faults'];
 
 /** `skip`: leave the update out; `rollback`: go back to the newest checkpoint. */
-export type Verdict = { readonly action: 'go' } | { readonly action: 'skip' | 'rollback' | 'stop'; readonly error: WindlassError };
+export type Verdict =
+  | { readonly action: 'go' }
+  | { readonly action: 'skip' | 'rollback' | 'stop'; readonly error: WindlassError };
 
 /** Weight of the newest norm in the running mean. */
 const newestWeight = 0.02;

@@ -1,6 +1,18 @@
 // Jobs of several ranks, each a process: they publish the weights of one rank, bit for bit, and go on when ranks are killed.
 import { afterEach, expect, it } from 'vitest';
-import { cleanUp, eventually, isAlive, object, objects, podProcesses, processTree, project, roleOf, start, windlass } from './harness.ts';
+import {
+  cleanUp,
+  eventually,
+  isAlive,
+  object,
+  objects,
+  podProcesses,
+  processTree,
+  project,
+  roleOf,
+  start,
+  windlass,
+} from './harness.ts';
 import { join } from 'node:path';
 
 afterEach(cleanUp);

@@ -73,9 +73,9 @@ export async function runProcesses(run: ProcessRun): Promise<(RankOutcome | unde
       const address = run.addresses?.[rank] ?? (transport === 'tcp' ? '127.0.0.1' : undefined);
       child.send({ rank, name, parallelism, setting, steps, transport, address, deadlineMs } satisfies RankOrder);
     }
-    const endpoints = await Promise.all(listening);
+    const endpoints = (await Promise.all(listening)) as string[];
     const outcomes = children.map(next);
-    for (const child of children) child.send(endpoints as string[]);
+    for (const child of children) child.send(endpoints);
     run.onStart?.(children);
     return (await Promise.all(outcomes)) as (RankOutcome | undefined)[];
   } finally {

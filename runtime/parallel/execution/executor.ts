@@ -1,7 +1,8 @@
 // Carries out what a schedule says for this rank: computes, sends, receives, and lets weights be gathered and gradients reduced.
 import type { Device, Tensor } from '#runtime/tensor/main.ts';
 import type { Action } from '../schedule/main.ts';
-import type { Grain, Stage, StepContext } from './stage.ts';
+import type { Batch, Grain } from './grains.ts';
+import type { Stage, StepContext } from './stage.ts';
 import type { Transfers } from './transfers.ts';
 
 export interface ExecutorOptions {
@@ -49,7 +50,7 @@ export class Executor {
   }
 
   /** Losses of the tokens of a batch, [M], where this rank has the last stage; the caller owns them. Nothing is kept for a backward pass. */
-  evaluate(batch: { readonly inputs: Int32Array; readonly targets: Int32Array }): Tensor | undefined {
+  evaluate(batch: Batch): Tensor | undefined {
     const { stages, transfers, boundaryShape, placement, share } = this.#options;
     const shape = [batch.inputs.length / share, boundaryShape[1] ?? 1];
     let passed: Tensor | undefined;

@@ -2,7 +2,7 @@
 import { empty, gatherRows, recordingTape, tensor, unscoped, view } from '#runtime/tensor/main.ts';
 import type { Communicator, Stream, Tensor } from '#runtime/tensor/main.ts';
 
-export interface GroupExchange {
+export interface GroupExchange extends Disposable {
   /** Between blocks a rank has 1 / `share` of the positions. */
   readonly share: number;
   /** Before a layer cut by outputs: [M / share, D] -> [M, D]. */
@@ -19,7 +19,9 @@ interface ExchangeOptions {
 }
 
 export function groupExchange(options: ExchangeOptions): GroupExchange {
-  const { share, gather, scatter } = options.isSequenceParallel ? overPositions(options) : overCopies(options);
+  const way = options.isSequenceParallel ? overPositions(options) : overCopies(options);
+  const gather: Way['gather'] = (x, pass) => way.gather(x, pass);
+  const scatter: Way['scatter'] = (x, pass) => way.scatter(x, pass);
   const exchanged = (operation: string, x: Tensor, run: (x: Tensor) => Tensor, back: (dy: Tensor) => Tensor): Tensor => {
     const y = run(x);
     recordingTape(x)?.push({
@@ -34,7 +36,7 @@ export function groupExchange(options: ExchangeOptions): GroupExchange {
     return y;
   };
   return {
-    share,
+    share: way.share,
     enter: (x) =>
       exchanged(
         'enter group',
@@ -49,24 +51,32 @@ export function groupExchange(options: ExchangeOptions): GroupExchange {
         (x) => scatter(x, 'forward'),
         (dy) => gather(dy, 'backward'),
       ),
+    [Symbol.dispose]: () => way[Symbol.dispose](),
   };
 }
 
+interface Way extends Disposable {
+  readonly share: number;
+  gather(x: Tensor, pass: string): Tensor;
+  scatter(x: Tensor, pass: string): Tensor;
+}
+
 /** Every rank has all positions: what enters is there already, what leaves is summed. */
-function overCopies({ group, stream }: ExchangeOptions) {
+function overCopies({ group, stream }: ExchangeOptions): Way {
   return {
     share: 1,
-    gather: (x: Tensor, _pass: string) => view(x, 0, x.shape),
+    gather: (x) => view(x, 0, x.shape),
     scatter(x: Tensor, pass: string): Tensor {
       const y = empty(x.device, x.shape, 'sum over the tensor group');
       group.allReduce(stream, x, 'sum', `tensor sum, ${pass}`, y);
       return y;
     },
+    [Symbol.dispose]() {},
   };
 }
 
 /** Every rank has its part of each sequence: what enters is gathered, what leaves is summed and cut. */
-function overPositions({ group, stream, length }: ExchangeOptions) {
+function overPositions({ group, stream, length }: ExchangeOptions): Way {
   const orders = new Map<number, { readonly byRank: Tensor; readonly bySequence: Tensor }>();
   const run = length / group.size;
   /** Row numbers that bring rows from the order of sequences to that of ranks, and back. */

@@ -1,35 +1,23 @@
 // A rank at work: its part of the model, what it computes in a step, and how weights come and gradients go.
 import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
 import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
-import {
-  Event,
-  Stream,
-  addInto,
-  emptyIntegers,
-  fill,
-  full,
-  keep,
-  normOf,
-  scope,
-  squaresMax,
-  squaresSum,
-  sum,
-  view,
-} from '#runtime/tensor/main.ts';
+import { Event, Stream, addInto, fill, full, keep, scope, sum, view } from '#runtime/tensor/main.ts';
 import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
 import { modelStages } from '../layout-stages.ts';
 import { buildSchedule, withCommunication } from '../schedule/main.ts';
 import { collectWeights } from './collect-weights.ts';
 import { Executor } from './executor.ts';
 import type { PieceState } from './flat-state.ts';
+import { gradientNorm } from './gradient-norm.ts';
 import { GradientReducer } from './gradient-reducer.ts';
 import { GradientTree } from './gradient-tree.ts';
+import { grainsOf, rowsOfGrain } from './grains.ts';
+import type { Batch } from './grains.ts';
 import { loadPieces } from './load-weights.ts';
 import type { Mesh } from './mesh.ts';
 import { openRankModel } from './rank-model.ts';
 import type { RankModel } from './rank-model.ts';
 import { Stage } from './stage.ts';
-import type { Grain } from './stage.ts';
 import { tensorLayers } from './tensor-layers.ts';
 import { Transfers } from './transfers.ts';
 import { GatheredWeights, keptWeights } from './weight-slots.ts';
@@ -43,14 +31,6 @@ export interface ExecutionOptions {
   readonly batch: { readonly sequences: number; readonly length: number; readonly grains: number };
   readonly seed: number;
   readonly recompute: Recompute | ((layer: number) => Recompute);
-}
-
-/** All sequences of a step; every rank has all of them and takes its own. */
-export interface Batch {
-  /** [sequences * length] token ids, sequence after sequence. */
-  readonly inputs: Int32Array;
-  /** The token that follows each input; negative: does not count. */
-  readonly targets: Int32Array;
 }
 
 /** What a step leaves for the optimizer. */
@@ -81,6 +61,7 @@ export class RankExecution {
   readonly #tied: Communicator | undefined;
   readonly #reducer: GradientReducer;
   readonly #stages: ReadonlyMap<number, Stage>;
+  readonly #layers: Layers & Partial<Disposable>;
   readonly #transfers: Transfers;
   readonly #executor: Executor;
 
@@ -107,10 +88,10 @@ export class RankExecution {
       waitsForAll: parallelism.dataShard > 1 && parallelism.zero === 1,
       tied: this.#tied,
     });
-    const layers = this.#layers();
+    this.#layers = this.#openLayers();
     const context = {
       model: this.#rank.model,
-      layers,
+      layers: this.#layers,
       weights: this.#weights,
       reducer: this.#reducer,
       finishGradient: (flat: Tensor, replicatedSize: number, site: string) => this.#finishGradient(flat, replicatedSize, site),
@@ -126,15 +107,14 @@ export class RankExecution {
       }),
     );
     this.#transfers = new Transfers(mesh, schedule.placement, device, this.#compute);
-    const rows = (batch.sequences / batch.grains) * batch.length;
     this.#executor = new Executor({
       device,
       stages: this.#stages,
       actions: schedule.actions[mesh.at.pipeline] ?? [],
       transfers: this.#transfers,
       placement: schedule.placement,
-      share: layers.share,
-      boundaryShape: [rows / layers.share, config.hiddenSize],
+      share: this.#layers.share,
+      boundaryShape: [rowsOfGrain(batch) / this.#layers.share, config.hiddenSize],
     });
   }
 
@@ -147,7 +127,9 @@ export class RankExecution {
       return older;
     });
     let hasLoss = false;
-    await this.#executor.run(this.#grains(batch), { step, weight: 1 / Math.max(1, tokens) }, (loss) => {
+    const { mesh } = this;
+    const grains = grainsOf(batch, this.#options.batch, mesh.at.data, mesh.layout.dataRanks);
+    await this.#executor.run(grains, { step, weight: 1 / Math.max(1, tokens) }, (loss) => {
       hasLoss = true;
       losses.add(loss);
     });
@@ -155,10 +137,11 @@ export class RankExecution {
     return keep(
       scope(() => {
         const lossSum = hasLoss ? losses.finish() : full(this.device, [1], -0, 'loss');
-        if (hasLoss) this.mesh.data?.allReduce(this.#compute, lossSum, 'sum', 'loss');
-        this.mesh.pipeline?.allReduce(this.#compute, lossSum, 'sum', 'loss to all stages');
+        if (hasLoss) mesh.data?.allReduce(this.#compute, lossSum, 'sum', 'loss');
+        mesh.pipeline?.allReduce(this.#compute, lossSum, 'sum', 'loss to all stages');
         const gradients = this.#rank.states.flatMap((state) => state.gradients(byState.get(state)!));
-        return { lossSum, tokens, gradients, norm: this.#norm(gradients) };
+        const counted = gradients.filter((_, index) => this.pieces[index]?.counts);
+        return { lossSum, tokens, gradients, norm: gradientNorm(this.device, counted, this.#compute, mesh.model) };
       }),
     );
   }
@@ -234,6 +217,7 @@ export class RankExecution {
   [Symbol.dispose](): void {
     this.#weights[Symbol.dispose]();
     this.#transfers[Symbol.dispose]();
+    this.#layers[Symbol.dispose]?.();
     this.#reducer[Symbol.dispose]();
     this.#rank[Symbol.dispose]();
     this.#gather[Symbol.dispose]();
@@ -241,7 +225,7 @@ export class RankExecution {
     this.#event[Symbol.dispose]();
   }
 
-  #layers(): Layers {
+  #openLayers(): Layers & Partial<Disposable> {
     const { tensor: group } = this.mesh;
     if (!group) return wholeLayers;
     return tensorLayers({
@@ -268,40 +252,10 @@ export class RankExecution {
     });
   }
 
-  #grains({ inputs, targets }: Batch): Grain[] {
-    const { batch } = this.#options;
-    const rows = (batch.sequences / batch.grains) * batch.length;
-    const count = batch.grains / this.mesh.layout.dataRanks;
-    return Array.from({ length: count }, (_, index) => {
-      const begin = (this.mesh.at.data * count + index) * rows;
-      return {
-        index,
-        isLast: index === count - 1,
-        inputs: inputs.subarray(begin, begin + rows),
-        targets: targets.subarray(begin, begin + rows),
-        firstToken: begin,
-      };
-    });
-  }
-
   /** With sequence parallelism each rank has summed over its own tokens what all ranks hold: the sums are added up. */
   #finishGradient(flat: Tensor, replicatedSize: number, site: string): void {
     const { tensor: group, layout } = this.mesh;
     if (!group || !layout.parallelism.sequenceParallel || replicatedSize === 0) return;
     scope(() => group.allReduce(this.#compute, view(flat, 0, [replicatedSize]), 'sum', `gradient of ${site} over positions`));
-  }
-
-  /** The exact norm of all gradients: every element counts once. */
-  #norm(gradients: readonly Tensor[]): Tensor {
-    const { model } = this.mesh;
-    const counted = gradients.filter((_, index) => this.pieces[index]?.counts);
-    if (counted.length === 0) counted.push(full(this.device, [1], 0));
-    const largest = squaresMax(this.device, counted);
-    model?.allReduce(this.#compute, largest, 'max', 'largest gradient');
-    const own = squaresSum(this.device, counted, largest);
-    if (!model) return normOf(own, largest);
-    const all = emptyIntegers(this.device, [model.size, own.size], 'sums of squares');
-    model.allGather(this.#compute, own, all, 'sums of squares');
-    return normOf(all, largest);
   }
 }

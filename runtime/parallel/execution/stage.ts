@@ -3,23 +3,10 @@ import { contiguous, ForwardPass } from '#runtime/model/main.ts';
 import type { Layers, Model, Recompute, ResidualStream } from '#runtime/model/main.ts';
 import { add, keep, scope, sum, Tape, tensor } from '#runtime/tensor/main.ts';
 import type { DeferredGradients, Tensor } from '#runtime/tensor/main.ts';
+import type { Grain } from './grains.ts';
 import type { GradientReducer } from './gradient-reducer.ts';
 import type { Unit } from './unit.ts';
 import type { Weights } from './weight-slots.ts';
-
-/** The tokens of one grain. */
-export interface Grain {
-  /** Among the grains of this rank, from 0. */
-  readonly index: number;
-  /** Whether the step has no later one on this rank. */
-  readonly isLast: boolean;
-  /** [rows] token ids, sequence after sequence. */
-  readonly inputs: Int32Array;
-  /** [rows] the token that follows each; negative: does not count. */
-  readonly targets: Int32Array;
-  /** Index of the first row among the tokens of the step. */
-  readonly firstToken: number;
-}
 
 /** What all stages of a rank share. */
 export interface StageContext {

@@ -21,7 +21,7 @@ export interface TensorLayerOptions {
 const spansOfAll = 8;
 
 /** Shoeybi et al. 2019, section 3, and Korthikanti et al. 2022, section 4.2.2; every sum over the group is added in the tree of one rank's. */
-export function tensorLayers(options: TensorLayerOptions): Layers {
+export function tensorLayers(options: TensorLayerOptions): Layers & Disposable {
   const { group, config } = options;
   const spans = spansOfAll / group.size;
   const exchange = groupExchange(options);
@@ -39,5 +39,6 @@ export function tensorLayers(options: TensorLayerOptions): Layers {
     },
     embed: (ids, table) => exchange.leave(embedding(ids, table, rows)),
     losses: (hidden, head, targets, weight) => groupLosses(exchange.enter(hidden), head, targets, { ...options, rows, weight }),
+    [Symbol.dispose]: () => exchange[Symbol.dispose](),
   };
 }
