@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include "check.h"
@@ -368,7 +369,7 @@ TEST("a peer that is killed is noticed within two seconds, in the middle of an o
 
 TEST("a stopped process is named when the deadline has passed, and learns of it when it goes on") {
   for (const int transport : {WL_COMM_SHM, WL_COMM_TCP}) {
-    Pair pair(transport, "loop", 400);
+    Pair pair(transport, "loop", 2500);
     Rank self;
     self.stream = pair.stream;
     const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "check.h"
@@ -27,10 +26,9 @@ struct Outcome {
       outcome.peer = error->comm_peer;
     }
     outcome.done.store(true);
+    outcome.done.notify_all();
   }
-  void wait() {
-    while (!done.load()) std::this_thread::yield();
-  }
+  void wait() { done.wait(false); }
 };
 
 struct Rank {
