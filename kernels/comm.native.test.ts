@@ -1,5 +1,5 @@
 // Communicators from TypeScript: several ranks in this process, each with a stream of its own, and ranks in other processes and threads.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
@@ -309,85 +309,85 @@ test('the log tells what each rank did, when, and where it was called', async ()
   }
 });
 
-/** What a rank elsewhere runs: it tells its endpoint, is told ours, and then does `body` with kernels, handle, stream and x = [2]. */
-const elsewhere = (transport: kernels.Transport, listen: string, send: string, body: string): string => `
+/** What rank 1 of a pair runs elsewhere: it tells its endpoint and does `body` with kernels, handle, stream and x = [2]. */
+const elsewhere = (
+  transport: kernels.Transport,
+  address: string | undefined,
+  ours: string,
+  port: string,
+  body: string,
+): string => `
   const kernels = await import(${JSON.stringify(bindingUrl)});
-  const listener = kernels.commListen(${listen});
-  ${send}(listener.endpoint);
-  const other = await new Promise((resolve) => PORT.once('message', resolve));
-  const handle = kernels.commOpen({ listener: listener.handle, rank: 1, size: 2, endpoints: [other, listener.endpoint],
+  const listener = kernels.commListen(${JSON.stringify({ address })});
+  const handle = kernels.commOpen({ listener: listener.handle, rank: 1, size: 2, endpoints: [${JSON.stringify(ours)}, listener.endpoint],
     name: 'pair', epoch: 1, secret: 'secret', deadlineMs: 20000, transport: ${JSON.stringify(transport)} });
   const stream = kernels.newStream();
   const x = kernels.tensorNew('f32', [1]);
   kernels.tensorWrite(stream, x, Float32Array.of(2));
+  const port = ${port};
   ${body}`;
 
-const openPair = (
+/** Rank 0 of the pair; `meet` starts the other one with our endpoint and resolves with its endpoint. */
+async function pairWith(
   transport: kernels.Transport,
-  listener: { handle: number; endpoint: string },
-  endpoint: string,
-): kernels.CommHandle =>
-  kernels.commOpen({
-    listener: listener.handle,
-    rank: 0,
-    size: 2,
-    endpoints: [listener.endpoint, endpoint],
-    name: 'pair',
-    epoch: 1,
-    secret: 'secret',
-    deadlineMs: 20_000,
-    transport,
+  address: string | undefined,
+  meet: (ours: string) => Promise<string>,
+): Promise<Omit<Rank, 'rank'>> {
+  const listener = kernels.commListen(address === undefined ? {} : { address });
+  const endpoints = [listener.endpoint, await meet(listener.endpoint)];
+  const shared = { name: 'pair', epoch: 1, secret: 'secret', deadlineMs: 20_000 };
+  const handle = kernels.commOpen({ listener: listener.handle, rank: 0, size: 2, endpoints, transport, ...shared });
+  const stream = kernels.newStream();
+  atEnd.push(() => {
+    kernels.commFree(handle);
+    kernels.commCloseListener(listener.handle);
+    kernels.freeStream(stream);
   });
+  return { handle, stream };
+}
 
 test.each([
-  ['auto', '{}'],
-  ['tcp', "{ address: '127.0.0.1' }"],
-  ['tcp', "{ address: '::1', sockets: 3 }"],
-] as const)('two processes reduce over %s %s, and the end of one is an error of the other', async (transport, listen) => {
+  ['auto', undefined],
+  ['tcp', '127.0.0.1'],
+  ['tcp', '::1'],
+] as const)('two processes reduce (%s %s), and the end of one is an error of the other', async (transport, address) => {
   const body = `kernels.comm.allReduce(stream, handle, x, x, 'sum', 'child');
-    await kernels.sync(stream);
-    PORT.on('message', () => process.kill(process.pid, 'SIGKILL'));`;
-  const code = elsewhere(transport, listen, 'PORT.send', body).replaceAll('PORT', 'process');
-  const child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-  const [endpoint] = (await once(child, 'message')) as [string];
-  const listener = kernels.commListen(transport === 'auto' ? {} : { address: listen.includes('::1') ? '::1' : '127.0.0.1' });
-  child.send(listener.endpoint);
-  const handle = openPair(transport, listener, endpoint);
-  const stream = kernels.newStream();
+    port.on('message', () => process.kill(process.pid, 'SIGKILL'));
+    port.send(listener.endpoint);`;
+  let child: ChildProcess | undefined;
+  const { handle, stream } = await pairWith(transport, address, async (ours) => {
+    const code = elsewhere(transport, address, ours, 'process', body);
+    child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const [theirs] = (await once(child, 'message')) as [string];
+    return theirs;
+  });
   const x = tensor(stream, [1]);
   comm.allReduce(stream, handle, x, x, 'sum', 'parent');
   expect(await read(stream, x, 1)).toEqual([3]);
   comm.allReduce(stream, handle, x, x, 'sum', 'parent');
-  child.send('end');
+  const ended = child && once(child, 'exit');
+  child?.send('end');
   expect(await failureOf(kernels.sync(stream))).toMatchObject({ comm: { reason: 'peerLost', peer: 1 } });
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  kernels.commFree(handle);
-  kernels.commCloseListener(listener.handle);
-  kernels.freeStream(stream);
+  await ended;
 });
 
 test('a worker thread that ends while it waits tells its peers, and is not held up', async () => {
   const body = `kernels.comm.allReduce(stream, handle, x, x, 'sum', 'worker');
-    PORT.postMessage('waiting');`;
-  const code = elsewhere('process', '{}', 'PORT.postMessage', body).replaceAll(
-    'PORT',
-    "require('node:worker_threads').parentPort",
-  );
-  const worker = new Worker(`(async () => {${code}})();`, { eval: true });
-  const [endpoint] = (await once(worker, 'message')) as [string];
-  const listener = kernels.commListen();
-  worker.postMessage(listener.endpoint);
-  const handle = openPair('process', listener, endpoint);
-  const stream = kernels.newStream();
-  await once(worker, 'message');
-  await worker.terminate();
+    port.on('message', () => {});
+    port.postMessage(listener.endpoint);`;
+  let worker: Worker | undefined;
+  const { handle, stream } = await pairWith('process', undefined, async (ours) => {
+    const code = elsewhere('process', undefined, ours, "require('node:worker_threads').parentPort", body);
+    worker = new Worker(`(async () => {${code}})();`, { eval: true });
+    const [theirs] = (await once(worker, 'message')) as [string];
+    return theirs;
+  });
+  await kernels.commReady(handle);
+  await worker?.terminate();
   comm.barrier(stream, handle, 'main');
   const error = await failureOf(kernels.sync(stream));
   expect(error).toMatchObject({ comm: { reason: 'aborted', peer: 1 } });
   expect(String(error)).toContain('the environment of rank 1 ends');
-  kernels.commFree(handle);
-  kernels.commCloseListener(listener.handle);
-  kernels.freeStream(stream);
 });
 
 test('prints what an enqueued collective of two ranks costs, from call to result', async () => {

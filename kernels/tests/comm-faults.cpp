@@ -266,6 +266,21 @@ TEST("an abort ends what waits, here and on the peers, and what comes later") {
   }
 }
 
+TEST("a rank that opens a communicator of which a peer has failed already learns it at once") {
+  for (const int transport : kEvery) {
+    Options options = over(transport);
+    options.opened = 1;
+    World world(2, options);
+    CHECK_EQUAL(wl_comm_abort(world.at(0).comm, "too early"), 0);
+    world.open(1);
+    wl_comm_barrier(world.at(1).stream, world.at(1).comm, "late");
+    Outcome outcome;
+    world.at(1).finish(outcome);
+    CHECK_EQUAL(outcome.reason, WL_COMM_ABORTED);
+    CHECK(contains(outcome.message, "too early"));
+  }
+}
+
 TEST("what was sent before a rank said goodbye arrives, and what it did not send fails") {
   for (const int transport : kEvery) {
     World world(2, over(transport));
