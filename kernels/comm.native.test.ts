@@ -1,7 +1,12 @@
-// Communicators from TypeScript: several ranks in this process, each with a stream of its own.
+// Communicators from TypeScript: several ranks in this process, each with a stream of its own, and ranks in other processes and threads.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
 import * as kernels from './binding.ts';
 import { comm } from './binding.ts';
+
+const bindingUrl = new URL('binding.ts', import.meta.url).href;
 
 type Rank = { readonly rank: number; readonly handle: kernels.CommHandle; readonly stream: kernels.StreamHandle };
 const atEnd: (() => void)[] = [];
@@ -302,4 +307,109 @@ test('the log tells what each rank did, when, and where it was called', async ()
     expect(record.startedMs).toBeLessThanOrEqual(record.endedMs);
     expect(record.bytesSent).toBe(32);
   }
+});
+
+/** What rank 1 of a pair runs elsewhere: it tells its endpoint and does `body` with kernels, handle, stream and x = [2]. */
+const elsewhere = (
+  transport: kernels.Transport,
+  address: string | undefined,
+  ours: string,
+  port: string,
+  body: string,
+): string => `
+  const kernels = await import(${JSON.stringify(bindingUrl)});
+  const listener = kernels.commListen(${JSON.stringify({ address })});
+  const handle = kernels.commOpen({ listener: listener.handle, rank: 1, size: 2, endpoints: [${JSON.stringify(ours)}, listener.endpoint],
+    name: 'pair', epoch: 1, secret: 'secret', deadlineMs: 20000, transport: ${JSON.stringify(transport)} });
+  const stream = kernels.newStream();
+  const x = kernels.tensorNew('f32', [1]);
+  kernels.tensorWrite(stream, x, Float32Array.of(2));
+  const port = ${port};
+  ${body}`;
+
+/** Rank 0 of the pair; `meet` starts the other one with our endpoint and resolves with its endpoint. */
+async function pairWith(
+  transport: kernels.Transport,
+  address: string | undefined,
+  meet: (ours: string) => Promise<string>,
+): Promise<Omit<Rank, 'rank'>> {
+  const listener = kernels.commListen(address === undefined ? {} : { address });
+  const endpoints = [listener.endpoint, await meet(listener.endpoint)];
+  const shared = { name: 'pair', epoch: 1, secret: 'secret', deadlineMs: 20_000 };
+  const handle = kernels.commOpen({ listener: listener.handle, rank: 0, size: 2, endpoints, transport, ...shared });
+  const stream = kernels.newStream();
+  atEnd.push(() => {
+    kernels.commFree(handle);
+    kernels.commCloseListener(listener.handle);
+    kernels.freeStream(stream);
+  });
+  return { handle, stream };
+}
+
+test.each([
+  ['auto', undefined],
+  ['tcp', '127.0.0.1'],
+  ['tcp', '::1'],
+] as const)('two processes reduce (%s %s), and the end of one is an error of the other', async (transport, address) => {
+  const body = `kernels.comm.allReduce(stream, handle, x, x, 'sum', 'child');
+    port.on('message', () => process.kill(process.pid, 'SIGKILL'));
+    port.send(listener.endpoint);`;
+  let child: ChildProcess | undefined;
+  const { handle, stream } = await pairWith(transport, address, async (ours) => {
+    const code = elsewhere(transport, address, ours, 'process', body);
+    child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const [theirs] = (await once(child, 'message')) as [string];
+    return theirs;
+  });
+  const x = tensor(stream, [1]);
+  comm.allReduce(stream, handle, x, x, 'sum', 'parent');
+  expect(await read(stream, x, 1)).toEqual([3]);
+  comm.allReduce(stream, handle, x, x, 'sum', 'parent');
+  const ended = child && once(child, 'exit');
+  child?.send('end');
+  expect(await failureOf(kernels.sync(stream))).toMatchObject({ comm: { reason: 'peerLost', peer: 1 } });
+  await ended;
+});
+
+test('a worker thread that ends while it waits tells its peers, and is not held up', async () => {
+  const body = `kernels.comm.allReduce(stream, handle, x, x, 'sum', 'worker');
+    port.on('message', () => {});
+    port.postMessage(listener.endpoint);`;
+  let worker: Worker | undefined;
+  const { handle, stream } = await pairWith('process', undefined, async (ours) => {
+    const code = elsewhere('process', undefined, ours, "require('node:worker_threads').parentPort", body);
+    worker = new Worker(`(async () => {${code}})();`, { eval: true });
+    const [theirs] = (await once(worker, 'message')) as [string];
+    return theirs;
+  });
+  await kernels.commReady(handle);
+  await worker?.terminate();
+  comm.barrier(stream, handle, 'main');
+  const error = await failureOf(kernels.sync(stream));
+  expect(error).toMatchObject({ comm: { reason: 'aborted', peer: 1 } });
+  expect(String(error)).toContain('the environment of rank 1 ends');
+});
+
+test('prints what an enqueued collective of two ranks costs, from call to result', async () => {
+  const ranks = world(2);
+  await Promise.all(ranks.map(({ handle }) => kernels.commReady(handle)));
+  const tensors = ranks.map(({ stream }) =>
+    tensor(
+      stream,
+      Array.from({ length: 1024 }, () => 0),
+    ),
+  );
+  const rounds: number[] = [];
+  for (let round = 0; round < 20; round += 1) {
+    const begin = performance.now();
+    for (let i = 0; i < 100; i += 1) {
+      for (const { rank, handle, stream } of ranks)
+        comm.allReduce(stream, handle, tensors[rank] ?? 0, tensors[rank] ?? 0, 'max', 'cost');
+    }
+    await Promise.all(ranks.map(({ stream }) => kernels.sync(stream)));
+    rounds.push(((performance.now() - begin) * 1e3) / 100);
+  }
+  const [best = 0, middle = 0] = [0, 10].map((at) => rounds.sort((a, b) => a - b)[at]);
+  process.stdout.write(`all-reduce of 4 KiB, 2 ranks in one process: best ${best.toFixed(1)}, median ${middle.toFixed(1)} us\n`);
+  expect(best).toBeGreaterThan(0);
 });

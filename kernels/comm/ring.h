@@ -37,7 +37,7 @@ class RingWriter {
   /** Where the next `room()` bytes go. */
   char* at() const { return memory_.data + (head_ & (memory_.bytes - 1)); }
   void append(const void* from, int64_t bytes) {
-    std::memcpy(at(), from, static_cast<size_t>(bytes));
+    if (bytes > 0) std::memcpy(at(), from, static_cast<size_t>(bytes));
     head_ += static_cast<uint64_t>(bytes);
   }
   void skip(int64_t bytes) { head_ += static_cast<uint64_t>(bytes); }

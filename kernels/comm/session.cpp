@@ -46,7 +46,9 @@ void Session::join(const std::shared_ptr<Group>& group) {
     for (int other = 0; other < options.rank; ++other) call(other);
   }
   for (const std::shared_ptr<Group>& other : hub_peers(*group)) {
-    if (route(group->members[static_cast<size_t>(other->rank)]) == Route::process) hub_connect(*group, *other);
+    if (route(group->members[static_cast<size_t>(other->rank)]) != Route::process) continue;
+    hub_connect(*group, *other);
+    if (other->state() == Group::State::failed) group->fail_locked(other->failure(), false);
   }
   const bool shares = std::any_of(group->members.begin(), group->members.end(), [this](int member) { return route(member) == Route::shm; });
   if (!shares) group->segment()->close_file();

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include "check.h"
@@ -265,6 +266,21 @@ TEST("an abort ends what waits, here and on the peers, and what comes later") {
   }
 }
 
+TEST("a rank that opens a communicator of which a peer has failed already learns it at once") {
+  for (const int transport : kEvery) {
+    Options options = over(transport);
+    options.opened = 1;
+    World world(2, options);
+    CHECK_EQUAL(wl_comm_abort(world.at(0).comm, "too early"), 0);
+    world.open(1);
+    wl_comm_barrier(world.at(1).stream, world.at(1).comm, "late");
+    Outcome outcome;
+    world.at(1).finish(outcome);
+    CHECK_EQUAL(outcome.reason, WL_COMM_ABORTED);
+    CHECK(contains(outcome.message, "too early"));
+  }
+}
+
 TEST("what was sent before a rank said goodbye arrives, and what it did not send fails") {
   for (const int transport : kEvery) {
     World world(2, over(transport));
@@ -368,7 +384,7 @@ TEST("a peer that is killed is noticed within two seconds, in the middle of an o
 
 TEST("a stopped process is named when the deadline has passed, and learns of it when it goes on") {
   for (const int transport : {WL_COMM_SHM, WL_COMM_TCP}) {
-    Pair pair(transport, "loop", 400);
+    Pair pair(transport, "loop", 2500);
     Rank self;
     self.stream = pair.stream;
     const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "check.h"
@@ -27,10 +26,9 @@ struct Outcome {
       outcome.peer = error->comm_peer;
     }
     outcome.done.store(true);
+    outcome.done.notify_all();
   }
-  void wait() {
-    while (!done.load()) std::this_thread::yield();
-  }
+  void wait() { done.wait(false); }
 };
 
 struct Rank {
@@ -90,31 +88,29 @@ struct Options {
   int64_t epoch = 1;
   const char* address = nullptr;
   std::vector<std::string> secrets;  // of each rank, where they differ
-  int opened = -1;                   // how many of the ranks open it; the others stay away
+  int opened = -1;                   // how many of the ranks open it at once; the others with open(rank)
 };
 
 class World {
  public:
-  explicit World(int size, const Options& options = {}) : ranks(static_cast<size_t>(size)) {
-    std::vector<std::string> endpoints(ranks.size());
+  explicit World(int size, const Options& options = {}) : ranks(static_cast<size_t>(size)), options_(options), endpoints_(ranks.size()) {
     const char* address = options.address == nullptr && options.transport == WL_COMM_TCP ? "127.0.0.1" : options.address;
     for (int rank = 0; rank < size; ++rank) {
       char endpoint[WL_COMM_ENDPOINT];
+      at(rank).rank = rank;
       CHECK_EQUAL(wl_comm_listen(0, address, 2, &at(rank).listener, endpoint), 0);
-      endpoints[static_cast<size_t>(rank)] = endpoint;
+      CHECK_EQUAL(wl_stream_new(0, &at(rank).stream), 0);
+      endpoints_[static_cast<size_t>(rank)] = endpoint;
     }
+    for (int rank = 0; rank < (options.opened < 0 ? size : options.opened); ++rank) open(rank);
+  }
+  void open(int rank) {
     std::vector<const char*> texts;
-    for (const std::string& endpoint : endpoints) texts.push_back(endpoint.c_str());
-    for (int rank = 0; rank < size; ++rank) {
-      Rank& self = at(rank);
-      self.rank = rank;
-      CHECK_EQUAL(wl_stream_new(0, &self.stream), 0);
-      if (options.opened >= 0 && rank >= options.opened) continue;
-      const char* secret = options.secrets.empty() ? "secret" : options.secrets[static_cast<size_t>(rank)].c_str();
-      const wl_comm_options open = {self.listener, rank,           size,   texts.data(),        options.name,
-                                    options.epoch, secret, options.deadline_ms, options.transport};
-      CHECK_EQUAL(wl_comm_open(0, &open, &self.comm), 0);
-    }
+    for (const std::string& endpoint : endpoints_) texts.push_back(endpoint.c_str());
+    const char* secret = options_.secrets.empty() ? "secret" : options_.secrets[static_cast<size_t>(rank)].c_str();
+    const wl_comm_options open = {at(rank).listener, rank,   size(),               texts.data(),      options_.name,
+                                  options_.epoch,    secret, options_.deadline_ms, options_.transport};
+    CHECK_EQUAL(wl_comm_open(0, &open, &at(rank).comm), 0);
   }
   ~World() {
     for (Rank& rank : ranks) {
@@ -139,6 +135,10 @@ class World {
   }
 
   std::vector<Rank> ranks;
+
+ private:
+  const Options options_;
+  std::vector<std::string> endpoints_;
 };
 
 }  // namespace ranks
