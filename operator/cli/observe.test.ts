@@ -17,7 +17,7 @@ async function look(reports: Partial<ProgressReport>[]) {
   await client.patchStatus(
     TrainingJob,
     { namespace: 'default', name: 'm' },
-    { state: 'Running', attempt: 1, summary: { ranks: '4/4' } },
+    { state: 'Running', attempt: 1, summary: { ranks: '4/4' }, progress: { step: 0, steps: 9, phase: 'preparing' } },
   );
   const observer = observe(client, bus);
   const common = { uid: metadata.uid, attempt: 1, rank: 0, pod: 'm-worker-0', time: '2026-01-01T00:00:00.000Z', restarts: 0 };
@@ -36,6 +36,10 @@ it('draws each step once, though steps are done again after a fault', async () =
 
 it('keeps the step while those who tell it start anew', async () => {
   expect(await look([at(4, 6), { progress: { step: 0, steps: 0 } }])).toMatchObject({ step: 4, steps: 9, loss: 6 });
+});
+
+it('takes a phase for over when a report has none, whatever the status still says', async () => {
+  expect([(await look([])).phase, (await look([at(1, 9)])).phase]).toEqual(['preparing', undefined]);
 });
 
 it('shows the ranks of the running attempt, what they wait in, and how many there are', async () => {

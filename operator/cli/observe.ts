@@ -57,7 +57,8 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
 /** A job as its status and the newest report tell it. */
 function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const status = job.status ?? {};
-  const progress = { ...status.progress, ...newest?.progress } as Partial<Progress>;
+  const { phase, phaseShare, ...recorded } = status.progress ?? {};
+  const progress = { ...recorded, ...(newest ? newest.progress : { phase, phaseShare }) } as Partial<Progress>;
   const failed = status.state === 'Failed';
   const running = status.state === 'Running';
   const message = messageOf(status.conditions, failed ? 'Failed' : 'Ready');
