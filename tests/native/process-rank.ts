@@ -26,14 +26,15 @@ const size = endpoints.length;
   const outcome: { -readonly [Key in keyof RankOutcome]: RankOutcome[Key] } = { losses: [], secondsPerStep: [], bytesSent: 0, stateBytes: 0, peakBytes: 0 };
   try {
     for (let step = 1; step <= steps; step += 1) {
+      await execution.settled();
       const sentBefore = execution.bytesSent;
       const begin = performance.now();
       const { loss } = await trainer.step(testBatch(setting.batch, setting.config, step), step, 0.01);
       outcome.losses.push(loss);
       outcome.secondsPerStep.push((performance.now() - begin) / 1e3);
+      await execution.settled();
       outcome.bytesSent = execution.bytesSent - sentBefore;
     }
-    await device.sync();
     outcome.stateBytes = kernels.memoryStats().liveBytes;
     outcome.peakBytes = kernels.memoryStats().peakBytes;
     const digest = await digestOf([{ device, mesh, trainer }]);
