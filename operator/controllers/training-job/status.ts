@@ -2,6 +2,7 @@
 import type { TrainingJobStatus, TrainingProgress } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
+import { knownFigures } from '../progress-source.ts';
 import { countRestarts } from './restarts.ts';
 
 /** Status takes progress over at most once in this time, to spare the API server. */
@@ -46,7 +47,7 @@ export function foldProgress(
   progress: Progress,
   now: number,
 ): Pick<TrainingJobStatus, 'progress' | 'checkpoint'> {
-  const { checkpointStep, sample, ...figures } = progress;
+  const { checkpointStep, sample, ...figures } = knownFigures(progress);
   const { phase: _, phaseShare: __, ...before } = status.progress ?? {};
   const time = isoTime(now);
   const next: TrainingProgress = { ...before, ...figures, time };
