@@ -4,6 +4,7 @@ export { noParallelism } from './parallelism.ts';
 export type { Parallelism } from './parallelism.ts';
 export { openMesh } from './execution/mesh.ts';
 export type { Mesh } from './execution/mesh.ts';
+export { recomputeWithin } from './plan/recompute-budget.ts';
 export { layoutForWorld } from './layout-choices.ts';
 export { RankExecution } from './execution/rank-execution.ts';
 export type { Batch, ExecutionOptions } from './execution/rank-execution.ts';

@@ -16,9 +16,8 @@ import {
   sum,
   view,
 } from '#runtime/tensor/main.ts';
-import type { Device, Tensor } from '#runtime/tensor/main.ts';
-import { cutStages } from '../layout-stages.ts';
-import { unitCost } from '../layout-units.ts';
+import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
+import { modelStages } from '../layout-stages.ts';
 import { buildSchedule, withCommunication } from '../schedule/main.ts';
 import { collectWeights } from './collect-weights.ts';
 import { Executor } from './executor.ts';
@@ -79,6 +78,7 @@ export class RankExecution {
   readonly #reduce = Stream.open();
   readonly #event = new Event();
   readonly #weights: Weights;
+  readonly #tied: Communicator | undefined;
   readonly #reducer: GradientReducer;
   readonly #stages: ReadonlyMap<number, Stage>;
   readonly #transfers: Transfers;
@@ -95,19 +95,17 @@ export class RankExecution {
     const grains = batch.grains / dataRanks;
     const { pipeline, stagesPerRank, schedule: name } = parallelism;
     const schedule = withCommunication(buildSchedule({ schedule: name, pipeline, stagesPerRank, grains }));
-    const costs = Array.from({ length: config.layers + 2 }, (_, unit) =>
-      unitCost(config, batch.length, unit === 0 ? 'embedding' : unit <= config.layers ? 'block' : 'head'),
-    );
-    const runs = cutStages(costs, schedule.stages);
+    const runs = modelStages(config, batch.length, schedule.stages);
     this.#rank = openRankModel(config, device, mesh, runs, schedule.placement);
     this.pieces = this.#rank.states.flatMap(({ pieces }) => pieces);
     this.#weights = this.#openWeights();
+    this.#tied = this.#rank.tiedRanks && mesh.group(this.#rank.tiedRanks, 'tied');
     this.#reducer = new GradientReducer({
       mesh,
       compute: this.#compute,
       stream: this.#reduce,
       waitsForAll: parallelism.dataShard > 1 && parallelism.zero === 1,
-      tied: this.#rank.tiedRanks && mesh.group(this.#rank.tiedRanks, 'tied'),
+      tied: this.#tied,
     });
     const layers = this.#layers();
     const context = {
@@ -221,10 +219,15 @@ export class RankExecution {
       for (const { parameters } of members) for (const { parameter } of parameters) parameter.changed();
   }
 
-  /** Bytes that this rank has sent to others so far. */
+  /** Resolves when all that was enqueued so far has run. */
+  async settled(): Promise<void> {
+    await Promise.all([this.#compute, this.#gather, this.#reduce].map((stream) => stream.sync()));
+  }
+
+  /** Bytes of activations, weights and gradients that this rank has sent to others so far. */
   get bytesSent(): number {
     const { shardGather, shardReduce, replicate, tensor: tensorGroup } = this.mesh;
-    const groups = [shardGather, shardReduce, replicate, tensorGroup];
+    const groups = [shardGather, shardReduce, replicate, tensorGroup, this.#tied];
     return groups.reduce((sum, group) => sum + (group?.bytesSent ?? 0), this.#transfers.bytesSent);
   }
 

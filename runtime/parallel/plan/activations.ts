@@ -1,8 +1,6 @@
 // Values per token of a grain that a stage keeps for the backward pass: what the operations of runtime/tensor save on the tape.
 import type { ModelConfig } from '#runtime/model/config.ts';
-
-/** What the backward pass computes again: nothing, whole blocks, or one half of each. */
-export type Recompute = 'none' | 'block' | 'attention' | 'mlp';
+import type { Recompute } from '#runtime/model/forward.ts';
 
 /** How a tensor group cuts the forward pass. */
 export interface TensorCut {

@@ -9,7 +9,7 @@ import { worldOf } from '../parallelism.ts';
 import type { Parallelism } from '../parallelism.ts';
 import { buildSchedule, simulate } from '../schedule/main.ts';
 import type { Schedule, StageCost } from '../schedule/main.ts';
-import type { Recompute } from './activations.ts';
+import type { Recompute } from '#runtime/model/forward.ts';
 import { distinctRuns, heldUnits, runElements } from './flat-runs.ts';
 import type { HeldUnit } from './flat-runs.ts';
 import { gradientBytes, momentBytes, weightBytes, weightSlots } from './memory.ts';

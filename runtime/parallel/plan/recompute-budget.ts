@@ -4,7 +4,7 @@ import { layerOf, unitsOf } from '../layout-units.ts';
 import { ParallelLayout } from '../layout.ts';
 import { worldOf } from '../parallelism.ts';
 import { buildSchedule } from '../schedule/main.ts';
-import type { Recompute } from './activations.ts';
+import type { Recompute } from '#runtime/model/forward.ts';
 import { activationBytes } from './order.ts';
 import type { PlanRequest } from './plan.ts';
 import { stageActivations } from './stage-activations.ts';

@@ -12,7 +12,8 @@ import {
   headValues,
   streamValues,
 } from './activations.ts';
-import type { Recompute, TensorCut } from './activations.ts';
+import type { Recompute } from '#runtime/model/forward.ts';
+import type { TensorCut } from './activations.ts';
 import { bytesPerValue } from './memory.ts';
 import type { StageActivations } from './order.ts';
 
