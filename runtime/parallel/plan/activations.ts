@@ -32,12 +32,13 @@ export function blockValues(config: ModelConfig, cut: TensorCut, recompute: Reco
 
 /**
  * What a block frees when its forward pass ends: queries and keys before their rotation, what attention adds to the stream, and in a tensor
- * group the own part of both sums.
+ * group the own part of both sums. With sequenceParallel what is gathered, and what is to be summed, stands in the order of ranks as well.
  */
 export function blockPassingValues(config: ModelConfig, cut: TensorCut): number {
   const { hiddenSize, heads, kvHeads, headSize } = config;
   const turned = config.positions.kind === 'rope' ? ((heads + kvHeads) * headSize) / cut.tensor : 0;
-  return turned + streamValues(config, cut) + (cut.tensor > 1 ? 2 * hiddenSize : 0);
+  const exchanged = cut.tensor === 1 ? 0 : cut.sequenceParallel ? 6 : 2;
+  return turned + streamValues(config, cut) + exchanged * hiddenSize;
 }
 
 /** What the backward pass of a block computes again and holds while it runs. */

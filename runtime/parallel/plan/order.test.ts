@@ -34,7 +34,7 @@ describe('gradient buffers', () => {
 });
 
 describe('activations', () => {
-  const sizes = { kept: 10, deferred: 4, working: 1 };
+  const sizes = { kept: 10, deferred: 4, working: 1, deferring: 0 };
 
   test('are held from forward to backward, with the working bytes of one stage', () => {
     expect(activationBytes(grains(3), new Map([[0, sizes]]))).toBe(11);

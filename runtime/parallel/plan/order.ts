@@ -14,6 +14,8 @@ export interface StageActivations {
   readonly deferred: number;
   /** Besides what is kept while the forward or the backward pass runs. */
   readonly working: number;
+  /** Besides what is deferred when a backward pass that defers weight gradients ends. */
+  readonly deferring: number;
 }
 
 /** The most that is held at one time. */
@@ -22,12 +24,15 @@ export function activationBytes(actions: readonly OrderedAction[], stages: Reado
   for (const { type, stage } of actions) {
     const sizes = stages.get(stage);
     if (!sizes) continue;
-    if (type === 'forward') held += sizes.kept;
-    if (type !== 'backwardWeight') most = Math.max(most, held + sizes.working);
-    if (type === 'backward') held -= sizes.kept;
-    if (type === 'backwardInput') held += sizes.deferred - sizes.kept;
-    most = Math.max(most, held);
-    if (type === 'backwardWeight') held -= sizes.deferred;
+    const { kept, deferred, working, deferring } = sizes;
+    if (type === 'forward') held += kept;
+    if (type !== 'backwardWeight') most = Math.max(most, held + working);
+    if (type === 'backward') held -= kept;
+    if (type === 'backwardInput') {
+      held += deferred - kept;
+      most = Math.max(most, held + deferring);
+    }
+    if (type === 'backwardWeight') held -= deferred;
   }
   return most;
 }

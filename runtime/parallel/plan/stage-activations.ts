@@ -27,7 +27,8 @@ export interface StageOptions {
 
 /**
  * A stage keeps what its blocks keep, token ids and positions where they are used, and its output until the backward pass: the sum of the
- * stream, or in the last stage both of its addends, from which the loss is computed right before the backward pass.
+ * stream, or in the last stage both of its addends, from which the loss is computed right before the backward pass. What the loss makes lives
+ * until that has ended.
  */
 export function stageActivations(
   { model, cut, recompute, tokensPerGrain }: StageOptions,
@@ -50,13 +51,18 @@ export function stageActivations(
   const outputs = layers.filter((layer) => !splitsAtEnd(layer)).length;
   const embedding = isFirst && model.positions.kind === 'learned' ? 2 * stream : 0;
   const forward = outputs * stream + embedding + (layers.length > 0 ? blockPassingValues(model, cut) : 0);
-  const backward = layers.map((layer) => blockAgainValues(model, cut, recompute(layer)) + blockGradientValues(model, cut));
+  const backward = Math.max(
+    0,
+    ...layers.map((layer) => blockAgainValues(model, cut, recompute(layer)) + blockGradientValues(model, cut)),
+  );
   const deferred = layers.length * blockDeferredValues(model, cut) + (isFirst ? 1 + stream : 0);
   const bytes = (values: number) => values * tokensPerGrain * bytesPerValue;
-  const loss = bytes(headValues(model, cut)) + headGradientElements(model, cut) * bytesPerValue;
+  const loss = isLast ? bytes(headValues(model, cut)) + headGradientElements(model, cut) * bytesPerValue : 0;
   return {
     kept: bytes(kept),
     deferred: bytes(deferred),
-    working: Math.max(bytes(forward), ...backward.map(bytes), isLast ? loss : 0),
+    working: Math.max(bytes(forward), bytes(backward) + loss),
+    // What weight gradients need of a block that runs again is among what it holds.
+    deferring: bytes(Math.max(0, backward - blockDeferredValues(model, cut))) + loss,
   };
 }
