@@ -17,7 +17,10 @@ const surroundings = { vocabularySize: 259, trainingLength: batch.length };
 
 const models: readonly (readonly [string, ModelConfig])[] = [
   ['gpt2 with dropout and a tied head', newModelConfig('gpt2', { ...size, dropout: 0.1 }, surroundings)],
-  ['llama with grouped attention and its own head', newModelConfig('llama', { ...size, kvHeads: 4, tieEmbeddings: false }, surroundings)],
+  [
+    'llama with grouped attention and its own head',
+    newModelConfig('llama', { ...size, kvHeads: 4, tieEmbeddings: false }, surroundings),
+  ],
 ];
 
 interface Run {

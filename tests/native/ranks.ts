@@ -20,7 +20,11 @@ export type Setting = Pick<TrainerOptions, 'config' | 'batch' | 'seed' | 'recomp
 let worlds = 0;
 
 /** Opens all ranks of a layout with the initial weights, runs `use` with them, and closes them. */
-export async function withRanks<T>(parallelism: Parallelism, setting: Setting, use: (ranks: readonly TestRank[]) => Promise<T>): Promise<T> {
+export async function withRanks<T>(
+  parallelism: Parallelism,
+  setting: Setting,
+  use: (ranks: readonly TestRank[]) => Promise<T>,
+): Promise<T> {
   const { dataReplicate, dataShard, tensor, pipeline } = parallelism;
   const size = dataReplicate * dataShard * tensor * pipeline;
   const layout = new ParallelLayout(parallelism, size);
@@ -43,7 +47,12 @@ export async function withRanks<T>(parallelism: Parallelism, setting: Setting, u
 }
 
 /** One step of all ranks: what each of them says of it. */
-export async function stepAll(ranks: readonly TestRank[], batch: Batch, step: number, learningRate: number): Promise<StepResult[]> {
+export async function stepAll(
+  ranks: readonly TestRank[],
+  batch: Batch,
+  step: number,
+  learningRate: number,
+): Promise<StepResult[]> {
   return await Promise.all(ranks.map(({ trainer }) => trainer.step(batch, step, learningRate)));
 }
 
@@ -59,7 +68,10 @@ export async function digestOf(ranks: readonly TestRank[]): Promise<string> {
 /** Token ids that no two steps share: `sequences` of `length`, some targets left out. */
 export function testBatch({ sequences, length }: Setting['batch'], { vocabularySize }: ModelConfig, step: number): Batch {
   const ids = (shift: number) =>
-    Int32Array.from({ length: sequences * length }, (_, at) => ((at * 7919 + step * 104_729 + shift * 31 + ((at * at) % 89)) >>> 0) % vocabularySize);
+    Int32Array.from(
+      { length: sequences * length },
+      (_, at) => ((at * 7919 + step * 104_729 + shift * 31 + ((at * at) % 89)) >>> 0) % vocabularySize,
+    );
   const targets = ids(1).map((id, at) => (at % 11 === step % 11 ? -1 : id));
   return { inputs: ids(0), targets };
 }
