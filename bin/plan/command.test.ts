@@ -87,8 +87,8 @@ test('all axes at once', async () => {
     9, 11, 13, 15  837.3k      blocks 4, 5, head
 
     RANKS  WEIGHTS  GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
-    0-7    5.4 MiB  17.1 MiB   4.9 MiB    14.3 MiB     41.7 MiB
-    8-15   4.6 MiB  11.2 MiB   3.2 MiB    7.5 MiB      26.4 MiB
+    0-7    5.4 MiB  17.1 MiB   4.9 MiB    14.8 MiB     42.2 MiB
+    8-15   4.6 MiB  11.2 MiB   3.2 MiB    6.0 MiB      24.9 MiB
 
     RANKS          GRADIENTS  WEIGHTS   TENSOR    PIPELINE  TIED     SENT PER STEP
     0, 2, 4, 6     4.9 MiB    14.6 MiB  12.8 MiB  384 KiB   768 KiB  33.4 MiB
@@ -151,7 +151,7 @@ test('JSON holds every rank with its bytes', async () => {
         "tensor": 1,
       },
       "memory": {
-        "activations": 16292352,
+        "activations": 14721024,
         "gradients": 33881088,
         "moments": 13788672,
         "weights": 6894336,

@@ -6,14 +6,16 @@ import type { RankGroup } from '#runtime/parallel/plan/rank-groups.ts';
 import { heldBytes } from '#runtime/parallel/plan/warnings.ts';
 
 const width = 80;
+/** Characters of a list of ranks before its middle is left out. */
+const longestNames = 16;
 
 export function planText(name: string, plan: JobPlan, warnings: readonly string[]): string {
   const groups = rankGroups(plan);
   const parts = [
     facts(name, plan),
-    ...foldedTables(groups, holdings),
-    ...foldedTables(groups, memory),
-    ...(plan.world > 1 ? foldedTables(groups, traffic) : []),
+    foldedTable(groups, holdings),
+    foldedTable(groups, memory),
+    plan.world > 1 ? foldedTable(groups, traffic) : '',
     bubbleLine(plan),
     ...warnings.map((warning) => lines(`warning: ${warning}`)),
   ];
@@ -83,15 +85,24 @@ const traffic: Columns = {
   },
 };
 
-/** Groups that are alike in these columns become one row. */
-function foldedTables(groups: readonly RankGroup[], { header, row }: Columns): string[] {
+/** Groups that are alike in these columns become one row; a last cell that is too wide goes on below itself. */
+function foldedTable(groups: readonly RankGroup[], { header, row }: Columns): string {
   const same = Map.groupBy(groups, (group) => row(group).join('\t'));
-  const rows = [...same.values()].map((alike) => [namesOf(alike), ...row(alike[0]!)]);
-  return [table([['RANKS', ...header], ...rows])];
+  const rows = [['RANKS', ...header], ...[...same.values()].map((alike) => [namesOf(alike), ...row(alike[0]!)])];
+  const before = header.map((_, column) => Math.max(...rows.map((cells) => cells[column]!.length)) + 2);
+  const room = width - before.reduce((sum, size) => sum + size, 0);
+  return table(
+    rows.flatMap((cells) => {
+      const [first = '', ...more] = wrap(cells.at(-1)!, Math.max(room, 16));
+      return [[...cells.slice(0, -1), first], ...more.map((line) => [...header.map(() => ''), line])];
+    }),
+  );
 }
 
 function namesOf(groups: readonly RankGroup[]): string {
-  return formatRanks(groups.flatMap(({ ranks }) => ranks).toSorted((a, b) => a - b));
+  const ranks = groups.flatMap(({ ranks }) => ranks).toSorted((a, b) => a - b);
+  const names = formatRanks(ranks);
+  return names.length <= longestNames ? names : `${ranks[0]}, ${ranks[1]} ... ${ranks.at(-1)} (${ranks.length})`;
 }
 
 function bubbleLine({ parallelism, bubble }: JobPlan): string {

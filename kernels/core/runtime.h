@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 #include "core/pool.h"
 #include "wl.h"
@@ -57,7 +58,7 @@ class Table {
     const std::lock_guard lock(lock_);
     Slot* slot = slot_of(handle);
     if (slot == nullptr) return false;
-    out = slot->thing;
+    out = std::exchange(slot->thing, Thing{});
     slot->live = false;
     return true;
   }

@@ -60,6 +60,15 @@ TEST("a tensor of too few dims is refused with the dims it needs") {
   CHECK_EQUAL(refused(wl_linear_forward(on(), row, w, bias, y, 16, 8)), "linear_forward: bias is [1, 768], needs [N]");
 }
 
+TEST("a number of spans that no group of ranks has is refused") {
+  const Made x({1, 32});
+  const Made w({4, 32});
+  const Made y({1, 4});
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 0)), "linear_forward: needs spans >= 1 (spans = 0)");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 16)), "linear_forward: needs spans <= 8 (spans = 16)");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 3)), "linear_forward: needs (spans & (spans - 1)) == 0 (spans = 3)");
+}
+
 TEST("a literal size is checked") {
   const Made x({10});
   const Made y({2});
@@ -70,15 +79,15 @@ TEST("the wrong dtype, a missing tensor and a stale one are each named") {
   const Made ids({4});
   const Made w({10, 8});
   const Made y({4, 8});
-  CHECK_EQUAL(refused(wl_embedding_forward(on(), ids, w, y)), "embedding_forward: ids is f32, needs i32");
+  CHECK_EQUAL(refused(wl_embedding_forward(on(), ids, w, y, 0, 1)), "embedding_forward: ids is f32, needs i32");
   const Made good_ids({4}, WL_I32);
-  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, 0, y)), "embedding_forward: w is missing");
+  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, 0, y, 0, 1)), "embedding_forward: w is missing");
   wl_tensor stale;
   {
     const Made gone({10, 8});
     stale = gone;
   }
-  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, stale, y)),
+  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, stale, y, 0, 1)),
               "embedding_forward: w is not a live tensor (handle " + std::to_string(stale) + ")");
 }
 

@@ -83,12 +83,12 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
 /** What the view says of a job of several ranks, and of faults that did not end a job. */
 function worldView(job: TrainingJob, newest: Newest | undefined): Partial<JobView> {
   const status = job.status ?? {};
-  const [, wanted] = status.summary?.ranks?.split('/') ?? [];
+  const [ready = '0', wanted] = status.summary?.ranks?.split('/') ?? [];
   const running = status.state === 'Running';
   const live = running && newest?.report.attempt === (status.attempt ?? 0) ? newest.report : undefined;
   const fault = faultText(status.state === 'Failed' ? undefined : status.lastFailure, newest?.report.fault, newest?.healing);
   return {
-    ...(wanted !== undefined && Number(wanted) > 1 ? { rankCount: status.summary?.ranks ?? '' } : {}),
+    ...(wanted !== undefined && Number(wanted) > 1 ? { rankCount: `${live?.worldSize ?? ready}/${wanted}` } : {}),
     ...(live?.ranks ? { ranks: live.ranks.map(rankView) } : {}),
     ...(live?.straggler === undefined ? {} : { straggler: live.straggler }),
     ...(fault === undefined || !running ? {} : { fault }),

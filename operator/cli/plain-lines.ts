@@ -35,7 +35,7 @@ function jobLines(before: JobView | undefined, job: JobView): string[] {
   if (job.phase && before?.phase !== job.phase) lines.push(`${who}: ${job.phase}`);
   if (job.restarts > (before?.restarts ?? 0)) lines.push(`${who}: restart ${job.restarts}`);
   if (job.fault && before?.fault !== job.fault) lines.push(`${who}: ${newPart(before?.fault, job.fault)}`);
-  if (job.straggler && before?.straggler !== job.straggler) lines.push(`${who}: ${job.straggler}`);
+  if (job.straggler && whoIn(before?.straggler) !== whoIn(job.straggler)) lines.push(`${who}: ${job.straggler}`);
   lines.push(...rankNews(before, job).map((line) => `${who}: ${line}`));
   const part = (view: JobView | undefined) => (view && view.steps > 0 ? Math.floor((view.step / view.steps) * tenths) : 0);
   const isNews = part(job) > part(before) || (job.step > 0 && (before?.step ?? 0) === 0);
@@ -81,4 +81,9 @@ function serviceLines(before: ServiceView | undefined, service: ServiceView): st
     lines.push(`${who}: ${service.state}${service.url && service.state === 'Ready' ? ` at ${service.url}/v1` : ''}`);
   if (service.message && before?.message !== service.message) lines.push(`${who}: ${service.message}`);
   return lines;
+}
+
+/** `rank 3 (pod x)` of a sentence that begins so: its figures change all the time. */
+function whoIn(straggler: string | undefined): string | undefined {
+  return straggler?.slice(0, straggler.indexOf(')') + 1);
 }

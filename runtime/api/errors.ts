@@ -87,6 +87,16 @@ export const errorTable = {
     remedy: 'Lower the learning rate, lengthen the warm-up, or clip harder; the last checkpoint is from before the step given.',
     exit: 'userError',
   },
+  WL_GRADIENT_SPIKE: {
+    cause: 'The gradient norm was far above its running mean.',
+    remedy: 'Look at the data of the step given, lower the learning rate, or raise faults.gradientSpike.factor.',
+    exit: 'userError',
+  },
+  WL_REPLICAS_DIFFER: {
+    cause: 'Ranks that hold the same weights found that they are not the same: memory or a processor of one of them is faulty.',
+    remedy: 'All ranks start again from the newest checkpoint; if it repeats on the rank named, take its machine out of use.',
+    exit: 'dataCorrupt',
+  },
   WL_OUT_OF_MEMORY: {
     cause: 'Memory for a tensor could not be allocated.',
     remedy: 'Lower batch.sequences or batch.length, set recompute: block, or give the pod more memory.',

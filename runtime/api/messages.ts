@@ -86,6 +86,8 @@ export const Heartbeat = z.object({
   stepMs: z.number().min(0).optional(),
   /** Median of the part of a step in which the rank did not wait for others; a straggler is told by it. */
   computeMs: z.number().min(0).optional(),
+  /** Ranks of the same name do the same work, such as those of one stage; a straggler is told among them. */
+  cohort: z.string().max(64).optional(),
   /** Steps that the medians are taken over, at most 20. */
   measuredSteps: z.int().min(0).default(0),
 });

@@ -33,6 +33,8 @@ export const TrainingState = z.object({
   lastHeldOutLoss: z.number().optional(),
   /** Training loss of `step`. */
   lastLoss: z.number().optional(),
+  /** Running mean of the gradient norms, for the watch on spikes. */
+  gradientNormMean: z.number().optional(),
 });
 export type TrainingState = z.output<typeof TrainingState>;
 

@@ -94,13 +94,13 @@ export class ForwardPass {
     const kept = [stream.base, stream.branch, this.#positions].filter((input) => input !== undefined);
     const attend = () => this.#attend(layer, weights, stream);
     const whole = () => {
-      const between = again === 'attention' ? checkpoint(attend, kept) : attend();
-      const think = () => [this.#think(layer, weights, between[1])];
-      const [branch] = again === 'mlp' ? checkpoint(think, [between[1]]) : think();
-      return [between[0], branch] as const;
+      const [sum, normed] = again === 'attention' ? checkpoint(attend, kept) : attend();
+      const think = () => [this.#think(layer, weights, normed)] as const;
+      const [branch] = again === 'mlp' ? checkpoint(think, [normed]) : think();
+      return [sum, branch] as const;
     };
     const [base, branch] = again === 'block' ? checkpoint(whole, kept) : scope(whole);
-    return { base, branch: branch! };
+    return { base, branch };
   }
 
   /** Hidden states after the final norm, [M / share, D]. */

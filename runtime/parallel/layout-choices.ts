@@ -2,9 +2,10 @@
 import type { ModelConfig } from '#runtime/model/config.ts';
 import { layoutFaults, tensorSizes } from './layout-faults.ts';
 import type { BatchShape } from './layout-faults.ts';
-import { schedules } from './layout-schedules.ts';
-import { noParallelism, pipelineSchedules, worldOf } from './parallelism.ts';
+import { noParallelism, worldOf } from './parallelism.ts';
 import type { Parallelism } from './parallelism.ts';
+import { scheduleKinds } from './schedule/main.ts';
+import type { ScheduleName } from './schedule/main.ts';
 
 /** Every legal layout of exactly `world` ranks, from the fewest pipeline ranks on; no two of them do the same. */
 export function legalLayouts(world: number, model: ModelConfig, batch: BatchShape): Parallelism[] {
@@ -30,8 +31,8 @@ function sharded(layout: Parallelism): Parallelism[] {
 
 function scheduled(layout: Parallelism, model: ModelConfig): Parallelism[] {
   if (layout.pipeline === 1) return [layout];
-  return pipelineSchedules.flatMap((schedule) => {
-    const { least, most } = schedules[schedule].stages;
+  return (Object.keys(scheduleKinds) as ScheduleName[]).flatMap((schedule) => {
+    const { least, most } = scheduleKinds[schedule].stages;
     const stages = Math.min(most, Math.floor((model.layers + 2) / layout.pipeline));
     const counts = Array.from({ length: Math.max(0, stages - least + 1) }, (_, index) => least + index);
     return counts.map((stagesPerRank) => ({ ...layout, schedule, stagesPerRank }));
@@ -43,11 +44,13 @@ function divisors(of: number): number[] {
 }
 
 /**
- * The layout to go on with when only `world` ranks are left: dataReplicate is halved first, then dataShard; tensor and pipeline stay,
- * because a rank's part of the model has to fit its memory. Undefined if even that takes more ranks than are left.
+ * The layout to go on with in a world of another size than the job's own. When ranks are lost dataReplicate is halved first, then dataShard;
+ * where there are more ranks dataReplicate is doubled. Tensor and pipeline stay, because a rank's part of the model has to fit its
+ * memory. It may leave ranks over; undefined if it takes more than there are.
  */
 export function layoutForWorld(parallelism: Parallelism, world: number): Parallelism | undefined {
   let layout = parallelism;
+  while (2 * worldOf(layout) <= world) layout = { ...layout, dataReplicate: 2 * layout.dataReplicate };
   while (worldOf(layout) > world) {
     if (layout.dataReplicate % 2 === 0) layout = { ...layout, dataReplicate: layout.dataReplicate / 2 };
     else if (layout.dataShard % 2 === 0) layout = { ...layout, dataShard: layout.dataShard / 2 };

@@ -1,7 +1,7 @@
 // What stands against a layout for a model and a batch, each with the field, the value, the reason and a size that would fit.
 import type { ModelConfig } from '#runtime/model/config.ts';
-import { schedules } from './layout-schedules.ts';
 import type { Parallelism } from './parallelism.ts';
+import { scheduleKinds } from './schedule/main.ts';
 
 /** `task.pretrain.batch` of a job. */
 export interface BatchShape {
@@ -121,7 +121,7 @@ function grainsFor(ranks: number, sequences: number, near: number): number[] {
 
 function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: BatchShape): LayoutFault[] {
   const { pipeline, schedule, stagesPerRank } = parallelism;
-  const { stages, grainsFault } = schedules[schedule];
+  const { stages, leastGrains } = scheduleKinds[schedule];
   const faults: LayoutFault[] = [];
   if (pipeline === 1) {
     if (stages.least > 1)
@@ -152,8 +152,16 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
     );
   }
   const perRank = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
-  const reason = Number.isInteger(perRank) ? grainsFault(perRank, pipeline) : undefined;
-  if (reason) faults.push(about('schedule', `is ${schedule}, which ${reason}`));
+  const least = leastGrains(pipeline);
+  if (Number.isInteger(perRank) && perRank < least) {
+    const fit = 2 ** Math.ceil(Math.log2(least));
+    faults.push(
+      about(
+        'schedule',
+        `is ${schedule}, which needs at least ${least} grains per data rank and has ${perRank}; ${fit} would fit`,
+      ),
+    );
+  }
   return faults;
 }
 

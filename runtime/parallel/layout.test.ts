@@ -128,7 +128,7 @@ describe('validation', () => {
       spec.task.pretrain.batch.grains: is 8, but 3 data ranks (dataReplicate x dataShard) each take a power of two of grains, all of equal numbers of the 16 sequences: none fits; make sequences a multiple of 3
       spec.parallelism.stagesPerRank: is 1, but schedule zbv takes exactly 2. 2 would fit",
         "stages without a pipeline": "spec.parallelism.stagesPerRank: is 2 with pipeline: 1; there is one stage. Leave it out",
-        "too few grains for DualPipeV": "spec.parallelism.schedule: is dualpipev, which needs at least 2 x pipeline = 4 grains per data rank and has 2; 4 would fit",
+        "too few grains for DualPipeV": "spec.parallelism.schedule: is dualpipev, which needs at least 4 grains per data rank and has 2; 4 would fit",
         "too few stages for interleaving": "spec.parallelism.stagesPerRank: is 1, but schedule interleaved takes at least 2. 2 would fit",
         "too many stages for 1F1B": "spec.parallelism.stagesPerRank: is 2, but schedule 1f1b takes exactly 1. 1 would fit",
         "weights kept that are not sharded": "spec.parallelism.reshardAfterForward: is false with zero: 2; weights are sharded by zero: 3 and dataShard above 1 only. Leave it out",
@@ -184,14 +184,16 @@ describe('choices', () => {
     `);
   });
 
-  test('a smaller world loses replicas first, then shards, and keeps tensor and pipeline', () => {
+  test('a smaller world loses replicas first, then shards, a larger one gains replicas; tensor and pipeline stay', () => {
     const full = { ...noParallelism, dataReplicate: 2, dataShard: 2, zero: 2, tensor: 2 } as const;
-    const worlds = [8, 7, 4, 3, 2, 1].map((world) => {
+    const worlds = [32, 16, 8, 7, 4, 3, 2, 1].map((world) => {
       const left = layoutForWorld(full, world);
       return left && `${left.dataReplicate} x ${left.dataShard} x ${left.tensor}, zero ${left.zero}`;
     });
     expect(worlds).toMatchInlineSnapshot(`
       [
+        "8 x 2 x 2, zero 2",
+        "4 x 2 x 2, zero 2",
         "2 x 2 x 2, zero 2",
         "1 x 2 x 2, zero 2",
         "1 x 2 x 2, zero 2",

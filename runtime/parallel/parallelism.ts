@@ -1,8 +1,5 @@
 // How a job is spread over ranks: `spec.parallelism` with its defaults filled in.
-
-/** Orders in which the stages of a pipeline work on grains. */
-export const pipelineSchedules = ['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'] as const;
-export type PipelineSchedule = (typeof pipelineSchedules)[number];
+import type { ScheduleName } from './schedule/main.ts';
 
 /** `spec.parallelism` of a TrainingJob, defaults filled. */
 export interface Parallelism {
@@ -20,7 +17,7 @@ export interface Parallelism {
   readonly sequenceParallel: boolean;
   /** Ranks that the blocks are split over, one run of blocks after the other. */
   readonly pipeline: number;
-  readonly schedule: PipelineSchedule;
+  readonly schedule: ScheduleName;
   readonly stagesPerRank: number;
 }
 

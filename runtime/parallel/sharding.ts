@@ -6,7 +6,7 @@ import { unitRows } from './layout-faults.ts';
  * How the ranks of a tensor group share an axis: `even` gives each the same number of indices, `units` gives each whole units of 16 and
  * so may be uneven, `whole` leaves all of it with every rank.
  */
-export const tensorSharding: Readonly<Record<LogicalAxis, 'even' | 'units' | 'whole'>> = {
+const tensorSharding: Readonly<Record<LogicalAxis, 'even' | 'units' | 'whole'>> = {
   heads: 'even',
   kvHeads: 'even',
   intermediate: 'even',

@@ -46,9 +46,9 @@ export class Communicator {
     }
   }
 
-  /** x of all ranks reduced, in place. */
-  allReduce(stream: Stream, x: Tensor, reduction: Reduction, site: string): void {
-    if (this.size > 1) native.allReduce(stream.handle, this.handle, x.handle, x.handle, reduction, site);
+  /** `into` is x of all ranks reduced; it is x itself if not given. */
+  allReduce(stream: Stream, x: Tensor, reduction: Reduction, site: string, into: Tensor = x): void {
+    native.allReduce(stream.handle, this.handle, x.handle, into.handle, reduction, site);
   }
 
   /** y is the own slice of x of all ranks, summed: x has `size` times the elements of y, which may be that slice of x. */

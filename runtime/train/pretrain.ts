@@ -1,6 +1,7 @@
 // The training loop of the task `pretrain`: steps, evaluation, samples, checkpoints and metrics, in an order that a resume repeats exactly.
 import type { Pretrain } from '#crds/v1alpha1/pretrain.ts';
 import { warmupSteps } from '#crds/v1alpha1/pretrain.ts';
+import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import type { Batch } from '#runtime/parallel/main.ts';
@@ -9,11 +10,13 @@ import type { MetricsWriter, MetricValues } from './metrics.ts';
 import type { ProgressReporter } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
 import type { Checkpointer } from './snapshot.ts';
-import type { Trainer } from './trainer.ts';
+import type { StepResult, Trainer } from './trainer.ts';
+import { judgeStep, meanWith } from './watch.ts';
 
 export interface PretrainRun {
   readonly trainer: Trainer;
   readonly task: Pretrain;
+  readonly faults: TrainingJobSpec['faults'];
   readonly checkpointEverySteps: number;
   /** The batch of a step (from 0), a pure function of the seed. */
   readonly batchAt: (step: number) => Batch;
@@ -22,12 +25,18 @@ export interface PretrainRun {
   /** Text that the model goes on with, on the rank that speaks for all; all ranks call it. */
   readonly generate: (prompt: string, tokens: number) => Promise<string | undefined>;
   readonly checkpointer: Checkpointer;
+  /** Puts the newest checkpoint back, or the beginning where there is none. All ranks call it. */
+  readonly rollBack: () => Promise<TrainingState>;
   readonly metrics: MetricsWriter;
   readonly progress: ProgressReporter;
   /** Share of the FMA peak at a speed in tokens per second. */
   readonly peakShare: (tokensPerSecond: number) => number;
   /** Whether a step may begin; false asks for a checkpoint and an end, on all ranks before the same step. */
   readonly mayStart: (step: number) => Promise<boolean>;
+  /** Compares what ranks hold in common; throws WL_REPLICAS_DIFFER. All ranks call it. */
+  readonly compareReplicas: (step: number) => Promise<void>;
+  /** Told of a step that is left out or undone, and why. */
+  readonly onSetback: (error: WindlassError, words: string) => void;
   /** Told how long each step took. */
   readonly onStep: (step: number, milliseconds: number) => void;
 }
@@ -40,6 +49,7 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
   const schedule = { ...task.optimizer, warmupSteps: warmupSteps(task), steps: task.steps };
   let state = start;
   let saved = start.step;
+  let undone: number | undefined;
   let batch = run.batchAt(state.step);
   for (;;) {
     const end = endOf(run, state) ?? ((await run.mayStart(state.step + 1)) ? undefined : 'interrupted');
@@ -50,11 +60,24 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
     const step = state.step + 1;
     const begin = performance.now();
     const learningRate = learningRateAt(step, schedule);
-    const running = trainer.step(batch, step, learningRate);
+    const { gradientNormMean: mean } = state;
+    const judge = (result: StepResult) => judgeStep(run.faults, step, result, mean);
+    const running = trainer.step(batch, step, learningRate, guardOf(run, (result) => judge(result).action === 'go'));
     if (step < task.steps) batch = run.batchAt(step);
-    const { loss, gradientNorm } = await running;
-    refuseNonFinite('the loss', loss, step);
-    refuseNonFinite('the gradient norm', gradientNorm, step);
+    const result = await running;
+    const { loss, gradientNorm } = result;
+    const verdict = judge(result);
+    if (verdict.action === 'stop' || (verdict.action === 'rollback' && undone === step)) throw verdict.error;
+    if (verdict.action === 'rollback') {
+      run.onSetback(verdict.error, 'going back to the newest checkpoint');
+      undone = step;
+      state = await run.rollBack();
+      saved = state.step;
+      batch = run.batchAt(state.step);
+      continue;
+    }
+    if (verdict.action === 'skip') run.onSetback(verdict.error, 'the update of this step is left out');
+    if (isDue(step, run.faults.checkGradientsEverySteps)) await run.compareReplicas(step);
     run.onStep(step, performance.now() - begin);
     state = {
       ...state,
@@ -62,6 +85,7 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
       sequences: state.sequences + task.batch.sequences,
       tokens: state.tokens + task.batch.sequences * task.batch.length,
       lastLoss: loss,
+      ...(run.faults.gradientSpike && verdict.action === 'go' ? { gradientNormMean: meanWith(gradientNorm, mean) } : {}),
     };
     progress.stepped(step, { loss, learningRate, gradientNorm });
     writeMetrics(run, state, { 'train/learning_rate': learningRate, 'train/gradient_norm': gradientNorm });
@@ -73,6 +97,11 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
       saved = step;
     }
   }
+}
+
+/** The device waits for the verdict only where an update may have to be left out. */
+function guardOf({ faults }: PretrainRun, mayUpdate: (result: StepResult) => boolean): ((result: StepResult) => boolean) | undefined {
+  return faults.gradientSpike?.action === 'skip' ? mayUpdate : undefined;
 }
 
 /** Why no further step follows; undefined: one does. A pure function of the state, so that a resumed run ends alike. */

@@ -1,5 +1,5 @@
 // What a rank tells its agent each second: where it is, how fast it steps, and what it waits for.
-import { commLog } from '#kernels/binding.ts';
+import { comm, commLog, profile, readProfile } from '#kernels/binding.ts';
 import type { CommRecord } from '#kernels/binding.ts';
 import type { CollectiveState, Heartbeat, Progress, RankPhase } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
@@ -7,6 +7,9 @@ import { StepTimes } from '#runtime/api/step-times.ts';
 
 /** Groups that a heartbeat has room for. */
 const maxGroups = 16;
+
+/** What a stream spends its time with when it does not compute. */
+const waiting = new Set([...Object.keys(comm), 'wait']);
 
 /** Phases by the words that progress reports use; anything else is preparation. */
 const phases: readonly (readonly [RegExp, RankPhase])[] = [
@@ -17,21 +20,24 @@ const phases: readonly (readonly [RegExp, RankPhase])[] = [
 
 export class RankLife {
   readonly #times = new StepTimes();
+  readonly #cohort: string;
   readonly #beat: Disposable;
   #step = 0;
   #stepped = 0;
 
-  /** Beats until it is disposed of. */
-  constructor(link: RankLink, progress: () => Progress) {
+  /** Beats until it is disposed of. `cohort` names the ranks that do the same work. */
+  constructor(link: RankLink, cohort: string, progress: () => Progress) {
+    this.#cohort = cohort;
+    profile(true);
     this.#beat = link.beat(() => this.#read(progress()));
   }
 
   /** A step is done. */
   stepped(step: number, milliseconds: number): void {
     this.#step = step;
-    const now = Date.now();
-    const waited = commLog().reduce((sum, record) => sum + overlap(record, now - milliseconds, now), 0);
-    this.#times.add(milliseconds, Math.min(waited, milliseconds));
+    const computed = readProfile().reduce((sum, { op, milliseconds: ms }) => (waiting.has(op) ? sum : sum + ms), 0);
+    profile(true);
+    this.#times.add(milliseconds, Math.max(0, milliseconds - computed));
     this.#stepped = step;
   }
 
@@ -45,6 +51,7 @@ export class RankLife {
       phase: phaseOf(phase, this.#stepped > 0),
       collectives: newestByGroup(commLog()),
       rssBytes: process.memoryUsage.rss(),
+      cohort: this.#cohort,
       ...this.#times.medians(),
     };
   }
@@ -55,19 +62,13 @@ function phaseOf(words: string | undefined, hasStepped: boolean): RankPhase {
   return phases.find(([pattern]) => pattern.test(words))?.[1] ?? 'preparing';
 }
 
-/** Milliseconds of an operation inside [begin, end]. */
-function overlap({ startedMs, endedMs }: CommRecord, begin: number, end: number): number {
-  if (startedMs === undefined) return 0;
-  return Math.max(0, Math.min(end, endedMs ?? end) - Math.max(begin, startedMs));
-}
-
 function newestByGroup(records: readonly CommRecord[]): CollectiveState[] {
   const newest = new Map<string, CommRecord>();
   for (const record of records) if (record.state !== 'queued') newest.set(record.group, record);
-  return [...newest.values()].slice(-maxGroups).map(({ group, sequence, operation, site, state }) => ({
+  return [...newest.values()].slice(-maxGroups).map(({ group, sequence, op, site, state }) => ({
     group,
     sequence,
-    operation,
+    operation: op,
     site,
     state: state === 'running' ? 'waiting' : 'done',
   }));

@@ -30,6 +30,7 @@ import { publish } from './publish.ts';
 import { RankLife } from './rank-life.ts';
 import { recomputeOf } from './recompute.ts';
 import { Checkpointer, shardsOf } from './snapshot.ts';
+import { compareReplicas } from './replicas.ts';
 import { rankZero } from './together.ts';
 import { initialWeights, Trainer } from './trainer.ts';
 import { joinWorld } from './world.ts';
@@ -78,7 +79,7 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
     now: () => performance.now(),
   };
   let progress = new ProgressReporter(reporterOptions, 0);
-  using life = new RankLife(link, () => progress.current);
+  using life = new RankLife(link, `stage ${mesh.at.pipeline}`, () => progress.current);
   progress.tell({ phase: 'preparing' });
 
   const modelFolder = spec.model.from === undefined ? undefined : localPath(spec.model.from);
@@ -98,8 +99,7 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
   using _store = closing(tokens.store);
   using device = openDevice();
   const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9 * world.size;
-  const source = await openWeights(spec, corpus, task, device);
-  const { config } = source;
+  const config = await configOf(spec, corpus, task, device);
   checkPrompt(task, config, tokenizer);
   mesh.layout.validate(config, task.batch);
   const recompute = recomputeOf(spec, config, mesh.layout);
@@ -119,12 +119,23 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
     onSaved: (step) => progress.tell({ checkpointStep: step }),
     onFailed: (error) => log({ code: error.code, err: error }, `checkpoint failed: ${error.message}. ${error.remedy}`),
   });
+  const fromCheckpoint = async (): Promise<TrainingState | undefined> => {
+    const state = await checkpointer.restore((error) => log({ code: error.code }, error.message));
+    if (state) execution.weightsChanged();
+    return state;
+  };
+  const fromTheBeginning = async (): Promise<TrainingState> => {
+    await using source = await openWeights(spec, corpus, task, device);
+    await trainer.load(source);
+    return { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
+  };
+  const rollBack = async (): Promise<TrainingState> => {
+    await checkpointer.finished();
+    return (await fromCheckpoint()) ?? (await fromTheBeginning());
+  };
   progress.tell({ phase: 'looking for a checkpoint' });
-  const restored = await checkpointer.restore((error) => log({ code: error.code }, error.message));
-  if (restored) execution.weightsChanged();
-  else await trainer.load(source);
-  await source.close();
-  const start: TrainingState = restored ?? { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
+  const restored = await fromCheckpoint();
+  const start = restored ?? (await fromTheBeginning());
   log({ step: start.step, parameters: parameterCount(config), ranks: world.size }, restored ? 'resumed' : 'training starts');
   progress = new ProgressReporter(reporterOptions, start.step);
   if (restored) progress.note({ checkpointStep: start.step });
@@ -146,6 +157,10 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
     {
       trainer,
       task,
+      faults: spec.faults,
+      compareReplicas: (step) => compareReplicas(execution.pieces, mesh.exchange, step),
+      rollBack,
+      onSetback: (error, words) => log({ code: error.code, ...error.details }, `${error.message}: ${words}`),
       checkpointEverySteps: spec.checkpoint.everySteps,
       batchAt: (step) => sampler.batch(step),
       heldOut: () => heldOutBatches(tokens.store, split.heldOut, { length: task.batch.length, sequences, batchSequences }),
@@ -201,20 +216,25 @@ function closing(store: { close(): void }): Disposable {
   return { [Symbol.dispose]: () => store.close() };
 }
 
+async function configOf(...of: Parameters<typeof openWeights>): Promise<ModelConfig> {
+  await using source = await openWeights(...of);
+  return source.config;
+}
+
 /** Where the weights begin, and the configuration of the model that they are of. */
 async function openWeights(
   spec: TrainingJobSpec,
   { tokenizer }: Corpus,
   task: Pretrain,
   device: Device,
-): Promise<WeightSource & { close(): Promise<void> }> {
+): Promise<WeightSource & AsyncDisposable> {
   const { batch, seed } = task;
   if (spec.model.from !== undefined) {
     const source = await openHuggingFace(localPath(spec.model.from)).catch((error: unknown) => {
       throw aboutField('model.from', error);
     });
     checkFit(source.config, tokenizer, batch.length, spec.model.from);
-    return source;
+    return { config: source.config, read: (name) => source.read(name), [Symbol.asyncDispose]: () => source.close() };
   }
   const { family, config: size } = spec.model;
   const config = newModelConfig(family, size, {
@@ -223,7 +243,7 @@ async function openWeights(
     ...(tokenizer.bos === undefined ? {} : { bosTokenId: tokenizer.bos }),
     ...(tokenizer.eos === undefined ? {} : { eosTokenIds: [tokenizer.eos] }),
   });
-  return { config, ...initialWeights(config, seed, device), close: async () => {} };
+  return { config, ...initialWeights(config, seed, device), async [Symbol.asyncDispose]() {} };
 }
 
 function checkFit({ vocabularySize, contextLength }: ModelConfig, tokenizer: Tokenizer, length: number, folder: string): void {

@@ -43,16 +43,26 @@ export class Trainer {
     await this.execution.load(source);
   }
 
-  /** One optimizer step. `step` counts from 1. Resolves, on all ranks to the same numbers, when it has run. */
-  async step(batch: Batch, step: number, learningRate: number): Promise<StepResult> {
+  /**
+   * One optimizer step. `step` counts from 1. Resolves, on all ranks to the same numbers, when it has run. With `mayUpdate` the weights
+   * change only if it says so of those numbers; the device waits for it.
+   */
+  async step(batch: Batch, step: number, learningRate: number, mayUpdate?: (result: StepResult) => boolean): Promise<StepResult> {
     const { execution } = this;
     const { lossSum, tokens, gradients, norm } = await execution.gradients(batch, step);
-    updateWeights(execution.device, execution.pieces, gradients, { norm, learningRate, step, config: this.#optimizer });
-    execution.weightsChanged();
-    const values = Promise.all([lossSum.read(), norm.read()]);
-    for (const tensor of [lossSum, norm, ...gradients]) tensor.dispose();
-    const [[loss = NaN], [gradientNorm = NaN]] = await values;
-    return { loss: loss / tokens, gradientNorm };
+    const read = async (): Promise<StepResult> => {
+      const [[loss = NaN], [gradientNorm = NaN]] = await Promise.all([lossSum.read(), norm.read()]);
+      return { loss: loss / tokens, gradientNorm };
+    };
+    try {
+      const first = mayUpdate && (await read());
+      if (first && !mayUpdate(first)) return first;
+      updateWeights(execution.device, execution.pieces, gradients, { norm, learningRate, step, config: this.#optimizer });
+      execution.weightsChanged();
+      return first ?? (await read());
+    } finally {
+      for (const tensor of [lossSum, norm, ...gradients]) tensor.dispose();
+    }
   }
 
   [Symbol.dispose](): void {

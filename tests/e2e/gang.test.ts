@@ -16,11 +16,12 @@ import { makeStateDir, stateDirOf } from '#operator/local/state-dir.ts';
 
 const source = (path: string) => JSON.stringify(join(import.meta.dirname, '../..', path));
 
-/** `windlass agent` as it is, and a rank that counts steps, saves each, and publishes when it is told to finish. */
+/** `windlass agent` as it is, but away while a file says so, and a rank that counts steps, saves each, and publishes when it is told to finish. */
 const runtime = `
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 if (process.argv[2] === 'agent') {
+  while (existsSync(process.env.WL_JOB_DIR + '/away-' + process.env.WL_RANK)) await sleep(20);
   const { main } = await import(${source('runtime/agent/main.ts')});
   await main();
 }
@@ -56,6 +57,7 @@ spec:
   data: { uri: /data, tokenizer: { train: { vocabularySize: 300 } } }
   task: { pretrain: { steps: 1000, batch: { sequences: 4, length: 8, grains: 4 } } }
   parallelism: { dataReplicate: 2, tensor: 2 }
+  faults: { hangTimeoutSeconds: 5 }
   output: { model: m }
 `;
 
@@ -65,9 +67,12 @@ let instance: Instance;
 let observer: Observer;
 const errors: string[] = [];
 
-beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'wl-gang-'));
-  writeFileSync(join(folder, 'runtime.mjs'), runtime);
+async function apply(settings = ''): Promise<void> {
+  for (const { resource, object } of readManifests(manifest + settings, 'm.yaml').objects)
+    await instance.client.create(resource, object);
+}
+
+async function start(): Promise<void> {
   const state = stateDirOf(join(folder, 'state'));
   makeStateDir(state);
   instance = await startInstance({
@@ -79,7 +84,12 @@ beforeEach(async () => {
     onStopRequest: () => {},
   });
   observer = observe(instance.client, instance.bus);
-  for (const { resource, object } of readManifests(manifest, 'm.yaml').objects) await instance.client.create(resource, object);
+}
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'wl-gang-'));
+  writeFileSync(join(folder, 'runtime.mjs'), runtime);
+  await start();
 });
 afterEach(async () => {
   observer.close();
@@ -94,14 +104,17 @@ const processOf = (rank: number) =>
 const uids = async () =>
   new Map((await instance.client.list(Pod)).items.map(({ metadata }) => [metadata.name, metadata.uid] as const));
 
-async function untilView(what: string, test: (job: JobView) => boolean): Promise<JobView> {
+async function until<T>(what: string, condition: () => Promise<T | false | undefined>): Promise<T> {
   for (const deadline = Date.now() + 60_000; ;) {
-    const job = (await observer.look()).jobs[0];
-    if (job && test(job)) return job;
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}: ${JSON.stringify(job)}; ${errors.join('; ')}`);
+    const value = await condition();
+    if (value !== false && value !== undefined) return value;
+    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}; ${errors.join('; ')}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+const untilView = (what: string, test: (job: JobView) => boolean): Promise<JobView> =>
+  until(what, async () => (await observer.look()).jobs.find(test));
 
 const allStep = ({ state, ranks = [] }: JobView) =>
   state === 'Running' && ranks.length === 4 && ranks.every((rank) => rank.state === 'running' && (rank.step ?? 0) > 0);
@@ -109,6 +122,7 @@ const trainAgain = (restarts: number, after: number) => (job: JobView) =>
   allStep(job) && job.restarts === restarts && job.step > after;
 
 it('four ranks meet, heal after a killed rank, a killed pod and the loss of the rendezvous, and publish once', async () => {
+  await apply();
   const first = await untilView('four ranks', allStep);
   expect(first.rankCount).toBe('4/4');
   const before = await uids();
@@ -137,4 +151,58 @@ it('four ranks meet, heal after a killed rank, a killed pod and the loss of the 
   writeFileSync(join(jobDir(), 'finish'), '');
   const { modelVersion, restarts } = await untilView('the end', ({ state }) => state === 'Succeeded');
   expect([modelVersion, restarts]).toEqual(['m-1', 3]);
+});
+
+it('pods that are asked to stop are replaced free of charge: one that is deleted, all that are stopped with the instance or suspended', async () => {
+  await apply();
+  await untilView('four ranks', allStep);
+  const before = await uids();
+  await instance.client.delete(Pod, { namespace: 'default', name: 'm-worker-1' });
+  await until('another pod', async () => {
+    const uid = (await uids()).get('m-worker-1');
+    return uid !== undefined && uid !== before.get('m-worker-1');
+  });
+  const { step } = await untilView('a look', () => true);
+  const second = await untilView('another rank in its place', trainAgain(0, step));
+
+  observer.close();
+  await instance.stop();
+  await start();
+  const third = await untilView('the next life', trainAgain(0, second.step));
+
+  const setSuspend = async (suspend: boolean) => {
+    const job = await instance.client.get(TrainingJob, key);
+    await instance.client.update(TrainingJob, { ...job, spec: { ...job.spec, suspend } });
+  };
+  await setSuspend(true);
+  await untilView('the end of all pods', ({ state }) => state === 'Suspended');
+  await until('the pods to be gone', async () => (await uids()).size === 0);
+  await setSuspend(false);
+  await untilView('them to go on', trainAgain(0, third.step));
+  expect((await instance.client.get(TrainingJob, key)).status).toMatchObject({ attempt: 0, restarts: 0 });
+});
+
+it('a rank that stands still is named, and started again', async () => {
+  await apply();
+  await untilView('four ranks', allStep);
+  const { rank } = processOf(1);
+  process.kill(rank, 'SIGSTOP');
+  await untilView('its silence to be seen', ({ ranks = [] }) => ranks[1]?.state === 'silent');
+  const healed = await untilView('another in its place', (job) => allStep(job) && /trained again/.test(job.fault ?? ''));
+  expect(healed.fault).toMatch(/^rank 1 \(pod m-worker-1\)/);
+  expect(processOf(1).rank).not.toBe(rank);
+});
+
+it('an elastic job goes on with two ranks while one of four is away, and with four when it is back', async () => {
+  await apply('  elastic: { minRanks: 2 }\n');
+  const first = await untilView('four ranks', allStep);
+  writeFileSync(join(jobDir(), 'away-3'), '');
+  process.kill(processOf(3).agent, 'SIGKILL');
+  const two = await untilView(
+    'two ranks',
+    ({ ranks = [], rankCount, step }) => ranks.length === 2 && rankCount === '2/4' && step > first.step,
+  );
+  expect(two).toMatchObject({ state: 'Running', restarts: 1 });
+  rmSync(join(jobDir(), 'away-3'));
+  await untilView('four ranks again', (job) => trainAgain(1, two.step)(job) && job.rankCount === '4/4');
 });

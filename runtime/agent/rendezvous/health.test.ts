@@ -101,6 +101,7 @@ describe('a straggler', () => {
     ['slow by less than half', [...others, slow(156)]],
     ['slow for fewer than 20 steps', [...others, slow(900, 19)]],
     ['alone', [slow(900)]],
+    ['the only one of its stage', [...others, { ...slow(900), heartbeat: { ...slow(900).heartbeat!, cohort: 'stage 1' } }]],
   ])('is nobody who is %s', (_, ranks) => {
     expect(findStraggler(ranks)).toBeUndefined();
   });

@@ -119,6 +119,12 @@ const slowSteps = 20;
 
 /** A rank whose steps took more than 1.5 times the computing of the others' median, over 20 steps, in words. */
 export function findStraggler(ranks: readonly Vitals[]): string | undefined {
+  const cohorts = Map.groupBy(ranks, ({ heartbeat }) => heartbeat?.cohort ?? '');
+  return cohorts.values().map(slowestOf).find((found) => found !== undefined);
+}
+
+/** Among ranks that do the same work. */
+function slowestOf(ranks: readonly Vitals[]): string | undefined {
   const timed = ranks.flatMap(({ rank, pod, heartbeat }) =>
     heartbeat?.computeMs !== undefined && heartbeat.measuredSteps >= slowSteps ? [{ rank, pod, ms: heartbeat.computeMs }] : [],
   );

@@ -59,7 +59,7 @@ function overCopies({ group, stream }: ExchangeOptions) {
     gather: (x: Tensor, _pass: string) => view(x, 0, x.shape),
     scatter(x: Tensor, pass: string): Tensor {
       const y = empty(x.device, x.shape, 'sum over the tensor group');
-      group.allReduceInto(stream, x, y, 'sum', `tensor sum, ${pass}`);
+      group.allReduce(stream, x, 'sum', `tensor sum, ${pass}`, y);
       return y;
     },
   };

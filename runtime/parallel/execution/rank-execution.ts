@@ -6,6 +6,7 @@ import {
   Stream,
   addInto,
   emptyIntegers,
+  fill,
   full,
   keep,
   normOf,
@@ -186,9 +187,10 @@ export class RankExecution {
     return batches.map((_, index) => byIndex.get(index) ?? NaN);
   }
 
-  /** Takes the weights of `source`, the same on all ranks. */
+  /** Takes the weights of `source`, the same on all ranks, and begins with moments of zero. */
   async load(source: Pick<WeightSource, 'read'>): Promise<void> {
     await loadPieces(this.pieces, source);
+    for (const { first, second } of this.pieces) for (const moment of [first, second]) fill(moment, 0);
     this.weightsChanged();
   }
 
@@ -290,6 +292,7 @@ export class RankExecution {
   #norm(gradients: readonly Tensor[]): Tensor {
     const { model } = this.mesh;
     const counted = gradients.filter((_, index) => this.pieces[index]?.counts);
+    if (counted.length === 0) counted.push(full(this.device, [1], 0));
     const largest = squaresMax(this.device, counted);
     model?.allReduce(this.#compute, largest, 'max', 'largest gradient');
     const own = squaresSum(this.device, counted, largest);

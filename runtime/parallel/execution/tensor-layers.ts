@@ -1,10 +1,10 @@
 // Layers cut over a tensor group: by outputs, then by inputs, with one exchange before and one after; with sequence parallelism over positions too.
 import type { Layers, ModelConfig } from '#runtime/model/main.ts';
 import { addBias, embedding, linear, linears } from '#runtime/tensor/main.ts';
-import type { Communicator, Stream, Tensor } from '#runtime/tensor/main.ts';
+import type { Communicator, Stream } from '#runtime/tensor/main.ts';
 import { vocabularySpan } from '../sharding.ts';
 import { groupExchange } from './group-exchange.ts';
-import { vocabularyLosses } from './vocabulary-losses.ts';
+import { groupLosses } from './group-losses.ts';
 
 export interface TensorLayerOptions {
   readonly group: Communicator;
@@ -26,8 +26,8 @@ export function tensorLayers(options: TensorLayerOptions): Layers {
   const spans = spansOfAll / group.size;
   const exchange = groupExchange(options);
   const { share } = exchange;
-  const [firstRow, endRow] = vocabularySpan(config.vocabularySize, group.rank, group.size);
-  const rowsOfTable = { firstRow, tableRows: config.vocabularySize };
+  const [firstRow] = vocabularySpan(config.vocabularySize, group.rank, group.size);
+  const rows = { firstRow, tableRows: config.vocabularySize };
   return {
     share,
     part: share === 1 ? 0 : group.rank,
@@ -37,13 +37,7 @@ export function tensorLayers(options: TensorLayerOptions): Layers {
       const sum = exchange.leave(linear(x, weight, undefined, { spans, ...(unit === undefined ? {} : { unit }) }));
       return bias ? addBias(sum, bias, { share }) : sum;
     },
-    embed: (ids, table) => exchange.leave(embedding(ids, table, rowsOfTable)),
-    losses: (hidden: Tensor, head, targets, weight) =>
-      vocabularyLosses(exchange.enter(hidden), head, targets, {
-        ...options,
-        weight,
-        spans,
-        rows: { first: firstRow, count: endRow - firstRow, all: config.vocabularySize },
-      }),
+    embed: (ids, table) => exchange.leave(embedding(ids, table, rows)),
+    losses: (hidden, head, targets, weight) => groupLosses(exchange.enter(hidden), head, targets, { ...options, rows, weight }),
   };
 }

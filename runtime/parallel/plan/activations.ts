@@ -32,6 +32,16 @@ export function blockValues(config: ModelConfig, cut: TensorCut, recompute: Reco
   }
 }
 
+/**
+ * What a block frees when its forward pass ends: queries and keys before their rotation, what attention adds to the stream, and in a tensor
+ * group the own part of both sums.
+ */
+export function blockPassingValues(config: ModelConfig, cut: TensorCut): number {
+  const { hiddenSize, heads, kvHeads, headSize } = config;
+  const turned = config.positions.kind === 'rope' ? ((heads + kvHeads) * headSize) / cut.tensor : 0;
+  return turned + streamValues(config, cut) + (cut.tensor > 1 ? 2 * hiddenSize : 0);
+}
+
 /** What the backward pass of a block computes again and holds while it runs. */
 export function blockAgainValues(config: ModelConfig, cut: TensorCut, recompute: Recompute): number {
   return recompute === 'none'
@@ -57,18 +67,18 @@ export function streamValues({ hiddenSize }: ModelConfig, cut: TensorCut): numbe
 }
 
 /**
- * The final norm's input, statistics and output, the losses, the targets, and the gradient of the hidden states, which the loss gives at once.
- * One rank alone never has all logits; ranks of a tensor group have those of their part of the vocabulary.
+ * The final norm's input, statistics and output, the losses, the targets, and the gradient of the hidden states. One rank alone never has all
+ * logits; ranks of a tensor group have those of their part of the vocabulary, and exchange three values.
  */
 export function headValues(config: ModelConfig, cut: TensorCut): number {
   const { hiddenSize, vocabularySize } = config;
-  const logits = cut.tensor > 1 ? Math.ceil(vocabularySize / cut.tensor) : 0;
+  const logits = cut.tensor > 1 ? Math.ceil(vocabularySize / cut.tensor) + 3 : 0;
   return streamValues(config, cut) + statistics(config) / shareOf(cut) + 2 * hiddenSize + 2 + logits;
 }
 
-/** The gradient of the head, which the loss gives at once too; not per token. */
+/** The gradient of the head, which the loss of one rank alone gives before it goes into its buffer; not per token. */
 export function headGradientElements({ vocabularySize, hiddenSize }: ModelConfig, { tensor }: TensorCut): number {
-  return Math.ceil(vocabularySize / tensor) * hiddenSize;
+  return tensor === 1 ? vocabularySize * hiddenSize : 0;
 }
 
 function attentionValues({ heads, kvHeads, headSize }: ModelConfig, { tensor }: TensorCut): number {

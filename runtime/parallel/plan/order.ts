@@ -6,14 +6,6 @@ export interface OrderedAction {
   readonly stage: number;
 }
 
-/** What the plan needs of a pipeline schedule. */
-export interface PipelineOrder {
-  /** Rank in the pipeline of each stage. */
-  readonly placement: readonly number[];
-  /** Of each rank in the pipeline, in the order in which it starts them. */
-  readonly actions: readonly (readonly OrderedAction[])[];
-}
-
 /** Bytes of activations of one stage and grain. */
 export interface StageActivations {
   /** From the forward pass to the backward pass. */

@@ -40,7 +40,7 @@ export interface RankPlan {
 export const memoryKinds = ['weights', 'gradients', 'moments', 'activations'] as const;
 export type MemoryKind = (typeof memoryKinds)[number];
 
-export interface StagePlan {
+interface StagePlan {
   readonly stage: number;
   /** Names of its units. */
   readonly units: readonly string[];
@@ -85,7 +85,7 @@ export function planJob(request: PlanRequest): JobPlan {
     world,
     grainsPerRank,
     tokensPerGrain: context.tokensPerGrain,
-    ranks: Array.from({ length: world }, (_, rank) => planRank(context, rank, layout.coordinates(rank))),
+    ranks: planRanks(context, layout),
     schedule,
     stageCosts,
     bubble: simulate(schedule, stageCosts).bubble,
@@ -102,7 +102,19 @@ interface Context {
   readonly stages: readonly (readonly [first: number, end: number])[];
 }
 
-function planRank(context: Context, rank: number, at: Coordinates): RankPlan {
+/** Ranks that differ in their data only hold and send the same. */
+function planRanks(context: Context, layout: ParallelLayout): RankPlan[] {
+  const known = new Map<string, Omit<RankPlan, 'rank' | 'at'>>();
+  return Array.from({ length: layout.world }, (_, rank) => {
+    const at = layout.coordinates(rank);
+    const key = `${at.pipeline} ${at.tensor}`;
+    const plan = known.get(key) ?? planPlace(context, at);
+    known.set(key, plan);
+    return { rank, at, ...plan };
+  });
+}
+
+function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'>): Omit<RankPlan, 'rank' | 'at'> {
   const { model, parallelism, grainsPerRank, tokensPerGrain, schedule } = context;
   const actions = schedule.actions[at.pipeline] ?? [];
   const numbers = [...schedule.placement.keys()].filter((stage) => schedule.placement[stage] === at.pipeline);
@@ -127,8 +139,6 @@ function planRank(context: Context, rank: number, at: Coordinates): RankPlan {
     weightSlots(held.length, parallelism),
   );
   return {
-    rank,
-    at,
     stages: numbers.map((stage) => ({ stage, units: unitsIn(stage).map(({ unit }) => unit.name) })),
     parameters: distinctRuns(held).reduce((sum, run) => sum + runElements(run), 0),
     memory: {

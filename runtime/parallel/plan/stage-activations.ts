@@ -6,6 +6,7 @@ import {
   blockAgainValues,
   blockDeferredValues,
   blockGradientValues,
+  blockPassingValues,
   blockValues,
   headGradientElements,
   headValues,
@@ -46,7 +47,8 @@ export function stageActivations(
   if (isLast && splitsAtEnd(layers.at(-1))) kept += stream;
   /** What nothing saves lives until the forward pass of the stage has ended: outputs of MLPs, and the parts of an embedding. */
   const outputs = layers.filter((layer) => !splitsAtEnd(layer)).length;
-  const forward = outputs * stream + (isFirst && model.positions.kind === 'learned' ? 2 * stream : 0);
+  const embedding = isFirst && model.positions.kind === 'learned' ? 2 * stream : 0;
+  const forward = outputs * stream + embedding + (layers.length > 0 ? blockPassingValues(model, cut) : 0);
   const backward = layers.map((layer) => blockAgainValues(model, cut, recompute(layer)) + blockGradientValues(model, cut));
   const deferred = layers.length * blockDeferredValues(model, cut) + (isFirst ? 1 + stream : 0);
   const bytes = (values: number) => values * tokensPerGrain * bytesPerValue;

@@ -9,23 +9,21 @@ import type { HeldUnit } from './flat-runs.ts';
 import { bytesPerValue, shardsWeights } from './memory.ts';
 
 /** What is sent, and over which axis: gradients and weights within dataShard and dataReplicate, activations within tensor and pipeline. */
-export const trafficKinds = [
-  'gradientReduceScatter',
-  'gradientAllReduce',
-  'weightAllGather',
-  'tensor',
-  'pipeline',
-  'tiedEmbedding',
-] as const;
-export type TrafficKind = (typeof trafficKinds)[number];
+export type TrafficKind =
+  | 'gradientReduceScatter'
+  | 'gradientAllReduce'
+  | 'weightAllGather'
+  | 'tensor'
+  | 'pipeline'
+  | 'tiedEmbedding';
 
 /** Reduce-scatter or all-gather of `bytes` (of the whole) over `ranks` ranks. */
-export function scatterBytes(bytes: number, ranks: number): number {
+function scatterBytes(bytes: number, ranks: number): number {
   return (bytes * (ranks - 1)) / ranks;
 }
 
 /** All-reduce: a reduce-scatter and an all-gather. */
-export function allReduceBytes(bytes: number, ranks: number): number {
+function allReduceBytes(bytes: number, ranks: number): number {
   return 2 * scatterBytes(bytes, ranks);
 }
 

@@ -28,7 +28,8 @@ interface Kind {
 
 const one = { least: 1, most: 1 };
 const two = { least: 2, most: 2 };
-const kinds: Readonly<Record<ScheduleName, Kind>> = {
+/** By name. */
+export const scheduleKinds: Readonly<Record<ScheduleName, Kind>> = {
   gpipe: { generator: gpipe, shape: 'loop', stages: one, leastGrains: () => 1 },
   '1f1b': { generator: oneForwardOneBackward, shape: 'loop', stages: one, leastGrains: () => 1 },
   interleaved: { generator: interleaved, shape: 'loop', stages: { least: 2, most: Infinity }, leastGrains: () => 1 },
@@ -40,9 +41,9 @@ const kinds: Readonly<Record<ScheduleName, Kind>> = {
 /** Compute actions only; see `withCommunication` and `withSharding`. Throws WL_MANIFEST_INVALID that names what would fit. */
 export function buildSchedule(wishes: ScheduleWishes): Schedule {
   const { schedule, pipeline, stagesPerRank, grains } = wishes;
-  const kind = kinds[schedule];
+  const kind = scheduleKinds[schedule];
   if (kind === undefined)
-    refuse('spec.parallelism.schedule', `${schedule as string}; one of ${Object.keys(kinds).join(', ')} is needed`);
+    refuse('spec.parallelism.schedule', `${schedule as string}; one of ${Object.keys(scheduleKinds).join(', ')} is needed`);
   if (!isCount(pipeline, 1)) refuse('spec.parallelism.pipeline', `${pipeline}; a whole number of 1 or more is needed`);
   const { least, most } = kind.stages;
   if (!isCount(stagesPerRank, least) || stagesPerRank > most) {

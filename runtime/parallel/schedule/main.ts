@@ -1,6 +1,6 @@
 // The door of pipeline schedules: built or read from a file, checked, with communication and sharding, simulated and drawn.
 export type { Action, Schedule, ScheduleName } from './action.ts';
-export { buildSchedule } from './build.ts';
+export { buildSchedule, scheduleKinds } from './build.ts';
 export type { ScheduleWishes } from './build.ts';
 export { checkSchedule } from './check.ts';
 export { withCommunication } from './communication.ts';

@@ -48,6 +48,11 @@ it('keeps every line within the columns given', () => {
   );
 });
 
+it('keeps a legend of all four kinds within 80 columns', () => {
+  const { spans } = simulate(buildSchedule({ schedule: 'dualpipev', pipeline: 2, stagesPerRank: 2, grains: 4 }), even);
+  for (const line of timelineText(spans, 80).split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+});
+
 it('says so if nothing was computed', () => {
   expect(timelineText([])).toBe('nothing was computed');
 });

@@ -41,7 +41,9 @@ export function timelineText(spans: readonly Span[], columns = 80): string {
   const legend = Object.entries(kinds)
     .filter(([type]) => compute.some((span) => span.type === type))
     .map(([, { letter, name }]) => `${letter} ${name}`);
-  return [...rows, `${' '.repeat(left)}${legend.join('  ')}; bubble ${(100 * figures.bubble).toFixed(1)} %`].join('\n');
+  const last = `${legend.join('  ')}; bubble ${(100 * figures.bubble).toFixed(1)} %`;
+  const indent = Math.max(0, Math.min(left, columns - last.length));
+  return [...rows, ' '.repeat(indent) + last].join('\n');
 }
 
 /** As many as fit; if all actions last a multiple of the shortest, a whole number for that, so that equal actions look equal. */

@@ -1,0 +1,194 @@
+// Times all-reduce and reduce-scatter between local processes, by turns with Gloo where that is installed. Usage:
+//   bench-collectives [--ranks N] [--bytes B] [--transport shm|tcp] [--rounds R]
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+#include "core/futex.h"
+#include "wl_comm.h"
+#if WL_WITH_GLOO
+#include "bench/gloo-peer.h"
+#endif
+
+namespace {
+
+struct Settings {
+  int ranks = 2;
+  int64_t bytes = int64_t{64} << 20;
+  int transport = WL_COMM_SHM;
+  int rounds = 0;  // 0: as many as fit about a second
+};
+
+/** What the processes share: endpoints, and a place to meet. */
+struct Board {
+  char endpoints[WL_COMM_MAX_RANKS][WL_COMM_ENDPOINT];
+  std::atomic<int> listening;
+  char folder[64];
+};
+
+void must(int kind) {
+  if (kind == WL_OK) return;
+  std::fprintf(stderr, "%s\n", wl_last_error()->message);
+  _exit(1);
+}
+
+struct Done {
+  std::atomic<bool> flag{false};
+  static void settle(void* user, const wl_error* error) {
+    if (error != nullptr) {
+      std::fprintf(stderr, "%s\n", error->message);
+      _exit(1);
+    }
+    static_cast<Done*>(user)->flag.store(true);
+  }
+  void wait() {
+    while (!flag.load()) usleep(20);
+  }
+};
+
+class Ours {
+ public:
+  Ours(int rank, const Settings& settings, Board& board) : size_(settings.ranks) {
+    must(wl_start());
+    must(wl_comm_listen(0, settings.transport == WL_COMM_TCP ? "127.0.0.1" : nullptr, 4, &listener_, board.endpoints[rank]));
+    board.listening.fetch_add(1);
+    while (board.listening.load() < size_) usleep(100);
+    std::vector<const char*> endpoints;
+    for (int i = 0; i < size_; ++i) endpoints.push_back(board.endpoints[i]);
+    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), "bench", 1, "secret", 60000, settings.transport};
+    must(wl_comm_open(0, &options, &comm_));
+    must(wl_stream_new(0, &stream_));
+    Done ready;
+    must(wl_comm_ready(comm_, Done::settle, &ready));
+    ready.wait();
+    const int64_t count = settings.bytes / 4;
+    const int64_t part = count / size_;
+    must(wl_tensor_new(0, WL_F32, 1, &count, "x", &x_));
+    must(wl_tensor_new(0, WL_F32, 1, &count, "y", &y_));
+    must(wl_tensor_new(0, WL_F32, 1, &part, "slice", &slice_));
+    std::vector<float> values(static_cast<size_t>(count), 1e-3f);
+    must(wl_write(stream_, x_, values.data(), count * 4));
+    barrier();
+  }
+
+  void barrier() {
+    must(wl_comm_barrier(stream_, comm_, "bench"));
+    finish();
+  }
+  void all_reduce() { must(wl_comm_all_reduce(stream_, comm_, x_, y_, WL_COMM_SUM, WL_COMM_OWN, "bench")); }
+  void reduce_scatter() { must(wl_comm_reduce_scatter(stream_, comm_, x_, slice_, WL_COMM_SUM, WL_COMM_OWN, "bench")); }
+  void finish() {
+    Done done;
+    must(wl_sync(stream_, Done::settle, &done));
+    done.wait();
+  }
+
+ private:
+  const int size_;
+  wl_listener listener_ = 0;
+  wl_comm comm_ = 0;
+  wl_stream stream_ = 0;
+  wl_tensor x_ = 0, y_ = 0, slice_ = 0;
+};
+
+double seconds() { return static_cast<double>(wl::nanoseconds()) / 1e9; }
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/** Seconds of one of `repeats` runs that are made back to back. */
+template <class Start, class Run>
+double timed(int repeats, Start start, Run run) {
+  start();
+  const double begin = seconds();
+  run(repeats);
+  return (seconds() - begin) / repeats;
+}
+
+void report(const char* what, const Settings& settings, const std::vector<double>& ours, const std::vector<double>& gloo) {
+  const double mine = median(ours);
+  std::printf("%-14s %d ranks %9.1f KiB  %9.1f us  %6.2f GB/s (best %.1f us)", what, settings.ranks, static_cast<double>(settings.bytes) / 1024,
+              mine * 1e6, static_cast<double>(settings.bytes) / mine / 1e9, *std::min_element(ours.begin(), ours.end()) * 1e6);
+  if (!gloo.empty()) {
+    const double theirs = median(gloo);
+    std::printf("   Gloo %9.1f us  %6.2f GB/s   ratio %.2f", theirs * 1e6, static_cast<double>(settings.bytes) / theirs / 1e9, theirs / mine);
+  }
+  std::printf("\n");
+}
+
+int rank_main(int rank, const Settings& settings, Board& board) {
+  Ours ours(rank, settings, board);
+  // A few milliseconds for each measurement, so that starting and stopping does not count.
+  const int repeats = static_cast<int>(std::clamp<int64_t>((int64_t{32} << 20) / settings.bytes, 1, 2000));
+  const int rounds = settings.rounds > 0 ? settings.rounds : 15;
+  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter;
+#if WL_WITH_GLOO
+  GlooPeer gloo(rank, settings.ranks, board.folder);
+  std::vector<float> data(static_cast<size_t>(settings.bytes / 4), 1e-3f);
+  const std::unique_ptr<gloo::Algorithm> scatter = gloo.reduce_scatter(data.data(), data.size());
+#endif
+  const auto start = [&] { ours.barrier(); };
+  for (int round = 0; round < rounds; ++round) {
+    reduce_times.push_back(timed(repeats, start, [&](int times) {
+      for (int i = 0; i < times; ++i) ours.all_reduce();
+      ours.finish();
+    }));
+    scatter_times.push_back(timed(repeats, start, [&](int times) {
+      for (int i = 0; i < times; ++i) ours.reduce_scatter();
+      ours.finish();
+    }));
+#if WL_WITH_GLOO
+    gloo_reduce.push_back(timed(repeats, [&] { gloo.barrier(); }, [&](int times) {
+      for (int i = 0; i < times; ++i) gloo.all_reduce(data.data(), data.size());
+    }));
+    gloo_scatter.push_back(timed(repeats, [&] { gloo.barrier(); }, [&](int times) {
+      for (int i = 0; i < times; ++i) scatter->run();
+    }));
+    // Sums grow with each run; they must stay numbers that are added at full speed.
+    std::fill(data.begin(), data.end(), 1e-3f);
+#endif
+  }
+  if (rank == 0) {
+    report("all-reduce", settings, reduce_times, gloo_reduce);
+    report("reduce-scatter", settings, scatter_times, gloo_scatter);
+    std::fflush(stdout);
+  }
+  ours.barrier();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = argv[i];
+    const char* value = argv[i + 1];
+    if (name == "--ranks") settings.ranks = std::atoi(value);
+    if (name == "--bytes") settings.bytes = std::atoll(value);
+    if (name == "--rounds") settings.rounds = std::atoi(value);
+    if (name == "--transport") settings.transport = std::string(value) == "tcp" ? WL_COMM_TCP : WL_COMM_SHM;
+  }
+  setenv("WL_THREADS", "1", 1);
+  Board& board = *static_cast<Board*>(mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  std::snprintf(board.folder, sizeof board.folder, "/tmp/bench-collectives-XXXXXX");
+  if (mkdtemp(board.folder) == nullptr) return 1;
+  for (int rank = 0; rank < settings.ranks; ++rank) {
+    if (fork() == 0) _exit(rank_main(rank, settings, board));
+  }
+  int failed = 0;
+  for (int rank = 0, status = 0; rank < settings.ranks; ++rank) {
+    wait(&status);
+    if (status != 0) failed = 1;
+  }
+  const std::string remove = std::string("rm -rf ") + board.folder;
+  return std::system(remove.c_str()) == 0 ? failed : 1;
+}

@@ -1,0 +1,493 @@
+// What goes wrong between ranks: disagreement, silence, ends, wrong secrets; who is named, and that nothing is left behind.
+#include <cinttypes>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fstream>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "comm-ranks.h"
+#include "comm/sha256.h"
+#include "core/futex.h"
+
+extern char** environ;
+
+namespace {
+
+using ranks::Options;
+using ranks::Outcome;
+using ranks::Rank;
+using ranks::World;
+
+constexpr int kEvery[] = {WL_COMM_PROCESS, WL_COMM_SHM, WL_COMM_TCP};
+
+Options over(int transport, int64_t deadline_ms = 20000) {
+  Options options;
+  options.transport = transport;
+  options.deadline_ms = deadline_ms;
+  return options;
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+double seconds() { return static_cast<double>(wl::nanoseconds()) / 1e9; }
+
+int entries_of(const char* folder) {
+  int count = 0;
+  DIR* open = opendir(folder);
+  while (readdir(open) != nullptr) count += 1;
+  closedir(open);
+  return count;
+}
+
+int mappings() {
+  std::ifstream file("/proc/self/maps");
+  int count = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (contains(line, "windlass")) count += 1;
+  }
+  return count;
+}
+
+/** Waits until condition() holds; false where it does not within 10 s. */
+template <class Condition>
+bool within_deadline(Condition condition) {
+  const double end = seconds() + 10;
+  while (!condition()) {
+    if (seconds() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+/** Waits for all streams of a world; what each says. */
+std::vector<std::unique_ptr<Outcome>> outcomes(World& world) {
+  std::vector<std::unique_ptr<Outcome>> all;
+  for (Rank& self : world.ranks) {
+    all.push_back(std::make_unique<Outcome>());
+    wl_sync(self.stream, Outcome::settle, all.back().get());
+  }
+  for (const auto& outcome : all) outcome->wait();
+  return all;
+}
+
+/** A process that takes part as a rank: this program with other arguments. */
+struct Child {
+  pid_t pid = 0;
+  explicit Child(const std::vector<std::string>& arguments) {
+    std::vector<char*> argv;
+    static char self[] = "/proc/self/exe";
+    argv.push_back(self);
+    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    CHECK_EQUAL(posix_spawn(&pid, self, nullptr, nullptr, argv.data(), environ), 0);
+  }
+  void kill(int signal) const { ::kill(pid, signal); }
+  int wait() {
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return status;
+  }
+};
+
+/** Rank 0 of 2 here, rank 1 in a process of its own, which tells its endpoint through a pipe and learns ours by an argument. */
+struct Pair {
+  wl_listener listener = 0;
+  wl_comm comm = 0;
+  wl_stream stream = 0;
+  std::unique_ptr<Child> child;
+
+  Pair(int transport, const char* behaviour, int64_t deadline_ms) {
+    char own[WL_COMM_ENDPOINT];
+    const char* address = transport == WL_COMM_TCP ? "127.0.0.1" : nullptr;
+    CHECK_EQUAL(wl_comm_listen(0, address, 2, &listener, own), 0);
+    int pipe_ends[2];
+    CHECK_EQUAL(pipe(pipe_ends), 0);
+    fcntl(pipe_ends[0], F_SETFD, FD_CLOEXEC);
+    child = std::make_unique<Child>(std::vector<std::string>{"--child", own, std::to_string(pipe_ends[1]), std::to_string(transport), behaviour});
+    close(pipe_ends[1]);
+    char theirs[WL_COMM_ENDPOINT] = "";
+    size_t have = 0;
+    for (ssize_t got; (got = read(pipe_ends[0], theirs + have, sizeof theirs - have)) > 0;) have += static_cast<size_t>(got);
+    close(pipe_ends[0]);
+    const char* endpoints[] = {own, theirs};
+    const wl_comm_options options = {listener, 0, 2, endpoints, "pair", 7, "secret", deadline_ms, transport};
+    CHECK_EQUAL(wl_comm_open(0, &options, &comm), 0);
+    CHECK_EQUAL(wl_stream_new(0, &stream), 0);
+  }
+  ~Pair() {
+    wl_comm_free(comm);
+    wl_comm_close_listener(listener);
+    wl_stream_free(stream);
+  }
+};
+
+/** Rank 1 of a pair. */
+int child_main(char** argv) {
+  if (wl_start() != WL_OK) return 1;
+  const int transport = std::atoi(argv[3]);
+  const std::string behaviour = argv[4];
+  const int out = std::atoi(argv[2]);
+  wl_listener listener = 0;
+  char own[WL_COMM_ENDPOINT];
+  if (wl_comm_listen(0, transport == WL_COMM_TCP ? "127.0.0.1" : nullptr, 2, &listener, own) != WL_OK) return 1;
+  if (write(out, own, std::strlen(own)) < 0) return 1;
+  close(out);
+  const char* endpoints[] = {argv[1], own};
+  wl_comm comm = 0;
+  const wl_comm_options options = {listener, 1, 2, endpoints, "pair", 7, "secret", 20000, transport};
+  if (wl_comm_open(0, &options, &comm) != WL_OK) return 1;
+  Rank self;
+  self.rank = 1;
+  self.comm = comm;
+  wl_stream_new(0, &self.stream);
+  const wl_tensor x = self.floats(std::vector<float>(1 << 20, 2.0f));
+  const bool once = behaviour != "loop";
+  for (int step = 0; step == 0 || !once; ++step) {
+    if (wl_comm_all_reduce(self.stream, comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "child") != WL_OK) return 1;
+    if (!self.finish().empty()) return 3;
+  }
+  if (behaviour == "stay") pause();
+  wl_comm_free(comm);
+  return 0;
+}
+
+}  // namespace
+
+TEST("ranks that disagree all fail within a second, with both call sites") {
+  for (const int transport : kEvery) {
+    World world(3, over(transport));
+    world.ready();
+    const double begin = seconds();
+    for (Rank& self : world.ranks) {
+      const wl_tensor x = self.floats(std::vector<float>(self.rank == 2 ? 5 : 6, 1.0f));
+      wl_comm_all_reduce(self.stream, self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, self.rank == 2 ? "loss.ts:7" : "step.ts:9");
+    }
+    for (const auto& outcome : outcomes(world)) {
+      CHECK_EQUAL(outcome->reason, WL_COMM_MISMATCH);
+      CHECK(contains(outcome->message, "5 f32, sum at 'loss.ts:7'"));
+      CHECK(contains(outcome->message, "6 f32, sum at 'step.ts:9'"));
+    }
+    CHECK(seconds() - begin < 1);
+  }
+}
+
+TEST("operation, order, type, reduction and root are compared as well") {
+  using Call = std::function<void(Rank&, wl_tensor)>;
+  const Call reduce = [](Rank& self, wl_tensor x) { wl_comm_all_reduce(self.stream, self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "a"); };
+  const Call others[] = {
+      [](Rank& self, wl_tensor x) { wl_comm_broadcast(self.stream, self.comm, x, 0, WL_COMM_OWN, "b"); },
+      [](Rank& self, wl_tensor x) { wl_comm_all_reduce(self.stream, self.comm, x, x, WL_COMM_MAX, WL_COMM_OWN, "b"); },
+      [](Rank& self, wl_tensor) {
+        const wl_tensor y = self.tensor(WL_I32, 4);
+        wl_comm_all_reduce(self.stream, self.comm, y, y, WL_COMM_SUM, WL_COMM_OWN, "b");
+      },
+      [](Rank& self, wl_tensor) { wl_comm_barrier(self.stream, self.comm, "b"); },
+  };
+  for (const Call& other : others) {
+    World world(2);
+    for (Rank& self : world.ranks) (self.rank == 0 ? reduce : other)(self, self.floats({1, 2, 3, 4}));
+    for (const auto& outcome : outcomes(world)) CHECK_EQUAL(outcome->reason, WL_COMM_MISMATCH);
+  }
+  World world(2);
+  for (Rank& self : world.ranks) {
+    const wl_tensor x = self.floats({1, 2, 3, 4});
+    wl_comm_broadcast(self.stream, self.comm, x, self.rank, WL_COMM_OWN, "c");
+  }
+  for (const auto& outcome : outcomes(world)) CHECK(contains(outcome->message, "root 0 at 'c'") && contains(outcome->message, "root 1 at 'c'"));
+}
+
+TEST("a message that is not what the receiver expects is a disagreement") {
+  World world(2);
+  const wl_tensor x = world.at(0).floats({1, 2});
+  const wl_tensor y = world.at(1).floats({1, 2, 3});
+  wl_comm_send(world.at(0).stream, world.at(0).comm, x, 1, WL_COMM_OWN, "sender");
+  wl_comm_receive(world.at(1).stream, world.at(1).comm, y, 0, WL_COMM_OWN, "receiver");
+  const std::string words = world.at(1).finish();
+  CHECK(contains(words, "'sender'") && contains(words, "'receiver'"));
+}
+
+TEST("a silent peer is named by all others when the deadline has passed") {
+  for (const int transport : kEvery) {
+    World world(4, over(transport, 300));
+    world.ready();
+    const double begin = seconds();
+    for (Rank& self : world.ranks) {
+      const wl_tensor x = self.floats(std::vector<float>(100000, 1.0f));
+      if (self.rank != 2) wl_comm_all_reduce(self.stream, self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "step");
+    }
+    const auto all = outcomes(world);
+    for (size_t rank = 0; rank < all.size(); ++rank) {
+      if (rank == 2) continue;
+      CHECK_EQUAL(all[rank]->reason, WL_COMM_TIMEOUT);
+      CHECK_EQUAL(all[rank]->peer, 2);
+      CHECK(contains(all[rank]->message, "rank 2 has sent nothing for 0.3 s; it has not come to the operation"));
+    }
+    CHECK(seconds() - begin < 5.3);
+  }
+}
+
+TEST("who is missing when a communicator is opened is named, and so is why") {
+  Options options = over(WL_COMM_SHM, 300);
+  options.secrets = {"right", "right", "wrong"};
+  World world(3, options);
+  for (Rank& self : world.ranks) {
+    Outcome outcome;
+    wl_comm_ready(self.comm, Outcome::settle, &outcome);
+    outcome.wait();
+    CHECK_EQUAL(outcome.reason, WL_COMM_TIMEOUT);
+    CHECK(contains(outcome.message, "it has another secret"));
+    if (self.rank < 2) CHECK_EQUAL(outcome.peer, 2);
+    if (self.rank < 2) CHECK(contains(outcome.message, "rank 2 of world has not connected within 0.3 s"));
+  }
+}
+
+TEST("an abort ends what waits, here and on the peers, and what comes later") {
+  for (const int transport : kEvery) {
+    World world(3, over(transport));
+    world.ready();
+    for (Rank& self : world.ranks) {
+      if (self.rank > 0) wl_comm_barrier(self.stream, self.comm, "wait");
+    }
+    CHECK_EQUAL(wl_comm_abort(world.at(0).comm, "the user said so"), 0);
+    wl_comm_barrier(world.at(0).stream, world.at(0).comm, "later");
+    for (const auto& outcome : outcomes(world)) {
+      CHECK_EQUAL(outcome->reason, WL_COMM_ABORTED);
+      CHECK_EQUAL(outcome->peer, 0);
+      CHECK(contains(outcome->message, "the user said so"));
+    }
+  }
+}
+
+TEST("what was sent before a rank said goodbye arrives, and what it did not send fails") {
+  for (const int transport : kEvery) {
+    World world(2, over(transport));
+    Rank& sender = world.at(0);
+    Rank& receiver = world.at(1);
+    world.ready();
+    const wl_tensor x = sender.floats(std::vector<float>(50000, 3.0f));
+    wl_comm_send(sender.stream, sender.comm, x, 1, WL_COMM_OWN, "last");
+    CHECK_EQUAL(sender.finish(), std::string());
+    wl_comm_free(sender.comm);
+    sender.comm = 0;
+    const wl_tensor y = receiver.floats(std::vector<float>(50000, 0.0f));
+    wl_comm_receive(receiver.stream, receiver.comm, y, 0, WL_COMM_OWN, "last");
+    CHECK_EQUAL(receiver.first(y, 50000), 3.0f);
+    wl_comm_receive(receiver.stream, receiver.comm, y, 0, WL_COMM_OWN, "none");
+    Outcome outcome;
+    receiver.finish(outcome);
+    CHECK_EQUAL(outcome.reason, WL_COMM_PEER_LOST);
+    CHECK(contains(outcome.message, "rank 0 has left the group"));
+  }
+}
+
+TEST("both sides of a pair may send before they receive, more than the rings hold") {
+  for (const int transport : kEvery) {
+    World world(2, over(transport));
+    const int64_t count = 1 << 20;
+    wl_stream second[2];
+    wl_tensor y[2];
+    for (Rank& self : world.ranks) {
+      wl_stream_new(0, &second[self.rank]);
+      const wl_tensor x = self.floats(std::vector<float>(static_cast<size_t>(count), static_cast<float>(self.rank + 1)));
+      y[self.rank] = self.tensor(WL_F32, count);
+      CHECK_EQUAL(self.finish(), std::string());
+      wl_comm_send(second[self.rank], self.comm, x, 1 - self.rank, WL_COMM_OWN, "send");
+      wl_comm_receive(self.stream, self.comm, y[self.rank], 1 - self.rank, WL_COMM_OWN, "receive");
+    }
+    for (Rank& self : world.ranks) CHECK_EQUAL(self.first(y[self.rank], count), static_cast<float>(2 - self.rank));
+    for (const wl_stream stream : second) wl_stream_free(stream);
+  }
+}
+
+TEST("messages of a pair keep their order, and collectives on another stream do not wait for them") {
+  World world(2);
+  wl_stream second[2];
+  for (wl_stream& stream : second) wl_stream_new(0, &stream);
+  std::vector<wl_tensor> received;
+  for (int i = 0; i < 50; ++i) received.push_back(world.at(1).tensor(WL_F32, 1));
+  for (const wl_tensor into : received) wl_comm_receive(second[1], world.at(1).comm, into, 0, WL_COMM_OWN, "ordered");
+  for (Rank& self : world.ranks) {
+    wl_comm_barrier(self.stream, self.comm, "between");
+  }
+  for (Rank& self : world.ranks) CHECK_EQUAL(self.finish(), std::string());
+  for (int i = 0; i < 50; ++i) {
+    const wl_tensor x = world.at(0).floats({static_cast<float>(i)});
+    wl_comm_send(world.at(0).stream, world.at(0).comm, x, 1, WL_COMM_OWN, "ordered");
+  }
+  Outcome outcome;
+  wl_sync(second[1], Outcome::settle, &outcome);
+  outcome.wait();
+  for (int i = 0; i < 50; ++i) CHECK_EQUAL(world.at(1).first(received[static_cast<size_t>(i)], 1), static_cast<float>(i));
+  for (const wl_stream stream : second) wl_stream_free(stream);
+}
+
+TEST("a process of its own reduces with this one") {
+  for (const int transport : {WL_COMM_SHM, WL_COMM_TCP}) {
+    Pair pair(transport, "once", 20000);
+    Rank self;
+    self.stream = pair.stream;
+    const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));
+    wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+    CHECK_EQUAL(self.first(x, 1 << 20), 3.0f);
+    CHECK_EQUAL(pair.child->wait(), 0);
+    wl_tensor_free(x);
+  }
+}
+
+TEST("a peer that is killed is noticed within two seconds, in the middle of an operation and outside of one") {
+  for (const int transport : {WL_COMM_SHM, WL_COMM_TCP}) {
+    for (const char* behaviour : {"loop", "stay"}) {
+      Pair pair(transport, behaviour, 60000);
+      Rank self;
+      self.stream = pair.stream;
+      const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));
+      const int steps = std::string(behaviour) == "loop" ? 3 : 1;
+      for (int step = 0; step < steps; ++step) wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+      CHECK_EQUAL(self.finish(), std::string());
+      pair.child->kill(SIGKILL);
+      const double begin = seconds();
+      wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+      wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+      Outcome outcome;
+      self.finish(outcome);
+      CHECK(seconds() - begin < 2);
+      CHECK_EQUAL(outcome.reason, WL_COMM_PEER_LOST);
+      CHECK_EQUAL(outcome.peer, 1);
+      CHECK(WIFSIGNALED(pair.child->wait()));
+      wl_tensor_free(x);
+    }
+  }
+}
+
+TEST("a stopped process is named when the deadline has passed, and learns of it when it goes on") {
+  for (const int transport : {WL_COMM_SHM, WL_COMM_TCP}) {
+    Pair pair(transport, "loop", 400);
+    Rank self;
+    self.stream = pair.stream;
+    const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));
+    wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+    CHECK_EQUAL(self.finish(), std::string());
+    pair.child->kill(SIGSTOP);
+    for (int i = 0; i < 3; ++i) wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+    Outcome outcome;
+    self.finish(outcome);
+    CHECK_EQUAL(outcome.reason, WL_COMM_TIMEOUT);
+    CHECK_EQUAL(outcome.peer, 1);
+    pair.child->kill(SIGCONT);
+    const int status = pair.child->wait();
+    CHECK_EQUAL(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 3);
+    wl_tensor_free(x);
+  }
+}
+
+TEST("500 communicators that are opened, used, aborted or not, and freed leave no file, mapping or thread behind") {
+  // The threads and streams that live as long as the process come first.
+  {
+    World world(3, over(WL_COMM_SHM));
+    world.ready();
+  }
+  CHECK(within_deadline([] { return mappings() == 0; }));
+  const int files = entries_of("/proc/self/fd");
+  const int threads = entries_of("/proc/self/task");
+  for (int cycle = 0; cycle < 500; ++cycle) {
+    Options options = over(kEvery[cycle % 3]);
+    options.epoch = cycle;
+    World world(3, options);
+    wl_comm splits[3];
+    for (Rank& self : world.ranks) {
+      const int members[] = {2, 0, 1};
+      CHECK_EQUAL(wl_comm_split(0, self.comm, 3, members, "split", &splits[self.rank]), 0);
+      const wl_tensor x = self.floats({1, 2, 3});
+      wl_comm_all_reduce(self.stream, splits[self.rank], x, x, WL_COMM_SUM, WL_COMM_OWN, "cycle");
+      if (cycle % 2 == 0 || self.rank > 0) wl_comm_barrier(self.stream, self.comm, "cycle");
+    }
+    if (cycle % 2 == 1) wl_comm_abort(world.at(0).comm, "as planned");
+    outcomes(world);
+    for (const wl_comm split : splits) wl_comm_free(split);
+  }
+  CHECK(within_deadline([&] { return entries_of("/proc/self/fd") <= files; }));
+  CHECK(within_deadline([] { return mappings() == 0; }));
+  CHECK_EQUAL(entries_of("/proc/self/task"), threads);
+}
+
+TEST("peers that are killed leave no file, mapping or thread behind") {
+  int files = 0;
+  int threads = 0;
+  for (int cycle = 0; cycle < 20; ++cycle) {
+    {
+      Pair pair(cycle % 2 == 0 ? WL_COMM_SHM : WL_COMM_TCP, "stay", 20000);
+      Rank self;
+      self.stream = pair.stream;
+      const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));
+      wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+      pair.child->kill(SIGKILL);
+      self.finish();
+      pair.child->wait();
+      wl_tensor_free(x);
+    }
+    if (cycle > 0) continue;
+    CHECK(within_deadline([] { return mappings() == 0; }));
+    files = entries_of("/proc/self/fd");
+    threads = entries_of("/proc/self/task");
+  }
+  CHECK(within_deadline([&] { return entries_of("/proc/self/fd") <= files; }));
+  CHECK(within_deadline([] { return mappings() == 0; }));
+  CHECK_EQUAL(entries_of("/proc/self/task"), threads);
+}
+
+TEST("callers that send nonsense, or nothing, disturb nobody") {
+  Options options = over(WL_COMM_SHM);
+  char endpoint[WL_COMM_ENDPOINT];
+  wl_listener listener = 0;
+  CHECK_EQUAL(wl_comm_listen(0, nullptr, 2, &listener, endpoint), 0);
+  const std::string text = endpoint;
+  const size_t begin = text.find("local=") + 6;
+  const std::string name = text.substr(begin, text.find(';', begin) - begin);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  std::vector<int> callers;
+  for (int i = 0; i < 20; ++i) {
+    const int caller = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    CHECK_EQUAL(connect(caller, reinterpret_cast<const sockaddr*>(&address), size), 0);
+    const std::string nonsense(static_cast<size_t>(i) * 17, 'x');
+    CHECK_EQUAL(send(caller, nonsense.data(), nonsense.size(), MSG_NOSIGNAL), static_cast<ssize_t>(nonsense.size()));
+    callers.push_back(caller);
+  }
+  World world(2, options);
+  world.ready();
+  for (const int caller : callers) close(caller);
+  wl_comm_close_listener(listener);
+}
+
+TEST("the digests are those of the standards") {
+  const auto hex = [](const wl::comm::Digest& digest) {
+    std::string text;
+    char byte[3];
+    for (const uint8_t value : digest) {
+      std::snprintf(byte, sizeof byte, "%02x", value);
+      text += byte;
+    }
+    return text;
+  };
+  // FIPS 180-2 B.2; RFC 4231 cases 2 and 6.
+  CHECK_EQUAL(hex(wl::comm::sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
+              "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  CHECK_EQUAL(hex(wl::comm::hmac_sha256("Jefe", "what do ya want for nothing?")),
+              "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK_EQUAL(hex(wl::comm::hmac_sha256(std::string(131, '\xaa'), "Test Using Larger Than Block-Size Key - Hash Key First")),
+              "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
+int main(int argc, char** argv) {
+  if (argc > 4 && std::string(argv[1]) == "--child") return child_main(argv + 1);
+  return check::main_of(argc, argv);
+}
