@@ -16,14 +16,29 @@ const { rank, parallelism, setting, steps, transport, deadlineMs } = order;
 const size = endpoints.length;
 {
   using device = openDevice();
-  const options = { listener: listener.handle, rank, size, endpoints, name: order.name, epoch: 1, secret: 'of this test', deadlineMs };
+  const options = {
+    listener: listener.handle,
+    rank,
+    size,
+    endpoints,
+    name: order.name,
+    epoch: 1,
+    secret: 'of this test',
+    deadlineMs,
+  };
   using world = size === 1 ? undefined : new Communicator(kernels.commOpen({ ...options, transport }), rank, size);
   await world?.ready();
   using mesh = openMesh(new ParallelLayout(parallelism, size), rank, world);
   using trainer = new Trainer({ ...setting, device, mesh });
   const { execution } = trainer;
   await trainer.load(initialWeights(setting.config, setting.seed, device));
-  const outcome: { -readonly [Key in keyof RankOutcome]: RankOutcome[Key] } = { losses: [], secondsPerStep: [], bytesSent: 0, stateBytes: 0, peakBytes: 0 };
+  const outcome: { -readonly [Key in keyof RankOutcome]: RankOutcome[Key] } = {
+    losses: [],
+    secondsPerStep: [],
+    bytesSent: 0,
+    stateBytes: 0,
+    peakBytes: 0,
+  };
   try {
     for (let step = 1; step <= steps; step += 1) {
       const sentBefore = execution.bytesSent;

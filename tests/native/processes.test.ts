@@ -53,7 +53,17 @@ describe('the plan', () => {
     for (const { rank, sent, memory } of plan.ranks) {
       const outcome = outcomes[rank]!;
       const bytes = Object.values(sent).reduce((sum, each) => sum + each, 0);
-      console.log(_, rank, 'sent', outcome.bytesSent / bytes, 'peak', outcome.peakBytes / (memory.weights + memory.gradients + memory.moments + memory.activations), memory, outcome.stateBytes, outcome.peakBytes);
+      console.log(
+        _,
+        rank,
+        'sent',
+        outcome.bytesSent / bytes,
+        'peak',
+        outcome.peakBytes / (memory.weights + memory.gradients + memory.moments + memory.activations),
+        memory,
+        outcome.stateBytes,
+        outcome.peakBytes,
+      );
     }
   });
 });
