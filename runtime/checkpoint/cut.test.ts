@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { cutDisk } from './cut-disk.ts';
 import type { CutDisk } from './cut-disk.ts';
-import { pruneCheckpoints } from './folders.ts';
 import { loadNewest } from './load.ts';
 import { saveCheckpoint } from './save.ts';
 import { contentsOf, onEveryRank, saveFrom, shardsOfRank } from './testing.ts';
@@ -31,8 +30,7 @@ async function saveUntilCut(folder: string, disk: CutDisk, version: number, step
   await onEveryRank(layout, async (rank, exchange) => {
     const contents = contentsOf([], step, shardsOfRank(tensorsOf(version), layout, rank));
     try {
-      await saveCheckpoint(folder, contents, { exchange, disk });
-      if (rank === 0) await pruneCheckpoints(folder, 1, disk);
+      await saveCheckpoint(folder, contents, { exchange, disk, keep: 1 });
     } catch (error) {
       if (!disk.isCut) throw error;
     }

@@ -3,6 +3,8 @@ import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { localDisk } from './disk.ts';
+import type { DiskFile } from './disk.ts';
 import { loadNewest } from './load.ts';
 import { planSave } from './save-plan.ts';
 import { contentsOf, onEveryRank, saveFrom, shardsOfRank, worldOf } from './testing.ts';
@@ -71,6 +73,26 @@ describe.each(Object.entries(layouts))('a checkpoint of %s', (name, saved) => {
     expect(layout).toEqual({ worldSize: worldOf(saved) });
     expect((await readdir(path)).sort()).toEqual(['manifest.json', ...Object.keys(files)]);
     for (const [file, { bytes }] of Object.entries(files)) expect((await stat(join(path, file))).size).toBe(bytes);
+  });
+});
+
+it.each(['shards 8', 'tensor 8 by columns', 'pipeline 4'])('a rank of %s reads its own bytes and no others', async (name) => {
+  const layout = layouts[name]!;
+  await onEveryRank(layout, async (rank, exchange) => {
+    let read = 0;
+    const open = async (path: string): Promise<DiskFile> => {
+      const file = await localDisk.open(path);
+      const counted = async (into: Uint8Array, position: number) => {
+        read += position > 0 ? into.length : 0;
+        return await file.read(into, position);
+      };
+      return { ...file, read: counted };
+    };
+    const shards = shardsOfRank(tensors, layout, rank, true);
+    const disk = { ...localDisk, open };
+    await loadNewest(join(root, name), 'c0ffee', shards, { exchange, disk, onDamaged: noDamage });
+    const held = shards.flatMap(({ ranges }) => ranges.map(({ tensor }) => tensor.size * 4));
+    expect(read).toBe(held.reduce((sum, bytes) => sum + bytes));
   });
 });
 

@@ -6,7 +6,7 @@ import { localDisk } from './disk.ts';
 import type { Disk } from './disk.ts';
 import { alone } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
-import { folderOf, listCheckpoints, removeLeftovers, setAside } from './folders.ts';
+import { folderOf, listCheckpoints, pruneCheckpoints, removeLeftovers, setAside } from './folders.ts';
 import type { Manifest, TrainingState } from './manifest.ts';
 import type { PlannedRead } from './read-plan.ts';
 import { CheckpointReader } from './reader.ts';
@@ -18,6 +18,8 @@ import { together } from './together.ts';
 export interface LoadOptions {
   readonly exchange?: Exchange;
   readonly disk?: Disk;
+  /** Once one is loaded, all but this many of the newest go. */
+  readonly keep?: number;
   /** Told of each damaged checkpoint, which file it is, and where the folder was put. */
   readonly onDamaged: (error: WindlassError) => void;
 }
@@ -32,12 +34,17 @@ export async function loadNewest(
   root: string,
   configDigest: string,
   shards: readonly Shard[],
-  { exchange = alone, disk = localDisk, onDamaged }: LoadOptions,
+  { exchange = alone, disk = localDisk, keep, onDamaged }: LoadOptions,
 ): Promise<TrainingState | undefined> {
   const paths = await agreeOnFolders(root, exchange, disk);
   for (const path of paths) {
     try {
-      return await loadInto(shards, path, configDigest, exchange, disk);
+      const state = await loadInto(shards, path, configDigest, exchange, disk);
+      await together(exchange, async () => {
+        if (exchange.rank === 0 && keep !== undefined) await pruneCheckpoints(root, keep, disk);
+        return '';
+      });
+      return state;
     } catch (error) {
       const fault = toWindlassError(error);
       if (fault.code !== 'WL_CHECKPOINT_CORRUPT') throw fault;

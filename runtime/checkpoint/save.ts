@@ -7,7 +7,7 @@ import { localDisk } from './disk.ts';
 import type { Disk } from './disk.ts';
 import { alone } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
-import { folderOf, isMissing, putInPlace } from './folders.ts';
+import { folderOf, isMissing, pruneCheckpoints, putInPlace } from './folders.ts';
 import { corrupt, Part, seal, unseal } from './manifest.ts';
 import type { Manifest, TrainingState } from './manifest.ts';
 import { mergeParts } from './merge.ts';
@@ -32,6 +32,8 @@ export interface CheckpointContents {
 export interface SaveOptions {
   readonly exchange?: Exchange;
   readonly disk?: Disk;
+  /** Once the checkpoint is there, all but this many of the newest go. */
+  readonly keep?: number;
   /** Where copies are kept until they are written; without it there is room for all. */
   readonly staging?: Staging;
   /** Called when the state is copied or its copy enqueued: from then on training may change it. Called before this function first waits, if all fits into the staging. */
@@ -45,7 +47,7 @@ export interface SaveOptions {
  * was there before stays.
  */
 export async function saveCheckpoint(root: string, contents: CheckpointContents, options: SaveOptions = {}): Promise<string> {
-  const { exchange = alone, disk = localDisk, staging = new Staging(Infinity), onCopied = () => {} } = options;
+  const { exchange = alone, disk = localDisk, keep, staging = new Staging(Infinity), onCopied = () => {} } = options;
   const { state, shards } = contents;
   const chunks = planSave(shards);
   const waves = staging.waves(chunks, onCopied);
@@ -67,7 +69,9 @@ export async function saveCheckpoint(root: string, contents: CheckpointContents,
       }
     });
     await together(exchange, async () => {
-      if (exchange.rank === 0) await commit(disk, temporary, path, contents.configDigest, digests);
+      if (exchange.rank !== 0) return '';
+      await commit(disk, temporary, path, contents.configDigest, digests);
+      if (keep !== undefined) await pruneCheckpoints(root, keep, disk);
       return '';
     });
     return path;

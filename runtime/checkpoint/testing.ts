@@ -117,7 +117,7 @@ function copyOf(
 }
 
 /** The values of a flat range of a part of the tensor. */
-export function rangeValues({ shape, from }: TestTensor, box: Box, begin: number, end: number): Float32Array {
+function rangeValues({ shape, from }: TestTensor, box: Box, begin: number, end: number): Float32Array {
   const values = new Float32Array(end - begin);
   for (const { box: piece, at } of flatRangeBoxes(box, begin, end)) {
     for (const { source, target, length } of copyRuns(piece, wholeBox(shape), piece)) {

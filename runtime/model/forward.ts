@@ -15,7 +15,6 @@ import {
   siluGate,
 } from '#runtime/tensor/main.ts';
 import type { AddedNorm, Tensor } from '#runtime/tensor/main.ts';
-import type { ModelConfig } from './config.ts';
 import type { KeyValueSource } from './key-values.ts';
 import { wholeLayers } from './layers.ts';
 import type { Layers } from './layers.ts';

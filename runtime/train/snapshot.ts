@@ -4,7 +4,6 @@ import { toWindlassError } from '#runtime/api/errors.ts';
 import type { WindlassError } from '#runtime/api/errors.ts';
 import { alone } from '#runtime/checkpoint/exchange.ts';
 import type { Exchange } from '#runtime/checkpoint/exchange.ts';
-import { pruneCheckpoints } from '#runtime/checkpoint/folders.ts';
 import { loadNewest } from '#runtime/checkpoint/load.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { saveCheckpoint } from '#runtime/checkpoint/save.ts';
@@ -66,18 +65,15 @@ export class Checkpointer {
    * WL_CHECKPOINT_MISMATCH for another job's.
    */
   async restore(onDamaged: (error: WindlassError) => void): Promise<TrainingState | undefined> {
-    const { configDigest } = this.#options;
-    const state = await loadNewest(this.#root, configDigest, this.#shards, { exchange: this.#exchange, onDamaged });
-    if (state) await this.#prune();
-    return state;
+    const { configDigest, keep } = this.#options;
+    return await loadNewest(this.#root, configDigest, this.#shards, { exchange: this.#exchange, keep, onDamaged });
   }
 
   async #save(state: TrainingState, onCopied: () => void): Promise<WindlassError | undefined> {
-    const { configDigest, onSaved, onFailed } = this.#options;
+    const { configDigest, keep, onSaved, onFailed } = this.#options;
     try {
       const contents = { configDigest, state, shards: this.#shards };
-      await saveCheckpoint(this.#root, contents, { exchange: this.#exchange, staging: this.#staging, onCopied });
-      await this.#prune();
+      await saveCheckpoint(this.#root, contents, { exchange: this.#exchange, keep, staging: this.#staging, onCopied });
       onSaved(state.step);
       return undefined;
     } catch (thrown) {
@@ -85,10 +81,6 @@ export class Checkpointer {
       onFailed(error);
       return error;
     }
-  }
-
-  async #prune(): Promise<void> {
-    if (this.#exchange.rank === 0) await pruneCheckpoints(this.#root, this.#options.keep);
   }
 }
 

@@ -7,7 +7,7 @@ import { wholeBox } from '#runtime/checkpoint/box.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import type { Shard } from '#runtime/checkpoint/shard.ts';
 import { newModelConfig, parameterCount, parameterSpecs } from '#runtime/model/main.ts';
-import type { Tensor } from '#runtime/tensor/main.ts';
+import type { Device, Tensor } from '#runtime/tensor/main.ts';
 import { openDevice, unscoped, zeros } from '#runtime/tensor/main.ts';
 import { Checkpointer } from '#runtime/train/snapshot.ts';
 import { median } from './median.ts';
@@ -19,21 +19,31 @@ export interface CheckpointBenchOptions {
   readonly folder: string;
 }
 
-/** Milliseconds of each round. */
-interface Times {
-  /** Blocks of 8 MiB to one file, then fsync. */
-  readonly plainWrite: number[];
-  readonly save: number[];
-  /** Of `save`: until the training loop goes on. */
-  readonly saveCall: number[];
-  /** Of `save`: until the device has made the copies and takes the next step. */
-  readonly saveCopy: number[];
-  /** The same blocks, from a cache that was emptied if that is allowed. */
-  readonly plainRead: number[];
-  readonly load: number[];
-  /** From the cache. */
-  readonly warmRead: number[];
-  readonly warmLoad: number[];
+interface Sample {
+  readonly ms: number;
+  /** Processor time of all threads: on a busy machine it says more than the clock. */
+  readonly cpuMs: number;
+}
+
+const works = {
+  plainWrite: 'plain writes and fsync',
+  save: 'save',
+  plainRead: 'plain reads',
+  load: 'load',
+  warmRead: 'plain reads from the cache',
+  warmLoad: 'load from the cache',
+};
+type Work = keyof typeof works;
+
+interface Figures {
+  readonly bytes: number;
+  /** Whether `plainRead` and `load` found the cache of the operating system empty. */
+  readonly isCold: boolean;
+  readonly rounds: readonly Record<Work, Sample>[];
+  /** By round, in milliseconds: until the training loop goes on, and until the device takes its next step. */
+  readonly waits: readonly { readonly loop: number; readonly device: number }[];
+  /** Of one thread, in GB/s. */
+  readonly speeds: { readonly copy: number; readonly checksum: number };
 }
 
 const groups = ['weights', 'first', 'second'] as const;
@@ -60,42 +70,34 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
       },
     });
     const bytes = 12 * parameterCount(config);
-    const times: Times = {
-      plainWrite: [],
-      save: [],
-      saveCall: [],
-      saveCopy: [],
-      plainRead: [],
-      load: [],
-      warmRead: [],
-      warmLoad: [],
-    };
-    let isCold = true;
-    const plainFile = (round: number) => join(folder, `plain-${round}`);
+    // As large as the state, so that the plain side goes through as much memory.
+    const memory = new Uint8Array(bytes).fill(7);
     const restore = async () => {
       await checkpointer.restore((error) => {
         throw error;
       });
       await device.sync();
     };
-    // The first round makes files and buffers that the later ones find; it does not count.
+    const [samples, waits]: [Record<Work, Sample>[], { loop: number; device: number }[]] = [[], []];
+    let isCold = true;
     for (let round = 0; round <= rounds; round += 1) {
-      const taken: { [Name in keyof Times]: number } = {
-        plainWrite: await timed(() => writePlain(plainFile(round), bytes)),
-        ...(await timedSave(checkpointer, device, round)),
-        plainRead: await timed(
-          () => readPlain(plainFile(round)),
-          async () => (isCold = (await emptyCache()) && isCold),
-        ),
-        load: await timed(restore, emptyCache),
-        warmRead: await timed(() => readPlain(plainFile(round))),
-        warmLoad: await timed(restore),
-      };
+      const plain = join(folder, `plain-${round}`);
+      const plainWrite = await timed(() => writePlain(plain, memory));
+      const save = await timed(async () => void waits.push(await saveAndWait(checkpointer, device, round)));
+      isCold = (await emptyCache()) && isCold;
+      const plainRead = await timed(() => readPlain(plain, memory));
+      await emptyCache();
+      const load = await timed(restore);
+      const warmRead = await timed(() => readPlain(plain, memory));
+      const warmLoad = await timed(restore);
+      samples.push({ plainWrite, save, plainRead, load, warmRead, warmLoad });
       // As a checkpoint takes the place of the one before.
-      await rm(plainFile(round - 1), { force: true });
-      if (round > 0) for (const name of Object.keys(times) as (keyof Times)[]) times[name].push(taken[name]);
+      await rm(join(folder, `plain-${round - 1}`), { force: true });
     }
-    report({ json, bytes, isCold, times, speeds: measureSpeeds() });
+    // The first round makes files and buffers that the later ones find; it does not count.
+    const figures = { bytes, isCold, rounds: samples.slice(1), waits: waits.slice(1), speeds: measureSpeeds() };
+    if (json) console.log(JSON.stringify({ ...figures, ratios: ratiosOf(figures), loadAverage: loadavg() }));
+    else print(figures);
   } finally {
     for (const tensor of tensors.flat()) tensor.dispose();
     device.close();
@@ -114,39 +116,34 @@ function stateOf(tensors: readonly Tensor[][]): Shard[] {
   );
 }
 
-async function timed(work: () => Promise<unknown>, before?: () => Promise<unknown>): Promise<number> {
-  await before?.();
+async function timed(work: () => Promise<unknown>): Promise<Sample> {
   const start = performance.now();
+  const cpu = process.cpuUsage();
   await work();
-  return performance.now() - start;
+  const { user, system } = process.cpuUsage(cpu);
+  return { ms: performance.now() - start, cpuMs: (user + system) / 1000 };
 }
 
-async function timedSave(
-  checkpointer: Checkpointer,
-  device: ReturnType<typeof openDevice>,
-  step: number,
-): Promise<{ save: number; saveCall: number; saveCopy: number }> {
+async function saveAndWait(checkpointer: Checkpointer, device: Device, step: number): Promise<{ loop: number; device: number }> {
   const state: TrainingState = { step, seed: 0, sequences: step, tokens: step, evaluationsSinceBest: 0 };
   const start = performance.now();
   await checkpointer.save(state);
-  const saveCall = performance.now() - start;
+  const loop = performance.now() - start;
   await device.sync();
-  const saveCopy = performance.now() - start;
+  const copied = performance.now() - start;
   await checkpointer.finished();
-  return { save: performance.now() - start, saveCall, saveCopy };
+  return { loop, device: copied };
 }
 
-async function writePlain(path: string, bytes: number): Promise<void> {
-  const block = new Uint8Array(blockBytes).fill(7);
+async function writePlain(path: string, memory: Uint8Array): Promise<void> {
   await using file = await open(path, 'w');
-  for (let written = 0; written < bytes; written += blockBytes) await file.write(block, 0, Math.min(blockBytes, bytes - written));
+  for (let at = 0; at < memory.length; at += blockBytes) await file.write(memory.subarray(at, at + blockBytes));
   await file.sync();
 }
 
-async function readPlain(path: string): Promise<void> {
-  const block = new Uint8Array(blockBytes);
+async function readPlain(path: string, memory: Uint8Array): Promise<void> {
   await using file = await open(path, 'r');
-  while ((await file.read(block, 0, blockBytes)).bytesRead > 0);
+  for (let at = 0; at < memory.length; at += blockBytes) await file.read(memory.subarray(at, at + blockBytes));
 }
 
 /** Takes all files out of the cache of the operating system. False where that is not allowed. */
@@ -157,8 +154,7 @@ async function emptyCache(): Promise<boolean> {
   );
 }
 
-/** Of one thread, in bytes per millisecond. */
-function measureSpeeds(): { copy: number; checksum: number } {
+function measureSpeeds(): Figures['speeds'] {
   const [from, to] = [new Uint8Array(64 << 20).fill(7), new Uint8Array(64 << 20)];
   const best = (work: () => void) => {
     const tries = Array.from({ length: 5 }, () => {
@@ -166,48 +162,38 @@ function measureSpeeds(): { copy: number; checksum: number } {
       work();
       return performance.now() - start;
     });
-    return from.length / Math.min(...tries);
+    return from.length / Math.min(...tries) / 1e6;
   };
   return { copy: best(() => to.set(from)), checksum: best(() => void crc32(from)) };
 }
 
-function report(figures: {
-  json: boolean;
-  bytes: number;
-  isCold: boolean;
-  times: Times;
-  speeds: ReturnType<typeof measureSpeeds>;
-}): void {
-  const { json, bytes, isCold, times, speeds } = figures;
-  const ratios = {
-    save: median(times.plainWrite.map((plain, round) => plain / (times.save[round] ?? NaN))),
-    load: median(times.plainRead.map((plain, round) => plain / (times.load[round] ?? NaN))),
-    warmLoad: median(times.warmRead.map((plain, round) => plain / (times.warmLoad[round] ?? NaN))),
-  };
-  if (json) {
-    console.log(JSON.stringify({ bytes, isCold, loadAverage: loadavg(), times, bytesPerMillisecond: speeds, ratios }));
-    return;
-  }
-  const rate = (list: readonly number[]) => `${(bytes / median(list) / 1e6).toFixed(2)} GB/s`;
-  const spread = (list: readonly number[]) => `${Math.min(...list).toFixed(0)} to ${Math.max(...list).toFixed(0)} ms`;
-  const line = (what: string, list: readonly number[]) => console.log(`  ${what.padEnd(42)} ${rate(list)} (${spread(list)})`);
+/** Plain time over ours, round by round. */
+function ratiosOf({ rounds }: Figures): { save: number; load: number; warmLoad: number } {
+  const ratio = (plain: Work, ours: Work) => median(rounds.map((round) => round[plain].ms / round[ours].ms));
+  return { save: ratio('plainWrite', 'save'), load: ratio('plainRead', 'load'), warmLoad: ratio('warmRead', 'warmLoad') };
+}
+
+function print(figures: Figures): void {
+  const { bytes, isCold, rounds, waits, speeds } = figures;
   const load = loadavg().map((value) => value.toFixed(1));
   console.log(
     `checkpoint: ${(bytes / 1e9).toFixed(2)} GB, weights and moments of ${(bytes / 12e6).toFixed(0)} million parameters`,
   );
-  console.log(`  Node ${process.version}, load average ${load.join(' ')}, ${times.save.length} rounds`);
-  console.log(
-    `  one thread copies ${(speeds.copy / 1e6).toFixed(1)} GB/s, makes checksums of ${(speeds.checksum / 1e6).toFixed(1)} GB/s`,
-  );
-  line('plain writes and fsync', times.plainWrite);
-  line('save', times.save);
-  line(`plain reads, ${isCold ? 'cache emptied' : 'from the cache'}`, times.plainRead);
-  line(`load, ${isCold ? 'cache emptied' : 'from the cache'}`, times.load);
-  line('plain reads from the cache', times.warmRead);
-  line('load from the cache', times.warmLoad);
+  console.log(`  Node ${process.version}, load average ${load.join(' ')}, ${rounds.length} rounds`);
+  console.log(`  one thread copies ${speeds.copy.toFixed(1)} GB/s, makes checksums of ${speeds.checksum.toFixed(1)} GB/s`);
+  if (!isCold) console.log('  the cache of the operating system could not be emptied: all reads are from it');
+  for (const [work, words] of Object.entries(works) as [Work, string][]) {
+    const times = rounds.map((round) => round[work].ms);
+    const rate = (bytes / median(times) / 1e6).toFixed(2);
+    const spread = `${Math.min(...times).toFixed(0)} to ${Math.max(...times).toFixed(0)} ms`;
+    const cpu = median(rounds.map((round) => round[work].cpuMs)).toFixed(0);
+    console.log(`  ${words.padEnd(28)} ${rate} GB/s (${spread}), ${cpu} ms of processor time`);
+  }
   const percent = (ratio: number) => `${(100 * ratio).toFixed(0)} %`;
+  const { save, load: cold, warmLoad } = ratiosOf(figures);
+  const [loop, device] = [median(waits.map((wait) => wait.loop)), median(waits.map((wait) => wait.device))];
   console.log(
-    `save: ${percent(ratios.save)} of plain writes; training waits ${median(times.saveCall).toFixed(1)} ms, the device ${median(times.saveCopy).toFixed(0)} ms`,
+    `save: ${percent(save)} of plain writes; the training loop waits ${loop.toFixed(1)} ms, the device ${device.toFixed(0)} ms`,
   );
-  console.log(`load: ${percent(ratios.load)} of plain reads; ${percent(ratios.warmLoad)} where all lies in the cache`);
+  console.log(`load: ${percent(cold)} of plain reads; ${percent(warmLoad)} where all lies in the cache`);
 }

@@ -37,6 +37,7 @@ const size = endpoints.length;
     secondsPerStep: [],
     bytesSent: 0,
     stateBytes: 0,
+    scratchBytes: 0,
     peakBytes: 0,
   };
   try {
@@ -50,7 +51,9 @@ const size = endpoints.length;
       await execution.settled();
       outcome.bytesSent = execution.bytesSent - sentBefore;
     }
-    outcome.stateBytes = kernels.memoryStats().liveBytes;
+    const held = kernels.liveTensors().filter(({ view }) => !view);
+    outcome.stateBytes = held.reduce((sum, { bytes }) => sum + bytes, 0);
+    outcome.scratchBytes = kernels.memoryStats().liveBytes - outcome.stateBytes;
     outcome.peakBytes = kernels.memoryStats().peakBytes;
     const digest = await digestOf([{ device, mesh, trainer }]);
     if (rank === 0) outcome.digest = digest;

@@ -22,8 +22,9 @@ export interface RankOutcome {
   readonly secondsPerStep: number[];
   /** Bytes that the rank sent in the last step. */
   readonly bytesSent: number;
-  /** Bytes of tensors and scratch after the last step, and the most at any time. */
+  /** Bytes of tensors after the last step; of what kernels and the allocator keep beside them; the most of both at any time. */
   readonly stateBytes: number;
+  readonly scratchBytes: number;
   readonly peakBytes: number;
   /** Of all weights, from rank 0. */
   readonly digest?: string;
