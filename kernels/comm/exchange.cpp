@@ -41,6 +41,9 @@ Exchange::Exchange(Operation& operation)
     const int peer = (group_.rank + i) % group_.size;
     const Kind kind = operation.request.kind;
     if (is_message(kind) && peer != operation.request.root) continue;
+    int64_t bytes = kHeaderBytes;
+    for (int64_t at = 0; at < plan_.pieces() && bytes <= group_.own().ring_bytes(); ++at) bytes += padded(plan_.incoming(peer, at).bytes);
+    fits_ring_ = (lanes_.empty() || fits_ring_) && bytes <= group_.own().ring_bytes();
     lanes_.push_back({peer, kind != Kind::receive, kind != Kind::send, &group_.link(peer), {}, {}});
   }
 }
@@ -58,7 +61,7 @@ void Exchange::run() {
       if (lane.link->carrier != nullptr) lane.link->carrier->poll(channel_);
       if (lane.gone && (!received(lane) || !sent(lane))) lost(lane);
     }
-    if (!waiter.pause()) late();
+    if (!waiter.pause(awaited())) late();
   }
   group_.bytes_sent.fetch_add(operation_.bytes_sent);
 }
@@ -68,12 +71,26 @@ bool Exchange::done() const {
          std::all_of(lanes_.begin(), lanes_.end(), [this](const Lane& lane) { return sent(lane) && received(lane); });
 }
 
+/**
+ * The rank without whose bytes nothing goes on, or -1. Where all fits into the rings, nobody is held up by bytes that are not taken at
+ * once, so waking up for each peer would only cost time.
+ */
+int Exchange::awaited() const {
+  if (!fits_ring_ || short_of_room_ || channel_ == Channel::message) return -1;
+  for (const Lane& lane : lanes_) {
+    const bool waits = lane.in.piece < plan_.pieces() && lane.link->carrier == nullptr;
+    if (waits && lane.link->reader(channel_).available() == 0) return lane.peer;
+  }
+  return -1;
+}
+
 bool Exchange::step() {
   bool advanced = false;
   for (Lane& lane : lanes_) {
     if (lane.receives) advanced = pull(lane) || advanced;
   }
   while (reduce()) advanced = true;
+  short_of_room_ = false;
   for (Lane& lane : lanes_) {
     if (lane.sends) advanced = push(lane) || advanced;
   }
@@ -99,7 +116,10 @@ bool Exchange::push(Lane& lane) {
     int64_t bytes = std::min({rest, writer.room(), kPublishBytes});
     // All but the end of a piece moves in whole lines; its end is followed by what is missing to one.
     if (bytes < rest) bytes -= bytes % kRingAlign;
-    if (bytes <= 0 && rest > 0) break;
+    if (bytes <= 0 && rest > 0) {
+      short_of_room_ = true;
+      break;
+    }
     writer.append(piece.data + at.done, bytes);
     at.done += bytes;
     if (at.done == piece.bytes) {

@@ -40,6 +40,7 @@ class Exchange {
   bool sent(const Lane& lane) const { return !lane.sends || lane.out.piece == plan_.pieces(); }
   bool received(const Lane& lane) const { return !lane.receives || lane.in.piece == plan_.pieces(); }
   bool done() const;
+  int awaited() const;
   void consume(Lane& lane, int64_t bytes);
   Header header_to(int peer) const;
   void check(const Lane& lane, const Header& theirs) const;
@@ -52,6 +53,8 @@ class Exchange {
   const Plan plan_;
   std::vector<Lane> lanes_;
   int64_t reduced_ = 0;
+  bool fits_ring_ = false;      // all that a peer sends
+  bool short_of_room_ = false;  // to send, at the last look
 };
 
 }  // namespace wl::comm

@@ -23,6 +23,8 @@ class Carrier {
 };
 
 struct Link {
+  /** The own rank. */
+  int from = -1;
   /** Where the peer receives, for as long as the link lives. */
   std::shared_ptr<Segment> theirs;
   std::shared_ptr<Carrier> carrier;
@@ -44,7 +46,7 @@ struct Link {
     if (carrier != nullptr) {
       carrier->kick(channel);
     } else {
-      theirs->bell().ring();
+      theirs->bell().ring(from);
     }
   }
 };

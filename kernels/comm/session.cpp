@@ -322,6 +322,7 @@ void Session::segment_came(const std::shared_ptr<Group>& group, int member, int 
   ::close(file);
   if (theirs == nullptr) return;
   auto link = std::make_unique<Link>();
+  link->from = group->rank;
   for (const Channel channel : {Channel::collective, Channel::message}) {
     link->out[static_cast<int>(channel)] = RingWriter(theirs->ring(channel, group->rank));
     link->in[static_cast<int>(channel)] = RingReader(group->segment()->ring(channel, at));

@@ -17,7 +17,7 @@ constexpr int64_t kLongestSleep = 100000000;
 
 }  // namespace
 
-bool Waiter::pause() {
+bool Waiter::pause(int only) {
   if (group_.state() == Group::State::failed) throw GroupFailed{};
   const int64_t now = nanoseconds();
   if (idle_since_ == 0) idle_since_ = now;
@@ -32,9 +32,11 @@ bool Waiter::pause() {
   }
   if (idle >= group_.deadline()) return false;
   Doorbell& bell = group_.own().bell();
-  if (!asleep_) {
+  if (!asleep_ || only != only_) {
+    if (only != only_) bell.wait_only_for(only);
+    only_ = only;
+    if (!asleep_) bell.enter();
     asleep_ = true;
-    bell.enter();
     seen_ = bell.pulses();
     return true;  // the caller looks once more, now that peers know
   }
@@ -44,6 +46,8 @@ bool Waiter::pause() {
 }
 
 void Waiter::rest() {
+  if (only_ >= 0) group_.own().bell().wait_only_for(-1);
+  only_ = -1;
   if (asleep_) group_.own().bell().leave();
   asleep_ = false;
 }

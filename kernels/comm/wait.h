@@ -24,9 +24,9 @@ class Waiter {
   }
   /**
    * To be called each time that a look around has found nothing to do. False where that has been so for the group's deadline.
-   * Throws GroupFailed.
+   * Throws GroupFailed. `only` is the one rank with whose bytes it can go on, or -1: for collectives, one at a time.
    */
-  bool pause();
+  bool pause(int only = -1);
 
  private:
   void rest();
@@ -34,6 +34,7 @@ class Waiter {
   Group& group_;
   int64_t idle_since_ = 0;
   bool asleep_ = false;
+  int only_ = -1;
   uint32_t seen_ = 0;
 };
 
