@@ -3,7 +3,7 @@ import type { ModelConfig } from '#runtime/model/config.ts';
 import { unitCost, unitsOf } from './layout-units.ts';
 import { cutStages } from './schedule/main.ts';
 
-/** Runs of `unitsOf(config)`, by what the units cost with sequences of `length` tokens. */
+/** Runs of `unitsOf(config)`, one per stage, as [first, end), by what the units cost with sequences of `length` tokens. None is empty. */
 export function modelStages(config: ModelConfig, length: number, stages: number): (readonly [first: number, end: number])[] {
   const costs = unitsOf(config).map(({ kind }) => unitCost(config, length, kind));
   return cutStages(costs, stages).map(({ first, end }) => [first, end]);
