@@ -15,6 +15,17 @@ constexpr int64_t kBeforeYield = 3000;
 // Nothing depends on waking up by itself; this bounds what a lost wake-up could cost.
 constexpr int64_t kLongestSleep = 100000000;
 
+int cores() {
+  static const int count = [] {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  }();
+  return count;
+}
+
+// A group that has more ranks than this process has cores spins for nothing where they share a host.
+int64_t spin_nanoseconds(int ranks) { return ranks <= cores() ? kSpinNanoseconds : 0; }
+
 }  // namespace
 
 bool Waiter::pause(int only) {
@@ -22,7 +33,7 @@ bool Waiter::pause(int only) {
   const int64_t now = nanoseconds();
   if (idle_since_ == 0) idle_since_ = now;
   const int64_t idle = now - idle_since_;
-  if (idle < kSpinNanoseconds) {
+  if (idle < spin_nanoseconds(group_.size)) {
     if (idle > kBeforeYield) {
       sched_yield();
     } else {

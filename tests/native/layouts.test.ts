@@ -9,6 +9,9 @@ import { liveTensorCount } from '#runtime/tensor/main.ts';
 import { digestOf, stepAll, testBatch, withRanks } from './ranks.ts';
 import type { Setting } from './ranks.ts';
 
+/** `npm run test:layouts` tries every legal layout; the suite takes every thirteenth, and one of each size, stage of ZeRO and schedule. */
+const wantsAll = process.env['WL_LAYOUTS'] === 'all';
+const sampleEvery = 13;
 const steps = 20;
 const batch = { sequences: 8, length: 16, grains: 8 };
 const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 0.5 };
@@ -48,7 +51,19 @@ function nameOf(parallelism: Parallelism): string {
   return changed.map(([field, value]) => `${field} ${value}`).join(', ');
 }
 
+function sampleOf(all: readonly Parallelism[]): Parallelism[] {
+  const seen = new Set<string>();
+  return all.filter((layout, index) => {
+    const news = Object.entries(layout).map(([field, value]) => `${field} ${value}`);
+    const bringsNews = news.some((each) => !seen.has(each));
+    for (const each of news) seen.add(each);
+    return bringsNews || index % sampleEvery === 0;
+  });
+}
+
 describe.each(models)('%s', (_name, config) => {
+  const all = [2, 3, 4, 5, 6, 7, 8].flatMap((world) => legalLayouts(world, config, batch));
+  const layouts = wantsAll ? all : sampleOf(all);
   let alone: Run;
   const tensors = liveTensorCount();
   beforeAll(async () => {
@@ -63,7 +78,6 @@ describe.each(models)('%s', (_name, config) => {
     expect(new Set(alone.losses).size).toBe(steps);
   });
 
-  const layouts = [2, 3, 4, 6, 8].flatMap((world) => legalLayouts(world, config, batch));
   it.each(layouts.map((layout) => [nameOf(layout), layout] as const))('%s', async (_layout, parallelism) => {
     expect(await train(config, parallelism)).toEqual(alone);
   });
