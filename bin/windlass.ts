@@ -142,6 +142,19 @@ program
   });
 
 program
+  .command('plan')
+  .description('show what each rank of a training job would hold and send, without running anything')
+  .requiredOption('-f, --file <file...>', 'manifests; - reads standard input')
+  .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
+  .option('--schedule', 'show when each rank of the pipeline computes what', false)
+  .option('--svg <file>', 'draw the mesh, or with --schedule the timeline, into this file')
+  .action(async (options: { file: string[]; output: 'text' | 'json'; schedule: boolean; svg?: string }) => {
+    const { plan } = await import('./plan/command.ts');
+    const { file: files, output, schedule, svg } = options;
+    await plan({ files, output, schedule, svg, write: (text) => void process.stdout.write(text) });
+  });
+
+program
   .command('export')
   .description('write a model as a Hugging Face folder or a GGUF file')
   .argument('<model>', 'Model, ModelVersion, or folder of one')

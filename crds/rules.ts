@@ -8,6 +8,8 @@ export interface Rule<T = unknown> {
   holds: (self: T) => boolean;
   /** What is wrong and what to do. */
   message: string;
+  /** The same with the values at hand: a CEL expression and its twin. */
+  detail?: { cel: string; text: (self: T) => string };
   /** Where the fault is reported, relative to where the rule stands. */
   path?: string[];
 }
@@ -23,12 +25,16 @@ export interface TransitionRule {
 const celKey = 'x-kubernetes-validations';
 
 /** The same schema with rules: zod checks the twin, the CRD gets the CEL. */
-export function withRules<S extends z.ZodType>(schema: S, rules: Rule<z.output<S>>[]): S {
+export function withRules<S extends z.ZodType>(schema: S, rules: readonly Rule<z.output<S>>[]): S {
   let checked: S = schema;
-  for (const rule of rules) {
-    checked = checked.refine((value) => rule.holds(value), { message: rule.message, path: rule.path ?? [] });
+  for (const { holds, detail, message, path = [] } of rules) {
+    const error = detail ? ({ input }: { input?: unknown }) => detail.text(input as z.output<S>) : message;
+    checked = checked.refine((value) => holds(value), { error, path });
   }
-  const validations = rules.map((rule) => celEntry(rule.cel, rule.message, rule.path));
+  const validations = rules.map(({ cel, message, detail, path }) => ({
+    ...celEntry(cel, message, path),
+    ...(detail ? { messageExpression: detail.cel } : {}),
+  }));
   const before = (schema.meta()?.[celKey] as unknown[] | undefined) ?? [];
   return checked.meta({ ...schema.meta(), [celKey]: [...before, ...validations] });
 }

@@ -5,11 +5,20 @@ import { generateApiDocs } from './gen-api-docs.ts';
 import { generateCrds } from './gen-crds.ts';
 import { generateErrorDocs } from './gen-errors.ts';
 import { generateOps } from './gen-ops.ts';
+import { generateProto } from './gen-proto.ts';
+import { generateSchedules } from './gen-schedules.ts';
 
 type GeneratedFile = { readonly path: string; readonly text: string };
 
 /** Each generator returns its files; paths count from the root of the repository. Texts must be the same on every run. */
-const generators: readonly (() => readonly GeneratedFile[])[] = [generateOps, generateCrds, generateErrorDocs, generateApiDocs];
+const generators: readonly (() => readonly GeneratedFile[])[] = [
+  generateOps,
+  generateCrds,
+  generateErrorDocs,
+  generateApiDocs,
+  generateProto,
+  generateSchedules,
+];
 
 const root = resolve(import.meta.dirname, '..');
 const check = process.argv.includes('--check');

@@ -11,6 +11,7 @@ test('forms become dtype, access, optionality and dims', () => {
       ['y', 'out f32 ...M K'],
       ['total', 'inout i32 1'],
       ['length', 'i64'],
+      ['spans', 'i64'],
     ],
     needs: ['K >= 2'],
   });
@@ -27,7 +28,14 @@ test('forms become dtype, access, optionality and dims', () => {
   expect(op.tensors[3]).toMatchObject({ access: 'inout', dtype: 'i32', dims: [{ size: 1 }] });
   expect(op.symbols).toEqual(['M', 'K']);
   expect(op.aliases).toEqual([['y', 'x']]);
-  expect(op.needs).toEqual(['length >= 1', 'M % length == 0', 'K >= 2']);
+  expect(op.needs).toEqual([
+    'length >= 1',
+    'M % length == 0',
+    'spans >= 1',
+    'spans <= 8',
+    '(spans & (spans - 1)) == 0',
+    'K >= 2',
+  ]);
 });
 
 test.each([

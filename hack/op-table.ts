@@ -44,7 +44,10 @@ export function parseOp(name: string, declaration: OpDeclaration): Op {
   const symbols = new Set(tensors.flatMap((tensor) => tensor.dims.flatMap((dim) => ('symbol' in dim ? [dim.symbol] : []))));
   const sequences = scalars.some((scalar) => scalar.name === 'length') ? ['length >= 1', 'M % length == 0'] : [];
   const units = scalars.some((scalar) => scalar.name === 'unit') ? ['unit >= 1'] : [];
-  const needs = [...sequences, ...units, ...(declaration.needs ?? [])];
+  const spans = scalars.some((scalar) => scalar.name === 'spans')
+    ? ['spans >= 1', 'spans <= 8', '(spans & (spans - 1)) == 0']
+    : [];
+  const needs = [...sequences, ...units, ...spans, ...(declaration.needs ?? [])];
   const aliases = aliasesOf(declaration.doc);
   for (const pair of aliases) {
     if (pair.some((alias) => !tensors.some((tensor) => tensor.name === alias))) {

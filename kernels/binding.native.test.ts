@@ -75,7 +75,7 @@ test('shapes that do not fit throw an error with operation, argument and sizes',
   const x = tensor([32, 192]);
   const w = tensor([768, 3]);
   const y = tensor([32, 768]);
-  const error = errorOf(() => kernels.ops.linear_forward(stream, x, w, null, y, 16));
+  const error = errorOf(() => kernels.ops.linear_forward(stream, x, w, null, y, 16, 8));
   expect(error).toBeInstanceOf(kernels.KernelError);
   expect(error).toMatchObject({ kind: 'invalid', op: 'linear_forward', outOfMemory: false });
   expect(error).toMatchInlineSnapshot(`[KernelError: linear_forward: w is [768, 3] but K = 192 from x]`);
@@ -88,9 +88,9 @@ test('arguments of the wrong kind and number are named', () => {
   expect(errorOf(() => call(stream, tensor([1]), '1'))).toMatchInlineSnapshot(
     `[KernelError: fill: argument value must be a number]`,
   );
-  const norm = kernels.ops.global_norm as unknown as (...args: unknown[]) => void;
+  const norm = kernels.ops.squares_max as unknown as (...args: unknown[]) => void;
   expect(errorOf(() => norm(stream, [1], tensor([1])))).toMatchInlineSnapshot(
-    `[KernelError: global_norm: argument tensors must be a Uint32Array of handles]`,
+    `[KernelError: squares_max: argument tensors must be a Uint32Array of handles]`,
   );
 });
 

@@ -226,7 +226,7 @@ test('a collective on a stream that has failed tells the peers why', async () =>
     kernels.tensorWrite(stream, rows, Int32Array.of(rank === 1 ? 7 : 0));
     const matrix = kernels.tensorView(table, 0, [2, 1]);
     const row = kernels.tensorView(y, 0, [1, 1]);
-    kernels.ops.embedding_forward(stream, rows, matrix, row);
+    kernels.ops.embedding_forward(stream, rows, matrix, row, 0, 2);
     comm.allReduce(stream, handle, y, y, 'sum', 'after');
     // Freed while the collective waits: other ranks' tensors must not wait for this memory.
     for (const made of [rows, matrix, row]) kernels.tensorFree(made);

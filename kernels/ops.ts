@@ -9,7 +9,8 @@
 //   'i64' | 'f32'     a scalar
 //
 // Rows are tokens. `length` is the sequence length: rows = sequences * length, and sums over tokens use it for their spans.
-// `unit` is what a span of a contraction is rounded up to: 16, or the head size where the dimension is made of heads.
+// `unit` is what spans of a contraction are made of: 16, or the head size where the dimension is made of heads.
+// `spans` is the most spans that a contraction has here (cpu/spans.h): 8 alone, 8 / n where n ranks share it evenly.
 
 export const ops = {
   // -- memory
@@ -64,53 +65,67 @@ export const ops = {
 
   // -- embedding
   embedding_forward: {
-    doc: 'y[t] = w[ids[t]]',
+    doc: 'y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here',
     args: [
       ['ids', 'in i32 ...M'],
       ['w', 'in f32 V D'],
       ['y', 'out f32 ...M D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
     ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
   },
   embedding_backward: {
-    doc: 'dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1',
+    doc: 'dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1',
     args: [
       ['ids', 'in i32 ...M'],
       ['dy', 'in f32 ...M D'],
       ['dw', 'inout f32 V D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
   },
 
   // -- linear: y = x wT + bias
   linear_forward: {
-    doc: 'y = x wT + bias; contraction over K in 8 spans of `unit`',
+    doc: 'y = x wT + bias; contraction over K in spans of whole units',
     args: [
       ['x', 'in f32 ...M K'],
       ['w', 'in f32 N K'],
       ['bias', 'in? f32 N'],
       ['y', 'out f32 ...M N'],
       ['unit', 'i64'],
+      ['spans', 'i64'],
     ],
   },
   linear_backward_input: {
-    doc: 'dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1',
+    doc: 'dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
       ['w', 'in f32 N K'],
+      ['dy2', 'in? f32 ...M N2'],
+      ['w2', 'in? f32 N2 K'],
+      ['dy3', 'in? f32 ...M N3'],
+      ['w3', 'in? f32 N3 K'],
       ['dx', 'inout f32 ...M K'],
       ['unit', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
   linear_backward_weight: {
-    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1',
+    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
       ['x', 'in f32 ...M K'],
       ['dw', 'inout f32 N K'],
       ['dbias', 'inout? f32 N'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
@@ -129,6 +144,25 @@ export const ops = {
       ['bias', 'in? f32 N'],
       ['y', 'out f32 ...M N'],
       ['unit', 'i64'],
+      ['spans', 'i64'],
+    ],
+  },
+  add_bias: {
+    doc: 'y = x + bias, the bits of a bias inside linear_forward; y may be x',
+    args: [
+      ['x', 'in f32 ...M N'],
+      ['bias', 'in f32 N'],
+      ['y', 'out f32 ...M N'],
+    ],
+  },
+  bias_backward: {
+    doc: 'db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1',
+    args: [
+      ['dy', 'in f32 ...M N'],
+      ['db', 'inout f32 N'],
+      ['length', 'i64'],
+      ['spans', 'i64'],
+      ['accumulate', 'i64'],
     ],
   },
 
@@ -156,6 +190,7 @@ export const ops = {
       ['dx', 'out f32 ...M D'],
       ['dw', 'inout f32 D'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
@@ -186,6 +221,7 @@ export const ops = {
       ['dw', 'inout f32 D'],
       ['db', 'inout? f32 D'],
       ['length', 'i64'],
+      ['spans', 'i64'],
       ['accumulate', 'i64'],
     ],
   },
@@ -321,7 +357,7 @@ export const ops = {
     ],
   },
   dropout: {
-    doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward',
+    doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward',
     args: [
       ['x', 'in f32 ...M K'],
       ['y', 'out f32 ...M K'],
@@ -330,8 +366,10 @@ export const ops = {
       ['step', 'i64'],
       ['site', 'i64'],
       ['first_token', 'i64'],
+      ['run', 'i64'],
+      ['stride', 'i64'],
     ],
-    needs: ['p >= 0', 'p < 1', 'first_token >= 0'],
+    needs: ['p >= 0', 'p < 1', 'first_token >= 0', 'run >= 1', 'stride >= 0'],
   },
 
   // -- loss
@@ -358,6 +396,51 @@ export const ops = {
       ['accumulate', 'i64'],
     ],
   },
+  cross_entropy_logits: {
+    doc: 'first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows',
+    args: [
+      ['h', 'in f32 ...M D'],
+      ['w', 'in f32 V D'],
+      ['logits', 'out f32 ...M V'],
+      ['maxima', 'out f32 ...M'],
+    ],
+  },
+  cross_entropy_exponentials: {
+    doc: 'second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here}',
+    args: [
+      ['logits', 'inout f32 ...M V'],
+      ['maxima', 'in f32 ...M'],
+      ['targets', 'in i32 ...M'],
+      ['sums', 'out f32 ...M 2'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
+    ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
+  },
+  cross_entropy_finish: {
+    doc: 'third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative',
+    args: [
+      ['exponentials', 'inout f32 ...M V'],
+      ['maxima', 'in f32 ...M'],
+      ['sums', 'in f32 ...M 2'],
+      ['targets', 'in i32 ...M'],
+      ['losses', 'out f32 ...M'],
+      ['first_row', 'i64'],
+      ['weight', 'f32'],
+    ],
+    needs: ['first_row >= 0'],
+  },
+  cross_entropy_backward_input: {
+    doc: 'dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks',
+    args: [
+      ['dlogits', 'in f32 ...M V'],
+      ['w', 'in f32 V D'],
+      ['dh', 'out f32 ...M D'],
+      ['first_row', 'i64'],
+      ['table_rows', 'i64'],
+    ],
+    needs: ['first_row >= 0', 'table_rows >= V', 'first_row <= table_rows - V'],
+  },
   sum: {
     doc: 'y[0] = sum of x in a fixed order',
     args: [
@@ -367,10 +450,26 @@ export const ops = {
   },
 
   // -- optimizer
-  global_norm: {
-    doc: 'norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double',
+  squares_max: {
+    doc: 'first step of the global norm: the largest magnitude in all tensors, NaN if there is one',
     args: [
       ['tensors', 'list f32'],
+      ['largest', 'out f32 1'],
+    ],
+  },
+  squares_sum: {
+    doc: 'second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word',
+    args: [
+      ['tensors', 'list f32'],
+      ['largest', 'in f32 1'],
+      ['total', 'out i32 8'],
+    ],
+  },
+  norm_finish: {
+    doc: 'third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through',
+    args: [
+      ['totals', 'in i32 R 8'],
+      ['largest', 'in f32 1'],
       ['norm', 'out f32 1'],
     ],
   },

@@ -42,12 +42,34 @@ const PodFailure = z
     message: word(4096, 'What happened.'),
     remedy: word(1024, 'What to do.'),
     rule: word(64, 'Rule that decided on the action.'),
-    action: word(64, 'What the controller did: Restart or Fail.'),
+    action: word(
+      64,
+      'What was done: RestartInPlace by the agents; Replace (that pod), Restart (all pods) or Fail by the controller.',
+    ),
     step: counter('Step at which it happened.'),
+    operation: word(64, 'Operation between ranks that it happened in, such as allReduce.'),
+    site: word(128, 'Where in the program that operation was called.'),
     logTail: word(4096, 'Last lines of the log.'),
   })
   .describe('The newest failure of a pod.');
 export type PodFailure = z.output<typeof PodFailure>;
+
+/** Ranks that the status lists: those of a larger job are in the reports of its agents. */
+const maxListedRanks = 64;
+
+/** As many as a job may have ranks. */
+const maxReplaced = 1024;
+
+const RankStatus = z
+  .object({
+    rank: z.int().min(0).max(maxInteger).describe('Number of the rank.'),
+    pod: word(253, 'Pod that it runs in.'),
+    step: counter('Steps done.'),
+    state: word(32, 'How it is: starting, running, silent, lost or ended.'),
+    phase: word(64, 'What it does when it is not stepping, such as checkpointing.'),
+    bytes: counter('Resident memory of its process.'),
+  })
+  .describe('A rank.');
 
 const Summary = z
   .object({
@@ -71,7 +93,20 @@ export const TrainingJobStatus = z
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
     inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
-    ranks: counter('Ranks that the job consists of.'),
+    epoch: counter('Counter of the times that the ranks of this attempt came together anew.'),
+    world: counter('Ranks that the job consists of; differs from parallelism only while it is elastic.'),
+    ranks: z
+      .array(RankStatus)
+      .max(maxListedRanks)
+      .optional()
+      .describe('What each rank does, as far as reported: the first 64.')
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['rank'] }),
+    straggler: word(1024, 'A rank that is much slower than the others, in words, while there is one.'),
+    replacing: z
+      .array(z.string().max(64).describe('uid of a pod.'))
+      .max(maxReplaced)
+      .optional()
+      .describe('Lost pods of this attempt that are counted and make room for new ones.'),
     readyRanks: counter('Ranks whose pod is ready.'),
     startTime: time('When the job started, or went on after a suspension.'),
     completionTime: time('When the job ended.'),

@@ -3,7 +3,10 @@ import { z } from 'zod';
 import { defineResource } from '../resource.ts';
 import type { ObjectOf } from '../resource.ts';
 import { fieldsFrozenWhileRunning, immutableFields, oneOfMembers, withRules } from '../rules.ts';
+import { Faults } from './faults.ts';
+import { layoutRules } from './layout-rules.ts';
 import { ModelSource } from './model-config.ts';
+import { Parallelism } from './parallelism.ts';
 import { PodTemplate, RuntimeReference } from './pod-template.ts';
 import { Pretrain } from './pretrain.ts';
 import { TrainingData } from './training-data.ts';
@@ -15,10 +18,33 @@ const Spec = withRules(
       model: ModelSource,
       data: TrainingData,
       task: oneOfMembers({ pretrain: Pretrain }).describe('What the model learns to do.'),
+      parallelism: Parallelism.prefault({}),
+      elastic: z
+        .strictObject({
+          minRanks: z.int().min(1).max(1024).describe('Fewest ranks that the job goes on with when others are lost.'),
+          maxRanks: z
+            .int()
+            .min(1)
+            .max(1024)
+            .optional()
+            .describe('Most ranks that the job uses when it can have them. Those of parallelism if absent.'),
+        })
+        .optional()
+        .describe('Lets the job go on with fewer or more ranks, by halving or doubling the data ranks. The result is the same.'),
       recompute: z
-        .enum(['none', 'block'])
+        .enum(['none', 'block', 'attention', 'mlp'])
         .default('none')
-        .describe('What the backward pass computes again instead of keeping: block saves memory and costs a third more time.'),
+        .describe(
+          'What the backward pass computes again instead of keeping: all of a block (which costs a third more time), or that part of each block.',
+        ),
+      recomputeBudgetMiB: z
+        .int()
+        .min(1)
+        .max(2_147_483_647)
+        .optional()
+        .describe(
+          'Instead of recompute: memory of a rank for what is kept for the backward pass; what exceeds it is computed again.',
+        ),
       checkpoint: z
         .strictObject({
           everySteps: z.int().min(1).max(100_000_000).default(100).describe('Steps between two checkpoints.'),
@@ -26,17 +52,7 @@ const Spec = withRules(
         })
         .prefault({})
         .describe('State that the job resumes from.'),
-      faults: z
-        .strictObject({
-          maxRestarts: z
-            .int()
-            .min(0)
-            .max(10_000)
-            .default(3)
-            .describe('Restarts after faults that may pass, before the job fails.'),
-        })
-        .prefault({})
-        .describe('What happens when a pod or rank fails.'),
+      faults: Faults.prefault({}),
       suspend: z.boolean().default(false).describe('Stops the pods after a checkpoint; false lets the job go on from it.'),
       activeDeadlineSeconds: z
         .int()
@@ -85,6 +101,13 @@ const Spec = withRules(
       message: 'task.pretrain.batch.length must not exceed model.config.contextLength',
       path: ['task', 'pretrain', 'batch', 'length'],
     },
+    {
+      cel: "!has(self.recomputeBudgetMiB) || self.recompute == 'none'",
+      holds: (self) => self.recomputeBudgetMiB === undefined || self.recompute === 'none',
+      message: 'set recompute or recomputeBudgetMiB, not both',
+      path: ['recomputeBudgetMiB'],
+    },
+    ...layoutRules,
   ],
 );
 
@@ -113,7 +136,7 @@ export const TrainingJob = defineResource({
       ['model', 'data', 'task', 'output', 'runtimeRef'],
       'create a job of another name, or delete this one first',
     ),
-    ...fieldsFrozenWhileRunning(['recompute', 'checkpoint', 'podTemplate']),
+    ...fieldsFrozenWhileRunning(['parallelism', 'elastic', 'recompute', 'recomputeBudgetMiB', 'checkpoint', 'podTemplate']),
   ],
   example: {
     metadata: { name: 'moby' },

@@ -76,7 +76,7 @@ void elements(Bench& bench, int64_t n) {
   bench.measure("gated_silu_forward", 3 * n, [&] { RUN(gated_silu_forward, a.data(), b.data(), y.data(), n); });
   bench.measure("gated_silu_backward", 5 * n, [&] { RUN(gated_silu_backward, a.data(), b.data(), c.data(), y.data(), z.data(), n); });
   bench.measure("normal", n, [&] { RUN(normal, y.data(), 0.0f, 1.0f, 1, 2, n); });
-  bench.measure("dropout", 2 * n, [&] { RUN(dropout, a.data(), y.data(), 0.1f, 1, 2, 3, 0, n / 384, 384); });
+  bench.measure("dropout", 2 * n, [&] { RUN(dropout, a.data(), y.data(), 0.1f, 1, 2, 3, 0, n / 384, n / 384, n / 384, 384); });
 }
 
 void rows(Bench& bench, int64_t m, int64_t d, int64_t length) {
@@ -87,14 +87,14 @@ void rows(Bench& bench, int64_t m, int64_t d, int64_t length) {
     RUN(rms_norm_forward, x.data(), residual.data(), w.data(), h.data(), y.data(), inverse.data(), 1e-5f, m, d);
   });
   bench.measure("rms_norm_backward", 4 * m * d, [&] {
-    RUN(rms_norm_backward, x.data(), h.data(), w.data(), inverse.data(), residual.data(), dx.data(), dw.data(), length, 0, m, d);
+    RUN(rms_norm_backward, x.data(), h.data(), w.data(), inverse.data(), residual.data(), dx.data(), dw.data(), length, 8, 0, m, d);
   });
   bench.measure("layer_norm_forward", 4 * m * d, [&] {
     RUN(layer_norm_forward, x.data(), residual.data(), w.data(), b.data(), h.data(), y.data(), mean.data(), inverse.data(), 1e-5f, m, d);
   });
   bench.measure("layer_norm_backward", 4 * m * d, [&] {
     RUN(layer_norm_backward, x.data(), h.data(), w.data(), mean.data(), inverse.data(), residual.data(), dx.data(), dw.data(), db.data(),
-        length, 0, m, d);
+        length, 8, 0, m, d);
   });
 }
 
@@ -102,15 +102,17 @@ void table(Bench& bench, const char* name, int64_t m, int64_t v, int64_t d) {
   const Floats dy = numbers(m * d);
   const Integers ids = ids_below(v, m);
   Floats dw(static_cast<size_t>(v * d));
-  bench.measure(name, m * d + v * d, [&] { RUN(embedding_backward, ids.data(), dy.data(), dw.data(), 256, 0, m, d, v); });
+  bench.measure(name, m * d + v * d, [&] { RUN(embedding_backward, ids.data(), dy.data(), dw.data(), 0, v, 256, 8, 0, m, d, v); });
 }
 
 void optimizer(Bench& bench, int64_t n) {
   Floats p = numbers(n), g = numbers(n), first = numbers(n), second(static_cast<size_t>(n), 1.0f);
   float* const lists[4] = {p.data(), g.data(), first.data(), second.data()};
   const int64_t sizes[1] = {n};
-  float norm;
-  bench.measure("global_norm", n, [&] { RUN(global_norm, lists + 1, sizes, 1, &norm); });
+  float norm = 1.0f, largest;
+  int32_t total[8];
+  bench.measure("squares_max", n, [&] { RUN(squares_max, lists + 1, sizes, 1, &largest); });
+  bench.measure("squares_sum", n, [&] { RUN(squares_sum, lists + 1, sizes, 1, &largest, total); });
   bench.measure("adamw", 7 * n, [&] {
     RUN(adamw, lists, sizes, 1, lists + 1, sizes, 1, lists + 2, sizes, 1, lists + 3, sizes, 1, &norm, 1.0f, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 10);
   });

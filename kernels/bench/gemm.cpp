@@ -81,16 +81,16 @@ void linear(Bench& bench, const Shape& s) {
   const double peak = bench.peak();
   std::printf("%5ld x %5ld x %4ld  peak %4.0f", s.rows, s.outputs, s.inputs, peak);
   print("forward", flop, bench.best([&] {
-    WL_SELECT(linear_forward)(bench.context, {x.data(), w.data(), nullptr, y.data(), 16, s.rows, s.inputs, s.outputs});
+    WL_SELECT(linear_forward)(bench.context, {x.data(), w.data(), nullptr, y.data(), 16, 8, s.rows, s.inputs, s.outputs});
   }), peak);
   print("packed", flop, bench.best([&] {
-    WL_SELECT(linear_packed_forward)(bench.context, {x.data(), packed.data(), nullptr, y.data(), 16, s.rows, s.inputs, size, s.outputs});
+    WL_SELECT(linear_packed_forward)(bench.context, {x.data(), packed.data(), nullptr, y.data(), 16, 8, s.rows, s.inputs, size, s.outputs});
   }), peak);
   print("dx", flop, bench.best([&] {
-    WL_SELECT(linear_backward_input)(bench.context, {dy.data(), w.data(), dx.data(), 16, 0, s.rows, s.outputs, s.inputs});
+    WL_SELECT(linear_backward_input)(bench.context, {dy.data(), w.data(), nullptr, nullptr, nullptr, nullptr, dx.data(), 16, 8, 0, s.rows, s.outputs, s.inputs});
   }), peak);
   print("dw", flop, bench.best([&] {
-    WL_SELECT(linear_backward_weight)(bench.context, {dy.data(), x.data(), dw.data(), nullptr, length, 0, s.rows, s.outputs, s.inputs});
+    WL_SELECT(linear_backward_weight)(bench.context, {dy.data(), x.data(), dw.data(), nullptr, length, 8, 0, s.rows, s.outputs, s.inputs});
   }), peak);
   std::printf("\n");
 }
@@ -101,7 +101,7 @@ void few_rows(Bench& bench, const Shape& s) {
   const int64_t size = static_cast<int64_t>(packed.size());
   WL_SELECT(linear_pack)(bench.context, {w.data(), packed.data(), s.outputs, s.inputs, size});
   const double seconds = bench.best([&] {
-    WL_SELECT(linear_packed_forward)(bench.context, {x.data(), packed.data(), nullptr, y.data(), 16, s.rows, s.inputs, size, s.outputs});
+    WL_SELECT(linear_packed_forward)(bench.context, {x.data(), packed.data(), nullptr, y.data(), 16, 8, s.rows, s.inputs, size, s.outputs});
   });
   std::printf("%5ld x %5ld x %4ld  %8.1f us  %6.1f GB/s of weights  %5.0f GFLOP/s\n", s.rows, s.outputs, s.inputs, seconds * 1e6,
               4.0 * static_cast<double>(s.outputs * s.inputs) / seconds / 1e9,

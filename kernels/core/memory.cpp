@@ -1,4 +1,4 @@
-// The caching allocator: four size classes to each power of two, small blocks cut from slabs, large ones mapped for themselves.
+// The caching allocator: sixteen size classes to each power of two, small blocks cut from slabs, large ones mapped for themselves.
 #include "core/memory.h"
 
 #include <algorithm>
@@ -14,20 +14,22 @@ constexpr int64_t kSmallest = 64;
 constexpr int64_t kSlabBytes = 1 << 20;
 constexpr int64_t kLargestInSlab = 64 << 10;
 constexpr int64_t kHugePage = 2 << 20;
-// A request may take a free block of the class above its own: at most 1.5 times what was asked for.
-constexpr int kClassesAbove = 1;
+// Classes to each power of two: a block is at most a sixteenth larger than what was asked for.
+constexpr int kSteps = 16;
+// A request may take a free block of a class above its own: about 1.3 times what was asked for at most.
+constexpr int kClassesAbove = 4;
 
-// Class 4 * p + q holds blocks of 2^p * (1 + q / 4) * 64 bytes, q < 4, except that sizes below 256 bytes are rounded to 64.
+// Class kSteps * p + q holds blocks of 2^p * (1 + q / kSteps) * 64 bytes, q < kSteps, rounded up to 64.
 int64_t bytes_of(int size_class) {
-  const int64_t quarter = (kSmallest << (size_class / 4)) / 4;
-  const int64_t bytes = quarter * (4 + size_class % 4);
+  const int64_t power = kSmallest << (size_class / kSteps);
+  const int64_t bytes = power + power / kSteps * (size_class % kSteps);
   return (bytes + kSmallest - 1) / kSmallest * kSmallest;
 }
 
 int class_of(int64_t bytes) {
   const uint64_t units = static_cast<uint64_t>((std::max(bytes, kSmallest) + kSmallest - 1) / kSmallest);
   const int power = std::bit_width(units) - 1;
-  int size_class = 4 * power;
+  int size_class = kSteps * power;
   while (bytes_of(size_class) < bytes) ++size_class;
   return size_class;
 }

@@ -62,7 +62,7 @@ class Memory {
   void collect_waiting();
   void trim_locked();
 
-  static constexpr int kClasses = 4 * 48;
+  static constexpr int kClasses = 16 * 48;
 
   std::mutex lock_;
   std::vector<Block> free_[kClasses];

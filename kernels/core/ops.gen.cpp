@@ -69,9 +69,13 @@ constexpr OpSpec linear_forward_spec = {"linear_forward", linear_forward_tensors
 constexpr TensorSpec linear_backward_input_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dy2", Access::in, DType::f32, true, true, 2, {0, 3}, 0},
+    {"w2", Access::in, DType::f32, true, false, 2, {3, 2}, 0},
+    {"dy3", Access::in, DType::f32, true, true, 2, {0, 4}, 0},
+    {"w3", Access::in, DType::f32, true, false, 2, {4, 2}, 0},
     {"dx", Access::inout, DType::f32, false, true, 2, {0, 2}, 0},
 };
-constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 3, {"M", "N", "K"}};
+constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 7, {"M", "N", "K", "N2", "N3"}};
 
 constexpr TensorSpec linear_backward_weight_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -94,6 +98,19 @@ constexpr TensorSpec linear_packed_forward_tensors[] = {
     {"y", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
 };
 constexpr OpSpec linear_packed_forward_spec = {"linear_packed_forward", linear_packed_forward_tensors, 4, {"M", "K", "P", "N"}};
+
+constexpr TensorSpec add_bias_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"bias", Access::in, DType::f32, false, false, 1, {1}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 1u << 0},
+};
+constexpr OpSpec add_bias_spec = {"add_bias", add_bias_tensors, 3, {"M", "N"}};
+
+constexpr TensorSpec bias_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"db", Access::inout, DType::f32, false, false, 1, {1}, 0},
+};
+constexpr OpSpec bias_backward_spec = {"bias_backward", bias_backward_tensors, 2, {"M", "N"}};
 
 constexpr TensorSpec rms_norm_forward_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -257,16 +274,61 @@ constexpr TensorSpec cross_entropy_fused_tensors[] = {
 };
 constexpr OpSpec cross_entropy_fused_spec = {"cross_entropy_fused", cross_entropy_fused_tensors, 6, {"M", "D", "V"}};
 
+constexpr TensorSpec cross_entropy_logits_tensors[] = {
+    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"logits", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+    {"maxima", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec cross_entropy_logits_spec = {"cross_entropy_logits", cross_entropy_logits_tensors, 4, {"M", "D", "V"}};
+
+constexpr TensorSpec cross_entropy_exponentials_tensors[] = {
+    {"logits", Access::inout, DType::f32, false, true, 2, {0, 1}, 0},
+    {"maxima", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
+    {"sums", Access::out, DType::f32, false, true, 2, {0, -2}, 0},
+};
+constexpr OpSpec cross_entropy_exponentials_spec = {"cross_entropy_exponentials", cross_entropy_exponentials_tensors, 4, {"M", "V"}};
+
+constexpr TensorSpec cross_entropy_finish_tensors[] = {
+    {"exponentials", Access::inout, DType::f32, false, true, 2, {0, 1}, 0},
+    {"maxima", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"sums", Access::in, DType::f32, false, true, 2, {0, -2}, 0},
+    {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
+    {"losses", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec cross_entropy_finish_spec = {"cross_entropy_finish", cross_entropy_finish_tensors, 5, {"M", "V"}};
+
+constexpr TensorSpec cross_entropy_backward_input_tensors[] = {
+    {"dlogits", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dh", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+};
+constexpr OpSpec cross_entropy_backward_input_spec = {"cross_entropy_backward_input", cross_entropy_backward_input_tensors, 3, {"M", "V", "D"}};
+
 constexpr TensorSpec sum_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
     {"y", Access::out, DType::f32, false, false, 1, {-1}, 0},
 };
 constexpr OpSpec sum_spec = {"sum", sum_tensors, 2, {"M"}};
 
-constexpr TensorSpec global_norm_tensors[] = {
+constexpr TensorSpec squares_max_tensors[] = {
+    {"largest", Access::out, DType::f32, false, false, 1, {-1}, 0},
+};
+constexpr OpSpec squares_max_spec = {"squares_max", squares_max_tensors, 1, {}};
+
+constexpr TensorSpec squares_sum_tensors[] = {
+    {"largest", Access::in, DType::f32, false, false, 1, {-1}, 0},
+    {"total", Access::out, DType::i32, false, false, 1, {-8}, 0},
+};
+constexpr OpSpec squares_sum_spec = {"squares_sum", squares_sum_tensors, 2, {}};
+
+constexpr TensorSpec norm_finish_tensors[] = {
+    {"totals", Access::in, DType::i32, false, false, 2, {0, -8}, 0},
+    {"largest", Access::in, DType::f32, false, false, 1, {-1}, 0},
     {"norm", Access::out, DType::f32, false, false, 1, {-1}, 0},
 };
-constexpr OpSpec global_norm_spec = {"global_norm", global_norm_tensors, 1, {}};
+constexpr OpSpec norm_finish_spec = {"norm_finish", norm_finish_tensors, 3, {"R"}};
 
 constexpr TensorSpec adamw_tensors[] = {
     {"norm", Access::in, DType::f32, true, false, 1, {-1}, 0},
@@ -317,6 +379,8 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
 void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
 void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
 void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
+void add_bias(Context& context, const add_bias_args& args) { WL_SELECT(add_bias)(context, args); }
+void bias_backward(Context& context, const bias_backward_args& args) { WL_SELECT(bias_backward)(context, args); }
 void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
 void rms_norm_backward(Context& context, const rms_norm_backward_args& args) { WL_SELECT(rms_norm_backward)(context, args); }
 void layer_norm_forward(Context& context, const layer_norm_forward_args& args) { WL_SELECT(layer_norm_forward)(context, args); }
@@ -335,8 +399,14 @@ void gated_silu_backward(Context& context, const gated_silu_backward_args& args)
 void dropout(Context& context, const dropout_args& args) { WL_SELECT(dropout)(context, args); }
 void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_SELECT(cross_entropy_forward)(context, args); }
 void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_SELECT(cross_entropy_fused)(context, args); }
+void cross_entropy_logits(Context& context, const cross_entropy_logits_args& args) { WL_SELECT(cross_entropy_logits)(context, args); }
+void cross_entropy_exponentials(Context& context, const cross_entropy_exponentials_args& args) { WL_SELECT(cross_entropy_exponentials)(context, args); }
+void cross_entropy_finish(Context& context, const cross_entropy_finish_args& args) { WL_SELECT(cross_entropy_finish)(context, args); }
+void cross_entropy_backward_input(Context& context, const cross_entropy_backward_input_args& args) { WL_SELECT(cross_entropy_backward_input)(context, args); }
 void sum(Context& context, const sum_args& args) { WL_SELECT(sum)(context, args); }
-void global_norm(Context& context, const global_norm_args& args) { WL_SELECT(global_norm)(context, args); }
+void squares_max(Context& context, const squares_max_args& args) { WL_SELECT(squares_max)(context, args); }
+void squares_sum(Context& context, const squares_sum_args& args) { WL_SELECT(squares_sum)(context, args); }
+void norm_finish(Context& context, const norm_finish_args& args) { WL_SELECT(norm_finish)(context, args); }
 void adamw(Context& context, const adamw_args& args) { WL_SELECT(adamw)(context, args); }
 void log_softmax_gather(Context& context, const log_softmax_gather_args& args) { WL_SELECT(log_softmax_gather)(context, args); }
 void top_k(Context& context, const top_k_args& args) { WL_SELECT(top_k)(context, args); }
@@ -430,14 +500,20 @@ int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y) {
   return call.enqueue<op::gather_rows>(args);
 }
 
-int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) {
+int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y, int64_t first_row, int64_t table_rows) {
   Call call(embedding_forward_spec, on);
   const wl_tensor handles[] = {ids, w, y};
   if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_forward_args args = {
       static_cast<const int32_t*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -445,18 +521,28 @@ int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y) 
   return call.enqueue<op::embedding_forward>(args);
 }
 
-int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t length, int64_t accumulate) {
+int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t first_row, int64_t table_rows, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(embedding_backward_spec, on);
   const wl_tensor handles[] = {ids, dy, dw};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
+  const int64_t V = call.dim(2);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_backward_args args = {
       static_cast<const int32_t*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -465,17 +551,21 @@ int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor d
   return call.enqueue<op::embedding_backward>(args);
 }
 
-int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit) {
+int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans) {
   Call call(linear_forward_spec, on);
   const wl_tensor handles[] = {x, w, bias, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_forward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       unit,
+      spans,
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -483,37 +573,51 @@ int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl
   return call.enqueue<op::linear_forward>(args);
 }
 
-int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dx, int64_t unit, int64_t accumulate) {
+int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor dy3, wl_tensor w3, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate) {
   Call call(linear_backward_input_spec, on);
-  const wl_tensor handles[] = {dy, w, dx};
+  const wl_tensor handles[] = {dy, w, dy2, w2, dy3, w3, dx};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_backward_input_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const float*>(call.data(3)),
+      static_cast<const float*>(call.data(4)),
+      static_cast<const float*>(call.data(5)),
+      static_cast<float*>(call.data(6)),
       unit,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
       call.dim(2),
+      call.dim(3),
+      call.dim(4),
   };
   return call.enqueue<op::linear_backward_input>(args);
 }
 
-int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t accumulate) {
+int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(linear_backward_weight_spec, on);
   const wl_tensor handles[] = {dy, x, dw, dbias};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_backward_weight_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -536,23 +640,63 @@ int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed) {
   return call.enqueue<op::linear_pack>(args);
 }
 
-int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit) {
+int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans) {
   Call call(linear_packed_forward_spec, on);
   const wl_tensor handles[] = {x, packed, bias, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(unit >= 1)) return call.needs("unit >= 1", {{"unit", unit}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_packed_forward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       unit,
+      spans,
       call.dim(0),
       call.dim(1),
       call.dim(2),
       call.dim(3),
   };
   return call.enqueue<op::linear_packed_forward>(args);
+}
+
+int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y) {
+  Call call(add_bias_spec, on);
+  const wl_tensor handles[] = {x, bias, y};
+  if (!call.resolve(handles)) return call.kind();
+  const add_bias_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::add_bias>(args);
+}
+
+int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate) {
+  Call call(bias_backward_spec, on);
+  const wl_tensor handles[] = {dy, db};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
+  if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  const bias_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      length,
+      spans,
+      accumulate,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::bias_backward>(args);
 }
 
 int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps) {
@@ -573,13 +717,16 @@ int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor
   return call.enqueue<op::rms_norm_forward>(args);
 }
 
-int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t accumulate) {
+int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(rms_norm_backward_spec, on);
   const wl_tensor handles[] = {dy, h, w, inv_rms, dh, dx, dw};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const rms_norm_backward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
@@ -589,6 +736,7 @@ int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, w
       static_cast<float*>(call.data(5)),
       static_cast<float*>(call.data(6)),
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -616,13 +764,16 @@ int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tens
   return call.enqueue<op::layer_norm_forward>(args);
 }
 
-int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t accumulate) {
+int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate) {
   Call call(layer_norm_backward_spec, on);
   const wl_tensor handles[] = {dy, h, w, mean, inv_std, dh, dx, dw, db};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const layer_norm_backward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
@@ -634,6 +785,7 @@ int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w,
       static_cast<float*>(call.data(7)),
       static_cast<float*>(call.data(8)),
       length,
+      spans,
       accumulate,
       call.dim(0),
       call.dim(1),
@@ -865,13 +1017,15 @@ int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
   return call.enqueue<op::gated_silu_backward>(args);
 }
 
-int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token) {
+int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token, int64_t run, int64_t stride) {
   Call call(dropout_spec, on);
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   if (!(p >= 0)) return call.needs("p >= 0", {{"p", p}});
   if (!(p < 1)) return call.needs("p < 1", {{"p", p}});
   if (!(first_token >= 0)) return call.needs("first_token >= 0", {{"first_token", first_token}});
+  if (!(run >= 1)) return call.needs("run >= 1", {{"run", run}});
+  if (!(stride >= 0)) return call.needs("stride >= 0", {{"stride", stride}});
   const dropout_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<float*>(call.data(1)),
@@ -880,6 +1034,8 @@ int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, in
       step,
       site,
       first_token,
+      run,
+      stride,
       call.dim(0),
       call.dim(1),
   };
@@ -926,6 +1082,83 @@ int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor tar
   return call.enqueue<op::cross_entropy_fused>(args);
 }
 
+int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor logits, wl_tensor maxima) {
+  Call call(cross_entropy_logits_spec, on);
+  const wl_tensor handles[] = {h, w, logits, maxima};
+  if (!call.resolve(handles)) return call.kind();
+  const cross_entropy_logits_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::cross_entropy_logits>(args);
+}
+
+int wl_cross_entropy_exponentials(wl_stream on, wl_tensor logits, wl_tensor maxima, wl_tensor targets, wl_tensor sums, int64_t first_row, int64_t table_rows) {
+  Call call(cross_entropy_exponentials_spec, on);
+  const wl_tensor handles[] = {logits, maxima, targets, sums};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
+  const cross_entropy_exponentials_args args = {
+      static_cast<float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const int32_t*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      first_row,
+      table_rows,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::cross_entropy_exponentials>(args);
+}
+
+int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tensor maxima, wl_tensor sums, wl_tensor targets, wl_tensor losses, int64_t first_row, float weight) {
+  Call call(cross_entropy_finish_spec, on);
+  const wl_tensor handles[] = {exponentials, maxima, sums, targets, losses};
+  if (!call.resolve(handles)) return call.kind();
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  const cross_entropy_finish_args args = {
+      static_cast<float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const int32_t*>(call.data(3)),
+      static_cast<float*>(call.data(4)),
+      first_row,
+      weight,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::cross_entropy_finish>(args);
+}
+
+int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows) {
+  Call call(cross_entropy_backward_input_spec, on);
+  const wl_tensor handles[] = {dlogits, w, dh};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t V = call.dim(1);
+  if (!(first_row >= 0)) return call.needs("first_row >= 0", {{"first_row", first_row}});
+  if (!(table_rows >= V)) return call.needs("table_rows >= V", {{"table_rows", table_rows}, {"V", V}});
+  if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
+  const cross_entropy_backward_input_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      first_row,
+      table_rows,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::cross_entropy_backward_input>(args);
+}
+
 int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
   Call call(sum_spec, on);
   const wl_tensor handles[] = {x, y};
@@ -938,17 +1171,44 @@ int wl_sum(wl_stream on, wl_tensor x, wl_tensor y) {
   return call.enqueue<op::sum>(args);
 }
 
-int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm) {
-  Call call(global_norm_spec, on);
-  const wl_tensor handles[] = {norm};
+int wl_squares_max(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest) {
+  Call call(squares_max_spec, on);
+  const wl_tensor handles[] = {largest};
   if (!call.resolve(handles)) return call.kind();
   if (!call.resolve_list("tensors", tensors, tensors_count)) return call.kind();
   if (!call.pair_lists()) return call.kind();
-  const global_norm_args args = {
+  const squares_max_args args = {
       call.list(0), call.list_sizes(), call.list_count(),
       static_cast<float*>(call.data(0)),
   };
-  return call.enqueue<op::global_norm>(args);
+  return call.enqueue<op::squares_max>(args);
+}
+
+int wl_squares_sum(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest, wl_tensor total) {
+  Call call(squares_sum_spec, on);
+  const wl_tensor handles[] = {largest, total};
+  if (!call.resolve(handles)) return call.kind();
+  if (!call.resolve_list("tensors", tensors, tensors_count)) return call.kind();
+  if (!call.pair_lists()) return call.kind();
+  const squares_sum_args args = {
+      call.list(0), call.list_sizes(), call.list_count(),
+      static_cast<const float*>(call.data(0)),
+      static_cast<int32_t*>(call.data(1)),
+  };
+  return call.enqueue<op::squares_sum>(args);
+}
+
+int wl_norm_finish(wl_stream on, wl_tensor totals, wl_tensor largest, wl_tensor norm) {
+  Call call(norm_finish_spec, on);
+  const wl_tensor handles[] = {totals, largest, norm};
+  if (!call.resolve(handles)) return call.kind();
+  const norm_finish_args args = {
+      static_cast<const int32_t*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+  };
+  return call.enqueue<op::norm_finish>(args);
 }
 
 int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step) {

@@ -57,59 +57,73 @@ struct gather_rows_args {
   int64_t M;
 };
 
-/** y[t] = w[ids[t]] */
+/** y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here */
 struct embedding_forward_args {
   const int32_t* ids;
   const float* w;
   float* y;
+  int64_t first_row;
+  int64_t table_rows;
   int64_t M;
   int64_t V;
   int64_t D;
 };
 
-/** dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1 */
+/** dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1 */
 struct embedding_backward_args {
   const int32_t* ids;
   const float* dy;
   float* dw;
+  int64_t first_row;
+  int64_t table_rows;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
   int64_t V;
 };
 
-/** y = x wT + bias; contraction over K in 8 spans of `unit` */
+/** y = x wT + bias; contraction over K in spans of whole units */
 struct linear_forward_args {
   const float* x;
   const float* w;
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t N;
 };
 
-/** dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1 */
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
 struct linear_backward_input_args {
   const float* dy;
   const float* w;
+  const float* dy2;  // may be null
+  const float* w2;  // may be null
+  const float* dy3;  // may be null
+  const float* w3;  // may be null
   float* dx;
   int64_t unit;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
   int64_t K;
+  int64_t N2;
+  int64_t N3;
 };
 
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1 */
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
 struct linear_backward_weight_args {
   const float* dy;
   const float* x;
   float* dw;
   float* dbias;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t N;
@@ -132,9 +146,30 @@ struct linear_packed_forward_args {
   const float* bias;  // may be null
   float* y;
   int64_t unit;
+  int64_t spans;
   int64_t M;
   int64_t K;
   int64_t P;
+  int64_t N;
+};
+
+/** y = x + bias, the bits of a bias inside linear_forward; y may be x */
+struct add_bias_args {
+  const float* x;
+  const float* bias;
+  float* y;
+  int64_t M;
+  int64_t N;
+};
+
+/** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
+struct bias_backward_args {
+  const float* dy;
+  float* db;
+  int64_t length;
+  int64_t spans;
+  int64_t accumulate;
+  int64_t M;
   int64_t N;
 };
 
@@ -161,6 +196,7 @@ struct rms_norm_backward_args {
   float* dx;
   float* dw;
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -193,6 +229,7 @@ struct layer_norm_backward_args {
   float* dw;
   float* db;  // may be null
   int64_t length;
+  int64_t spans;
   int64_t accumulate;
   int64_t M;
   int64_t D;
@@ -332,7 +369,7 @@ struct gated_silu_backward_args {
   int64_t M;
 };
 
-/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward */
+/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
 struct dropout_args {
   const float* x;
   float* y;
@@ -341,6 +378,8 @@ struct dropout_args {
   int64_t step;
   int64_t site;
   int64_t first_token;
+  int64_t run;
+  int64_t stride;
   int64_t M;
   int64_t K;
 };
@@ -372,6 +411,54 @@ struct cross_entropy_fused_args {
   int64_t V;
 };
 
+/** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
+struct cross_entropy_logits_args {
+  const float* h;
+  const float* w;
+  float* logits;
+  float* maxima;
+  int64_t M;
+  int64_t D;
+  int64_t V;
+};
+
+/** second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here} */
+struct cross_entropy_exponentials_args {
+  float* logits;
+  const float* maxima;
+  const int32_t* targets;
+  float* sums;
+  int64_t first_row;
+  int64_t table_rows;
+  int64_t M;
+  int64_t V;
+};
+
+/** third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative */
+struct cross_entropy_finish_args {
+  float* exponentials;
+  const float* maxima;
+  const float* sums;
+  const int32_t* targets;
+  float* losses;
+  int64_t first_row;
+  float weight;
+  int64_t M;
+  int64_t V;
+};
+
+/** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
+struct cross_entropy_backward_input_args {
+  const float* dlogits;
+  const float* w;
+  float* dh;
+  int64_t first_row;
+  int64_t table_rows;
+  int64_t M;
+  int64_t V;
+  int64_t D;
+};
+
 /** y[0] = sum of x in a fixed order */
 struct sum_args {
   const float* x;
@@ -379,12 +466,29 @@ struct sum_args {
   int64_t M;
 };
 
-/** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
-struct global_norm_args {
+/** first step of the global norm: the largest magnitude in all tensors, NaN if there is one */
+struct squares_max_args {
   float* const* tensors;
   const int64_t* tensors_sizes;
   int64_t tensors_count;
+  float* largest;
+};
+
+/** second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word */
+struct squares_sum_args {
+  float* const* tensors;
+  const int64_t* tensors_sizes;
+  int64_t tensors_count;
+  const float* largest;
+  int32_t* total;
+};
+
+/** third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through */
+struct norm_finish_args {
+  const int32_t* totals;
+  const float* largest;
   float* norm;
+  int64_t R;
 };
 
 /** one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given */
@@ -463,6 +567,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -481,8 +587,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -504,6 +616,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -522,8 +636,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -545,6 +665,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -563,8 +685,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);
@@ -588,6 +716,8 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void add_bias(Context&, const add_bias_args&);
+void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
 void rms_norm_backward(Context&, const rms_norm_backward_args&);
 void layer_norm_forward(Context&, const layer_norm_forward_args&);
@@ -606,8 +736,14 @@ void gated_silu_backward(Context&, const gated_silu_backward_args&);
 void dropout(Context&, const dropout_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
+void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
+void cross_entropy_exponentials(Context&, const cross_entropy_exponentials_args&);
+void cross_entropy_finish(Context&, const cross_entropy_finish_args&);
+void cross_entropy_backward_input(Context&, const cross_entropy_backward_input_args&);
 void sum(Context&, const sum_args&);
-void global_norm(Context&, const global_norm_args&);
+void squares_max(Context&, const squares_max_args&);
+void squares_sum(Context&, const squares_sum_args&);
+void norm_finish(Context&, const norm_finish_args&);
 void adamw(Context&, const adamw_args&);
 void log_softmax_gather(Context&, const log_softmax_gather_args&);
 void top_k(Context&, const top_k_args&);

@@ -14,9 +14,9 @@ namespace {
 using gemm::Cut;
 using gemm::Layout;
 using gemm::Product;
-using gemm::Spans;
 using gemm::Step;
 
+// What spans of the hidden size are made of.
 constexpr int64_t unit = 16;
 // Logits of one chunk in the forward pass: with the chunk's part of the weight they stay in the L3 cache.
 constexpr int64_t forward_logits = 4 << 20;
@@ -38,7 +38,7 @@ Product logits_product(const float* h, const float* w, int64_t rows, int64_t voc
   Product p{};
   p.rows = rows;
   p.cols = vocabulary;
-  p.spans = gemm::spans_of(size, unit);
+  p.spans = spans_of(size, unit, most_spans);
   p.left = {h, size, Layout::rows};
   p.right = {w, size, Layout::rows};
   p.out = logits;
@@ -55,17 +55,13 @@ float loss_and_gradient(float* logits, int64_t n, int32_t target, float weight) 
   }
   const float logit = logits[target];
   const RowSum row = row_sum<true>(logits, n, logits);
-  const float inverse = 1.0f / row.sum;
-  const float hot = (logits[target] * inverse - 1.0f) * weight;
-  for (int64_t i = 0; i < n; ++i) logits[i] = logits[i] * inverse * weight;
-  logits[target] = hot;
+  gradient_of_row(logits, n, row.sum, target, weight);
   return row.lse - logit;
 }
 
 // Floats that a way of cutting the tokens needs: logits of the largest step, and partial sums of dw.
 int64_t floats_of(const Spans& spans, const Cut& cut, int64_t vocabulary, int64_t size, bool accumulate) {
-  const int64_t longest = spans.begin[1] - spans.begin[0];
-  const int64_t rows = cut.part > 0 ? cut.part : least(cut.group * longest, spans.terms());
+  const int64_t rows = cut.part > 0 ? cut.part : spans.longest(cut.group);
   const int sums = cut.levels + (cut.chain ? 1 : 0) - (!accumulate && cut.levels > 0 ? 1 : 0);
   return rows * vocabulary + sums * vocabulary * size;
 }
@@ -73,13 +69,13 @@ int64_t floats_of(const Spans& spans, const Cut& cut, int64_t vocabulary, int64_
 // Steps of whole spans need many logits, smaller ones need partial sums of dw. Takes the largest steps that need no more
 // than step_floats, or, where all need more, those that need the least.
 Cut cut_of_tokens(const Spans& spans, int64_t vocabulary, int64_t size, bool accumulate, int64_t step_floats) {
-  const int64_t longest = spans.begin[1] - spans.begin[0];
-  Cut best = gemm::cut_of(spans, 8, 0);
+  const int64_t longest = spans.longest(1);
+  Cut best = gemm::cut_of(spans, most_spans, 0);
   const auto consider = [&](const Cut& cut) {
     const int64_t now = floats_of(spans, best, vocabulary, size, accumulate);
     if (now > step_floats && floats_of(spans, cut, vocabulary, size, accumulate) < now) best = cut;
   };
-  for (int group = 4; group > 0; group /= 2) consider(gemm::cut_of(spans, group, 0));
+  for (int group = most_spans / 2; group > 0; group /= 2) consider(gemm::cut_of(spans, group, 0));
   for (int64_t part = (longest + 31) / 32 * 16; part >= least_rows; part = (part + 31) / 32 * 16) consider(gemm::cut_of(spans, 1, part));
   return best;
 }
@@ -108,7 +104,7 @@ void cross_entropy_fused(Context& context, const cross_entropy_fused_args& a) {
 
 void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args& a, int64_t step_floats) {
   int32_t* order = context.scratch_of<int32_t>(a.M);
-  const Spans spans = gemm::token_spans(a.M, a.length, order);
+  const Spans spans = gemm::token_spans(a.M, a.length, most_spans, order);
   const bool accumulate = a.accumulate != 0;
   const Cut cut = cut_of_tokens(spans, a.V, a.D, accumulate, step_floats);
   const int64_t dw_size = aligned(a.V * a.D);
@@ -116,8 +112,7 @@ void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args
   for (int l = 0; l < cut.levels; ++l) level[l] = l + 1 == cut.levels && !accumulate ? a.dw : context.scratch(dw_size);
   float* chain = cut.chain ? context.scratch(dw_size) : nullptr;
 
-  const int64_t longest = spans.begin[1] - spans.begin[0];
-  const int64_t chunk = cut.part > 0 ? cut.part : least(cut.group * longest, a.M);
+  const int64_t chunk = cut.part > 0 ? cut.part : spans.longest(cut.group);
   float* logits = context.scratch(chunk * a.V);
   float* h = context.scratch(chunk * a.D);
   float* dh = context.scratch(chunk * a.D);
@@ -128,7 +123,7 @@ void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args
     } p{logits_product(h, a.w, rows, a.V, a.D, logits), {}, {}};
     p.input.rows = rows;
     p.input.cols = a.D;
-    p.input.spans = gemm::spans_of(a.V, unit);
+    p.input.spans = spans_of(a.V, vocabulary_unit, most_spans);
     p.input.left = {logits, a.V, Layout::rows};
     p.input.right = {a.w, a.D, Layout::terms};
     p.input.out = dh;

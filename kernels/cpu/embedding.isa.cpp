@@ -14,32 +14,53 @@ void check_ids(const int32_t* ids, int64_t count, int64_t rows) {
   }
 }
 
+/** The rows of the table that are here. */
+struct Shard {
+  int64_t first, rows;
+
+  bool has(int32_t id) const { return id >= first && id < first + rows; }
+};
+
 }  // namespace
 
 void embedding_forward(Context& context, const embedding_forward_args& a) {
-  check_ids(a.ids, a.M, a.V);
+  const Shard shard{a.first_row, a.V};
+  check_ids(a.ids, a.M, a.table_rows);
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) std::memcpy(a.y + t * a.D, a.w + a.ids[t] * a.D, sizeof(float) * a.D);
+    for (int64_t t = begin; t < end; ++t) {
+      float* y = a.y + t * a.D;
+      if (shard.has(a.ids[t])) {
+        std::memcpy(y, a.w + (a.ids[t] - shard.first) * a.D, sizeof(float) * a.D);
+      } else {
+        // Adding -0 changes no value, not even -0 itself.
+        each_group(0, a.D, [&](int64_t i, auto group) { group.put(y + i, splat(-0.0f)); });
+      }
+    }
   });
 }
 
 // The tokens of each id are listed in the order of the sum (span by span), by counting. Then each row of the table is its own sum:
 // a chain per span from +0, the spans in the fixed tree, spans without the token counting as +0.
 void embedding_backward(Context& context, const embedding_backward_args& a) {
-  check_ids(a.ids, a.M, a.V);
-  const TokenSpans spans{a.M, a.length};
+  const Shard shard{a.first_row, a.V};
+  check_ids(a.ids, a.M, a.table_rows);
+  const TokenSpans spans{a.M, a.length, a.spans};
+  const int span_total = spans.count();
   int32_t* first = context.scratch_of<int32_t>(a.V + 1);
   int32_t* next = context.scratch_of<int32_t>(a.V);
   int32_t* tokens = context.scratch_of<int32_t>(a.M);
   int8_t* span_of = context.scratch_of<int8_t>(a.M);
   std::memset(first, 0, sizeof(int32_t) * (a.V + 1));
-  for (int64_t t = 0; t < a.M; ++t) ++first[a.ids[t] + 1];
+  for (int64_t t = 0; t < a.M; ++t) {
+    if (shard.has(a.ids[t])) ++first[a.ids[t] - shard.first + 1];
+  }
   for (int64_t v = 0; v < a.V; ++v) first[v + 1] += first[v];
   std::memcpy(next, first, sizeof(int32_t) * a.V);
-  for (int s = 0; s < 8; ++s) {
+  for (int s = 0; s < span_total; ++s) {
     spans.each_row(s, [&](int64_t row) {
+      if (!shard.has(a.ids[row])) return;
       span_of[row] = static_cast<int8_t>(s);
-      tokens[next[a.ids[row]]++] = static_cast<int32_t>(row);
+      tokens[next[a.ids[row] - shard.first]++] = static_cast<int32_t>(row);
     });
   }
   context.parallel_for(a.V, 16, [&](int64_t begin, int64_t end, int) {
@@ -48,13 +69,13 @@ void embedding_backward(Context& context, const embedding_backward_args& a) {
       each_group(0, a.D, [&](int64_t i, auto group) {
         Vec16 total = zero();
         if (first[v] < first[v + 1]) {
-          Vec16 span[8];
-          for (Vec16& chain : span) chain = zero();
+          Vec16 sums[most_spans];
+          for (Vec16& chain : sums) chain = zero();
           for (int32_t n = first[v]; n < first[v + 1]; ++n) {
-            Vec16& chain = span[span_of[tokens[n]]];
+            Vec16& chain = sums[span_of[tokens[n]]];
             chain = chain + group(a.dy + tokens[n] * a.D + i);
           }
-          total = add_spans(span);
+          total = add_spans(sums, span_total);
         }
         group.put(dw + i, a.accumulate != 0 ? group(dw + i) + total : total);
       });

@@ -11,21 +11,43 @@ namespace wl::WL_ISA::gemm {
 inline int64_t source_row(const Factor& f, int64_t term) { return f.order != nullptr ? f.order[term] : term; }
 
 /**
+ * Calls visit(factor, first, last, at) for each part of terms [begin, end) that lies in one matrix: it is terms [first, last) of
+ * that factor, and comes `at` terms after `begin`.
+ */
+template <class Visit>
+inline void each_part(const Factor& f, int64_t begin, int64_t end, Visit&& visit) {
+  if (f.segments == nullptr) {
+    if (begin < end) visit(f, begin, end, int64_t{0});
+    return;
+  }
+  const Segment* segment = f.segments;
+  for (int64_t k = begin; k < end; ++segment) {
+    if (segment[1].begin <= k) continue;
+    const int64_t stop = segment[1].begin < end ? segment[1].begin : end;
+    visit(Factor{segment->data, segment->stride, f.layout}, k - segment->begin, stop - segment->begin, k - begin);
+    k = stop;
+  }
+}
+
+/**
  * Fetches elements [first, first + count) of terms [begin, end) where terms lie on rows of memory. Rows are on pages of their
  * own, where the CPU does not look ahead by itself.
  */
 inline void prefetch_terms(const Factor& f, int64_t first, int64_t count, int64_t begin, int64_t end) {
-  for (int64_t k = begin; k < end; ++k) {
-    const float* p = f.data + source_row(f, k) * f.stride + first;
-    for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
-    __builtin_prefetch(p + count - 1, 0, 2);
-  }
+  each_part(f, begin, end, [&](const Factor& part, int64_t from, int64_t to, int64_t) {
+    for (int64_t k = from; k < to; ++k) {
+      const float* p = part.data + source_row(part, k) * part.stride + first;
+      for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
+      __builtin_prefetch(p + count - 1, 0, 2);
+    }
+  });
 }
 
-/** One left panel: rows [row, row + rows), terms [begin, end). */
+/** Rows [row, row + rows), terms [begin, end) of a factor in one matrix, to a left panel from its term `at` on. */
 template <int rows>
-void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* to) {
+void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* panel, int64_t at) {
   if (f.layout == Layout::terms) {
+    float* to = panel + at * rows;
     for (int64_t k = begin; k < end; ++k, to += rows) {
       std::memcpy(to, f.data + source_row(f, k) * f.stride + row, sizeof(float) * rows);
     }
@@ -33,6 +55,11 @@ void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* 
   }
   const float* from = f.data + row * f.stride;
   int64_t k = begin;
+  // Up to the next line of the panel.
+  for (; at % 16 != 0 && k < end; ++k, ++at) {
+    for (int r = 0; r < rows; ++r) panel[at / 16 * 16 * rows + 16 * r + at % 16] = from[r * f.stride + k];
+  }
+  float* to = panel + at * rows;
   for (; k + 16 <= end; k += 16, to += 16 * rows) {
     for (int r = 0; r < rows; ++r) std::memcpy(to + 16 * r, from + r * f.stride + k, sizeof(float) * 16);
   }
@@ -112,7 +139,7 @@ inline void transpose_square(const float* from, int64_t, float* to) { *to = *fro
 
 #endif
 
-/** One right panel: columns [col, col + panel_cols) of `cols`, those beyond are zero; terms [begin, end). */
+/** One right panel: columns [col, col + panel_cols) of `cols`, those beyond are zero; terms [begin, end) of a factor in one matrix. */
 inline void pack_right_panel(const Factor& f, int64_t col, int64_t cols, int64_t begin, int64_t end, float* to) {
   const int64_t width = cols - col < panel_cols ? cols - col : panel_cols;
   if (f.layout == Layout::terms) {

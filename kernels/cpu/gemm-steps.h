@@ -17,7 +17,7 @@ struct Step {
 
 /** How a contraction is cut: steps of `group` whole spans, or, where even one span is too long, of `part` terms. */
 struct Cut {
-  int group = 8;
+  int group = most_spans;
   int64_t part = 0;
   /** Arrays of the result's shape that steps need: one for each level of the tree over groups, one for an unfinished chain. */
   int levels = 0;
@@ -36,12 +36,12 @@ inline Cut cut_of(const Spans& spans, int group, int64_t part) {
 
 /** The cut into the largest steps of at most `most` terms. */
 inline Cut cut_into(const Spans& spans, int64_t most) {
-  const int64_t longest = spans.count > 0 ? spans.begin[1] - spans.begin[0] : 0;
-  int group = 8;
-  while (group > 1 && group * longest > most && longest * spans.count > most) group /= 2;
+  int group = most_spans;
+  while (group > 1 && spans.longest(group) > most) group /= 2;
+  const int64_t longest = spans.longest(group);
   if (longest <= most) return cut_of(spans, group, 0);
   const int64_t parts = (longest + most - 1) / most;
-  return cut_of(spans, 1, (longest / parts + 15) / 16 * 16);
+  return cut_of(spans, 1, ((longest + parts - 1) / parts + 15) / 16 * 16);
 }
 
 /** Walks the steps in order. level[cut.levels - 1] may be `out` itself, unless the last step reads `out` for something else. */
@@ -51,16 +51,14 @@ class Steps {
       : spans_(spans), cut_(cut), level_(level), chain_(chain), out_(out) {}
 
   bool next(Step& step) {
-    if (span_ >= spans_.count && started_) return false;
+    if (span_ >= spans_.count) return false;
     step = {};
-    if (cut_.part > 0 && spans_.count > 0 && !take_part(step)) return true;
+    if (cut_.part > 0 && !take_part(step)) return true;
     if (cut_.part == 0) take_group(step);
     const int node = span_ / cut_.group;
     span_ += cut_.group;
     at_ = 0;
-    started_ = true;
     step.last = span_ >= spans_.count;
-    step.spans.padded = step.last && spans_.padded;
     step.out = out_;
     for (int l = 0; l < cut_.levels; ++l) {
       if ((node >> l & 1) != 0) {
@@ -101,7 +99,6 @@ class Steps {
   float* out_;
   int span_ = 0;
   int64_t at_ = 0;
-  bool started_ = false;
 };
 
 }  // namespace wl::WL_ISA::gemm

@@ -60,7 +60,6 @@ struct Tile {
         }
       }
     }
-    if (p.spans.padded) pad(sums);
     if (whole) {
       for (int i = 0; i < p.addends; ++i) merge(sums, p.addend[i] + offset, p.cols);
       if (p.bias != nullptr) merge(sums, p.bias + col, 0);
@@ -122,13 +121,6 @@ struct Tile {
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) store(to + r * stride + v * lanes, sums[r][v]);
-  }
-
-  static inline __attribute__((always_inline)) void pad(Sums& sums) {
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sums[r][v] = add(sums[r][v], zero());
   }
 
   // The last columns, where they don't fill the panels, go by way of memory: the same operations, one element at a time.

@@ -4,34 +4,25 @@
 #include <cstdint>
 
 #include "core/context.h"
+#include "cpu/spans.h"
 
 namespace wl::WL_ISA::gemm {
 
 /**
- * The non-empty spans of a contraction: span s holds terms [begin[s], begin[s + 1]). Each is one FMA chain in index order;
- * they are added by the tree ((s0+s1)+(s2+s3))+((s4+s5)+(s6+s7)).
+ * The order in which token contractions take the rows of `rows / length` sequences: by span of the sequence, then by
+ * sequence, then by position. Writes the row numbers to order[rows].
  */
-struct Spans {
-  int count = 0;
-  int64_t begin[9] = {};
-  /** There are empty spans beside these in the tree. Each counts as +0: adding one +0 at the end gives the bits of adding all. */
-  bool padded = false;
-
-  int64_t first() const { return begin[0]; }
-  int64_t terms() const { return begin[count] - begin[0]; }
-};
-
-/** The 8 spans of a contraction of `terms`, each rounded up to `unit`. */
-Spans spans_of(int64_t terms, int64_t unit);
-
-/**
- * The order in which token contractions take the rows of `rows / length` sequences: by eighth of the sequence, then by
- * sequence, then by position. Writes the row numbers to order[rows]; the spans are the eighths.
- */
-Spans token_spans(int64_t rows, int64_t length, int32_t* order);
+Spans token_spans(int64_t rows, int64_t length, int64_t limit, int32_t* order);
 
 /** Where a factor lies: `rows` of it have their terms side by side; `terms` have one term of all rows side by side. */
 enum class Layout { rows, terms };
+
+/** A run of terms of a factor that is made of several matrices: the first of them is term 0 of the factor (data, stride). */
+struct Segment {
+  int64_t begin;
+  const float* data;
+  int64_t stride;
+};
 
 /** A factor: element (row i, term k) is data[i * stride + k], or data[(order ? order[k] : k) * stride + i] for terms. */
 struct Factor {
@@ -39,6 +30,8 @@ struct Factor {
   int64_t stride;
   Layout layout;
   const int32_t* order = nullptr;
+  /** The terms lie in these runs instead, each up to the begin of the next; one more tells where the last run ends. */
+  const Segment* segments = nullptr;
 };
 
 /** C[i, j] = sum over k of left(i, k) * right(j, k); C is row-major without gaps. */

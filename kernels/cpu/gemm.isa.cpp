@@ -6,6 +6,7 @@
 #include "cpu/gemm-pack.h"
 #include "cpu/gemm-steps.h"
 #include "cpu/gemm-tile.h"
+#include "cpu/token-spans.h"
 
 namespace wl::WL_ISA::gemm {
 namespace {
@@ -20,7 +21,7 @@ constexpr int64_t right_block_floats = 4 << 20;
 constexpr int64_t lone_work = 1 << 18;
 
 using TileRun = void (*)(const Product&, const float* left, const float* right, int64_t panel, int64_t row, int64_t col);
-using PackLeft = void (*)(const Factor&, int64_t row, int64_t begin, int64_t end, float* to);
+using PackLeft = void (*)(const Factor&, int64_t row, int64_t begin, int64_t end, float* panel, int64_t at);
 
 // What there is for a given number of rows.
 struct RowKernel {
@@ -142,7 +143,9 @@ void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
       const int64_t row = job.row(i);
       const int64_t rows = job.row(i + 1) - row;
       float* panel = to + (row - first) * job.padded_terms();
-      job.kernels[rows].pack(job.p.left, row, k, least(k + terms, job.end), panel + (k - job.begin) * rows);
+      each_part(job.p.left, k, least(k + terms, job.end), [&](const Factor& part, int64_t from, int64_t stop, int64_t at) {
+        job.kernels[rows].pack(part, row, from, stop, panel, k - job.begin + at);
+      });
     }
   }
 }
@@ -160,7 +163,9 @@ void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, int64_t begin
     }
     for (int64_t c = col_begin; c < col_end; ++c) {
       float* panel = to + (c - col_begin) * job.panel;
-      pack_right_panel(job.p.right, c * panel_cols, job.p.cols, k, least(k + terms, end), panel + (k - job.begin) * panel_cols);
+      each_part(job.p.right, k, least(k + terms, end), [&](const Factor& part, int64_t from, int64_t stop, int64_t at) {
+        pack_right_panel(part, c * panel_cols, job.p.cols, from, stop, panel + (k - job.begin + at) * panel_cols);
+      });
     }
   }
 }
@@ -234,29 +239,15 @@ int64_t job_floats(const Job& job) { return ceil_div(job.left_floats, 16) * 16 +
 
 }  // namespace
 
-Spans spans_of(int64_t terms, int64_t unit) {
-  const int64_t units = ceil_div(terms, unit);
-  const int64_t length = ceil_div(units, 8) * unit;
+Spans token_spans(int64_t rows, int64_t length, int64_t limit, int32_t* order) {
+  const TokenSpans tokens{rows, length, limit};
   Spans spans;
-  while (spans.begin[spans.count] < terms) {
-    spans.begin[spans.count + 1] = least(spans.begin[spans.count] + length, terms);
-    ++spans.count;
-  }
-  spans.padded = spans.count < 8;
-  return spans;
-}
-
-Spans token_spans(int64_t rows, int64_t length, int32_t* order) {
-  const int64_t eighth = ceil_div(length, 8);
-  Spans spans;
+  spans.count = tokens.count();
   int64_t at = 0;
-  for (int64_t t = 0; t < length; t += eighth) {
-    for (int64_t first = 0; first < rows; first += length) {
-      for (int64_t i = t; i < least(t + eighth, length); ++i) order[at++] = static_cast<int32_t>(first + i);
-    }
-    spans.begin[++spans.count] = at;
+  for (int s = 0; s < spans.count; ++s) {
+    tokens.each_row(s, [&](int64_t row) { order[at++] = static_cast<int32_t>(row); });
+    spans.begin[s + 1] = at;
   }
-  spans.padded = spans.count < 8;
   return spans;
 }
 

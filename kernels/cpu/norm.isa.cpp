@@ -37,11 +37,12 @@ template <int count, class F>
 void sum_over_tokens(Context& context, const TokenSpans& spans, int64_t columns, bool accumulate, float* const (&weights)[count], F&& term) {
   constexpr int groups = 4;
   const int64_t padded = (columns + 15) / 16 * 16, blocks = (columns + 16 * groups - 1) / (16 * groups);
-  float* partial = context.scratch(8 * count * padded);
-  context.parallel_for(blocks * 8, 1, [&](int64_t begin, int64_t end, int) {
+  const int span_total = spans.count();
+  float* partial = context.scratch(span_total * count * padded);
+  context.parallel_for(blocks * span_total, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
-      const int s = static_cast<int>(item % 8);
-      const int64_t first = item / 8 * 16 * groups, last = first + 16 * groups < columns ? first + 16 * groups : columns;
+      const int s = static_cast<int>(item % span_total);
+      const int64_t first = item / span_total * 16 * groups, last = first + 16 * groups < columns ? first + 16 * groups : columns;
       Vec16 chain[groups][count];
       for (auto& sums : chain) {
         for (Vec16& sum : sums) sum = zero();
@@ -61,9 +62,9 @@ void sum_over_tokens(Context& context, const TokenSpans& spans, int64_t columns,
   for (int k = 0; k < count; ++k) {
     if (weights[k] == nullptr) continue;
     each_group(0, columns, [&](int64_t i, auto group) {
-      Vec16 span[8];
-      for (int s = 0; s < 8; ++s) span[s] = load(partial + (s * count + k) * padded + i);
-      const Vec16 total = add_spans(span);
+      Vec16 sums[most_spans];
+      for (int s = 0; s < span_total; ++s) sums[s] = load(partial + (s * count + k) * padded + i);
+      const Vec16 total = add_spans(sums, span_total);
       group.put(weights[k] + i, accumulate ? group(weights[k] + i) + total : total);
     });
   }
@@ -100,7 +101,7 @@ void rms_norm_backward(Context& context, const rms_norm_backward_args& a) {
       });
     }
   });
-  sum_over_tokens(context, {a.M, a.length}, n, a.accumulate != 0, {a.dw}, [&](int64_t row, int64_t i, auto group, Vec16 (&sums)[1]) {
+  sum_over_tokens(context, {a.M, a.length, a.spans}, n, a.accumulate != 0, {a.dw}, [&](int64_t row, int64_t i, auto group, Vec16 (&sums)[1]) {
     sums[0] = fma(group(a.dy + row * n + i), group(a.h + row * n + i) * splat(a.inv_rms[row]), sums[0]);
   });
 }
@@ -149,7 +150,7 @@ void layer_norm_backward(Context& context, const layer_norm_backward_args& a) {
       });
     }
   });
-  sum_over_tokens(context, {a.M, a.length}, n, a.accumulate != 0, {a.dw, a.db}, [&](int64_t row, int64_t i, auto group, Vec16 (&sums)[2]) {
+  sum_over_tokens(context, {a.M, a.length, a.spans}, n, a.accumulate != 0, {a.dw, a.db}, [&](int64_t row, int64_t i, auto group, Vec16 (&sums)[2]) {
     const Vec16 dy = group(a.dy + row * n + i);
     const Vec16 normal = (group(a.h + row * n + i) - splat(a.mean[row])) * splat(a.inv_std[row]);
     sums[0] = fma(dy, normal, sums[0]);

@@ -1,43 +1,12 @@
-// The global gradient norm and AdamW (Loshchilov and Hutter 2019, algorithm 2), over many tensors in one pass.
+// AdamW (Loshchilov and Hutter 2019, algorithm 2), over many tensors in one pass.
 #include <cmath>
 
 #include "core/ops.gen.h"
-#include "cpu/chunk-sum.h"
+#include "cpu/chunk-list.h"
 #include "cpu/groups.h"
 
 namespace wl::WL_ISA {
 namespace {
-
-/** A stretch of one tensor: elements [at, at + size). */
-struct Stretch {
-  int64_t tensor, at, size;
-};
-
-/** The chunks of a list of tensors, one tensor after the other. */
-struct Chunks {
-  const int64_t* sizes;
-  const int64_t* first;  // the number of each tensor's first chunk, and the count of all
-  int64_t tensors;
-
-  int64_t count() const { return first[tensors]; }
-
-  Stretch stretch(int64_t chunk) const {
-    int64_t low = 0, high = tensors;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      (first[middle] <= chunk ? low : high) = middle;
-    }
-    const int64_t at = (chunk - first[low]) * chunk_elements, left = sizes[low] - at;
-    return {low, at, left < chunk_elements ? left : chunk_elements};
-  }
-};
-
-Chunks chunks_of_list(Context& context, const int64_t* sizes, int64_t tensors) {
-  int64_t* first = context.scratch_of<int64_t>(tensors + 1);
-  first[0] = 0;
-  for (int64_t t = 0; t < tensors; ++t) first[t + 1] = first[t] + chunks_of(sizes[t]);
-  return {sizes, first, tensors};
-}
 
 /** base^exponent by squaring: the same bits everywhere, which std::pow doesn't promise. */
 double power(double base, int64_t exponent) {
@@ -56,20 +25,6 @@ float clip_factor(float norm, float clip) {
 }
 
 }  // namespace
-
-void global_norm(Context& context, const global_norm_args& a) {
-  const Chunks chunks = chunks_of_list(context, a.tensors_sizes, a.tensors_count);
-  double* partial = context.scratch_of<double>(chunks.count());
-  context.parallel_for(chunks.count(), [&](int64_t begin, int64_t end, int) {
-    for (int64_t c = begin; c < end; ++c) {
-      const Stretch part = chunks.stretch(c);
-      partial[c] = chunk_sum(a.tensors[part.tensor] + part.at, part.size, [](double x) { return x * x; });
-    }
-  });
-  double total = 0;
-  for (int64_t c = 0; c < chunks.count(); ++c) total += partial[c];
-  a.norm[0] = static_cast<float>(std::sqrt(total));
-}
 
 void adamw(Context& context, const adamw_args& a) {
   const Chunks chunks = chunks_of_list(context, a.params_sizes, a.params_count);

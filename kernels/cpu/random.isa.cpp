@@ -60,13 +60,16 @@ void normal(Context& context, const normal_args& a) {
 void dropout(Context& context, const dropout_args& a) {
   if (a.site < 0 || a.site >= 1 << 16) throw BadInput{"dropout: the site does not fit into 16 bits"};
   if (a.step < 0 || a.step > UINT32_MAX) throw BadInput{"dropout: the step does not fit into 32 bits"};
-  if (a.first_token + a.M > int64_t{1} << 48) throw BadInput{"dropout: the token index does not fit into 48 bits"};
+  // No row has a larger index than this, which may need more than 64 bits.
+  const __int128 last = a.first_token + static_cast<__int128>((a.M - 1) / a.run) * a.stride + (a.M < a.run ? a.M : a.run) - 1;
+  if (last >= int64_t{1} << 48) throw BadInput{"dropout: the token index does not fit into 48 bits"};
+  const auto token_of = [&](int64_t row) { return a.first_token + row / a.run * a.stride + row % a.run; };
   const uint64_t key = static_cast<uint64_t>(a.seed) ^ (static_cast<uint64_t>(DrawFor::dropout) << 56);
   const Vec16 p = splat(a.p), rescale = splat(1.0f / (1.0f - a.p));
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     alignas(64) float ordered[elements];
     for (int64_t row = begin; row < end; ++row) {
-      const uint64_t token = static_cast<uint64_t>(a.first_token + row);
+      const uint64_t token = static_cast<uint64_t>(token_of(row));
       const uint64_t site = static_cast<uint64_t>(a.site) | token >> 32 << 16;
       for (int64_t first = 0; first < a.K; first += elements) {
         Int16 word[4] = {counted_from(static_cast<uint64_t>(first / 4)), splat_word(token), splat_word(site),

@@ -6,6 +6,7 @@
 
 #include "cpu/math.h"
 #include "cpu/simd.h"
+#include "cpu/spans.h"
 
 namespace wl::WL_ISA {
 
@@ -31,19 +32,17 @@ inline float row_max(const float* x, int64_t n) {
 }
 
 /**
- * The sum over a row of n logits: 8 spans (unit 16) of 16 virtual lanes each, lanes and spans added in fixed trees.
- * Where `exponentials` is given, exp(logit - max) is written there; it may be x itself.
+ * The sum of exp(x[i] - largest) over the spans of a row: 16 virtual lanes in each, lanes and spans added in fixed trees.
+ * Where they are kept, the exponentials are written to `exponentials`, which may be x itself.
  */
-template <bool keep = false>
-RowSum row_sum(const float* x, int64_t n, float* exponentials = nullptr) {
-  const float largest = row_max(x, n);
+template <bool keep>
+float exponentials_sum(const float* x, const Spans& spans, float largest, float* exponentials) {
   const Vec16 m = splat(largest);
-  const int64_t length = ((n + 15) / 16 + 7) / 8 * 16;
-  float span[8] = {};
-  for (int s = 0; s < 8 && s * length < n; ++s) {
-    const int64_t end = (s + 1) * length < n ? (s + 1) * length : n;
+  float span[most_spans];
+  for (int s = 0; s < spans.count; ++s) {
+    const int64_t end = spans.begin[s + 1];
     Vec16 sum = splat(0.0f);
-    int64_t i = s * length;
+    int64_t i = spans.begin[s];
     for (; i + 16 <= end; i += 16) {
       const Vec16 e = exp_16(load(x + i) - m);
       if constexpr (keep) store(exponentials + i, e);
@@ -56,8 +55,31 @@ RowSum row_sum(const float* x, int64_t n, float* exponentials = nullptr) {
     }
     span[s] = reduce_add(sum);
   }
-  const float sum = ((span[0] + span[1]) + (span[2] + span[3])) + ((span[4] + span[5]) + (span[6] + span[7]));
-  return {largest, sum, largest + log_1(sum)};
+  return add_spans(span, spans.count);
+}
+
+/** What spans of the vocabulary are made of. */
+inline constexpr int64_t vocabulary_unit = 16;
+
+inline RowSum row_sum_of(float largest, float sum) { return {largest, sum, largest + log_1(sum)}; }
+
+/** The sum over a row of n logits; where `exponentials` is given, exp(logit - max) is written there. */
+template <bool keep = false>
+RowSum row_sum(const float* x, int64_t n, float* exponentials = nullptr) {
+  const float largest = row_max(x, n);
+  return row_sum_of(largest, exponentials_sum<keep>(x, spans_of(n, vocabulary_unit, most_spans), largest, exponentials));
+}
+
+/**
+ * The gradient of the loss of a row: exponentials e become weight * (e / sum - 1 at `target`), in place. `target` may lie outside of the n
+ * columns that are here.
+ */
+inline void gradient_of_row(float* e, int64_t n, float sum, int64_t target, float weight) {
+  const float inverse = 1.0f / sum;
+  const bool is_here = target >= 0 && target < n;
+  const float hot = is_here ? (e[target] * inverse - 1.0f) * weight : 0.0f;
+  for (int64_t i = 0; i < n; ++i) e[i] = e[i] * inverse * weight;
+  if (is_here) e[target] = hot;
 }
 
 }  // namespace wl::WL_ISA

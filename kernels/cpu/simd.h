@@ -53,11 +53,13 @@ inline Int16 bits(Vec16 a) { return {_mm512_castps_si512(a.v)}; }
 inline Vec16 from_bits(Int16 a) { return {_mm512_castsi512_ps(a.v)}; }
 inline Int16 splat_int(int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline Int16 load_int(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_int(int32_t* p, Int16 a) { _mm512_storeu_si512(p, a.v); }
 inline Int16 operator+(Int16 a, Int16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Int16 operator-(Int16 a, Int16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 inline Int16 operator&(Int16 a, Int16 b) { return {_mm512_and_si512(a.v, b.v)}; }
 inline Int16 operator|(Int16 a, Int16 b) { return {_mm512_or_si512(a.v, b.v)}; }
 inline Int16 operator^(Int16 a, Int16 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+inline Int16 max(Int16 a, Int16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
 template <int count>
 inline Int16 shift_left(Int16 a) {
   return {_mm512_slli_epi32(a.v, count)};
@@ -133,11 +135,16 @@ inline Int16 splat_int(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_ep
 inline Int16 load_int(const int32_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
 }
+inline void store_int(int32_t* p, Int16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.lo);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), a.hi);
+}
 inline Int16 operator+(Int16 a, Int16 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 inline Int16 operator-(Int16 a, Int16 b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
 inline Int16 operator&(Int16 a, Int16 b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
 inline Int16 operator|(Int16 a, Int16 b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
 inline Int16 operator^(Int16 a, Int16 b) { return {_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)}; }
+inline Int16 max(Int16 a, Int16 b) { return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)}; }
 template <int count>
 inline Int16 shift_left(Int16 a) {
   return {_mm256_slli_epi32(a.lo, count), _mm256_slli_epi32(a.hi, count)};
@@ -257,6 +264,7 @@ inline Int16 splat_int(int32_t x) {
 inline Int16 load_int(const int32_t* p) {
   return each_lane<Int16>([=](int i) { return p[i]; });
 }
+inline void store_int(int32_t* p, Int16 a) { std::memcpy(p, a.v, sizeof a.v); }
 /** Sums and differences wrap around, as in the vector registers. */
 inline Int16 operator+(Int16 a, Int16 b) {
   return each_lane<Int16>([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) + static_cast<uint32_t>(b.v[i])); });
@@ -272,6 +280,9 @@ inline Int16 operator|(Int16 a, Int16 b) {
 }
 inline Int16 operator^(Int16 a, Int16 b) {
   return each_lane<Int16>([&](int i) { return a.v[i] ^ b.v[i]; });
+}
+inline Int16 max(Int16 a, Int16 b) {
+  return each_lane<Int16>([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
 }
 template <int count>
 inline Int16 shift_left(Int16 a) {

@@ -11,28 +11,32 @@ WL_API int wl_scale(wl_stream on, wl_tensor x, wl_tensor y, float factor);
 WL_API int wl_normal(wl_stream on, wl_tensor x, float mean, float std, int64_t seed, int64_t stream);
 /** y[i] = x[rows[i]] */
 WL_API int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y);
-/** y[t] = w[ids[t]] */
-WL_API int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y);
-/** dw[v] = sum of dy[t] over tokens t with ids[t] = v, in token spans; added to dw when accumulate is 1 */
-WL_API int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t length, int64_t accumulate);
-/** y = x wT + bias; contraction over K in 8 spans of `unit` */
-WL_API int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit);
-/** dx = dy w; contraction over N in 8 spans of `unit`; added to dx when accumulate is 1 */
-WL_API int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dx, int64_t unit, int64_t accumulate);
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in 8 spans of `length`; added when accumulate is 1 */
-WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t accumulate);
+/** y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here */
+WL_API int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y, int64_t first_row, int64_t table_rows);
+/** dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1 */
+WL_API int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t first_row, int64_t table_rows, int64_t length, int64_t spans, int64_t accumulate);
+/** y = x wT + bias; contraction over K in spans of whole units */
+WL_API int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
+WL_API int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor dy3, wl_tensor w3, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate);
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
+WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t spans, int64_t accumulate);
 /** packs w into the panels that linear_packed_forward reads; P is what packedSize(N, K) says */
 WL_API int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed);
 /** linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once */
-WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit);
+WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
+/** y = x + bias, the bits of a bias inside linear_forward; y may be x */
+WL_API int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y);
+/** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
+WL_API int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate);
 /** h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass */
 WL_API int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps);
 /** dx = gradient through the norm at h, plus dh (what arrives at h by other ways); dw in token spans */
-WL_API int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t accumulate);
+WL_API int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate);
 /** h = x + residual; y = (h - mean) * inv_std * w + b */
 WL_API int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor b, wl_tensor h, wl_tensor y, wl_tensor mean, wl_tensor inv_std, float eps);
 /** dx = gradient through the norm at h, plus dh; dw and db in token spans */
-WL_API int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t accumulate);
+WL_API int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor mean, wl_tensor inv_std, wl_tensor dh, wl_tensor dx, wl_tensor dw, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate);
 /** y = x with each head of size 2H turned by the angle of its position (halves rotated); inverse 1 turns back; y may be x */
 WL_API int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos, wl_tensor sin, wl_tensor y, int64_t inverse);
 /** causal attention over sequences of `length` rows; lse is the log of each softmax sum, kept for the backward pass */
@@ -55,16 +59,28 @@ WL_API int wl_silu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor d
 WL_API int wl_gated_silu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor y);
 /** gradients of gated_silu_forward */
 WL_API int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor up, wl_tensor dgate, wl_tensor dup);
-/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the global token index; its own backward */
-WL_API int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token);
+/** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
+WL_API int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token, int64_t run, int64_t stride);
 /** losses[t] = -log softmax(h[t] wT)[targets[t]], 0 where the target is negative; logits exist in chunks only */
 WL_API int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses);
 /** cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans */
 WL_API int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses, wl_tensor dh, wl_tensor dw, float weight, int64_t length, int64_t accumulate);
+/** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
+WL_API int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor logits, wl_tensor maxima);
+/** second step: logits become exp(logit - maximum over ranks); sums = {sum of these, logit of the target or -0 where it is not here} */
+WL_API int wl_cross_entropy_exponentials(wl_stream on, wl_tensor logits, wl_tensor maxima, wl_tensor targets, wl_tensor sums, int64_t first_row, int64_t table_rows);
+/** third step, with sums over ranks: losses, and the exponentials become the gradients of the logits times `weight`; 0 where the target is negative */
+WL_API int wl_cross_entropy_finish(wl_stream on, wl_tensor exponentials, wl_tensor maxima, wl_tensor sums, wl_tensor targets, wl_tensor losses, int64_t first_row, float weight);
+/** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
+WL_API int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w, wl_tensor dh, int64_t first_row, int64_t table_rows);
 /** y[0] = sum of x in a fixed order */
 WL_API int wl_sum(wl_stream on, wl_tensor x, wl_tensor y);
-/** norm[0] = square root of the sum of squares over all tensors, in fixed chunks of each tensor and list order, summed in double */
-WL_API int wl_global_norm(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor norm);
+/** first step of the global norm: the largest magnitude in all tensors, NaN if there is one */
+WL_API int wl_squares_max(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest);
+/** second step, with the largest magnitude on all ranks: sum of (x / 2^e)^2 in quanta of 2^-50, largest < 2^e, exact whatever the order; 16 bits a word */
+WL_API int wl_squares_sum(wl_stream on, const wl_tensor* tensors, int64_t tensors_count, wl_tensor largest, wl_tensor total);
+/** third step: the square root of the sum of all totals; 0, infinity and NaN of `largest` come through */
+WL_API int wl_norm_finish(wl_stream on, wl_tensor totals, wl_tensor largest, wl_tensor norm);
 /** one AdamW step over many tensors (decoupled weight decay); gradients times min(1, clip / (norm + 1e-6)) when norm is given */
 WL_API int wl_adamw(wl_stream on, const wl_tensor* params, int64_t params_count, const wl_tensor* grads, int64_t grads_count, const wl_tensor* first, int64_t first_count, const wl_tensor* second, int64_t second_count, wl_tensor norm, float clip, float rate, float beta1, float beta2, float eps, float decay, int64_t step);
 /** out[t] = log softmax(logits[t])[ids[t]]; exactly the negated loss of cross_entropy_forward */

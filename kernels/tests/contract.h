@@ -16,33 +16,76 @@
 
 namespace contract {
 
-/** The partial sums of 8 spans, added in the tree of the contract. */
-inline float tree(const float (&s)[8]) { return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])); }
-
-/** Sum over k of a(k) * b(k): 8 spans rounded up to `unit`, one FMA chain in each. */
-template <class A, class B>
-float dot(int64_t terms, int64_t unit, A a, B b) {
-  const int64_t length = ((terms + unit - 1) / unit + 7) / 8 * unit;
-  float spans[8] = {};
-  for (int64_t s = 0; s < 8; ++s) {
-    for (int64_t k = s * length; k < std::min(terms, (s + 1) * length); ++k) spans[s] = std::fma(a(k), b(k), spans[s]);
-  }
-  return tree(spans);
+/** The spans of a contraction: where each begins, and where the last one ends. The number of spans is a power of two. */
+inline std::vector<int64_t> spans_of(int64_t terms, int64_t unit, int64_t limit = 8) {
+  const int64_t units = (terms + unit - 1) / unit;
+  int64_t count = limit;
+  while (count > units) count /= 2;
+  std::vector<int64_t> begin;
+  for (int64_t s = 0; s <= count; ++s) begin.push_back(std::min(terms, s * units / count * unit));
+  return begin;
 }
 
-/** The same over `rows` tokens in sequences of `length`: span s holds eighth s of every sequence, sequence after sequence. */
+/** The sums of spans, or of ranks, added in the balanced tree of the contract. */
+inline float tree(std::vector<float> sums) {
+  for (; sums.size() > 1; sums.resize(sums.size() / 2)) {
+    for (size_t i = 0; i < sums.size() / 2; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
+  }
+  return sums[0];
+}
+
+/** Sum over k of a(k) * b(k): one FMA chain in each span. */
+template <class A, class B>
+float dot(int64_t terms, int64_t unit, A a, B b) {
+  const std::vector<int64_t> begin = spans_of(terms, unit);
+  std::vector<float> sums;
+  for (size_t s = 0; s + 1 < begin.size(); ++s) {
+    sums.push_back(0.0f);
+    for (int64_t k = begin[s]; k < begin[s + 1]; ++k) sums.back() = std::fma(a(k), b(k), sums.back());
+  }
+  return tree(sums);
+}
+
+/** The same over `rows` tokens in sequences of `length`: a span holds its part of every sequence, sequence after sequence. */
 template <class A, class B>
 float token_dot(int64_t rows, int64_t length, A a, B b) {
-  const int64_t eighth = (length + 7) / 8;
-  float spans[8] = {};
-  for (int64_t s = 0; s < 8; ++s) {
+  const std::vector<int64_t> begin = spans_of(length, 1);
+  std::vector<float> sums;
+  for (size_t s = 0; s + 1 < begin.size(); ++s) {
+    sums.push_back(0.0f);
     for (int64_t first = 0; first < rows; first += length) {
-      for (int64_t t = s * eighth; t < std::min(length, (s + 1) * eighth); ++t) {
-        spans[s] = std::fma(a(first + t), b(first + t), spans[s]);
-      }
+      for (int64_t t = begin[s]; t < begin[s + 1]; ++t) sums.back() = std::fma(a(first + t), b(first + t), sums.back());
     }
   }
-  return tree(spans);
+  return tree(sums);
+}
+
+/** Element by element, what ranks add up to. */
+inline std::vector<float> added(const std::vector<std::vector<float>>& ranks) {
+  std::vector<float> total;
+  for (size_t i = 0; i < ranks[0].size(); ++i) {
+    std::vector<float> each;
+    for (const auto& rank : ranks) each.push_back(rank[i]);
+    total.push_back(tree(each));
+  }
+  return total;
+}
+
+/** Columns [begin, end) of a matrix of `cols`. */
+inline std::vector<float> columns(const std::vector<float>& of, int64_t cols, int64_t begin, int64_t end) {
+  std::vector<float> part;
+  for (size_t row = 0; row < of.size(); row += static_cast<size_t>(cols)) part.insert(part.end(), of.begin() + row + begin, of.begin() + row + end);
+  return part;
+}
+
+/** Positions [begin, end) of every sequence of `length` rows of `cols` each. */
+template <class T>
+std::vector<T> positions(const std::vector<T>& of, int64_t length, int64_t cols, int64_t begin, int64_t end) {
+  std::vector<T> part;
+  for (size_t at = 0; at < of.size(); at += static_cast<size_t>(length * cols)) {
+    part.insert(part.end(), of.begin() + at + begin * cols, of.begin() + at + end * cols);
+  }
+  return part;
 }
 
 /** Numbers between -1 and 1, the same for the same seed. */

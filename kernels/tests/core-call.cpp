@@ -40,24 +40,33 @@ TEST("a size that disagrees names the symbol, both sizes and where the first cam
   const Made x({32, 192});
   const Made w({768, 3});
   const Made y({32, 768});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16)), "linear_forward: w is [768, 3] but K = 192 from x");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 8)), "linear_forward: w is [768, 3] but K = 192 from x");
 }
 
 TEST("leading dims fold into rows, and disagree with other tensors as their product") {
   const Made x({4, 8, 192});
   const Made w({768, 192});
   const Made y({4, 7, 768});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16)), "linear_forward: y is [4, 7, 768] but M = 32 from x");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 8)), "linear_forward: y is [4, 7, 768] but M = 32 from x");
 }
 
 TEST("a tensor of too few dims is refused with the dims it needs") {
   const Made x({192});
   const Made w({768, 192});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, w, 16)), "linear_forward: x is [192], needs [...M, K]");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, w, 16, 8)), "linear_forward: x is [192], needs [...M, K]");
   const Made y({1, 768});
   const Made row({1, 192});
   const Made bias({1, 768});
-  CHECK_EQUAL(refused(wl_linear_forward(on(), row, w, bias, y, 16)), "linear_forward: bias is [1, 768], needs [N]");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), row, w, bias, y, 16, 8)), "linear_forward: bias is [1, 768], needs [N]");
+}
+
+TEST("a number of spans that no group of ranks has is refused") {
+  const Made x({1, 32});
+  const Made w({4, 32});
+  const Made y({1, 4});
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 0)), "linear_forward: needs spans >= 1 (spans = 0)");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 16)), "linear_forward: needs spans <= 8 (spans = 16)");
+  CHECK_EQUAL(refused(wl_linear_forward(on(), x, w, 0, y, 16, 3)), "linear_forward: needs (spans & (spans - 1)) == 0 (spans = 3)");
 }
 
 TEST("a literal size is checked") {
@@ -70,15 +79,15 @@ TEST("the wrong dtype, a missing tensor and a stale one are each named") {
   const Made ids({4});
   const Made w({10, 8});
   const Made y({4, 8});
-  CHECK_EQUAL(refused(wl_embedding_forward(on(), ids, w, y)), "embedding_forward: ids is f32, needs i32");
+  CHECK_EQUAL(refused(wl_embedding_forward(on(), ids, w, y, 0, 1)), "embedding_forward: ids is f32, needs i32");
   const Made good_ids({4}, WL_I32);
-  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, 0, y)), "embedding_forward: w is missing");
+  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, 0, y, 0, 1)), "embedding_forward: w is missing");
   wl_tensor stale;
   {
     const Made gone({10, 8});
     stale = gone;
   }
-  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, stale, y)),
+  CHECK_EQUAL(refused(wl_embedding_forward(on(), good_ids, stale, y, 0, 1)),
               "embedding_forward: w is not a live tensor (handle " + std::to_string(stale) + ")");
 }
 

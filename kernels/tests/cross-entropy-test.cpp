@@ -62,20 +62,20 @@ struct ScalarRow {
 // The sum of exponentials as the contract has it: 8 spans of 16 virtual lanes, both added in trees.
 ScalarRow scalar_row(const std::vector<float>& logits) {
   const int64_t n = static_cast<int64_t>(logits.size());
-  const int64_t length = ((n + 15) / 16 + 7) / 8 * 16;
+  const std::vector<int64_t> begin = contract::spans_of(n, 16);
   const float largest = *std::max_element(logits.begin(), logits.end());
   ScalarRow row;
-  float spans[8] = {};
-  for (int64_t s = 0; s < 8; ++s) {
+  std::vector<float> spans;
+  for (size_t s = 0; s + 1 < begin.size(); ++s) {
     float lanes[16] = {};
-    for (int64_t i = s * length; i < std::min(n, (s + 1) * length); ++i) {
+    for (int64_t i = begin[s]; i < begin[s + 1]; ++i) {
       row.exponentials.push_back(wl::generic::exp_1(logits[i] - largest));
       lanes[i % 16] += row.exponentials.back();
     }
     for (const int half : {8, 4, 2, 1}) {
       for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
     }
-    spans[s] = lanes[0];
+    spans.push_back(lanes[0]);
   }
   row.sum = contract::tree(spans);
   row.lse = largest + wl::generic::log_1(row.sum);
@@ -182,7 +182,7 @@ TEST("the loss is the negated log-probability of the logits that a linear layer 
     for (int32_t& target : in.targets) target = std::abs(target);
     const Results out = run(kernels, 2, shape, in);
     std::vector<float> logits(33 * 501);
-    kernels.linear_forward(contract::context_of(2), {in.h.data(), in.w.data(), nullptr, logits.data(), 16, 33, 70, 501});
+    kernels.linear_forward(contract::context_of(2), {in.h.data(), in.w.data(), nullptr, logits.data(), 16, 8, 33, 70, 501});
     for (int64_t i = 0; i < 33; ++i) {
       const float* row = logits.data() + i * 501;
       CHECK(same_bits(out.losses[i], wl::generic::row_sum(row, 501).lse - row[in.targets[i]]));

@@ -38,7 +38,7 @@ struct Inputs {
 
 Floats backward(void (*run)(wl::Context&, const wl::embedding_backward_args&), wl::Context& on, const Shape& s, const Inputs& in) {
   Floats dw = in.dw;
-  run(on, {in.ids.data(), in.dy.data(), dw.data(), s.length, s.accumulate ? 1 : 0, s.rows(), s.size, s.vocabulary});
+  run(on, {in.ids.data(), in.dy.data(), dw.data(), 0, s.vocabulary, s.length, 8, s.accumulate ? 1 : 0, s.rows(), s.size, s.vocabulary});
   return dw;
 }
 
@@ -49,7 +49,7 @@ TEST("the rows of the ids come out as they are") {
     const Inputs in(s);
     const auto seen = same_everywhere(EVERY_ISA(embedding_forward), "embedding_forward", [&](auto run, wl::Context& on) {
       Floats y(in.dy.size());
-      run(on, {in.ids.data(), in.w.data(), y.data(), s.rows(), s.vocabulary, s.size});
+      run(on, {in.ids.data(), in.w.data(), y.data(), 0, s.vocabulary, s.rows(), s.vocabulary, s.size});
       return std::vector<Floats>{y};
     });
     for (size_t i = 0; i < in.dy.size(); ++i) {
@@ -65,15 +65,16 @@ TEST("the gradient of a row of the table is the sum of its tokens in spans, to t
     const auto seen = same_everywhere(EVERY_ISA(embedding_backward), "embedding_backward", [&](auto run, wl::Context& on) {
       return std::vector<Floats>{backward(run, on, s, in)};
     });
-    const int64_t eighth = (s.length + 7) / 8;
+    const std::vector<int64_t> begin = contract::spans_of(s.length, 1);
     for (int64_t v = 0; v < s.vocabulary; ++v) {
       for (int64_t d = 0; d < s.size; ++d) {
-        float spans[8] = {};
-        for (int64_t part = 0; part < 8; ++part) {
+        std::vector<float> spans;
+        for (size_t part = 0; part + 1 < begin.size(); ++part) {
+          spans.push_back(0.0f);
           for (int64_t b = 0; b < s.sequences; ++b) {
-            for (int64_t t = part * eighth; t < std::min(s.length, (part + 1) * eighth); ++t) {
+            for (int64_t t = begin[part]; t < begin[part + 1]; ++t) {
               const int64_t row = b * s.length + t;
-              if (in.ids[static_cast<size_t>(row)] == v) spans[part] += in.dy[static_cast<size_t>(row * s.size + d)];
+              if (in.ids[static_cast<size_t>(row)] == v) spans.back() += in.dy[static_cast<size_t>(row * s.size + d)];
             }
           }
         }
@@ -81,6 +82,56 @@ TEST("the gradient of a row of the table is the sum of its tokens in spans, to t
         const float sum = contract::tree(spans);
         CHECK(same_bits(seen[0][at], s.accumulate ? in.dw[at] + sum : sum));
       }
+    }
+  }
+}
+
+TEST("ranks with a part of every sequence get the bits of one rank alone") {
+  for (const int64_t ranks : {2, 4, 8}) {
+    const Shape s{3, 40, 11, 19, false};
+    const Inputs in(s);
+    for (const auto& variant : EVERY_ISA(embedding_backward)) {
+      std::vector<Floats> parts;
+      for (int64_t r = 0; r < ranks; ++r) {
+        const int64_t length = s.length / ranks;
+        const Integers ids = contract::positions(in.ids, s.length, 1, r * length, (r + 1) * length);
+        const Floats dy = contract::positions(in.dy, s.length, s.size, r * length, (r + 1) * length);
+        Floats dw(in.dw.size());
+        variant.run(every::context_of(2), {ids.data(), dy.data(), dw.data(), 0, s.vocabulary, length, 8 / ranks, 0, s.rows() / ranks, s.size, s.vocabulary});
+        parts.push_back(dw);
+      }
+      CHECK(same_bits(contract::added(parts), backward(variant.run, every::context_of(2), s, in)));
+    }
+  }
+}
+
+TEST("ranks with a part of the table's rows add up to the whole table, -0 and not-a-number included, and have their rows of its gradient") {
+  for (Shape s : {Shape{3, 7, 11, 17, false}, Shape{2, 16, 40, 33, true}, Shape{1, 5, 3, 4, false}}) {
+    Inputs in(s);
+    in.w[0] = -0.0f;
+    in.w[1] = std::nanf("");
+    in.w[2] = INFINITY;
+    in.ids[0] = 0;
+    for (const auto& forward : EVERY_ISA(embedding_forward)) {
+      Floats whole(in.dy.size());
+      forward.run(every::context_of(2), {in.ids.data(), in.w.data(), whole.data(), 0, s.vocabulary, s.rows(), s.vocabulary, s.size});
+      Floats sum(in.dy.size(), -0.0f);
+      for (int64_t first = 0; first < s.vocabulary; first += 4) {
+        const int64_t rows = std::min<int64_t>(4, s.vocabulary - first);
+        Floats y(in.dy.size());
+        forward.run(every::context_of(1), {in.ids.data(), in.w.data() + first * s.size, y.data(), first, s.vocabulary, s.rows(), rows, s.size});
+        for (size_t i = 0; i < y.size(); ++i) sum[i] += y[i];
+      }
+      CHECK(same_bits(sum, whole));
+    }
+    for (const auto& variant : EVERY_ISA(embedding_backward)) {
+      Floats parts = in.dw;
+      for (int64_t first = 0; first < s.vocabulary; first += 4) {
+        const int64_t rows = std::min<int64_t>(4, s.vocabulary - first);
+        variant.run(every::context_of(2), {in.ids.data(), in.dy.data(), parts.data() + first * s.size, first, s.vocabulary, s.length, 8,
+                                           s.accumulate ? 1 : 0, s.rows(), s.size, rows});
+      }
+      CHECK(same_bits(parts, backward(variant.run, every::context_of(2), s, in)));
     }
   }
 }
@@ -121,7 +172,7 @@ TEST("an id outside the table is refused") {
     }
     Floats y(in.dy.size());
     for (const auto& variant : EVERY_ISA(embedding_forward)) {
-      every::refused("embedding: an id is outside the table", [&] { variant.run(every::context_of(1), {in.ids.data(), in.w.data(), y.data(), 3, 6, 17}); });
+      every::refused("embedding: an id is outside the table", [&] { variant.run(every::context_of(1), {in.ids.data(), in.w.data(), y.data(), 0, 6, 3, 6, 17}); });
     }
   }
 }

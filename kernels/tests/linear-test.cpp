@@ -2,6 +2,7 @@
 #include "reference/linear.h"
 #include "tests/check.h"
 #include "tests/contract.h"
+#include "tests/every-isa.h"
 
 #include <string>
 
@@ -57,11 +58,11 @@ Results run(const Kernels& kernels, int threads, const Shape& s, const Inputs& i
   const int64_t size = kernels.packed_size(s.outputs, s.inputs);
   std::vector<float> packed(static_cast<size_t>(size));
   const int64_t rows = s.rows, outputs = s.outputs, inputs = s.inputs;
-  kernels.linear_forward(context(), {in.x.data(), in.w.data(), in.bias.data(), out.y.data(), s.unit, rows, inputs, outputs});
+  kernels.linear_forward(context(), {in.x.data(), in.w.data(), in.bias.data(), out.y.data(), s.unit, 8, rows, inputs, outputs});
   kernels.linear_pack(context(), {in.w.data(), packed.data(), outputs, inputs, size});
-  kernels.linear_packed_forward(context(), {in.x.data(), packed.data(), in.bias.data(), out.packed_y.data(), s.unit, rows, inputs, size, outputs});
-  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), out.dx.data(), s.unit, s.accumulate, rows, outputs, inputs});
-  kernels.linear_backward_weight(context(), {in.dy.data(), in.x.data(), out.dw.data(), out.dbias.data(), s.length, s.accumulate, rows, outputs, inputs});
+  kernels.linear_packed_forward(context(), {in.x.data(), packed.data(), in.bias.data(), out.packed_y.data(), s.unit, 8, rows, inputs, size, outputs});
+  kernels.linear_backward_input(context(), {in.dy.data(), in.w.data(), nullptr, nullptr, nullptr, nullptr, out.dx.data(), s.unit, 8, s.accumulate, rows, outputs, inputs, 0, 0});
+  kernels.linear_backward_weight(context(), {in.dy.data(), in.x.data(), out.dw.data(), out.dbias.data(), s.length, 8, s.accumulate, rows, outputs, inputs});
   return out;
 }
 
@@ -180,7 +181,7 @@ TEST("a row has the same bits alone, in a batch and at any place in it") {
   }
 }
 
-TEST("a sum that underflows to -0 becomes +0 where a span is empty, and stays -0 where none is") {
+TEST("a sum that underflows to -0 stays -0, whatever the number of its spans") {
   for (const Kernels& kernels : contract::each_isa()) {
     for (const int64_t inputs : {1, 8}) {
       const Shape shape = {3, 40, inputs, 1, 3, false};
@@ -188,9 +189,181 @@ TEST("a sum that underflows to -0 becomes +0 where a span is empty, and stays -0
       std::fill(in.x.begin(), in.x.end(), -1e-30f);
       std::fill(in.w.begin(), in.w.end(), 1e-30f);
       std::vector<float> y(in.dy.size());
-      kernels.linear_forward(contract::context_of(1), {in.x.data(), in.w.data(), nullptr, y.data(), 1, 3, inputs, 40});
-      for (const float value : y) CHECK(same_bits(value, inputs == 1 ? 0.0f : -0.0f));
+      kernels.linear_forward(contract::context_of(1), {in.x.data(), in.w.data(), nullptr, y.data(), 1, 8, 3, inputs, 40});
+      for (const float value : y) CHECK(same_bits(value, -0.0f));
     }
+  }
+}
+
+struct Shared {
+  int64_t ranks, rows, outputs, inputs, unit, length;
+};
+// Units of 16, of heads, and of one; spans of equal and of different lengths; fewer spans than eight; spans of many steps.
+const Shared shared_shapes[] = {
+    {2, 12, 32, 96, 16, 4}, {4, 24, 64, 192, 16, 12}, {8, 40, 128, 384, 16, 40}, {2, 6, 48, 144, 24, 6},
+    {4, 32, 96, 32, 8, 16}, {2, 10, 64, 64, 32, 10},  {4, 8, 64, 9280, 16, 4},
+};
+
+TEST("ranks that share a contraction evenly get the bits of one rank alone") {
+  for (const Shared& s : shared_shapes) {
+    const Shape whole = {s.rows, s.outputs, s.inputs, s.unit, s.length, false};
+    Inputs in(whole);
+    in.bias.assign(in.bias.size(), 0.0f);
+    for (const Kernels& kernels : contract::each_isa()) {
+      const Results alone = run(kernels, 2, whole, in);
+      std::vector<std::vector<float>> y, packed_y, dx, dw, dbias;
+      const int64_t n = s.outputs / s.ranks, k = s.inputs / s.ranks, length = s.length / s.ranks, rows = s.rows / s.ranks, spans = 8 / s.ranks;
+      for (int64_t r = 0; r < s.ranks; ++r) {
+        const auto x_k = contract::columns(in.x, s.inputs, r * k, (r + 1) * k), w_k = contract::columns(in.w, s.inputs, r * k, (r + 1) * k);
+        std::vector<float> sum(in.dy.size());
+        kernels.linear_forward(contract::context_of(1), {x_k.data(), w_k.data(), nullptr, sum.data(), s.unit, spans, s.rows, k, s.outputs});
+        y.push_back(sum);
+        const int64_t size = kernels.packed_size(s.outputs, k);
+        std::vector<float> packed(static_cast<size_t>(size));
+        kernels.linear_pack(contract::context_of(1), {w_k.data(), packed.data(), s.outputs, k, size});
+        kernels.linear_packed_forward(contract::context_of(1), {x_k.data(), packed.data(), nullptr, sum.data(), s.unit, spans, s.rows, k, size, s.outputs});
+        packed_y.push_back(sum);
+
+        const auto dy_n = contract::columns(in.dy, s.outputs, r * n, (r + 1) * n);
+        sum.assign(in.x.size(), 0.0f);
+        kernels.linear_backward_input(contract::context_of(1), {dy_n.data(), in.w.data() + r * n * s.inputs, nullptr, nullptr, nullptr, nullptr, sum.data(), s.unit, spans, 0, s.rows, n, s.inputs, 0, 0});
+        dx.push_back(sum);
+
+        const auto dy_t = contract::positions(in.dy, s.length, s.outputs, r * length, (r + 1) * length);
+        const auto x_t = contract::positions(in.x, s.length, s.inputs, r * length, (r + 1) * length);
+        std::vector<float> sum_w(in.w.size()), sum_b(in.bias.size());
+        kernels.linear_backward_weight(contract::context_of(1), {dy_t.data(), x_t.data(), sum_w.data(), sum_b.data(), length, spans, 0, rows, s.outputs, s.inputs});
+        dw.push_back(sum_w);
+        dbias.push_back(sum_b);
+        std::vector<float> own_sum(in.bias.size());
+        EVERY_ISA(bias_backward).back().run(contract::context_of(1), {dy_t.data(), own_sum.data(), length, spans, 0, rows, s.outputs});
+        CHECK(same_bits(own_sum, sum_b));
+      }
+      CHECK(same_bits(contract::added(y), alone.y));
+      CHECK(same_bits(contract::added(packed_y), alone.packed_y));
+      CHECK(same_bits(contract::added(dx), alone.dx));
+      CHECK(same_bits(contract::added(dw), alone.dw));
+      CHECK(same_bits(contract::added(dbias), alone.dbias));
+    }
+  }
+}
+
+// Layers with the same input; 0 outputs: no such layer.
+struct Siblings {
+  int64_t rows, inputs, unit;
+  int64_t outputs[3];
+  bool accumulate;
+};
+struct SiblingInputs {
+  std::vector<float> dy[3], w[3], old_dx;
+
+  explicit SiblingInputs(const Siblings& s) {
+    Numbers numbers(static_cast<uint64_t>(s.rows * 1009 + s.inputs));
+    for (int i = 0; i < 3; ++i) {
+      dy[i] = numbers.many(s.rows * s.outputs[i]);
+      w[i] = numbers.many(s.outputs[i] * s.inputs);
+    }
+    old_dx = numbers.many(s.rows * s.inputs);
+  }
+};
+
+std::vector<float> siblings_dx(const Kernels& kernels, int threads, const Siblings& s, const SiblingInputs& in, int64_t spans) {
+  std::vector<float> dx = in.old_dx;
+  const auto data = [&](int i, const std::vector<float>& of) { return s.outputs[i] > 0 ? of.data() : nullptr; };
+  kernels.linear_backward_input(contract::context_of(threads),
+                                {in.dy[0].data(), in.w[0].data(), data(1, in.dy[1]), data(1, in.w[1]), data(2, in.dy[2]), data(2, in.w[2]),
+                                 dx.data(), s.unit, spans, s.accumulate, s.rows, s.outputs[0], s.inputs, s.outputs[1], s.outputs[2]});
+  return dx;
+}
+
+// Heads of 8, 24 and 32, with fewer for keys and values; gate and up; a layer of few units; packed by blocks; steps within a span.
+const Siblings sibling_shapes[] = {
+    {5, 33, 8, {32, 16, 16}, false},     {7, 50, 24, {96, 24, 24}, true},       {12, 40, 32, {256, 64, 64}, false}, {3, 64, 16, {300, 300, 0}, true},
+    {9, 20, 16, {200, 17, 0}, false},    {13, 31, 24, {72, 48, 96}, false},     {1, 70, 8, {64, 64, 64}, false},    {1200, 40, 24, {96, 48, 48}, true},
+    {97, 36, 16, {5000, 4999, 0}, true}, {4, 12, 24, {7200, 30000, 24}, false},
+};
+
+TEST("the input gradient of several layers is one contraction: in each span the terms of the first, the second, the third") {
+  for (const Siblings& s : sibling_shapes) {
+    const SiblingInputs in(s);
+    std::vector<std::vector<int64_t>> begin;
+    int64_t limit = 8;
+    for (const int64_t outputs : s.outputs) {
+      if (outputs > 0) limit = std::min(limit, static_cast<int64_t>(contract::spans_of(outputs, s.unit).size()) - 1);
+    }
+    for (const int64_t outputs : s.outputs) begin.push_back(outputs > 0 ? contract::spans_of(outputs, s.unit, limit) : std::vector<int64_t>());
+    std::vector<float> wanted;
+    for (int64_t at = 0; at < s.rows * s.inputs; ++at) {
+      std::vector<float> sums;
+      for (int64_t span = 0; span < limit; ++span) {
+        sums.push_back(0.0f);
+        for (int i = 0; i < 3 && s.outputs[i] > 0; ++i) {
+          const float *dy = in.dy[i].data() + at / s.inputs * s.outputs[i], *w = in.w[i].data() + at % s.inputs;
+          for (int64_t n = begin[i][span]; n < begin[i][span + 1]; ++n) sums.back() = std::fma(dy[n], w[n * s.inputs], sums.back());
+        }
+      }
+      const float sum = contract::tree(sums);
+      wanted.push_back(s.accumulate ? in.old_dx[at] + sum : sum);
+    }
+    for (const Kernels& kernels : contract::each_isa()) {
+      for (const int threads : {1, 2, 3}) {
+        if (!same_bits(siblings_dx(kernels, threads, s, in, 8), wanted)) {
+          check::fault(__FILE__, __LINE__, std::string(kernels.isa) + ", " + std::to_string(s.rows) + " x " + std::to_string(s.outputs[0]) + " x " + std::to_string(s.inputs));
+        }
+      }
+    }
+  }
+}
+
+TEST("ranks that share several layers evenly get the input gradient of one rank") {
+  for (const Siblings& s : {Siblings{6, 33, 24, {96, 48, 48}, false}, {6, 33, 16, {192, 192, 0}, false}, {5, 40, 8, {64, 16, 16}, false}}) {
+    const SiblingInputs in(s);
+    const Kernels kernels = contract::each_isa().back();
+    std::vector<std::vector<float>> parts;
+    for (int64_t r = 0; r < 2; ++r) {
+      Siblings local = s;
+      SiblingInputs own = in;
+      for (int i = 0; i < 3 && s.outputs[i] > 0; ++i) {
+        local.outputs[i] = s.outputs[i] / 2;
+        own.dy[i] = contract::columns(in.dy[i], s.outputs[i], r * local.outputs[i], (r + 1) * local.outputs[i]);
+        own.w[i].assign(in.w[i].begin() + r * local.outputs[i] * s.inputs, in.w[i].begin() + (r + 1) * local.outputs[i] * s.inputs);
+      }
+      parts.push_back(siblings_dx(kernels, 1, local, own, 4));
+    }
+    CHECK(same_bits(contract::added(parts), siblings_dx(kernels, 2, s, in, 8)));
+  }
+}
+
+TEST("a gradient without its weight is refused") {
+  for (const Kernels& kernels : contract::each_isa()) {
+    const float one = 1.0f;
+    float dx;
+    try {
+      kernels.linear_backward_input(contract::context_of(1), {&one, &one, &one, nullptr, nullptr, nullptr, &dx, 16, 8, 0, 1, 1, 1, 1, 0});
+      check::fault(__FILE__, __LINE__, "not refused");
+    } catch (const wl::BadInput& bad) {
+      CHECK_EQUAL(std::string(bad.message), std::string("linear_backward_input: a gradient and its weight come together"));
+    }
+  }
+}
+
+TEST("a bias on its own has the bits of a bias inside the layer, forward and backward") {
+  for (const Shape& s : small_shapes) {
+    const Inputs in(s);
+    const Results inside = run(contract::each_isa().back(), 2, s, in);
+    const auto y = every::same_everywhere(EVERY_ISA(add_bias), "add_bias", [&](auto add, wl::Context& on) {
+      std::vector<float> y(in.dy.size());
+      contract::each_isa().back().linear_forward(on, {in.x.data(), in.w.data(), nullptr, y.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
+      add(on, {y.data(), in.bias.data(), y.data(), s.rows, s.outputs});
+      return std::vector<std::vector<float>>{y};
+    });
+    CHECK(same_bits(y[0], inside.y));
+    const auto db = every::same_everywhere(EVERY_ISA(bias_backward), "bias_backward", [&](auto backward, wl::Context& on) {
+      std::vector<float> db = in.old_dbias;
+      backward(on, {in.dy.data(), db.data(), s.length, 8, s.accumulate, s.rows, s.outputs});
+      return std::vector<std::vector<float>>{db};
+    });
+    CHECK(same_bits(db[0], inside.dbias));
   }
 }
 
@@ -244,7 +417,7 @@ TEST("the gradients are the adjoints of the forward pass") {
   const Shape shape = {75, 110, 93, 16, 25, false};
   const Inputs in(shape);
   std::vector<float> y(in.dy.size());
-  kernels.linear_forward(contract::context_of(2), {in.x.data(), in.w.data(), nullptr, y.data(), 16, 75, 93, 110});
+  kernels.linear_forward(contract::context_of(2), {in.x.data(), in.w.data(), nullptr, y.data(), 16, 8, 75, 93, 110});
   const Results out = run(kernels, 2, shape, in);
   const double forward = inner(y, in.dy);
   // All three sums add the same 767,250 products of about 0.1 with relative errors of a few 2^-24 each.

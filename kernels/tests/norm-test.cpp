@@ -60,10 +60,11 @@ struct Rms {
 
   /** dx, dw. */
   template <class Run>
-  static std::vector<Floats> backward(Run run, wl::Context& on, const Shape& s, const Inputs& in, const std::vector<Floats>& kept) {
+  static std::vector<Floats> backward(Run run, wl::Context& on, const Shape& s, const Inputs& in, const std::vector<Floats>& kept,
+                                      int64_t spans = 8) {
     Floats dx(in.x.size()), dw = in.dw;
     run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(), dw.data(), s.length,
-             s.accumulate ? 1 : 0, s.rows(), s.size});
+             spans, s.accumulate ? 1 : 0, s.rows(), s.size});
     return {dx, dw};
   }
 };
@@ -84,10 +85,11 @@ struct Layer {
 
   /** dx, dw, db where there is a shift. */
   template <class Run>
-  static std::vector<Floats> backward(Run run, wl::Context& on, const Shape& s, const Inputs& in, const std::vector<Floats>& kept) {
+  static std::vector<Floats> backward(Run run, wl::Context& on, const Shape& s, const Inputs& in, const std::vector<Floats>& kept,
+                                      int64_t spans = 8) {
     Floats dx(in.x.size()), dw = in.dw, db = in.db;
     run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[3].data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(),
-             dw.data(), s.shift ? db.data() : nullptr, s.length, s.accumulate ? 1 : 0, s.rows(), s.size});
+             dw.data(), s.shift ? db.data() : nullptr, s.length, spans, s.accumulate ? 1 : 0, s.rows(), s.size});
     if (!s.shift) return {dx, dw};
     return {dx, dw, db};
   }
@@ -224,8 +226,34 @@ void rows_stand_alone() {
   }
 }
 
+/** Ranks that have a part of every sequence: the sums over tokens add up to those of one rank. */
+template <class Norm>
+void ranks_share_tokens() {
+  const auto run = Norm::backward().back().run;
+  for (const int64_t ranks : {2, 4, 8}) {
+    const Shape s{3, 24, 67, true, true, false};
+    const Inputs in(s);
+    const auto kept = Norm::forward(Norm::forward().back().run, every::context_of(3), s, in);
+    const auto alone = Norm::backward(run, every::context_of(3), s, in, kept);
+    std::vector<std::vector<Floats>> parts(alone.size());
+    for (int64_t r = 0; r < ranks; ++r) {
+      const Shape local{s.sequences, s.length / ranks, s.size, true, true, false};
+      const auto part = [&](const Floats& all, int64_t cols) { return contract::positions(all, s.length, cols, r * local.length, (r + 1) * local.length); };
+      Inputs own = in;
+      for (Floats* values : {&own.x, &own.residual, &own.dy, &own.dh}) *values = part(*values, s.size);
+      const std::vector<Floats> own_kept = {part(kept[0], s.size), part(kept[1], s.size), part(kept[2], 1), part(kept[3], 1)};
+      const auto seen = Norm::backward(run, every::context_of(1), local, own, own_kept, 8 / ranks);
+      CHECK(same_bits(seen[0], part(alone[0], s.size)));
+      for (size_t i = 1; i < seen.size(); ++i) parts[i].push_back(seen[i]);
+    }
+    for (size_t i = 1; i < alone.size(); ++i) CHECK(same_bits(contract::added(parts[i]), alone[i]));
+  }
+}
+
 }  // namespace
 
+TEST("ranks with a part of every sequence get the gradients of RMSNorm on one rank") { ranks_share_tokens<Rms>(); }
+TEST("ranks with a part of every sequence get the gradients of LayerNorm on one rank") { ranks_share_tokens<Layer>(); }
 TEST("RMSNorm is within rounding of float64, with the same bits everywhere") { forward_is_right<Rms>(); }
 TEST("LayerNorm is within rounding of float64, with the same bits everywhere") { forward_is_right<Layer>(); }
 TEST("RMSNorm's gradients are right: dx within rounding, dw to the bit of the contract") { backward_is_right<Rms>(); }

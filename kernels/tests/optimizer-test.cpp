@@ -1,36 +1,17 @@
-// The gradient norm and AdamW over lists of tensors: exact orders of sums, float64 references, and what must not change a bit.
+// AdamW over lists of tensors: the float64 reference, and what must not change a bit.
 #include "reference/optimizer.h"
 #include "tests/every-isa.h"
+#include "tests/tensor-list.h"
 
 namespace {
 
 using every::Floats;
 using every::same_bits;
 using every::same_everywhere;
+using every::List;
 using wl::reference::AdamWSettings;
 
 constexpr double u = every::roundoff;
-
-/** Several tensors as the kernels take them. */
-struct List {
-  std::vector<Floats> tensors;
-  std::vector<float*> data;
-  std::vector<int64_t> sizes;
-
-  List(const std::vector<int64_t>& of, uint64_t seed, float factor = 1.0f) : sizes(of) {
-    for (const int64_t size : of) {
-      tensors.push_back(every::values(size, seed++));
-      for (float& value : tensors.back()) value *= factor;
-    }
-    for (Floats& tensor : tensors) data.push_back(tensor.data());
-  }
-  List(const List& other) : tensors(other.tensors), sizes(other.sizes) {
-    for (Floats& tensor : tensors) data.push_back(tensor.data());
-  }
-  List& operator=(const List&) = delete;
-
-  int64_t count() const { return static_cast<int64_t>(sizes.size()); }
-};
 
 struct State {
   List params, grads, first, second;
@@ -69,41 +50,6 @@ const Step usual = {1.0f, 3e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 7};
 auto best() { return EVERY_ISA(adamw).back().run; }
 
 }  // namespace
-
-TEST("the norm is the root of squares summed in 16 double lanes, chunks of 4,096 and list order") {
-  const List grads(sizes, 1);
-  const auto seen = same_everywhere(EVERY_ISA(global_norm), "global_norm", [&](auto run, wl::Context& on) {
-    Floats norm(1);
-    run(on, {grads.data.data(), grads.sizes.data(), grads.count(), norm.data()});
-    return std::vector<Floats>{norm};
-  });
-  double total = 0;
-  for (const Floats& x : grads.tensors) {
-    for (size_t first = 0; first < x.size(); first += 4096) {
-      double lane[16] = {}, chunk = 0;
-      for (size_t i = first; i < std::min(x.size(), first + 4096); ++i) lane[i % 16] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-      for (const double value : lane) chunk += value;
-      total += chunk;
-    }
-  }
-  CHECK(same_bits(seen[0][0], static_cast<float>(std::sqrt(total))));
-}
-
-TEST("squares that float32 can't hold do not overflow the norm, and a NaN or infinity shows in it") {
-  for (const auto& variant : EVERY_ISA(global_norm)) {
-    float norm;
-    const int64_t size = 2;
-    const auto norm_of = [&](Floats x) {
-      float* data = x.data();
-      variant.run(every::context_of(1), {&data, &size, 1, &norm});
-      return norm;
-    };
-    CHECK_EQUAL(norm_of({3e30f, 4e30f}), 5e30f);
-    CHECK_EQUAL(norm_of({3e-30f, 4e-30f}), 5e-30f);
-    CHECK(std::isnan(norm_of({1.0f, std::nanf("")})));
-    CHECK(std::isinf(norm_of({1.0f, -INFINITY})));
-  }
-}
 
 TEST("AdamW is within rounding of float64, with the same bits everywhere") {
   const State before(sizes);

@@ -19,7 +19,7 @@ struct Site {
 Floats dropout(const Floats& x, int64_t columns, float p, const Site& at) {
   Floats y(x.size());
   const int64_t rows = static_cast<int64_t>(x.size()) / columns;
-  EVERY_ISA(dropout).back().run(every::context_of(1), {x.data(), y.data(), p, at.seed, at.step, at.site, at.first_token, rows, columns});
+  EVERY_ISA(dropout).back().run(every::context_of(1), {x.data(), y.data(), p, at.seed, at.step, at.site, at.first_token, rows, rows, rows, columns});
   return y;
 }
 
@@ -135,7 +135,7 @@ TEST("the mask belongs to the global token and the column: not to rows, row leng
   const Floats x = every::values(rows * columns, 5);
   const auto whole = every::same_everywhere(EVERY_ISA(dropout), "dropout", [&](auto run, wl::Context& context) {
     Floats y(x.size());
-    run(context, {x.data(), y.data(), 0.3f, 1, 2, 3, 1000, rows, columns});
+    run(context, {x.data(), y.data(), 0.3f, 1, 2, 3, 1000, rows, rows, rows, columns});
     return std::vector<Floats>{y};
   })[0];
   for (int64_t row = 0; row < rows; ++row) {
@@ -144,6 +144,21 @@ TEST("the mask belongs to the global token and the column: not to rows, row leng
     CHECK(every::same_bits(dropout(part, columns, 0.3f, {1, 2, 3, 1000 + row}), wanted));
     const Floats shorter(part.begin(), part.begin() + 101);
     CHECK(every::same_bits(dropout(shorter, 101, 0.3f, {1, 2, 3, 1000 + row}), Floats(wanted.begin(), wanted.begin() + 101)));
+  }
+}
+
+TEST("rows in runs take the masks of their tokens: a part of every sequence drops what the whole batch drops there") {
+  const int64_t length = 12, sequences = 3, columns = 37, part = 4;
+  const Floats x = every::values(sequences * length * columns, 6);
+  const Floats whole = dropout(x, columns, 0.4f, {1, 2, 3, 500});
+  for (int64_t begin = 0; begin < length; begin += part) {
+    const Floats own = contract::positions(x, length, columns, begin, begin + part);
+    const auto seen = every::same_everywhere(EVERY_ISA(dropout), "dropout", [&](auto run, wl::Context& on) {
+      Floats y(own.size());
+      run(on, {own.data(), y.data(), 0.4f, 1, 2, 3, 500 + begin, part, length, sequences * part, columns});
+      return std::vector<Floats>{y};
+    })[0];
+    CHECK(every::same_bits(seen, contract::positions(whole, length, columns, begin, begin + part)));
   }
 }
 
@@ -167,6 +182,10 @@ TEST("what is dropped is +0 even where x is NaN, and keys that don't fit are ref
   every::refused("dropout: the site does not fit into 16 bits", [] { dropout(Floats(4), 4, 0.5f, {1, 2, 1 << 16, 0}); });
   every::refused("dropout: the step does not fit into 32 bits", [] { dropout(Floats(4), 4, 0.5f, {1, int64_t{1} << 32, 3, 0}); });
   every::refused("dropout: the token index does not fit into 48 bits", [] { dropout(Floats(4), 4, 0.5f, {1, 2, 3, int64_t{1} << 48}); });
+  every::refused("dropout: the token index does not fit into 48 bits", [] {
+    Floats x(8);
+    EVERY_ISA(dropout).back().run(every::context_of(1), {x.data(), x.data(), 0.5f, 1, 2, 3, 0, 1, INT64_MAX, 2, 4});
+  });
 }
 
 TEST_MAIN

@@ -17,6 +17,13 @@ export function formatCount(value: number): string {
   return `${(value / scale).toFixed(1)}${unit}`;
 }
 
+/** 512 B, 41 kB, 431 MB, 1.2 GB. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1e3) return `${Math.round(bytes)} B`;
+  const [scale, unit] = bytes < 1e6 ? [1e3, 'kB'] : bytes < 1e9 ? [1e6, 'MB'] : [1e9, 'GB'];
+  return `${(bytes / scale).toFixed(scale === 1e9 ? 1 : 0)} ${unit}`;
+}
+
 /** A bar of `width` cells, filled to `share` (0 to 1) in eighths of a cell. */
 export function bar(share: number, width: number): string {
   const eighths = Math.round(Math.min(1, Math.max(0, share)) * width * 8);

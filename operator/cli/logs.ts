@@ -7,7 +7,10 @@ import { WindlassError } from '#runtime/api/errors.ts';
 
 const pollMs = 200;
 
-/** Writes the logs of the pod `name`, or of all pods of the job or service `name`; goes on until `signal` fires if `follow`. */
+/**
+ * Writes the logs of the pod `name`, or of all pods of the job or service `name`, each line then with the name of its pod; goes on until `signal`
+ * fires if `follow`.
+ */
 export async function printLogs(
   state: StateDir,
   name: string,
@@ -19,7 +22,11 @@ export async function printLogs(
     const files = await logFiles(state, name);
     if (first && files.length === 0)
       throw new WindlassError('WL_OBJECT_NOT_FOUND', `no pod of ${name} has a log in ${state.path}`);
-    for (const { path, inode } of files) read.set(inode, await copyFrom(path, read.get(inode) ?? 0, options.write));
+    const several = new Set(files.map(({ pod }) => pod)).size > 1;
+    for (const { path, inode, pod } of files) {
+      const write = (lines: string) => options.write(several ? lines.replaceAll(/^(?!$)/gm, `${pod}: `) : lines);
+      read.set(inode, await copyFrom(path, read.get(inode) ?? 0, write, options.follow));
+    }
     if (!options.follow || options.signal.aborted) return;
     await sleep(pollMs, undefined, { signal: options.signal }).catch(() => {});
   }
@@ -27,6 +34,7 @@ export async function printLogs(
 
 interface LogFile {
   readonly path: string;
+  readonly pod: string;
   readonly inode: number;
   readonly changed: number;
 }
@@ -41,23 +49,27 @@ async function logFiles(state: StateDir, name: string): Promise<LogFile[]> {
       for (const file of await readdir(join(root, namespace, pod))) {
         const path = join(root, namespace, pod, file);
         const { ino, mtimeMs } = await stat(path);
-        files.push({ path, inode: ino, changed: mtimeMs });
+        files.push({ path, pod, inode: ino, changed: mtimeMs });
       }
     }
   }
   return files.sort((a, b) => a.changed - b.changed);
 }
 
-async function copyFrom(path: string, position: number, write: (text: string) => void): Promise<number> {
+/** Writes what stands behind `position`, in whole lines. A last line without an end is written only if no more is to come. */
+async function copyFrom(path: string, position: number, write: (lines: string) => void, follow: boolean): Promise<number> {
   const handle = await open(path, 'r');
   try {
     const buffer = Buffer.alloc(1 << 16);
-    let at = position;
-    for (;;) {
+    let pending = Buffer.alloc(0);
+    for (let at = position; ;) {
       const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
-      if (bytesRead === 0) return at;
-      write(buffer.toString('utf8', 0, bytesRead));
       at += bytesRead;
+      pending = Buffer.concat([pending, buffer.subarray(0, bytesRead)]);
+      const end = bytesRead === 0 && !follow ? pending.length : pending.lastIndexOf('\n') + 1;
+      if (end > 0) write(pending.toString('utf8', 0, end));
+      pending = pending.subarray(end);
+      if (bytesRead === 0) return at - pending.length;
     }
   } finally {
     await handle.close();

@@ -1,20 +1,24 @@
 // What the view needs to know of jobs and services: their objects, with the newest progress reports laid over them.
 import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { Condition } from '#crds/conditions.ts';
+import { knownFigures } from '#operator/controllers/progress-source.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
 import type { EventBus } from '#runtime/api/bus.ts';
 import { ProgressReport } from '#runtime/api/messages.ts';
-import type { Progress } from '#runtime/api/messages.ts';
+import type { Progress, RankReport } from '#runtime/api/messages.ts';
 import { progressSubject } from '#runtime/api/subjects.ts';
+import { LossCurve } from './loss-curve.ts';
+import { faultText, isHealed } from './fault-text.ts';
+import type { Healing } from './fault-text.ts';
+import type { RankView } from './rank-lines.ts';
 import type { JobView, ServiceView } from './view.ts';
-
-/** Losses of the curve that are remembered per job. */
-const maxLosses = 4096;
 
 interface Newest {
   progress: Partial<Progress>;
   restarts: number;
-  losses: number[];
+  losses: LossCurve;
+  report: ProgressReport;
+  healing: Healing | undefined;
 }
 
 export interface Observer {
@@ -28,12 +32,15 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
   const close = bus.subscribe(progressSubject('*', '*'), (payload) => {
     const report = ProgressReport.safeParse(payload);
     if (!report.success) return;
-    const { uid, progress, restarts } = report.data;
-    const known = reports.get(uid) ?? { progress: {}, restarts: 0, losses: [] };
+    const { uid, attempt, progress, restarts } = report.data;
+    const last = reports.get(uid);
+    if (last && last.report.attempt > attempt) return;
+    const known: Omit<Newest, 'report' | 'restarts'> = last ?? { progress: {}, losses: new LossCurve(), healing: undefined };
     const { phase: _phase, phaseShare: _share, ...kept } = known.progress;
-    if (progress.loss !== undefined && progress.step !== known.progress.step) known.losses.push(progress.loss);
-    if (known.losses.length > maxLosses) known.losses.shift();
-    reports.set(uid, { progress: { ...kept, ...progress }, restarts, losses: known.losses });
+    const news = knownFigures(progress);
+    if (news.loss !== undefined && news.step !== undefined) known.losses.add(news.step, news.loss);
+    const healing = isHealed(known.healing, report.data);
+    reports.set(uid, { progress: { ...kept, ...news }, restarts, losses: known.losses, report: report.data, healing });
   });
   return {
     close,
@@ -50,7 +57,8 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
 /** A job as its status and the newest report tell it. */
 function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const status = job.status ?? {};
-  const progress = { ...status.progress, ...newest?.progress } as Partial<Progress>;
+  const { phase, phaseShare, ...recorded } = status.progress ?? {};
+  const progress = { ...recorded, ...(newest ? newest.progress : { phase, phaseShare }) } as Partial<Progress>;
   const failed = status.state === 'Failed';
   const running = status.state === 'Running';
   const message = messageOf(status.conditions, failed ? 'Failed' : 'Ready');
@@ -61,14 +69,36 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
     step: progress.step ?? 0,
     steps: progress.steps ?? job.spec.task.pretrain?.steps ?? 0,
     restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),
-    losses: newest?.losses ?? [],
+    losses: newest?.losses.values ?? [],
     ...pick(progress, ['loss', 'heldOutLoss', 'tokensPerSecond', 'etaSeconds', 'sample']),
     ...(running ? pick(progress, ['phase', 'phaseShare']) : {}),
     ...(progress.checkpointStep === undefined ? {} : { checkpointStep: progress.checkpointStep }),
     ...(message === undefined ? {} : { message }),
     ...(logTail ? { logTail } : {}),
     ...(status.modelVersion === undefined ? {} : { modelVersion: status.modelVersion }),
+    ...worldView(job, newest),
   };
+}
+
+/** What the view says of a job of several ranks, and of faults that did not end a job. */
+function worldView(job: TrainingJob, newest: Newest | undefined): Partial<JobView> {
+  const status = job.status ?? {};
+  const [ready = '0', wanted] = status.summary?.ranks?.split('/') ?? [];
+  const running = status.state === 'Running';
+  const live = running && newest?.report.attempt === (status.attempt ?? 0) ? newest.report : undefined;
+  const fault = faultText(status.state === 'Failed' ? undefined : status.lastFailure, newest?.report.fault, newest?.healing);
+  return {
+    ...(wanted !== undefined && Number(wanted) > 1 ? { rankCount: `${live?.worldSize ?? ready}/${wanted}` } : {}),
+    ...(live?.ranks ? { ranks: live.ranks.map((rank) => rankView(job, rank)) } : {}),
+    ...(live?.straggler === undefined ? {} : { straggler: live.straggler }),
+    ...(fault === undefined || !running ? {} : { fault }),
+  };
+}
+
+/** A rank with the name of its pod as far as it goes beyond that of the job. */
+function rankView({ metadata: { name } }: TrainingJob, { collective, ...report }: RankReport): RankView {
+  const rank = { ...report, pod: report.pod.startsWith(`${name}-`) ? report.pod.slice(name.length + 1) : report.pod };
+  return collective?.state === 'waiting' ? { ...rank, waitsIn: `${collective.operation}, ${collective.site}` } : rank;
 }
 
 function serviceView(service: InferenceService): ServiceView {

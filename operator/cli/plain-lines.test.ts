@@ -36,6 +36,31 @@ it('tells the first step and every tenth of the steps', () => {
   ]);
 });
 
+it('tells how many ranks there are, which stopped, and what was done about it', () => {
+  const ranks = (state: string) =>
+    [0, 1].map((rank) => ({ rank, pod: `moby-worker-${rank}`, state: rank === 1 ? state : 'running' }));
+  const fault = 'rank 1 (pod moby-worker-1) was ended by SIGKILL; all 2 ranks start again (restart 1 of 3)';
+  const states = [
+    job({ rankCount: '2/2', ranks: ranks('running') }),
+    job({ rankCount: '2/2', ranks: ranks('lost') }),
+    job({ rankCount: '2/2', ranks: ranks('starting'), restarts: 1, fault }),
+    job({ rankCount: '2/2', ranks: ranks('running'), restarts: 1, fault: `${fault}; trained again after 3.1 s` }),
+  ];
+  const lines = states.flatMap((after, index) =>
+    linesOfChange(index === 0 ? undefined : view([states[index - 1]!]), view([after])),
+  );
+  expect(`\n${lines.join('\n')}\n`).toMatchInlineSnapshot(`
+    "
+    trainingjob/moby: Running
+    trainingjob/moby: 2/2 ranks
+    trainingjob/moby: rank 1 (pod moby-worker-1) is lost
+    trainingjob/moby: restart 1
+    trainingjob/moby: rank 1 (pod moby-worker-1) was ended by SIGKILL; all 2 ranks start again (restart 1 of 3)
+    trainingjob/moby: trained again after 3.1 s
+    "
+  `);
+});
+
 it('tells where a service answers', () => {
   const waiting = { name: 'moby', state: 'Waiting', replicas: '0/1', message: 'waits for a version of model moby' };
   const ready = { name: 'moby', state: 'Ready', replicas: '1/1', url: 'http://127.80.0.1:8080' };

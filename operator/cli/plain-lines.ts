@@ -34,6 +34,9 @@ function jobLines(before: JobView | undefined, job: JobView): string[] {
   if (before?.state !== job.state) lines.push(...logLines(job).map((line) => `${who}: | ${line}`));
   if (job.phase && before?.phase !== job.phase) lines.push(`${who}: ${job.phase}`);
   if (job.restarts > (before?.restarts ?? 0)) lines.push(`${who}: restart ${job.restarts}`);
+  if (job.fault && before?.fault !== job.fault) lines.push(`${who}: ${newPart(before?.fault, job.fault)}`);
+  if (job.straggler && whoIn(before?.straggler) !== whoIn(job.straggler)) lines.push(`${who}: ${job.straggler}`);
+  lines.push(...rankNews(before, job).map((line) => `${who}: ${line}`));
   const part = (view: JobView | undefined) => (view && view.steps > 0 ? Math.floor((view.step / view.steps) * tenths) : 0);
   const isNews = part(job) > part(before) || (job.step > 0 && (before?.step ?? 0) === 0);
   if (isNews) lines.push(`${who}: ${progressOf(job)}`);
@@ -41,6 +44,26 @@ function jobLines(before: JobView | undefined, job: JobView): string[] {
     lines.push(`${who}: held-out loss ${job.heldOutLoss.toFixed(3)}`);
   if (job.sample && before?.sample !== job.sample) lines.push(`${who}: sample: ${job.sample.replaceAll(/\s+/g, ' ')}`);
   return lines;
+}
+
+/** Ranks that stopped to run, and a number of them that changed while the job runs. */
+function rankNews(before: JobView | undefined, job: JobView): string[] {
+  const stateOf = (rank: number) => before?.ranks?.find((known) => known.rank === rank)?.state;
+  const troubled = (job.ranks ?? []).filter(({ rank, state }) => isTrouble(state) && stateOf(rank) !== state);
+  const counts = job.state === 'Running' && job.rankCount !== undefined && before?.rankCount !== job.rankCount;
+  return [
+    ...troubled.map(({ rank, pod, state }) => `rank ${rank} (pod ${pod}) is ${state}`),
+    ...(counts ? [`${job.rankCount} ranks`] : []),
+  ];
+}
+
+/** What a text says beyond the one before that it begins with. */
+function newPart(before: string | undefined, text: string): string {
+  return before !== undefined && text.startsWith(`${before}; `) ? text.slice(before.length + 2) : text;
+}
+
+function isTrouble(state: string): boolean {
+  return state === 'silent' || state === 'lost';
 }
 
 function progressOf(job: JobView): string {
@@ -58,4 +81,9 @@ function serviceLines(before: ServiceView | undefined, service: ServiceView): st
     lines.push(`${who}: ${service.state}${service.url && service.state === 'Ready' ? ` at ${service.url}/v1` : ''}`);
   if (service.message && before?.message !== service.message) lines.push(`${who}: ${service.message}`);
   return lines;
+}
+
+/** `rank 3 (pod x)` of a sentence that begins so: its figures change all the time. */
+function whoIn(straggler: string | undefined): string | undefined {
+  return straggler?.slice(0, straggler.indexOf(')') + 1);
 }

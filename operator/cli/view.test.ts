@@ -39,6 +39,40 @@ it('shows a job and a service in 80 columns', () => {
   `);
 });
 
+it('shows a line per rank below the bar, and the fault that was healed last', () => {
+  const ranks = [0, 1, 2, 3].map((rank) => ({
+    rank,
+    pod: `moby-worker-${rank}`,
+    state: rank === 2 ? 'silent' : 'running',
+    phase: 'stepping',
+    step: 212,
+    stepMs: 310,
+    rssBytes: 4.4e8,
+    ...(rank === 2 ? {} : { waitsIn: 'all-reduce, block 3 gradient' }),
+  }));
+  const fault =
+    'rank 1 (pod moby-worker-1) was ended by SIGKILL at step 97; all 4 ranks start again (restart 1 of 3); trained again after 3.1 s';
+  const straggler = 'rank 3 (pod moby-worker-3) takes 2.1 times the median step';
+  const job = { ...view.jobs[0]!, losses: [], rankCount: '4/4', ranks, fault, straggler };
+  expect(`\n${renderView({ title: 'x', elapsedSeconds: 1, jobs: [job], services: [] }, 80).join('\n')}\n`).toMatchInlineSnapshot(`
+    "
+    x                                                                             1s
+
+    moby  TrainingJob  Running  4/4 ranks  1 restart
+      ██████████████████████████▌░░░░░░░░░░░░░░░░░░░░░░░ 53 %  step 212/400
+      rank  pod            doing     step  time    memory  waits in
+      0     moby-worker-0  stepping  212   310 ms  440 MB  all-reduce, block 3 grad…
+      1     moby-worker-1  stepping  212   310 ms  440 MB  all-reduce, block 3 grad…
+      2     moby-worker-2  silent    212   310 ms  440 MB
+      3     moby-worker-3  stepping  212   310 ms  440 MB  all-reduce, block 3 grad…
+      rank 3 (pod moby-worker-3) takes 2.1 times the median step
+      rank 1 (pod moby-worker-1) was ended by SIGKILL at step 97; all 4 ranks start
+      again (restart 1 of 3); trained again after 3.1 s
+      loss 5.123  held-out 5.400  11,234 tok/s  ETA 1m 08s  saved at 200
+    "
+  `);
+});
+
 it('shows why a job failed, and of its log what is not said already, cut off or not', () => {
   const message = 'moby-worker-0, rank 0, exit code 64, WL_LOSS_NOT_FINITE: the loss of step 7 is NaN. Lower the learning rate.';
   const logTail = [

@@ -1,5 +1,7 @@
 // What the live view shows, as lines of text. Pure: the same state and width give the same lines.
 import { bar, curve, fit, formatCount, formatDuration, wrap } from './format.ts';
+import { rankLines } from './rank-lines.ts';
+import type { RankView } from './rank-lines.ts';
 
 const sampleLines = 3;
 const logTailLines = 8;
@@ -19,6 +21,13 @@ export interface JobView {
   readonly phase?: string;
   readonly phaseShare?: number;
   readonly restarts: number;
+  /** Ranks that are there, of those that the job uses: `3/4`. Absent for a job of one. */
+  readonly rankCount?: string;
+  readonly ranks?: readonly RankView[];
+  /** The newest fault that did not end the job: who, why, and what was done. */
+  readonly fault?: string;
+  /** The rank that the others wait for. */
+  readonly straggler?: string;
   readonly checkpointStep?: number;
   readonly sample?: string;
   /** Loss of each reported step, oldest first. */
@@ -59,7 +68,8 @@ export function renderView(view: View, width: number): string[] {
 
 function renderJob(job: JobView, width: number): string[] {
   const published = job.modelVersion === undefined ? '' : `  published ${job.modelVersion}`;
-  const lines = [`${job.name}  TrainingJob  ${job.state}${published}${formatRestarts(job.restarts)}`];
+  const ranks = job.rankCount === undefined || job.state === 'Succeeded' ? '' : `  ${job.rankCount} ranks`;
+  const lines = [`${job.name}  TrainingJob  ${job.state}${ranks}${published}${formatRestarts(job.restarts)}`];
   if (job.message) lines.push(...indented(job.message, width));
   for (const line of logLines(job)) lines.push(`  | ${line}`);
   if (job.phase) {
@@ -72,6 +82,9 @@ function renderJob(job: JobView, width: number): string[] {
       `  ${bar(share, Math.max(10, Math.min(50, width - 30)))} ${Math.floor(share * 100)} %  step ${job.step}/${job.steps}`,
     );
   }
+  lines.push(...rankLines(job.ranks ?? []).map((line) => `  ${line}`));
+  if (job.straggler) lines.push(...indented(job.straggler, width));
+  if (job.fault) lines.push(...indented(job.fault, width));
   const facts = factsOf(job);
   if (facts.length > 0) lines.push(`  ${facts.join('  ')}`);
   if (job.losses.length > 1) lines.push(`  ${curve(job.losses, Math.max(10, Math.min(50, width - 30)))} loss`);

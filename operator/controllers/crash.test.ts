@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { label } from '#crds/names.ts';
 import { InferenceService, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { Pod } from '#operator/kube/core.ts';
 import { attemptOf } from './training-job/pods.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import type { Fate, Kill } from './fake-cluster.ts';
@@ -10,6 +12,14 @@ type Scenario = (cluster: FakeCluster) => Promise<void>;
 
 const namespace = 'default';
 const finishes: Fate = (pod) => (pod.spec.restartPolicy === 'Never' ? { exitCode: 0, words: lastWords() } : undefined);
+
+/** Four ranks, of which the first publishes. */
+const fourRanks = {
+  parallelism: { dataReplicate: 4 },
+  task: { pretrain: { steps: 400, batch: { sequences: 8, length: 128, grains: 4 } } },
+};
+const rankOf = (pod: Pod) => Number(pod.metadata.labels?.[label.rank]);
+const finishTogether: Fate = (pod) => ({ exitCode: 0, ...(rankOf(pod) === 0 ? { words: lastWords() } : {}) });
 
 const scenarios: Record<string, Scenario> = {
   'train, publish and serve': async (cluster) => {
@@ -27,6 +37,39 @@ const scenarios: Record<string, Scenario> = {
     cluster.fate = () => ({ exitCode: 75, words: { code: 'WL_IO', message: 'no disk', restarts: 1 } });
     await cluster.kube.create(TrainingJob, trainingJob('moby', { faults: { maxRestarts: 3 } }));
     await cluster.tick(18);
+  },
+  'four ranks, of which two are lost together and one later': async (cluster) => {
+    const lose = (...ranks: number[]): Fate => {
+      const lost = new Set(ranks);
+      return (pod) => (lost.delete(rankOf(pod)) ? { exitCode: 137 } : undefined);
+    };
+    cluster.fate = lose(1, 2);
+    await cluster.kube.create(TrainingJob, trainingJob('moby', fourRanks));
+    await cluster.tick(6);
+    cluster.fate = lose(0);
+    await cluster.tick(6);
+    cluster.fate = finishTogether;
+    await cluster.tick(4);
+  },
+  'four ranks that end together, and start again': async (cluster) => {
+    cluster.fate = (pod) => {
+      if (attemptOf(pod) > 0) return finishTogether(pod);
+      return rankOf(pod) === 2 ? { exitCode: 75, words: { code: 'WL_IO', message: 'no disk' } } : { exitCode: 92 };
+    };
+    await cluster.kube.create(TrainingJob, trainingJob('moby', fourRanks));
+    await cluster.tick(12);
+  },
+  'four ranks that are suspended and go on as two': async (cluster) => {
+    await cluster.kube.create(TrainingJob, trainingJob('moby', fourRanks));
+    await cluster.tick(3);
+    const running = await cluster.kube.get(TrainingJob, { namespace, name: 'moby' });
+    await cluster.kube.update(TrainingJob, { ...running, spec: { ...running.spec, suspend: true } });
+    await cluster.tick(3);
+    const suspended = await cluster.kube.get(TrainingJob, { namespace, name: 'moby' });
+    const parallelism = { ...suspended.spec.parallelism, dataReplicate: 2 };
+    await cluster.kube.update(TrainingJob, { ...suspended, spec: { ...suspended.spec, parallelism, suspend: false } });
+    cluster.fate = finishTogether;
+    await cluster.tick(6);
   },
   'suspend and resume': async (cluster) => {
     await cluster.kube.create(TrainingJob, trainingJob('moby'));
@@ -128,6 +171,25 @@ describe('end states', () => {
     expect(job.status).toMatchObject({ state: 'Succeeded', modelVersion: 'moby-1', summary: { step: '400/400', loss: '5.100' } });
     const service = await kube.get(InferenceService, { namespace, name: 'moby' });
     expect(service.status).toMatchObject({ readyReplicas: 2, model: { active: 'moby-1', state: 'Serving' } });
+  });
+
+  it('lost pods are made anew, the others never', async () => {
+    const { kube, podsMade } = await objects(scenarios['four ranks, of which two are lost together and one later']!);
+    const { status } = await kube.get(TrainingJob, { namespace, name: 'moby' });
+    expect(status).toMatchObject({ state: 'Succeeded', attempt: 0, restarts: 2, summary: { ranks: '0/4' } });
+    expect(
+      podsMade
+        .toSorted()
+        .map((name) => name.at(-1))
+        .join(''),
+    ).toBe('0011223');
+  });
+
+  it('ranks that end together start together, and the cause is named', async () => {
+    const { kube, podsMade } = await objects(scenarios['four ranks that end together, and start again']!);
+    const { status } = await kube.get(TrainingJob, { namespace, name: 'moby' });
+    expect(status).toMatchObject({ state: 'Succeeded', attempt: 1, restarts: 1, lastFailure: { rank: 2, code: 'WL_IO' } });
+    expect(podsMade).toHaveLength(8);
   });
 
   it('there is one version per job, numbered in order', async () => {

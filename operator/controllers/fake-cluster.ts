@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Manager } from '#operator/framework/manager.ts';
-import { ManualClock } from '#operator/kube/clock.ts';
+import { isoTime, ManualClock } from '#operator/kube/clock.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import { isPodFinished, Pod } from '#operator/kube/core.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
@@ -68,7 +68,8 @@ export class FakeCluster {
       },
     });
     this.#manager = new Manager({ client, clock: this.clock, log: pino({ level: 'silent' }) });
-    addControllers(this.#manager, { builtin: { image: 'windlass:test' }, progress: this.bus });
+    const secret = () => 'known to the pods of an attempt';
+    addControllers(this.#manager, { builtin: { image: 'windlass:test' }, progress: this.bus, secret });
     await this.#manager.start();
   }
 
@@ -123,7 +124,8 @@ export class FakeCluster {
     const fate = this.fate(pod);
     if (!fate) return;
     const { exitCode, words } = fate;
-    const terminated = { exitCode, ...(words ? { message: JSON.stringify(words) } : {}) };
+    const finishedAt = isoTime(this.clock.now());
+    const terminated = { exitCode, finishedAt, ...(words ? { message: JSON.stringify(words) } : {}) };
     const restarts = pod.spec.restartPolicy === 'Always';
     const restartCount = (pod.status?.containerStatuses?.[0]?.restartCount ?? 0) + (restarts ? 1 : 0);
     await this.kube.patchStatus(Pod, key, {

@@ -17,6 +17,8 @@ export interface PodShell {
   template: PodTemplate | undefined;
   restartPolicy: Pod['spec']['restartPolicy'];
   terminationGracePeriodSeconds: number;
+  /** Headless Service that the pod gets a name of its own from. */
+  subdomain?: string;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
   container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
@@ -40,6 +42,7 @@ export function podOf(shell: PodShell): Pod {
     spec: {
       restartPolicy: shell.restartPolicy,
       terminationGracePeriodSeconds: shell.terminationGracePeriodSeconds,
+      ...(shell.subdomain === undefined ? {} : { hostname: shell.name, subdomain: shell.subdomain }),
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {

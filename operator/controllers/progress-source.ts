@@ -2,6 +2,7 @@
 import { formatKey } from '#operator/kube/client.ts';
 import type { ObjectKey } from '#operator/kube/client.ts';
 import { ProgressReport } from '#runtime/api/messages.ts';
+import type { Progress } from '#runtime/api/messages.ts';
 import { progressSubject } from '#runtime/api/subjects.ts';
 
 /** The side of the event bus that controllers need. `EventBus` of runtime/api has it. */
@@ -32,6 +33,11 @@ export function createProgressBook(source: ProgressSource, onReport: (key: Objec
     forget: (key) => void reports.delete(formatKey(key)),
     close: unsubscribe,
   };
+}
+
+/** The figures of a report; steps are told only by a rank that knows how many there are. */
+export function knownFigures({ step, steps, ...figures }: Progress): Partial<Progress> {
+  return steps > 0 ? { step, steps, ...figures } : figures;
 }
 
 /** What a report leaves out stays as it was; a phase ends with the first report without one. */

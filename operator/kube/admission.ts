@@ -52,6 +52,21 @@ export function admitStatus(type: ResourceType, object: KubeObject, status: unkn
   throw invalid(object, faults);
 }
 
+/**
+ * An object that an earlier version stored, as this version would have: new fields have their defaults, and fields of the status that have
+ * another form now are left out, to be written anew. What can't be read otherwise stays as it is.
+ */
+export function readStored<T extends KubeObject>(type: ResourceType, object: T): T {
+  const definition = resourceOf(type)?.definition;
+  if (!definition) return object;
+  const { spec, status } = object as T & { spec?: unknown; status?: Record<string, unknown> };
+  const parsed = definition.spec.safeParse(spec);
+  const faults = status === undefined ? undefined : definition.status?.safeParse(status).error;
+  const misshapen = new Set(faults?.issues.map(({ path: [field] }) => field));
+  const kept = Object.fromEntries(Object.entries(status ?? {}).filter(([field]) => !misshapen.has(field)));
+  return { ...object, ...(parsed.success ? { spec: parsed.data } : {}), ...(status === undefined ? {} : { status: kept }) };
+}
+
 function invalid(object: KubeObject, faults: Fault[]): KubeError {
   return new KubeError('Invalid', `${object.kind} ${object.metadata.name} is invalid: ${faults.map(formatFault).join('; ')}`, {
     faults,

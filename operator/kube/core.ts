@@ -46,6 +46,9 @@ export interface Volume {
 
 interface PodSpec {
   nodeName?: string;
+  /** With `subdomain`, the name of a headless Service: the pod answers to `<hostname>.<subdomain>`. */
+  hostname?: string;
+  subdomain?: string;
   restartPolicy: 'Always' | 'OnFailure' | 'Never';
   containers: Container[];
   volumes?: Volume[];
@@ -116,8 +119,10 @@ export interface Service extends KubeObject {
     selector: Record<string, string>;
     ports: { name?: string; port: number; targetPort: number | string }[];
     type?: 'ClusterIP';
-    /** Given by the API server, or by the local service proxy. */
+    /** Given by the API server, or by the local service proxy. `None`: headless, its name stands for the addresses of its pods. */
     clusterIP?: string;
+    /** Pods have their names from the start, not only while they are ready. */
+    publishNotReadyAddresses?: boolean;
   };
   status?: Record<string, never>;
 }

@@ -6,6 +6,7 @@ import type { WatchEvent } from './client.ts';
 import { Pod } from './core.ts';
 import { isAlreadyExists, isConflict, isExpired, isInvalid, isNotFound } from './errors.ts';
 import { MemoryKube } from './memory-kube.ts';
+import type { Snapshot } from './memory-kube.ts';
 import { withWriteHook } from './write-hook.ts';
 
 const namespace = 'default';
@@ -108,6 +109,21 @@ describe('objects', () => {
   it('can not be changed by who reads them', async () => {
     const made = await new MemoryKube().create(Model, model('a'));
     expect(() => (made.spec.description = 'x')).toThrow(TypeError);
+  });
+});
+
+describe('objects of an earlier version', () => {
+  it('get the defaults of new fields, and lose what has another form now', async () => {
+    const first = new MemoryKube();
+    await first.create(TrainingJob, job());
+    const snapshot = JSON.parse(JSON.stringify(first.snapshot())) as Snapshot;
+    const stored = snapshot.objects[0]!.object as unknown as { spec: Record<string, unknown>; status?: object };
+    delete stored.spec['parallelism'];
+    stored.status = { ranks: 1, restarts: 2, state: 'Running' };
+    const kube = new MemoryKube({ snapshot });
+    const read = await kube.get(TrainingJob, { namespace, name: 'moby' });
+    expect([read.spec.parallelism.dataShard, read.status]).toEqual([1, { restarts: 2, state: 'Running' }]);
+    await kube.patchStatus(TrainingJob, { namespace, name: 'moby' }, { restarts: 3 });
   });
 });
 

@@ -2,7 +2,7 @@
 import type { KubeObject, ObjectMeta, ResourceType } from '#crds/resource.ts';
 import { deepEqual } from '#crds/rules.ts';
 import { randomUUID } from 'node:crypto';
-import { admit, admitStatus } from './admission.ts';
+import { admit, admitStatus, readStored } from './admission.ts';
 import { applyConfig } from './apply.ts';
 import type { FieldOwners } from './apply.ts';
 import { formatKey } from './client.ts';
@@ -69,7 +69,7 @@ export class MemoryKube implements KubeClient {
     this.#log = new EventLog(options.watchWindow ?? 4096, this.#version);
     for (const stored of options.snapshot?.objects ?? []) {
       const copy = jsonCopy(stored);
-      deepFreeze(copy.object);
+      copy.object = deepFreeze(jsonCopy(readStored(copy.type, copy.object)));
       this.#hold(copy);
     }
   }

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isPodReady, Pod, Service } from '#operator/kube/core.ts';
@@ -41,15 +41,17 @@ interface PodOptions {
   restartPolicy?: Pod['spec']['restartPolicy'];
   container?: Partial<Container>;
   graceSeconds?: number;
+  subdomain?: string;
 }
 
-const createPod = (name: string, { script, restartPolicy = 'Never', container = {}, graceSeconds = 5 }: PodOptions) =>
+const createPod = (name: string, { script, restartPolicy = 'Never', container = {}, graceSeconds = 5, subdomain }: PodOptions) =>
   client.create(Pod, {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, namespace: 'default', labels: { app: 'x' } },
     spec: {
       nodeName: 'here',
+      ...(subdomain === undefined ? {} : { hostname: name, subdomain }),
       restartPolicy,
       terminationGracePeriodSeconds: graceSeconds,
       containers: [
@@ -188,6 +190,32 @@ describe('pods', () => {
     expect(errors).toEqual([]);
   });
 
+  it('tells pods the addresses of each other, as long as they run', async () => {
+    const hosts = `require('fs').readFileSync(process.env.WL_HOSTS_FILE, 'utf8')`;
+    await createPod('a', { script: `console.log('up'); setInterval(() => {}, 1000)`, subdomain: 'gang' });
+    await until(() => log('a').includes('up'));
+    const ip = (await pod('a')).status?.podIP;
+    await createPod('b', { script: `console.log(${hosts})`, subdomain: 'gang' });
+    await untilPod('b', ({ status }) => status?.phase === 'Succeeded');
+    expect(log('b')).toContain(`${ip} a.gang a\n`);
+    expect(log('b')).toMatch(/^127\.[\d.]+ b\.gang b\n/);
+    await client.delete(Pod, { namespace: 'default', name: 'a' }, { gracePeriodSeconds: 0 });
+    await createPod('c', { script: `while (${hosts}.includes('a.gang')); console.log(${hosts})` });
+    await untilPod('c', ({ status }) => status?.phase === 'Succeeded');
+    expect(log('c')).toMatch(/^127\.[\d.]+ c\n\n$/);
+  });
+
+  it('runs the pods of a job side by side, each with its share of the threads', async () => {
+    const env = [{ name: 'WL_WORLD_SIZE', value: String(2 * availableParallelism()) }];
+    const meets = `const fs = require('fs'); fs.writeFileSync('here-' + process.argv[1], '');
+      while (!['x', 'y'].every((name) => fs.existsSync('here-' + name)));
+      console.log('threads', process.env.WL_THREADS)`;
+    for (const name of ['x', 'y'])
+      await createPod(name, { script: '', container: { command: [process.execPath, '-e', meets, name], env } });
+    for (const name of ['x', 'y']) await untilPod(name, ({ status }) => status?.phase === 'Succeeded');
+    expect([log('x'), log('y')]).toEqual(['threads 1\n', 'threads 1\n']);
+  });
+
   it('goes on after the watch of the API has expired', async () => {
     client.compact();
     await createPod('a', { script: '' });
@@ -207,6 +235,15 @@ describe('pods', () => {
 });
 
 describe('services', () => {
+  it('that are headless are not listened for, and keep having no address', async () => {
+    const spec = { selector: { app: 'x' }, clusterIP: 'None', ports: [{ port: 1, targetPort: 1 }] };
+    await client.create(Service, { apiVersion: 'v1', kind: 'Service', metadata: { name: 'h', namespace: 'default' }, spec });
+    await createPod('a', { script: '' });
+    await untilPod('a', ({ status }) => status?.phase === 'Succeeded');
+    expect((await client.get(Service, { namespace: 'default', name: 'h' })).spec.clusterIP).toBe('None');
+    expect(errors).toEqual([]);
+  });
+
   const createService = (port: number) =>
     client.create(Service, {
       apiVersion: 'v1',

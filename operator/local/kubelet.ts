@@ -1,4 +1,5 @@
 // The process kubelet: runs every pod of the API as processes of this machine, and every Service as a listener.
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { reflect } from '#operator/framework/reflector.ts';
 import { Store } from '#operator/framework/store.ts';
@@ -12,9 +13,11 @@ import { isConflict, isNotFound } from '#operator/kube/errors.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import type { WindlassError } from '#runtime/api/errors.ts';
 import { AddressPool } from './addresses.ts';
+import { HostsFile } from './hosts-file.ts';
 import { endLeftovers } from './leftovers.ts';
 import { PodWorker } from './pod-worker.ts';
 import { ServiceListeners } from './service-listeners.ts';
+import { threadShare } from './threads.ts';
 
 export interface KubeletOptions {
   readonly client: KubeClient;
@@ -32,6 +35,7 @@ const leftoverGraceMs = 10_000;
 export class ProcessKubelet {
   readonly #options: KubeletOptions;
   readonly #addresses: AddressPool;
+  readonly #hosts: HostsFile;
   readonly #listeners: ServiceListeners;
   readonly #workers = new Map<string, { worker: PodWorker; done: Promise<void> }>();
   readonly #removals = new Set<Promise<void>>();
@@ -44,6 +48,7 @@ export class ProcessKubelet {
     const { client, stateDir, onError } = options;
     this.#options = options;
     this.#addresses = new AddressPool('pod', stateDir);
+    this.#hosts = new HostsFile(stateDir);
     this.#listeners = new ServiceListeners({ client, instance: stateDir, onError });
     this.#pods.onChange((change) => this.#podChanged(change));
     this.#services.onChange(({ object, old }) => {
@@ -59,6 +64,7 @@ export class ProcessKubelet {
   async start(): Promise<void> {
     const { client, stateDir } = this.#options;
     await endLeftovers(join(stateDir, 'pods'), leftoverGraceMs);
+    this.#hosts.clear();
     for (const pod of (await client.list(Pod)).items)
       if (!isPodFinished(pod) || pod.metadata.deletionTimestamp) await this.#delete(pod);
     this.#reflectors = Promise.all([this.#follow(this.#pods), this.#follow(this.#services)]);
@@ -100,9 +106,17 @@ export class ProcessKubelet {
     const { uid = '', name } = pod.metadata;
     const podIP = this.#addresses.claim(uid);
     const writeStatus = (status: PodStatus) => this.#writeStatus(pod, status);
-    const worker = new PodWorker(pod, { stateDir, workingDir, windlassCommand, nodeEnv, podIP, writeStatus });
-    const done = worker
-      .run()
+    const podEnv = {
+      ...nodeEnv,
+      ...threadShare(pod, availableParallelism(), process.env),
+      WL_HOSTS_FILE: this.#hosts.pathFor(pod.metadata.namespace ?? 'default'),
+    };
+    const worker = new PodWorker(pod, { stateDir, workingDir, windlassCommand, nodeEnv: podEnv, podIP, writeStatus });
+    const running = async () => {
+      this.#hosts.set(pod, podIP);
+      return await worker.run();
+    };
+    const done = running()
       .catch(async (error: unknown) => {
         const fault = toWindlassError(error);
         onError(fault, `pod/${name}`);
@@ -111,11 +125,20 @@ export class ProcessKubelet {
       })
       .then((end) => {
         this.#workers.delete(uid);
+        this.#forgetHost(pod);
         this.#addresses.release(uid);
         const isLeaving = this.#pods.get(keyOf(pod))?.metadata.deletionTimestamp !== undefined;
         if (isLeaving || (this.#watching.signal.aborted && end === 'stopped')) this.#remove(pod);
       });
     this.#workers.set(uid, { worker, done });
+  }
+
+  #forgetHost(pod: Pod): void {
+    try {
+      this.#hosts.remove(pod);
+    } catch (error) {
+      this.#options.onError(toWindlassError(error), `pod/${pod.metadata.name}`);
+    }
   }
 
   /** A pod that is gone, or another one of its name, has no status to write. */

@@ -42,8 +42,9 @@ export class ServiceListeners {
     this.#addresses = new AddressPool('service', options.instance);
   }
 
-  /** The Service is new or has changed. */
+  /** The Service is new or has changed. A headless one is only a name: nothing listens for it. */
   put(service: Service): void {
+    if (service.spec.clusterIP === 'None') return;
     const uid = service.metadata.uid ?? '';
     const known = this.#entries.get(uid);
     const port = service.spec.ports[0]?.port ?? 80;

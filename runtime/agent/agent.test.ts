@@ -22,6 +22,7 @@ async function agentWith(script: string, options: { maxRestarts?: number; signal
   const exitCode = await runAgent({
     rankCommand: [process.execPath, rank],
     signal: options.signal ?? new AbortController().signal,
+    log: () => {},
     env: {
       PATH: process.env.PATH,
       WL_FOLDER: folder,

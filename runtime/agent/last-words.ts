@@ -1,8 +1,29 @@
 // The last words of a container: why it ended, in at most the 4,096 bytes that Kubernetes keeps.
 import { writeFile } from 'node:fs/promises';
-import type { TerminationMessage } from '#runtime/api/messages.ts';
+import { ExitCode } from '#runtime/api/exit-codes.ts';
+import type { Progress, TerminationMessage } from '#runtime/api/messages.ts';
+import type { End, Session } from './session.ts';
 
 const maxBytes = 4096;
+
+/** Why the pod ended: what the rendezvous says of it, or else what its own rank said. */
+export function lastWords(
+  end: End,
+  last: Pick<Session['last'], 'rank' | 'ending' | 'failure' | 'published' | 'logLines'>,
+  progress: Progress | undefined,
+): TerminationMessage {
+  const { rank, ending, failure, published } = last;
+  const common = { ...(progress ? { progress } : {}), ...(end.restarts > 0 ? { restarts: end.restarts } : {}) };
+  if (end.exitCode === ExitCode.done) return { ...common, ...(published ? { published } : {}) };
+  if (end.words)
+    return { ...common, rank, ...end.words, ...(end.exitCode === ExitCode.follow ? {} : { logTail: last.logLines.join('\n') }) };
+  if (end.exitCode === ExitCode.preempted && !failure)
+    return { ...common, rank, message: `rank ${rank} was stopped and saved its state` };
+  const silent = ending?.signal
+    ? `rank ${rank} was ended by ${ending.signal}`
+    : `rank ${rank} ended with code ${ending?.exitCode} and said nothing`;
+  return { ...common, rank, message: silent, ...failure, logTail: last.logLines.join('\n') };
+}
 
 /** JSON of `message` in at most 4,096 bytes; the log tail gives way first (its oldest lines), then the message text. */
 export function fitTerminationMessage(message: TerminationMessage): string {

@@ -11,10 +11,32 @@ export const TrainingEnvironment = z.object({
   /** Counter of gang restarts, from 0; the operator raises it. */
   WL_ATTEMPT: z.coerce.number().int().min(0),
   WL_POD_NAME: z.string(),
-  /** In-place restarts that the job's budget still allows this pod's ranks. */
+  /** In-place restarts of all ranks that the job's budget still allows. */
   WL_MAX_RESTARTS: z.coerce.number().int().min(0).default(0),
+  /** Index of the pod. In a world of all pods it is the rank's number too. */
   WL_RANK: z.coerce.number().int().min(0).default(0),
+  /** Number of pods. 1: no rendezvous, and none of the variables below is needed. */
   WL_WORLD_SIZE: z.coerce.number().int().min(1).default(1),
+  /** Address of this pod: what its rank and, in pod 0, the rendezvous listen on. */
+  WL_POD_IP: z.string().optional(),
+  /** `HOST:PORT` of the rendezvous, HOST being the DNS name of pod 0. */
+  WL_RENDEZVOUS: z
+    .string()
+    .regex(/^.+:\d+$/, 'must be HOST:PORT')
+    .optional(),
+  /** Port on which pod 0 serves the rendezvous. */
+  WL_RENDEZVOUS_PORT: z.coerce.number().int().min(0).max(65535).optional(),
+  /** Lines of `IP NAME`, looked up before DNS at each try. */
+  WL_HOSTS_FILE: z.string().optional(),
+  /** Secret of the job: authenticates agents and ranks to each other. */
+  WL_SECRET: z.string().min(16).optional(),
+  /** spec.faults.hangTimeoutSeconds; absent: 60 s or five median steps, whichever is more. */
+  WL_HANG_TIMEOUT_SECONDS: z.coerce.number().positive().optional(),
+  /** Smallest and largest world of an elastic job; absent: all pods, always. */
+  WL_ELASTIC_MIN: z.coerce.number().int().min(1).optional(),
+  WL_ELASTIC_MAX: z.coerce.number().int().min(1).optional(),
+  /** How long a pod must be away before the world goes on without it, and back before it grows again. */
+  WL_ELASTIC_WAIT_SECONDS: z.coerce.number().min(0).default(5),
   /** The job's effective spec (parsed, defaults filled) as JSON. */
   WL_JOB: z.string(),
   /** Folder for checkpoints, metrics and caches of this job; survives the pod. */

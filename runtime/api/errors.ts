@@ -3,7 +3,7 @@
 type ErrorEntry = {
   readonly cause: string;
   readonly remedy: string;
-  readonly exit: 'userError' | 'retryable' | 'dataCorrupt' | 'deviceLost';
+  readonly exit: 'userError' | 'retryable' | 'rankLost' | 'dataCorrupt' | 'deviceLost' | 'follow';
 };
 
 export const errorTable = {
@@ -87,10 +87,49 @@ export const errorTable = {
     remedy: 'Lower the learning rate, lengthen the warm-up, or clip harder; the last checkpoint is from before the step given.',
     exit: 'userError',
   },
+  WL_GRADIENT_SPIKE: {
+    cause: 'The gradient norm was far above its running mean.',
+    remedy: 'Look at the data of the step given, lower the learning rate, or raise faults.gradientSpike.factor.',
+    exit: 'userError',
+  },
+  WL_REPLICAS_DIFFER: {
+    cause: 'Ranks that hold the same weights found that they are not the same: memory or a processor of one of them is faulty.',
+    remedy: 'All ranks start again from the newest checkpoint; if it repeats on the rank named, take its machine out of use.',
+    exit: 'dataCorrupt',
+  },
   WL_OUT_OF_MEMORY: {
     cause: 'Memory for a tensor could not be allocated.',
     remedy: 'Lower batch.sequences or batch.length, set recompute: block, or give the pod more memory.',
     exit: 'userError',
+  },
+  WL_RANK_LOST: {
+    cause: 'A rank lost a peer: its process or pod ended, or its connection broke.',
+    remedy:
+      'All ranks start again from the newest checkpoint by themselves; status.lastFailure names the rank that was lost first.',
+    exit: 'rankLost',
+  },
+  WL_PEER_FAILED: {
+    cause: 'Another rank failed while it did something for all.',
+    remedy: 'See the error of the rank named; this one ended because of it.',
+    exit: 'follow',
+  },
+  WL_HANG: {
+    cause:
+      'A rank gave no sign of life, or did not enter a collective that the others wait in, for longer than the hang timeout.',
+    remedy:
+      'The rank is replaced and training goes on; if it repeats, check the machine of the pod named, or raise faults.hangTimeoutSeconds.',
+    exit: 'rankLost',
+  },
+  WL_RENDEZVOUS: {
+    cause: 'The pods of a job did not find each other in time.',
+    remedy:
+      'The message names the address or the pods that are missing; check that they run and that the network lets them talk.',
+    exit: 'retryable',
+  },
+  WL_COLLECTIVE_MISMATCH: {
+    cause: 'Ranks called different collectives at the same place, or with different sizes.',
+    remedy: 'This is a fault of Windlass; please report it with the message, which names both call sites.',
+    exit: 'deviceLost',
   },
   WL_OP_INVALID: {
     cause: 'An operation was called with shapes, types or handles that do not fit.',

@@ -15,6 +15,8 @@ export const ExitCode = {
   deviceLost: 86,
   /** Stopped on request after its state was saved. */
   preempted: 90,
+  /** Ended because of another pod of the job, which names the cause. */
+  follow: 92,
 } as const;
 
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { copyRuns, elementsOf, intersect, wholeBox } from './box.ts';
+import { copyRuns, cutBox, elementsOf, flatRangeBoxes, intersect, wholeBox } from './box.ts';
 import type { Box } from './box.ts';
 
 /** Row-major values of a box whose element at global index (i, j, ...) is the number of that index. */
@@ -47,5 +47,34 @@ describe('boxes', () => {
         expect(rebuilt).toEqual(valuesOf(wanted, shape));
       }),
     );
+  });
+
+  it('of a flat range hold its elements in order, and are at most 2 * dims - 1', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 4 });
+    fc.assert(
+      fc.property(sizes, fc.nat(), fc.nat(), fc.integer({ min: 1, max: 40 }), (shape, a, b, most) => {
+        const count = elementsOf(shape);
+        const [begin = 0, end = 0] = [a % (count + 1), b % (count + 1)].sort((x, y) => x - y);
+        const boxes = flatRangeBoxes(wholeBox(shape), begin, end);
+        expect(boxes.length).toBeLessThanOrEqual(Math.max(1, 2 * shape.length - 1));
+        const cut = boxes.flatMap(({ box, at }) => [...cutBox(box, most, at)]);
+        const found: number[] = [];
+        for (const { box, at } of cut) {
+          expect(at).toBe(found.length);
+          expect(elementsOf(box.sizes)).toBeLessThanOrEqual(most);
+          found.push(...valuesOf(box, shape));
+        }
+        expect(found).toEqual(Array.from({ length: end - begin }, (_, index) => begin + index));
+      }),
+    );
+  });
+
+  it('of a flat range lie where the local parameter lies', () => {
+    const rightHalf = { offsets: [0, 4], sizes: [6, 4] };
+    expect(flatRangeBoxes(rightHalf, 6, 17)).toEqual([
+      { box: { offsets: [1, 6], sizes: [1, 2] }, at: 0 },
+      { box: { offsets: [2, 4], sizes: [2, 4] }, at: 2 },
+      { box: { offsets: [4, 4], sizes: [1, 1] }, at: 10 },
+    ]);
   });
 });

@@ -33,8 +33,14 @@ export const TrainingState = z.object({
   lastHeldOutLoss: z.number().optional(),
   /** Training loss of `step`. */
   lastLoss: z.number().optional(),
+  /** Running mean of the gradient norms, for the watch on spikes. */
+  gradientNormMean: z.number().optional(),
 });
 export type TrainingState = z.output<typeof TrainingState>;
+
+/** A file's length and the CRC-32 of the bytes before its tensor data. */
+const FileFacts = z.object({ bytes: z.int().min(0), headerBytes: z.int().min(0), headerCrc32: z.int().min(0) });
+export type FileFacts = z.output<typeof FileFacts>;
 
 export const Manifest = z.object({
   format: z.literal('windlass-checkpoint'),
@@ -44,10 +50,20 @@ export const Manifest = z.object({
   layout: z.object({ worldSize: z.int().min(1) }),
   state: TrainingState,
   tensors: z.record(z.string(), StoredTensor),
-  /** Each file's length and the CRC-32 of the bytes before its tensor data. */
-  files: z.record(z.string(), z.object({ bytes: z.int().min(0), headerBytes: z.int().min(0), headerCrc32: z.int().min(0) })),
+  files: z.record(z.string(), FileFacts),
 });
 export type Manifest = z.output<typeof Manifest>;
+
+/** What one rank adds to the manifest; a file of its own beside the chunk files until the manifest is written. */
+export const Part = z.object({
+  rank: z.int().min(0),
+  layout: z.object({ worldSize: z.int().min(1) }),
+  state: TrainingState,
+  /** All that the rank holds, with the chunks that it wrote. */
+  tensors: z.record(z.string(), StoredTensor.extend({ chunks: z.array(Chunk) })),
+  files: z.record(z.string(), FileFacts),
+});
+export type Part = z.output<typeof Part>;
 
 /** A manifest larger than this is refused before it is read. */
 export const maxManifestBytes = 256 << 20;
@@ -56,29 +72,28 @@ const opening = '{"sha256":"';
 const middle = '","manifest":';
 
 /** JSON text that carries the checksum of its own body. */
-export function sealManifest(manifest: Manifest): string {
-  const body = JSON.stringify(manifest);
-  return `${opening}${sha256(body)}${middle}${body}}\n`;
+export function seal(body: Manifest | Part): string {
+  const text = JSON.stringify(body);
+  return `${opening}${sha256(text)}${middle}${text}}\n`;
 }
 
-/** The manifest in `text`. Throws WL_CHECKPOINT_CORRUPT when a single bit differs from what was sealed. */
-export function openManifest(text: string, file: string): Manifest {
+/** What was sealed in `text`. Throws WL_CHECKPOINT_CORRUPT when a single bit differs from it. */
+export function unseal<S extends typeof Manifest | typeof Part>(schema: S, text: string, file: string): z.output<S> {
   const bodyStart = opening.length + 64 + middle.length;
   const checksum = text.slice(opening.length, opening.length + 64);
   const body = text.slice(bodyStart, -2);
   if (text !== `${opening}${checksum}${middle}${body}}\n` || sha256(body) !== checksum) {
-    throw new WindlassError('WL_CHECKPOINT_CORRUPT', `${file} does not match its own checksum`, { details: { file } });
+    throw corrupt(file, 'does not match its own checksum');
   }
-  const parsed = Manifest.safeParse(JSON.parse(body));
-  if (parsed.success) return parsed.data;
+  const parsed = schema.safeParse(JSON.parse(body));
+  if (parsed.success) return parsed.data as z.output<S>;
   const fault = parsed.error.issues[0];
-  throw new WindlassError(
-    'WL_CHECKPOINT_CORRUPT',
-    `${file} is not a checkpoint manifest of this version: ${fault?.path.join('.')}: ${fault?.message}`,
-    {
-      details: { file },
-    },
-  );
+  throw corrupt(file, `is not of this version: ${fault?.path.join('.')}: ${fault?.message}`);
+}
+
+/** An error that names the damaged file. */
+export function corrupt(file: string, what: string, cause?: unknown): WindlassError {
+  return new WindlassError('WL_CHECKPOINT_CORRUPT', `${file} ${what}`, { cause, details: { file } });
 }
 
 function sha256(text: string): string {

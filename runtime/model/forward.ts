@@ -15,35 +15,35 @@ import {
   siluGate,
 } from '#runtime/tensor/main.ts';
 import type { AddedNorm, Tensor } from '#runtime/tensor/main.ts';
-import type { ModelConfig } from './config.ts';
 import type { KeyValueSource } from './key-values.ts';
+import { wholeLayers } from './layers.ts';
+import type { Layers } from './layers.ts';
 import type { BlockWeights, LinearWeights, Model } from './model.ts';
 
+/** What the backward pass computes again instead of keeping: nothing, whole blocks, or one half of each. The same bits. */
+export type Recompute = 'none' | 'block' | 'attention' | 'mlp';
+
 export interface ForwardOptions {
-  /** Present while training: keys of the random numbers; `firstToken` is the index of the first row among the step's tokens. */
-  readonly dropout?: { readonly seed: number; readonly step: number; readonly firstToken: number };
-  /** `block`: keep only what enters each block and compute the rest again in the backward pass. The same bits. */
-  readonly recompute?: 'none' | 'block';
+  /**
+   * Present while training: keys of the random numbers; `firstToken` is the index of the first row among the step's tokens, in sequences of
+   * `length`.
+   */
+  readonly dropout?: { readonly seed: number; readonly step: number; readonly firstToken: number; readonly length: number };
+  readonly recompute?: Recompute | ((layer: number) => Recompute);
+  /** How layers that ranks may share are computed; by one device if absent. */
+  readonly layers?: Layers;
 }
+
+/** What goes from block to block: its value is base + branch; the norm that reads it next adds them up. */
+export type ResidualStream = { readonly base: Tensor; readonly branch?: Tensor };
 
 /** Hidden states after the final norm. ids i32 [M], one token per row -> [M, D]. */
 export function hiddenStates(model: Model, ids: Tensor, kv: KeyValueSource, options: ForwardOptions = {}): Tensor {
   return scope(() => {
-    const { config, weights } = model;
-    const positions = kv.positionsOf(ids);
-    const drop = dropper(config, options);
-    let stream: ResidualStream = { base: drop(embed(model, ids, positions), 0) };
-    for (const [layer, block] of weights.blocks.entries()) {
-      const entering = stream;
-      const run = () => {
-        const left = decoderBlock(model, layer, block, entering, positions, kv, drop);
-        return [left.base, left.branch] as const;
-      };
-      const inputs = [entering.base, entering.branch, positions].filter((input) => input !== undefined);
-      const [base, branch] = options.recompute === 'block' ? checkpoint(run, inputs) : scope(run);
-      stream = { base, branch };
-    }
-    return norm(stream, weights.finalNorm, config).normed;
+    const pass = new ForwardPass(model, ids, kv, options);
+    let stream = pass.embed();
+    for (let layer = 0; layer < model.config.layers; layer += 1) stream = pass.block(layer, stream);
+    return pass.finish(stream);
   });
 }
 
@@ -57,68 +57,114 @@ export function logits(model: Model, hidden: Tensor): Tensor {
   return linear(hidden, model.weights.head);
 }
 
-/** Between two blocks: its value is base + branch; the norm that reads it next adds them up. */
-type ResidualStream = { readonly base: Tensor; readonly branch?: Tensor };
+/** One forward pass in the pieces that ranks may divide among them. Rows of ids [M]; tensors belong to the scope around each call. */
+export class ForwardPass {
+  readonly #model: Model;
+  readonly #ids: Tensor;
+  readonly #kv: KeyValueSource;
+  readonly #options: ForwardOptions;
+  readonly #layers: Layers;
+  readonly #positions: Tensor;
 
-type Drop = (x: Tensor, site: number) => Tensor;
+  constructor(model: Model, ids: Tensor, kv: KeyValueSource, options: ForwardOptions) {
+    this.#model = model;
+    this.#ids = ids;
+    this.#kv = kv;
+    this.#options = options;
+    this.#layers = options.layers ?? wholeLayers;
+    this.#positions = kv.positionsOf(ids);
+  }
 
-/** One pre-norm block: attention, then MLP, each added to the stream. */
-function decoderBlock(
-  model: Model,
-  layer: number,
-  weights: BlockWeights,
-  stream: ResidualStream,
-  positions: Tensor,
-  kv: KeyValueSource,
-  drop: Drop,
-): Required<ResidualStream> {
-  const { config } = model;
-  const before = norm(stream, weights.attentionNorm, config);
-  const attended = drop(attention(before.normed, model, layer, weights.attention, positions, kv), 2 * layer + 1);
-  const between = norm({ base: before.sum, branch: attended }, weights.mlpNorm, config);
-  return { base: between.sum, branch: drop(mlp(between.normed, weights.mlp, config), 2 * layer + 2) };
-}
+  embed(): ResidualStream {
+    const { weights } = this.#model;
+    const tokens = this.#layers.embed(this.#ids, weights.tokens);
+    if (!weights.positions) return { base: this.#drop(tokens, 0) };
+    const { share } = this.#layers;
+    const positions = share === 1 ? this.#positions : this.#kv.positionsOf(this.#ids, this.#layers);
+    return { base: this.#drop(add(tokens, embedding(positions, weights.positions, { share })), 0) };
+  }
 
-function attention(
-  x: Tensor,
-  model: Model,
-  layer: number,
-  weights: BlockWeights['attention'],
-  positions: Tensor,
-  kv: KeyValueSource,
-): Tensor {
-  const { headSize, heads, kvHeads } = model.config;
-  const project = (w: LinearWeights) => linear(x, w.weight, w.bias, { outputUnit: headSize });
-  const place = (x: Tensor) => (model.rope ? rope(x, positions, model.rope) : x);
-  const q = place(project(weights.query));
-  const k = place(project(weights.key));
-  const v = project(weights.value);
-  const attended = kv.attend(layer, q, k, v, { heads, kvHeads, scale: 1 / Math.sqrt(headSize) });
-  return linear(attended, weights.output.weight, weights.output.bias, { unit: headSize });
-}
+  /** One pre-norm block: attention, then MLP, each added to the stream. */
+  block(layer: number, stream: ResidualStream): Required<ResidualStream> {
+    const { recompute = 'none' } = this.#options;
+    const again = typeof recompute === 'string' ? recompute : recompute(layer);
+    const weights = this.#model.weights.blocks[layer];
+    if (!weights) throw new Error(`internal: no block ${layer}`);
+    const kept = [stream.base, stream.branch, this.#positions].filter((input) => input !== undefined);
+    const attend = () => this.#attend(layer, weights, stream);
+    const whole = () => {
+      const [sum, normed] = again === 'attention' ? checkpoint(attend, kept) : attend();
+      const think = () => [this.#think(layer, weights, normed)] as const;
+      const [branch] = again === 'mlp' ? checkpoint(think, [normed]) : think();
+      return [sum, branch] as const;
+    };
+    const [base, branch] = again === 'block' ? checkpoint(whole, kept) : scope(whole);
+    return { base, branch };
+  }
 
-function mlp(x: Tensor, weights: BlockWeights['mlp'], config: ModelConfig): Tensor {
-  const up = linear(x, weights.up.weight, weights.up.bias);
-  const inner = weights.gate
-    ? siluGate(linear(x, weights.gate.weight, weights.gate.bias), up)
-    : gelu(up, config.mlp.kind === 'dense' && config.mlp.activation === 'gelu-erf' ? 'erf' : 'tanh');
-  return linear(inner, weights.down.weight, weights.down.bias);
-}
+  /** Hidden states after the final norm, [M / share, D]. */
+  finish(stream: ResidualStream): Tensor {
+    return this.#norm(stream, this.#model.weights.finalNorm).normed;
+  }
 
-function norm({ base, branch }: ResidualStream, weights: LinearWeights, config: ModelConfig): AddedNorm {
-  const { kind, epsilon } = config.norm;
-  const { weight, bias } = weights;
-  if (branch)
-    return kind === 'rmsnorm' ? addRmsNorm(branch, base, weight, epsilon) : addLayerNorm(branch, base, weight, bias, epsilon);
-  return { sum: base, normed: kind === 'rmsnorm' ? rmsNorm(base, weight, epsilon) : layerNorm(base, weight, bias, epsilon) };
-}
+  /** Losses of all tokens, [M]; the tape starts its backward pass there. */
+  losses(hidden: Tensor, targets: Tensor, weight: number): Tensor {
+    return this.#layers.losses(hidden, this.#model.weights.head, targets, weight);
+  }
 
-function embed({ weights }: Model, ids: Tensor, positions: Tensor): Tensor {
-  const tokens = embedding(ids, weights.tokens);
-  return weights.positions ? add(tokens, embedding(positions, weights.positions)) : tokens;
-}
+  /** The stream with attention added, and its norm. */
+  #attend(layer: number, weights: BlockWeights, stream: ResidualStream): readonly [sum: Tensor, normed: Tensor] {
+    const before = this.#norm(stream, weights.attentionNorm);
+    const attended = this.#drop(this.#attention(before.normed, layer, weights.attention), 2 * layer + 1);
+    const between = this.#norm({ base: before.sum, branch: attended }, weights.mlpNorm);
+    return [between.sum, between.normed];
+  }
 
-function dropper(config: ModelConfig, options: ForwardOptions): Drop {
-  const keys = options.dropout;
-  return (x, site) => (keys ? dropout(x, { probability: config.dropout, site, ...keys }) : x);
+  #think(layer: number, weights: BlockWeights, normed: Tensor): Tensor {
+    return this.#drop(this.#mlp(normed, weights.mlp), 2 * layer + 2);
+  }
+
+  #attention(x: Tensor, layer: number, weights: BlockWeights['attention']): Tensor {
+    const { rope: table, config } = this.#model;
+    const { headSize } = config;
+    const [q, k, v] = this.#layers.columns(x, [weights.query, weights.key, weights.value], headSize) as [Tensor, Tensor, Tensor];
+    const place = (x: Tensor) => (table ? rope(x, this.#positions, table) : x);
+    const options = { heads: q.columns / headSize, kvHeads: k.columns / headSize, scale: 1 / Math.sqrt(headSize) };
+    const attended = this.#kv.attend(layer, place(q), place(k), v, options);
+    return this.#layers.rows(attended, weights.output, headSize);
+  }
+
+  #mlp(x: Tensor, weights: BlockWeights['mlp']): Tensor {
+    return this.#layers.rows(this.#inner(x, weights), weights.down);
+  }
+
+  #inner(x: Tensor, { gate, up }: BlockWeights['mlp']): Tensor {
+    if (gate) {
+      const [gated, upper] = this.#layers.columns(x, [gate, up]) as [Tensor, Tensor];
+      return siluGate(gated, upper);
+    }
+    const { mlp } = this.#model.config;
+    const [upper] = this.#layers.columns(x, [up]) as [Tensor];
+    return gelu(upper, mlp.kind === 'dense' && mlp.activation === 'gelu-erf' ? 'erf' : 'tanh');
+  }
+
+  #norm({ base, branch }: ResidualStream, { weight, bias }: LinearWeights): AddedNorm {
+    const { kind, epsilon } = this.#model.config.norm;
+    const { share } = this.#layers;
+    if (branch)
+      return kind === 'rmsnorm'
+        ? addRmsNorm(branch, base, weight, epsilon, { share })
+        : addLayerNorm(branch, base, weight, bias, epsilon, { share });
+    const normed =
+      kind === 'rmsnorm' ? rmsNorm(base, weight, epsilon, { share }) : layerNorm(base, weight, bias, epsilon, { share });
+    return { sum: base, normed };
+  }
+
+  #drop(x: Tensor, site: number): Tensor {
+    const { dropout: keys } = this.#options;
+    if (!keys) return x;
+    const run = keys.length / this.#layers.share;
+    const firstToken = keys.firstToken + this.#layers.part * run;
+    return dropout(x, { ...keys, probability: this.#model.config.dropout, site, firstToken, runs: { run, stride: keys.length } });
+  }
 }

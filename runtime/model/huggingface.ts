@@ -16,7 +16,8 @@ export async function loadHuggingFace(folder: string, device: Device): Promise<M
   }
 }
 
-async function modelFrom(source: WeightSource, device: Device): Promise<Model> {
+/** A model on one device with the values of `source`. */
+export async function modelFrom(source: WeightSource, device: Device): Promise<Model> {
   const model = new Model(source.config, device);
   try {
     for (const [name, parameter] of model.parameters) parameter.write(await source.read(name));

@@ -3,8 +3,8 @@ import { causalAttention, pagedAttention, tensor, writePages } from '#runtime/te
 import type { AttentionOptions, PagedCache, Tensor } from '#runtime/tensor/main.ts';
 
 export interface KeyValueSource {
-  /** Position of each row of `ids` in its sequence, i32 [M]. Called once per forward pass. */
-  positionsOf(ids: Tensor): Tensor;
+  /** Position of each row of `ids` in its sequence, i32 [M]; of the rows of one share of each sequence alone, where it is given. */
+  positionsOf(ids: Tensor, of?: { readonly share: number; readonly part: number }): Tensor;
   /** Attention of one layer. q [M, heads * headSize], k and v [M, kvHeads * headSize], positions already applied -> as q. */
   attend(layer: number, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor;
 }
@@ -12,13 +12,11 @@ export interface KeyValueSource {
 /** Whole sequences of `length` rows each, one after the other. Differentiable. */
 export function contiguous({ length }: { readonly length: number }): KeyValueSource {
   return {
-    positionsOf: (ids) =>
-      tensor(
-        ids.device,
-        Int32Array.from({ length: ids.size }, (_, row) => row % length),
-        ids.shape,
-        'positions',
-      ),
+    positionsOf(ids, { share, part } = { share: 1, part: 0 }) {
+      const [rows, run] = [ids.size / share, length / share];
+      const positions = Int32Array.from({ length: rows }, (_, row) => part * run + (row % run));
+      return tensor(ids.device, positions, [rows], 'positions');
+    },
     attend: (_layer, q, k, v, options) => causalAttention(q, k, v, { ...options, length }),
   };
 }

@@ -1,10 +1,14 @@
 // The door of the room: configurations, models, their forward pass, and the folders they come from and go to.
-export type { ModelConfig } from './config.ts';
+export type { ModelConfig, ParameterSpec } from './config.ts';
 export { familyOf, newModelConfig } from './families/families.ts';
 export { parameterCount, parameterSpecs } from './parameters.ts';
 export { createModel, dropPlainWeights, Model, packModel } from './model.ts';
-export { headWeight, hiddenStates, logits } from './forward.ts';
-export type { ForwardOptions } from './forward.ts';
+export { ForwardPass, headWeight, hiddenStates, logits } from './forward.ts';
+export type { ForwardOptions, Recompute, ResidualStream } from './forward.ts';
+export { wholeLayers } from './layers.ts';
+export type { Layers } from './layers.ts';
+export type { WeightSource } from './weight-source.ts';
 export { contiguous, paged } from './key-values.ts';
-export { loadHuggingFace, saveHuggingFace } from './huggingface.ts';
+export { loadHuggingFace, modelFrom, saveHuggingFace } from './huggingface.ts';
+export { openHuggingFace } from './huggingface-reader.ts';
 export { folderDigest } from './folder.ts';

@@ -50,7 +50,7 @@ const tokens = sequences * length;
 const ids = Int32Array.from({ length: tokens }, (_, index) => (index * 17 + 5) % 37);
 const targets = Int32Array.from({ length: tokens }, (_, index) => (index % 7 === 3 ? -1 : (index * 11 + 2) % 37));
 const counted = targets.filter((target) => target >= 0).length;
-const dropout = { seed: 3, step: 4, firstToken: 66 };
+const dropout = { seed: 3, step: 4, firstToken: 66, length };
 
 /** Mean loss, summed in double. */
 async function lossOf(model: Model): Promise<number> {

@@ -1,7 +1,7 @@
 // A model: its configuration and parameters on a device.
 import { emptyParameter, fill, fillNormal, keep, packWeight, tensor } from '#runtime/tensor/main.ts';
 import type { Device, Parameter, RopeTable } from '#runtime/tensor/main.ts';
-import type { ModelConfig } from './config.ts';
+import type { ModelConfig, ParameterSpec } from './config.ts';
 import { parameterSpecs } from './parameters.ts';
 import { ropeTable } from './rope-table.ts';
 
@@ -15,11 +15,16 @@ export class Model {
   /** Present where positions are rotary. */
   readonly rope: RopeTable | undefined;
 
-  constructor(config: ModelConfig, device: Device) {
+  /**
+   * `make` gives each parameter its memory, all of it on `device` if absent. A tied head is the token table itself unless `tiedHead` stands
+   * for it: while training it has a gradient of its own.
+   */
+  constructor(config: ModelConfig, device: Device, make?: (spec: ParameterSpec) => Parameter, tiedHead?: Parameter) {
     this.config = config;
     this.device = device;
-    this.parameters = new Map(parameterSpecs(config).map(({ name, shape }) => [name, emptyParameter(device, shape, name)]));
-    this.weights = arrange(config, this.parameters);
+    const whole = ({ name, shape }: ParameterSpec) => emptyParameter(device, shape, name);
+    this.parameters = new Map(parameterSpecs(config).map((spec) => [spec.name, (make ?? whole)(spec)]));
+    this.weights = arrange(config, this.parameters, tiedHead);
     this.rope = config.positions.kind === 'rope' ? uploadRope(config, config.positions.theta, device) : undefined;
   }
 
@@ -87,7 +92,7 @@ export interface ModelWeights {
   readonly head: Parameter;
 }
 
-function arrange(config: ModelConfig, parameters: ReadonlyMap<string, Parameter>): ModelWeights {
+function arrange(config: ModelConfig, parameters: ReadonlyMap<string, Parameter>, tiedHead?: Parameter): ModelWeights {
   const pair = (name: string): LinearWeights => ({
     weight: named(parameters, `${name}.weight`),
     bias: parameters.get(`${name}.bias`),
@@ -116,7 +121,7 @@ function arrange(config: ModelConfig, parameters: ReadonlyMap<string, Parameter>
       };
     }),
     finalNorm: pair('finalNorm'),
-    head: config.tieEmbeddings ? tokens : named(parameters, 'head'),
+    head: config.tieEmbeddings ? (tiedHead ?? tokens) : named(parameters, 'head'),
   };
 }
 

@@ -37,6 +37,11 @@ export function emptyParameter(device: Device, shape: readonly number[], name: s
   return new Parameter(device, device.allocate('f32', shape, name), 'f32', shape, name);
 }
 
+/** A parameter that has no memory yet: see `Parameter.attach`. */
+export function detachedParameter(device: Device, shape: readonly number[], name: string): Parameter {
+  return new Parameter(device, 0, 'f32', shape, name);
+}
+
 /** x = value, in place. */
 export function fill(x: Tensor, value: number): void {
   ops.fill(x.device.stream, x.handle, value);

@@ -13,6 +13,7 @@ export const ops = Object.fromEntries(
 const newStream = guarded(kernels.newStream);
 const freeStream = guarded(kernels.freeStream);
 const tensorNew = guarded(kernels.tensorNew);
+const tensorView = guarded(kernels.tensorView);
 const tensorFree = guarded(kernels.tensorFree);
 const tensorWrite = guarded(kernels.tensorWrite);
 
@@ -29,11 +30,22 @@ export class Device {
     return tensorNew(dtype, shape, label);
   }
 
-  free(tensor: Tensor): void {
-    tensorFree(tensor.handle);
+  /** A handle on elements from `offset` of `base` under another shape; they share the memory. */
+  view(base: Tensor, offset: number, shape: readonly number[]): number {
+    return tensorView(base.handle, offset, shape);
   }
 
-  write(tensor: Tensor, data: Float32Array | Int32Array): void {
+  free(tensor: Tensor): void {
+    if (tensor.handle !== 0) tensorFree(tensor.handle);
+  }
+
+  write(tensor: Tensor, data: Float32Array | Int32Array, offset?: number): void {
+    if (offset !== undefined) {
+      const view = tensorView(tensor.handle, offset, [data.length]);
+      tensorWrite(this.stream, view, data);
+      tensorFree(view);
+      return;
+    }
     if (data.length !== tensor.size) {
       throw new WindlassError(
         'WL_OP_INVALID',
@@ -43,8 +55,8 @@ export class Device {
     tensorWrite(this.stream, tensor.handle, data);
   }
 
-  async readFloats(tensor: Tensor, into: Float32Array = new Float32Array(tensor.size)): Promise<Float32Array> {
-    return await this.#read(tensor, 'f32', into);
+  async readFloats(tensor: Tensor, into: Float32Array = new Float32Array(tensor.size), offset?: number): Promise<Float32Array> {
+    return await this.#read(tensor, 'f32', into, offset);
   }
 
   async readIntegers(tensor: Tensor): Promise<Int32Array> {
@@ -69,13 +81,22 @@ export class Device {
     this.close();
   }
 
-  async #read<A extends Float32Array | Int32Array>(tensor: Tensor, dtype: DType, into: A): Promise<A> {
+  async #read<A extends Float32Array | Int32Array>(tensor: Tensor, dtype: DType, into: A, offset?: number): Promise<A> {
     if (tensor.dtype !== dtype) throw new WindlassError('WL_OP_INVALID', `read: ${describe(tensor)} is not ${dtype}`);
     try {
-      await kernels.tensorRead(this.stream, tensor.handle, into);
+      await this.#enqueueRead(tensor, into, offset);
       return into;
     } catch (error) {
       throw toTensorError(error);
+    }
+  }
+  #enqueueRead(tensor: Tensor, into: ArrayBufferView & { readonly length: number }, offset: number | undefined): Promise<void> {
+    if (offset === undefined) return kernels.tensorRead(this.stream, tensor.handle, into);
+    const view = kernels.tensorView(tensor.handle, offset, [into.length]);
+    try {
+      return kernels.tensorRead(this.stream, view, into);
+    } finally {
+      kernels.tensorFree(view);
     }
   }
 }

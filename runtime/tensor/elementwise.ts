@@ -79,14 +79,21 @@ export interface DropoutOptions {
   readonly site: number;
   /** Index of the first row among the tokens of the step. */
   readonly firstToken: number;
+  /**
+   * Rows come in runs of consecutive tokens, and the runs begin `stride` tokens apart: a rank that holds positions of every sequence has
+   * runs of that many, and the sequence length as stride. Absent: all rows are one run.
+   */
+  readonly runs?: { readonly run: number; readonly stride: number };
 }
 
 /** Dropout with random numbers keyed by (seed, step, site, token), so that a recomputation drops the same. Probability 0 gives x itself. */
 export function dropout(x: Tensor, options: DropoutOptions): Tensor {
   const { probability, seed, step, site, firstToken } = options;
   if (probability === 0) return x;
+  const rows = x.size / x.columns;
+  const { run, stride } = options.runs ?? { run: rows, stride: rows };
   const apply = (from: Tensor, to: Tensor) =>
-    ops.dropout(from.device.stream, from.handle, to.handle, probability, seed, step, site, firstToken);
+    ops.dropout(from.device.stream, from.handle, to.handle, probability, seed, step, site, firstToken, run, stride);
   const y = empty(x.device, x.shape, 'dropout');
   apply(x, y);
   recordingTape(x)?.push({

@@ -3,12 +3,21 @@ import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
+import { localTokens } from './token-share.ts';
+import type { TokenShare } from './token-share.ts';
+
+export interface EmbeddingOptions extends TokenShare {
+  /** Where `w` holds rows [firstRow, firstRow + V) of a table of `tableRows`: ids of other rows give -0, so that ranks add up to the table. */
+  readonly firstRow?: number;
+  readonly tableRows?: number;
+}
 
 /** y[t] = w[ids[t]]. ids [M] i32, w [V, D] -> [M, D]. */
-export function embedding(ids: Tensor, w: Tensor): Tensor {
+export function embedding(ids: Tensor, w: Tensor, options: EmbeddingOptions = {}): Tensor {
   const { device } = w;
+  const { firstRow = 0, tableRows = w.shape[0] ?? 0 } = options;
   const y = empty(device, [...ids.shape, w.columns], 'embedding');
-  ops.embedding_forward(device.stream, ids.handle, w.handle, y.handle);
+  ops.embedding_forward(device.stream, ids.handle, w.handle, y.handle, firstRow, tableRows);
   const tape = recordingTape(w);
   tape?.push({
     operation: 'embedding',
@@ -17,8 +26,21 @@ export function embedding(ids: Tensor, w: Tensor): Tensor {
     backward(gradients) {
       const dy = gradients.of(y);
       if (!dy) return;
-      const dw = gradients.into(w);
-      ops.embedding_backward(device.stream, ids.handle, dy.handle, dw.tensor.handle, tape.length, dw.accumulate);
+      gradients.ofWeights([w], [ids, dy], () => {
+        const dw = gradients.into(w);
+        const { length, spans } = localTokens(tape, options);
+        ops.embedding_backward(
+          device.stream,
+          ids.handle,
+          dy.handle,
+          dw.tensor.handle,
+          firstRow,
+          tableRows,
+          length,
+          spans,
+          dw.accumulate,
+        );
+      });
     },
   });
   return y;

@@ -1,5 +1,6 @@
 // The gradients of a backward pass: one per tensor, added up in the order in which they arrive.
 import { empty } from './create.ts';
+import type { DeferredGradients } from './deferred.ts';
 import { ops } from './device.ts';
 import { unscoped } from './scope.ts';
 import { Parameter } from './tensor.ts';
@@ -14,8 +15,12 @@ export class GradientStore {
   /** Parameters whose `grad` is of this pass and not of the one before. */
   readonly #written = new Set<Parameter>();
 
-  constructor(tracks: (tensor: Tensor) => boolean) {
+  /** Where the work for parameters goes; absent: it is done at once. */
+  readonly #later: DeferredGradients | undefined;
+
+  constructor(tracks: (tensor: Tensor) => boolean, later?: DeferredGradients) {
     this.#tracks = tracks;
+    this.#later = later;
   }
 
   /** Whether a gradient of `tensor` is of use. */
@@ -31,6 +36,10 @@ export class GradientStore {
   /** Adds `gradient` to what has arrived at `tensor`. The same gradient may be given to several tensors. */
   give(tensor: Tensor, gradient: Tensor): void {
     if (!this.wants(tensor)) return;
+    if (tensor instanceof Parameter && tensor.gradTarget) {
+      this.#giveInto(tensor, tensor.gradTarget, gradient);
+      return;
+    }
     const existing = tensor instanceof Parameter ? (this.#written.has(tensor) ? tensor.grad : undefined) : this.of(tensor);
     if (!existing) this.#set(tensor, gradient);
     else if (existing.isExclusive) ops.add(existing.device.stream, existing.handle, gradient.handle, existing.handle);
@@ -50,6 +59,15 @@ export class GradientStore {
     if (existing) ops.copy(existing.device.stream, existing.handle, gradient.handle);
     this.#set(tensor, gradient);
     return { tensor: gradient, accumulate: existing ? 1 : 0 };
+  }
+
+  /**
+   * Runs `compute`, which reads `reads` and writes the gradients of `weights` by `into`: now, or where these are parameters and the pass
+   * defers them, later.
+   */
+  ofWeights(weights: readonly (Tensor | undefined)[], reads: readonly Tensor[], compute: () => void): void {
+    if (this.#later && weights.every((weight) => !weight || weight instanceof Parameter)) this.#later.add(reads, compute);
+    else compute();
   }
 
   /** Hands over the gradient of a leaf, as the caller's own. */
@@ -79,8 +97,17 @@ export class GradientStore {
   #intoParameter(parameter: Parameter): GradientTarget {
     const isFirst = !this.#written.has(parameter);
     this.#written.add(parameter);
+    const accumulate = isFirst ? 0 : 1;
+    if (parameter.gradTarget) return { tensor: parameter.gradTarget, accumulate };
     parameter.grad ??= unscoped(() => empty(parameter.device, parameter.shape, `gradient of ${parameter.label}`));
-    return { tensor: parameter.grad, accumulate: isFirst ? 0 : 1 };
+    return { tensor: parameter.grad, accumulate };
+  }
+
+  #giveInto(parameter: Parameter, target: Tensor, gradient: Tensor): void {
+    const { stream } = parameter.device;
+    if (this.#written.has(parameter)) ops.add(stream, target.handle, gradient.handle, target.handle);
+    else ops.copy(stream, gradient.handle, target.handle);
+    this.#written.add(parameter);
   }
 
   #set(tensor: Tensor, gradient: Tensor): void {

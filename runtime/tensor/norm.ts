@@ -3,31 +3,40 @@ import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
+import { localTokens } from './token-share.ts';
+import type { TokenShare } from './token-share.ts';
 
 /** A residual sum and its norm. */
 export type AddedNorm = { readonly sum: Tensor; readonly normed: Tensor };
 
 /** y = x / rms(x) * w. x [M, D], w [D]. Zhang and Sennrich 2019, equation 4, with epsilon inside the root. */
-export function rmsNorm(x: Tensor, w: Tensor, epsilon: number): Tensor {
-  return rms(x, undefined, w, epsilon).normed;
+export function rmsNorm(x: Tensor, w: Tensor, epsilon: number, options: TokenShare = {}): Tensor {
+  return rms(x, undefined, w, epsilon, options).normed;
 }
 
 /** sum = x + residual, normed = rmsNorm(sum). */
-export function addRmsNorm(x: Tensor, residual: Tensor, w: Tensor, epsilon: number): AddedNorm {
-  return rms(x, residual, w, epsilon);
+export function addRmsNorm(x: Tensor, residual: Tensor, w: Tensor, epsilon: number, options: TokenShare = {}): AddedNorm {
+  return rms(x, residual, w, epsilon, options);
 }
 
 /** y = (x - mean) / sqrt(variance + epsilon) * w + b. x [M, D], w [D], b [D]. Ba et al. 2016. */
-export function layerNorm(x: Tensor, w: Tensor, b: Tensor | undefined, epsilon: number): Tensor {
-  return layer(x, undefined, w, b, epsilon).normed;
+export function layerNorm(x: Tensor, w: Tensor, b: Tensor | undefined, epsilon: number, options: TokenShare = {}): Tensor {
+  return layer(x, undefined, w, b, epsilon, options).normed;
 }
 
 /** sum = x + residual, normed = layerNorm(sum). */
-export function addLayerNorm(x: Tensor, residual: Tensor, w: Tensor, b: Tensor | undefined, epsilon: number): AddedNorm {
-  return layer(x, residual, w, b, epsilon);
+export function addLayerNorm(
+  x: Tensor,
+  residual: Tensor,
+  w: Tensor,
+  b: Tensor | undefined,
+  epsilon: number,
+  options: TokenShare = {},
+): AddedNorm {
+  return layer(x, residual, w, b, epsilon, options);
 }
 
-function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number): AddedNorm {
+function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number, options: TokenShare): AddedNorm {
   const { device } = x;
   const sum = residual ? empty(device, x.shape, 'residual sum') : x;
   const normed = empty(device, x.shape, 'rms norm');
@@ -45,6 +54,7 @@ function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number
       let dx = dsum;
       if (dy) {
         const dw = gradients.into(w);
+        const { length, spans } = localTokens(tape, options);
         dx = empty(device, x.shape, 'gradient of rms norm');
         ops.rms_norm_backward(
           device.stream,
@@ -55,7 +65,8 @@ function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number
           dsum?.handle ?? null,
           dx.handle,
           dw.tensor.handle,
-          tape.length,
+          length,
+          spans,
           dw.accumulate,
         );
       }
@@ -68,7 +79,14 @@ function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number
   return { sum, normed };
 }
 
-function layer(x: Tensor, residual: Tensor | undefined, w: Tensor, b: Tensor | undefined, epsilon: number): AddedNorm {
+function layer(
+  x: Tensor,
+  residual: Tensor | undefined,
+  w: Tensor,
+  b: Tensor | undefined,
+  epsilon: number,
+  options: TokenShare,
+): AddedNorm {
   const { device } = x;
   const sum = residual ? empty(device, x.shape, 'residual sum') : x;
   const normed = empty(device, x.shape, 'layer norm');
@@ -97,6 +115,7 @@ function layer(x: Tensor, residual: Tensor | undefined, w: Tensor, b: Tensor | u
       let dx = dsum;
       if (dy) {
         const dw = gradients.into(w);
+        const { length, spans } = localTokens(tape, options);
         const db = b && gradients.into(b);
         dx = empty(device, x.shape, 'gradient of layer norm');
         ops.layer_norm_backward(
@@ -110,7 +129,8 @@ function layer(x: Tensor, residual: Tensor | undefined, w: Tensor, b: Tensor | u
           dx.handle,
           dw.tensor.handle,
           db?.tensor.handle ?? null,
-          tape.length,
+          length,
+          spans,
           dw.accumulate,
         );
       }

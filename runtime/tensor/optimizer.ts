@@ -1,14 +1,44 @@
 // AdamW and the global gradient norm, over many tensors at once.
-import { empty } from './create.ts';
+import { empty, emptyIntegers } from './create.ts';
 import { ops } from './device.ts';
 import type { Device } from './device.ts';
+import { scope } from './scope.ts';
 import type { Tensor } from './tensor.ts';
+import { view } from './views.ts';
 
-/** Square root of the sum of squares over all elements of `tensors`, [1]; the order of the list counts. */
+/**
+ * Square root of the sum of squares over all elements of `tensors`, [1]. Neither their order nor how they are cut changes a bit: ranks that
+ * have parts of them get the same from `squaresMax`, its maximum over ranks, `squaresSum` and `normOf` of all totals.
+ */
 export function globalNorm(device: Device, tensors: readonly Tensor[]): Tensor {
-  const norm = empty(device, [1], 'global norm');
-  ops.global_norm(device.stream, handlesOf(tensors), norm.handle);
-  return norm;
+  return scope(() => {
+    const largest = squaresMax(device, tensors);
+    return normOf(squaresSum(device, tensors, largest), largest);
+  });
+}
+
+/** The largest magnitude in `tensors`, [1]; NaN if there is one. */
+export function squaresMax(device: Device, tensors: readonly Tensor[]): Tensor {
+  const largest = empty(device, [1], 'largest magnitude');
+  ops.squares_max(device.stream, handlesOf(tensors), largest.handle);
+  return largest;
+}
+
+/** The sum of squares as an integer, i32 [8] with 16 bits in each word; `largest` is that of all ranks. */
+export function squaresSum(device: Device, tensors: readonly Tensor[], largest: Tensor): Tensor {
+  const total = emptyIntegers(device, [8], 'sum of squares');
+  ops.squares_sum(device.stream, handlesOf(tensors), largest.handle, total.handle);
+  return total;
+}
+
+/** The norm, [1], from the totals of ranks, i32 [ranks, 8] or [8], and the `largest` they were made with. */
+export function normOf(totals: Tensor, largest: Tensor): Tensor {
+  const { device } = totals;
+  return scope(() => {
+    const norm = empty(device, [1], 'global norm');
+    ops.norm_finish(device.stream, view(totals, 0, [totals.size / 8, 8]).handle, largest.handle, norm.handle);
+    return norm;
+  });
 }
 
 export interface AdamWStep {

@@ -3,6 +3,7 @@ import {
   Tape,
   add,
   checkpoint,
+  copyInto,
   crossEntropy,
   dropout,
   embedding,
@@ -12,10 +13,15 @@ import {
   full,
   gelu,
   linear,
+  linears,
   openDevice,
+  parameterView,
+  rmsNorm,
   scope,
   tensor,
+  view,
   withoutTape,
+  zeros,
 } from './main.ts';
 import type { Parameter, Tensor } from './main.ts';
 
@@ -129,6 +135,126 @@ it('starts from the one loss it is given', async () => {
   });
 });
 
+it('computes layers with one input as parts of one wide layer, in memory that views share with it', async () => {
+  await expectNoLeaks(async () => {
+    const wide = emptyParameter(device, [32, 8], 'wide');
+    wide.write(waves(256));
+    const [low, high] = [0, 1].map((part) => parameterView(wide, part * 128, [16, 8], `part ${part}`));
+    const dy = waves(48);
+    const x = tensor(device, waves(24), [3, 8]);
+    const pass = (record: () => Tensor, gradient: Float32Array, columns: number) =>
+      scope(() => {
+        const tape = new Tape({ length: 3 });
+        tape.track(x);
+        const y = tape.record(record);
+        const [dx] = tape.backward(y, tensor(device, gradient, [3, columns]), [x]);
+        return Promise.all([y.read(), dx!.read()]);
+      });
+
+    const grads = zeros(device, [256]);
+    const targets = [0, 1].map((part) => view(grads, part * 128, [16, 8]));
+    [low!.gradTarget, high!.gradTarget] = targets;
+    const [sums, dx] = await pass(() => add(...linears(x, [{ weight: low! }, { weight: high! }])), dy, 16);
+
+    // A unit of 32 has one span, as two layers of one unit of 16 each have.
+    const twice = Float32Array.from({ length: 96 }, (_, index) => dy[Math.floor(index / 32) * 16 + (index % 16)]!);
+    const [y, wideDx] = await pass(() => linear(x, wide, undefined, { outputUnit: 32 }), twice, 32);
+    expect(dx).toEqual(wideDx);
+    expect(await grads.read()).toEqual(await wide.grad!.read());
+    expect(low!.grad).toBeUndefined();
+    expect(sums).toEqual(
+      sums.map((_, index) =>
+        Math.fround(y[Math.floor(index / 16) * 32 + (index % 16)]! + y[Math.floor(index / 16) * 32 + 16 + (index % 16)]!),
+      ),
+    );
+    for (const made of [wide, low!, high!, grads, x, ...targets]) made.dispose();
+  });
+});
+
+it('writes the gradients of a parameter that is used twice into the memory it is given', async () => {
+  await expectNoLeaks(async () => {
+    const w = parameter([2, 2], 1);
+    const grads = full(device, [3, 2, 2], 7);
+    w.gradTarget = view(grads, 4, [2, 2]);
+    scope(() => {
+      const tape = new Tape({ length: 1 });
+      const ids = tensor(device, Int32Array.of(1), [1]);
+      // The loss hands its gradient over, the layer adds its own.
+      const loss = tape.record(() => crossEntropy(linear(embedding(ids, w), w), w, ids, { weight: 1 }));
+      tape.backward(loss);
+    });
+    const same = parameter([2, 2], 1);
+    const wanted = await scope(() => {
+      const tape = new Tape({ length: 1 });
+      const ids = tensor(device, Int32Array.of(1), [1]);
+      tape.backward(tape.record(() => crossEntropy(linear(embedding(ids, same), same), same, ids, { weight: 1 })));
+      return same.grad!.read();
+    });
+    expect([...(await grads.read())]).toEqual([7, 7, 7, 7, ...wanted, 7, 7, 7, 7]);
+    for (const made of [w, same, w.gradTarget, grads]) made.dispose();
+  });
+});
+
+it('shares memory between a tensor and its views until the last of them is freed', async () => {
+  await expectNoLeaks(async () => {
+    const [middle, values] = scope(() => {
+      const flat = tensor(device, waves(12), [12]);
+      const middle = view(flat, 4, [2, 2]);
+      copyInto(full(device, [4], 3), view(flat, 0, [4]));
+      expect(() => view(flat, 10, [3])).toThrow(expect.objectContaining({ code: 'WL_OP_INVALID' }));
+      return [middle, flat.read()] as const;
+    });
+    expect([...(await values)]).toEqual([3, 3, 3, 3, ...waves(12).slice(4)]);
+    expect(await middle.read()).toEqual(waves(12).slice(4, 8));
+    middle.dispose();
+  });
+});
+
+it('gives the same gradients when those of weights are left for later', async () => {
+  await expectNoLeaks(async () => {
+    const table = emptyParameter(device, [5, 8], 'table');
+    table.write(waves(40));
+    const w = [0, 1, 2].map((index) => parameter([8, 8], 0.1 + 0.01 * index));
+    const scale = parameter([8], 0.5);
+    const bias = parameter([8], 0.25);
+    const all = [table, ...w, scale, bias];
+    const pass = (when: 'now' | 'later' | 'never') =>
+      scope(() => {
+        const tape = new Tape({ length: 4 });
+        const ids = tensor(device, Int32Array.of(1, 4, 1, 0), [4]);
+        const leaf = tensor(device, waves(32), [4, 8]);
+        tape.track(leaf);
+        const y = tape.record(() => {
+          const block = (x: Tensor) => () => {
+            const [a, b] = linears(rmsNorm(x, scale, 1e-5), [{ weight: w[0]!, bias }, { weight: w[1]! }]);
+            return [linear(gelu(add(a, b), 'tanh'), w[2]!)] as const;
+          };
+          const x = add(embedding(ids, table), leaf);
+          const [first] = checkpoint(block(x), [x]);
+          return linear(block(first)()[0], table);
+        });
+        const seed = tensor(device, waves(20), [4, 5]);
+        if (when === 'now') tape.backward(y, seed, [leaf]);
+        else {
+          using weights = tape.backwardInputs(y, seed, [leaf]).weights;
+          expect(w.map(({ grad }) => grad)).toEqual([undefined, undefined, undefined]);
+          if (when === 'never') return Promise.resolve([]);
+          weights.run();
+          weights.run();
+        }
+        const read = all.map((parameter) => parameter.takeGradient());
+        const values = Promise.all(read.map((gradient) => gradient.read()));
+        for (const gradient of read) gradient.dispose();
+        return values;
+      });
+    const now = await pass('now');
+    expect(await pass('later')).toEqual(now);
+    expect(now[0]!.some((value) => value !== 0)).toBe(true);
+    await pass('never');
+    for (const made of all) made.dispose();
+  });
+});
+
 it('does not record outside of itself, nor what depends on nothing trained', async () => {
   await expectNoLeaks(() => {
     const w = parameter([2, 2], 1);
@@ -194,4 +320,8 @@ function parameter(shape: readonly number[], value: number): Parameter {
   const made = emptyParameter(device, shape, 'w');
   fill(made, value);
   return made;
+}
+
+function waves(length: number): Float32Array {
+  return Float32Array.from({ length }, (_, index) => Math.sin(index + 1));
 }

@@ -1,5 +1,6 @@
 // Reverse-mode differentiation: a tape of coarse operations, walked back in exactly the reverse of the recorded order.
 import { WindlassError } from '#runtime/api/errors.ts';
+import { DeferredGradients } from './deferred.ts';
 import { GradientStore } from './gradients.ts';
 import { adopt, scope } from './scope.ts';
 import { Parameter, describe } from './tensor.ts';
@@ -13,8 +14,16 @@ export interface TapeNode {
   readonly saved: readonly Tensor[];
   /** Turns the gradients of the outputs into gradients of the inputs. */
   backward(gradients: GradientStore): void;
+  /** Set for what must happen when the pass comes by, whether a gradient has arrived or not. */
+  readonly always?: boolean;
   /** Set for a loss that computed its gradients when it ran: the pass starts here without a gradient. */
   readonly startsBackward?: boolean;
+}
+
+/** Gradients of the wanted leaves, and those of parameters that are still to be computed. */
+export interface InputGradients {
+  readonly gradients: (Tensor | undefined)[];
+  readonly weights: DeferredGradients;
 }
 
 let active: Tape | undefined;
@@ -63,13 +72,36 @@ export class Tape {
    * leaves in `wanted`, under the current scope; undefined where `root` does not depend on the leaf.
    */
   backward(root: Tensor, gradient?: Tensor, wanted: readonly Tensor[] = []): (Tensor | undefined)[] {
+    return this.#backward(root, gradient, wanted);
+  }
+
+  /**
+   * `backward` that leaves the gradients of linear weights, embeddings and biases, with what they need, for `weights.run()`: the same bits.
+   * Norms give theirs at once, because one kernel computes them with the gradient of the input.
+   */
+  backwardInputs(root: Tensor, gradient?: Tensor, wanted: readonly Tensor[] = []): InputGradients {
+    const weights = new DeferredGradients();
+    try {
+      return { gradients: this.#backward(root, gradient, wanted, weights), weights };
+    } catch (error) {
+      weights[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #backward(
+    root: Tensor,
+    gradient: Tensor | undefined,
+    wanted: readonly Tensor[],
+    later?: DeferredGradients,
+  ): (Tensor | undefined)[] {
     const maker = this.#nodes.findLast((node) => node.outputs.includes(root));
     if (!maker) throw new WindlassError('WL_OP_INVALID', `tensor ${describe(root)} was not recorded on this tape`);
     if (maker.startsBackward ? gradient : !gradient) {
       const needed = maker.startsBackward ? 'brings its own gradient and takes none' : 'needs a gradient to start with';
       throw new WindlassError('WL_OP_INVALID', `backward from ${describe(root)}: it ${needed}`);
     }
-    const store = new GradientStore((tensor) => this.tracks(tensor));
+    const store = new GradientStore((tensor) => this.tracks(tensor), later);
     try {
       if (gradient) store.give(root, gradient);
       this.walkBack(store, maker);
@@ -101,7 +133,7 @@ export class Tape {
 
   #step(node: TapeNode, store: GradientStore, isStart: boolean): void {
     try {
-      const isReached = isStart || node.outputs.some((output) => store.of(output) !== undefined);
+      const isReached = isStart || node.always === true || node.outputs.some((output) => store.of(output) !== undefined);
       if (isReached) scope(() => node.backward(store));
     } finally {
       for (const output of node.outputs) store.drop(output);

@@ -10,22 +10,32 @@ export type DType = 'f32' | 'i32';
  */
 export class Tensor {
   readonly device: Device;
-  readonly handle: number;
   readonly dtype: DType;
   readonly shape: readonly number[];
   /** What the tensor is, for messages and the leak detector. */
   readonly label: string;
   /** The scope that disposes of it; only `scope.ts` writes it. */
   home: Set<Tensor> | undefined;
+  #handle: number;
   #references = 1;
   #owned = true;
 
   constructor(device: Device, handle: number, dtype: DType, shape: readonly number[], label: string) {
     this.device = device;
-    this.handle = handle;
+    this.#handle = handle;
     this.dtype = dtype;
     this.shape = shape;
     this.label = label;
+  }
+
+  /** What operations call the memory by; 0 while there is none (see `Parameter.attach`). */
+  get handle(): number {
+    return this.#handle;
+  }
+
+  /** Stands for other memory of the same shape from now on. The memory before stays its owner's business. */
+  protected moveTo(handle: number): void {
+    this.#handle = handle;
   }
 
   /** Number of elements. */
@@ -87,9 +97,9 @@ export class Tensor {
     this.dispose();
   }
 
-  /** Overwrites all values; `data` is copied before this returns. */
-  write(data: Float32Array | Int32Array): void {
-    this.device.write(this, data);
+  /** Overwrites the values from element `offset`: all of them if it is not given. `data` is copied before this returns. */
+  write(data: Float32Array | Int32Array, offset?: number): void {
+    this.device.write(this, data, offset);
     this.changed();
   }
 
@@ -97,11 +107,11 @@ export class Tensor {
   changed(): void {}
 
   /**
-   * Values of an f32 tensor once all that was enqueued before has run, in `into` if it is given. The tensor may be disposed of right after
-   * the call.
+   * Values of an f32 tensor once all that was enqueued before has run, in `into` if it is given. With `offset`: as many as `into` has from
+   * that element on. The tensor may be disposed of right after the call.
    */
-  read(into?: Float32Array): Promise<Float32Array> {
-    return this.device.readFloats(this, into);
+  read(into?: Float32Array, offset?: number): Promise<Float32Array> {
+    return this.device.readFloats(this, into, offset);
   }
 
   /** Values of an i32 tensor once all that was enqueued before has run. */
@@ -110,9 +120,14 @@ export class Tensor {
   }
 }
 
-/** A tensor that is trained. After a backward pass `grad` holds its gradient; the next pass overwrites it. */
+/**
+ * A tensor that is trained. After a backward pass `grad` holds its gradient; the next pass overwrites it. Its memory may come and go:
+ * made with handle 0, it stands for whatever it is attached to.
+ */
 export class Parameter extends Tensor {
   grad: Tensor | undefined;
+  /** Memory of the caller's for the gradient: where it is set, a pass writes there and leaves `grad` alone. */
+  gradTarget: Tensor | undefined;
   /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. Gone when the values change. */
   packed: Tensor | undefined;
 
@@ -122,6 +137,18 @@ export class Parameter extends Tensor {
     if (!grad) throw new WindlassError('WL_OP_INVALID', `parameter ${describe(this)} has no gradient`);
     this.grad = undefined;
     return grad;
+  }
+
+  /** Stands for the memory of `tensor`, of the same shape, until `detach`; the memory stays its owner's. */
+  attach(tensor: Tensor): void {
+    this.moveTo(tensor.handle);
+    this.changed();
+  }
+
+  /** Lets go of what it was attached to. */
+  detach(): void {
+    this.moveTo(0);
+    this.changed();
   }
 
   /** Frees the plain values and keeps the packed form: from then on the parameter can only be multiplied with, unrecorded. */

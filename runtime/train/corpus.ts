@@ -1,6 +1,6 @@
 // What a job learns from, made ready: the tokenizer (its own, given, or trained), the tokenised data, and the split into training and held-out.
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { TrainingData } from '#crds/v1alpha1/training-data.ts';
 import { mapClose, mapOpen, mapRead } from '#kernels/binding.ts';
 import { isWindlassError, WindlassError } from '#runtime/api/errors.ts';
@@ -8,6 +8,7 @@ import { openTokens, readDocuments, resolveData, sourceDigest, splitHeldOut } fr
 import type { DataSource, Split, TokenData } from '#runtime/data/main.ts';
 import { formatTokenizerConfig, Tokenizer, trainTokenizer } from '#runtime/tokenizer/main.ts';
 import { aboutField, localPath } from './local-path.ts';
+import { readTokenizer } from './read-tokenizer.ts';
 
 export interface Corpus {
   readonly tokenizer: Tokenizer;
@@ -55,8 +56,7 @@ async function openTokenizer(source: DataSource, options: CorpusOptions): Promis
       details: { path: 'spec.data.tokenizer' },
     });
   try {
-    if (basename(path) === 'tokenizer.json') return await Tokenizer.fromFolder(dirname(path));
-    return path.endsWith('.json') ? Tokenizer.fromJson(await readFile(path, 'utf8')) : await Tokenizer.fromFolder(path);
+    return await readTokenizer(path);
   } catch (error) {
     throw aboutField(uri === undefined ? 'model.from' : 'data.tokenizer.uri', error);
   }

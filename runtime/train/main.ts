@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { readEnvironment, TrainingEnvironment } from '#runtime/api/environment.ts';
 import { errorTable, toWindlassError } from '#runtime/api/errors.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
-import type { RankMessage } from '#runtime/api/messages.ts';
+import { RankLink } from '#runtime/api/rank-link.ts';
 import { runRank } from './rank.ts';
 
 /** Runs the rank that the environment describes and ends the process. SIGTERM and SIGINT ask for a checkpoint first. */
@@ -13,11 +13,12 @@ export async function main(): Promise<never> {
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (level) => ({ level }) },
   });
+  const link = new RankLink();
   const fail = async (thrown: unknown): Promise<never> => {
     const error = toWindlassError(thrown);
     logger.error({ err: error, code: error.code, remedy: error.remedy, ...error.details }, error.message);
     const step = typeof error.details['step'] === 'number' ? { step: error.details['step'] } : {};
-    await tell({ type: 'failed', code: error.code, message: error.message, remedy: error.remedy, ...step });
+    await link.send({ type: 'failed', code: error.code, message: error.message, remedy: error.remedy, ...step });
     process.exit(ExitCode[errorTable[error.code].exit]);
   };
   const stop = new AbortController();
@@ -28,19 +29,10 @@ export async function main(): Promise<never> {
   try {
     const env = readEnvironment(TrainingEnvironment, process.env);
     const log = (fields: object, message: string) => logger.info(fields, message);
-    const end = await runRank({ env, send: (message) => void tell(message), log, signal: stop.signal });
-    await told;
+    const end = await runRank({ env, link, log, signal: stop.signal });
+    await link.settled();
     process.exit(end === 'interrupted' ? ExitCode.preempted : ExitCode.done);
   } catch (thrown) {
     return await fail(thrown);
   }
-}
-
-let told: Promise<void> = Promise.resolve();
-
-/** Sends a message to the agent, if there is one. Resolves when it and those before have left this process. */
-function tell(message: RankMessage): Promise<void> {
-  if (!process.connected) return told;
-  told = new Promise((resolve) => process.send?.(message, undefined, undefined, () => resolve()));
-  return told;
 }

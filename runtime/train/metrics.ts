@@ -15,6 +15,9 @@ export interface MetricsWriter {
   close(): Promise<void>;
 }
 
+/** For ranks that leave the metrics to another. */
+export const noMetrics: MetricsWriter = { write() {}, flush: async () => {}, close: async () => {} };
+
 export interface MetricsOptions {
   readonly folder: string;
   /** Lines of later steps are dropped: a run resumed from a checkpoint writes them again. */

@@ -1,8 +1,7 @@
-// AdamW over the parameters of a model: its moments, and one update.
-import type { Model } from '#runtime/model/main.ts';
-import { parameterSpecs } from '#runtime/model/main.ts';
-import { adamW, globalNorm, unscoped, zeros } from '#runtime/tensor/main.ts';
-import type { Parameter, Tensor } from '#runtime/tensor/main.ts';
+// AdamW over the pieces of parameters that a rank updates.
+import type { PieceState } from '#runtime/parallel/main.ts';
+import { adamW } from '#runtime/tensor/main.ts';
+import type { Device, Tensor } from '#runtime/tensor/main.ts';
 
 export interface AdamWConfig {
   readonly beta1: number;
@@ -14,50 +13,27 @@ export interface AdamWConfig {
   readonly clipNorm: number;
 }
 
-export class AdamW {
-  readonly parameters: readonly Parameter[];
-  readonly first: readonly Tensor[];
-  readonly second: readonly Tensor[];
-  readonly #model: Model;
-  readonly #decays: readonly boolean[];
-  readonly #config: AdamWConfig;
-
-  /** Moments start at zero. The order of the model's parameters is the order of the global norm. */
-  constructor(model: Model, config: AdamWConfig) {
-    const parameters = [...model.parameters.values()];
-    this.#model = model;
-    this.#decays = parameterSpecs(model.config).map(({ decay }) => decay);
-    this.#config = config;
-    this.parameters = parameters;
-    const moments = (kind: string) =>
-      unscoped(() => parameters.map((parameter) => zeros(model.device, parameter.shape, `${kind} moment of ${parameter.label}`)));
-    this.first = moments('first');
-    this.second = moments('second');
-  }
-
-  /** Updates all parameters in place. `gradients` pair up with `parameters`; `step` counts from 1. Returns the norm before clipping, [1]. */
-  update(gradients: readonly Tensor[], learningRate: number, step: number): Tensor {
-    const norm = globalNorm(this.#model.device, gradients);
-    for (const decays of [true, false]) {
-      const chosen = this.#decays.flatMap((decay, index) => (decay === decays ? [index] : []));
-      const pick = <T>(list: readonly T[]) => chosen.map((index) => list[index]!);
-      if (chosen.length === 0) continue;
-      adamW(this.#model.device, {
-        ...this.#config,
-        parameters: pick(this.parameters),
-        gradients: pick(gradients),
-        firstMoments: pick(this.first),
-        secondMoments: pick(this.second),
-        weightDecay: decays ? this.#config.weightDecay : 0,
-        norm,
-        learningRate,
-        step,
-      });
-    }
-    return norm;
-  }
-
-  [Symbol.dispose](): void {
-    for (const moment of [...this.first, ...this.second]) moment.dispose();
+/** Updates weights and moments in place. `gradients` pair up with `pieces`; `norm` [1] is that of the whole gradient; `step` counts from 1. */
+export function updateWeights(
+  device: Device,
+  pieces: readonly PieceState[],
+  gradients: readonly Tensor[],
+  { norm, learningRate, step, config }: { norm: Tensor; learningRate: number; step: number; config: AdamWConfig },
+): void {
+  for (const decays of [true, false]) {
+    const chosen = pieces.flatMap(({ piece }, index) => (piece.entry.spec.decay === decays ? [index] : []));
+    if (chosen.length === 0) continue;
+    const pick = (of: (piece: PieceState, index: number) => Tensor) => chosen.map((index) => of(pieces[index]!, index));
+    adamW(device, {
+      ...config,
+      parameters: pick(({ weight }) => weight),
+      gradients: pick((_, index) => gradients[index]!),
+      firstMoments: pick(({ first }) => first),
+      secondMoments: pick(({ second }) => second),
+      weightDecay: decays ? config.weightDecay : 0,
+      norm,
+      learningRate,
+      step,
+    });
   }
 }

@@ -1,82 +1,127 @@
 // The training loop of the task `pretrain`: steps, evaluation, samples, checkpoints and metrics, in an order that a resume repeats exactly.
 import type { Pretrain } from '#crds/v1alpha1/pretrain.ts';
 import { warmupSteps } from '#crds/v1alpha1/pretrain.ts';
+import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
-import type { Model } from '#runtime/model/main.ts';
+import type { Batch } from '#runtime/parallel/main.ts';
 import { evaluate, noteEvaluation } from './evaluate.ts';
 import type { MetricsWriter, MetricValues } from './metrics.ts';
-import type { AdamW } from './optimizer.ts';
 import type { ProgressReporter } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
 import type { Checkpointer } from './snapshot.ts';
-import { trainStep } from './step.ts';
-import type { Batch } from './step.ts';
+import type { StepResult, Trainer } from './trainer.ts';
+import { judgeStep, meanWith } from './watch.ts';
 
 export interface PretrainRun {
-  readonly model: Model;
-  readonly optimizer: AdamW;
+  readonly trainer: Trainer;
   readonly task: Pretrain;
-  readonly recompute: 'none' | 'block';
+  readonly faults: TrainingJobSpec['faults'];
   readonly checkpointEverySteps: number;
   /** The batch of a step (from 0), a pure function of the seed. */
   readonly batchAt: (step: number) => Batch;
   /** Held-out batches; empty if nothing is held out. */
   readonly heldOut: () => Iterable<Batch>;
-  readonly generate: (prompt: string, tokens: number) => Promise<string>;
+  /** Text that the model goes on with, on the rank that speaks for all; all ranks call it. */
+  readonly generate: (prompt: string, tokens: number) => Promise<string | undefined>;
   readonly checkpointer: Checkpointer;
+  /** Puts the newest checkpoint back, or the beginning where there is none. All ranks call it. */
+  readonly rollBack: () => Promise<TrainingState>;
   readonly metrics: MetricsWriter;
   readonly progress: ProgressReporter;
   /** Share of the FMA peak at a speed in tokens per second. */
   readonly peakShare: (tokensPerSecond: number) => number;
-  /** Asks for a checkpoint and an end. */
-  readonly signal: AbortSignal;
+  /** Whether a step may begin; false asks for a checkpoint and an end, on all ranks before the same step. */
+  readonly mayStart: (step: number) => Promise<boolean>;
+  /** Compares what ranks hold in common; throws WL_REPLICAS_DIFFER. All ranks call it. */
+  readonly compareReplicas: (step: number) => Promise<void>;
+  /** Told of a step that is left out or undone, and why. */
+  readonly onSetback: (error: WindlassError, words: string) => void;
+  /** Told how long each step took. */
+  readonly onStep: (step: number, milliseconds: number) => void;
 }
 
 export type PretrainEnd = 'finished' | 'stoppedEarly' | 'interrupted';
 
 /** Trains from `start` to the last step. Throws WL_LOSS_NOT_FINITE before anything of such a step is saved. */
 export async function pretrain(run: PretrainRun, start: TrainingState): Promise<{ end: PretrainEnd; state: TrainingState }> {
-  const { task, progress } = run;
-  const config = { ...task.batch, seed: task.seed, recompute: run.recompute };
+  const { task, progress, trainer } = run;
   const schedule = { ...task.optimizer, warmupSteps: warmupSteps(task), steps: task.steps };
   let state = start;
+  let saved = start.step;
+  let undone: number | undefined;
   let batch = run.batchAt(state.step);
   for (;;) {
-    const end = endOf(run, state);
-    if (end) return { end, state };
+    const end = endOf(run, state) ?? ((await run.mayStart(state.step + 1)) ? undefined : 'interrupted');
+    if (end) {
+      if (state.step !== saved) await saveNow(run, state);
+      return { end, state };
+    }
     const step = state.step + 1;
+    const begin = performance.now();
     const learningRate = learningRateAt(step, schedule);
-    const running = trainStep(run.model, run.optimizer, batch, step, learningRate, config);
+    const { gradientNormMean: mean } = state;
+    const judge = (result: StepResult) => judgeStep(run.faults, step, result, mean);
+    const running = trainer.step(
+      batch,
+      step,
+      learningRate,
+      guardOf(run, (result) => judge(result).action === 'go'),
+    );
     if (step < task.steps) batch = run.batchAt(step);
-    const { loss, gradientNorm } = await running;
-    refuseNonFinite('the loss', loss, step);
-    refuseNonFinite('the gradient norm', gradientNorm, step);
+    const result = await running;
+    const { loss, gradientNorm } = result;
+    const verdict = judge(result);
+    if (verdict.action === 'stop' || (verdict.action === 'rollback' && undone === step)) throw verdict.error;
+    if (verdict.action === 'rollback') {
+      run.onSetback(verdict.error, 'going back to the newest checkpoint');
+      undone = step;
+      state = await run.rollBack();
+      saved = state.step;
+      batch = run.batchAt(state.step);
+      continue;
+    }
+    if (verdict.action === 'skip') run.onSetback(verdict.error, 'the update of this step is left out');
+    if (isDue(step, run.faults.checkGradientsEverySteps)) await run.compareReplicas(step);
+    run.onStep(step, performance.now() - begin);
     state = {
       ...state,
       step,
       sequences: state.sequences + task.batch.sequences,
       tokens: state.tokens + task.batch.sequences * task.batch.length,
       lastLoss: loss,
+      ...(run.faults.gradientSpike && verdict.action === 'go' ? { gradientNormMean: meanWith(gradientNorm, mean) } : {}),
     };
     progress.stepped(step, { loss, learningRate, gradientNorm });
     writeMetrics(run, state, { 'train/learning_rate': learningRate, 'train/gradient_norm': gradientNorm });
 
     if (isDue(step, task.evaluation?.everySteps) || step === task.steps) state = await evaluateNow(run, state);
     if (task.samples && isDue(step, task.samples.everySteps)) await sampleNow(run, task.samples);
-    if (isDue(step, run.checkpointEverySteps) || endOf(run, state)) {
-      await run.metrics.flush();
-      await run.checkpointer.save(state);
-      progress.resumeClock();
+    if (isDue(step, run.checkpointEverySteps)) {
+      await saveNow(run, state);
+      saved = step;
     }
   }
 }
 
-/** Why no further step follows; undefined: one does. A pure function of the state but for the wish to stop, so that a resumed run ends alike. */
-function endOf({ task, signal }: PretrainRun, state: TrainingState): PretrainEnd | undefined {
+/** The device waits for the verdict only where an update may have to be left out. */
+function guardOf(
+  { faults }: PretrainRun,
+  mayUpdate: (result: StepResult) => boolean,
+): ((result: StepResult) => boolean) | undefined {
+  return faults.gradientSpike?.action === 'skip' ? mayUpdate : undefined;
+}
+
+/** Why no further step follows; undefined: one does. A pure function of the state, so that a resumed run ends alike. */
+function endOf({ task }: PretrainRun, state: TrainingState): PretrainEnd | undefined {
   if (state.step >= task.steps) return 'finished';
-  if (state.evaluationsSinceBest >= (task.evaluation?.patience ?? Infinity)) return 'stoppedEarly';
-  return signal.aborted ? 'interrupted' : undefined;
+  return state.evaluationsSinceBest >= (task.evaluation?.patience ?? Infinity) ? 'stoppedEarly' : undefined;
+}
+
+async function saveNow(run: PretrainRun, state: TrainingState): Promise<void> {
+  await run.metrics.flush();
+  await run.checkpointer.save(state);
+  run.progress.resumeClock();
 }
 
 function isDue(step: number, every: number | undefined): boolean {
@@ -99,7 +144,7 @@ async function evaluateNow(run: PretrainRun, state: TrainingState): Promise<Trai
   const batches = [...run.heldOut()];
   if (batches.length === 0) return state;
   run.progress.tell({ phase: 'evaluating' });
-  const loss = await evaluate(run.model, batches, run.task.batch.length);
+  const loss = await evaluate(run.trainer.execution, batches);
   refuseNonFinite('the held-out loss', loss, state.step);
   run.progress.resumeClock();
   run.progress.tell({ heldOutLoss: loss });
@@ -110,5 +155,5 @@ async function evaluateNow(run: PretrainRun, state: TrainingState): Promise<Trai
 async function sampleNow(run: PretrainRun, samples: NonNullable<Pretrain['samples']>): Promise<void> {
   const sample = await run.generate(samples.prompt, samples.tokens);
   run.progress.resumeClock();
-  run.progress.tell({ sample });
+  if (sample !== undefined) run.progress.tell({ sample });
 }

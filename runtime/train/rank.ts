@@ -2,17 +2,19 @@
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import * as kernels from '#kernels/binding.ts';
+import { parallelismOf } from '#crds/v1alpha1/parallelism.ts';
 import type { Pretrain } from '#crds/v1alpha1/pretrain.ts';
 import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { RankMessage } from '#runtime/api/messages.ts';
+import type { PublishedModel } from '#runtime/api/messages.ts';
+import type { RankLink } from '#runtime/api/rank-link.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
-import { createModel, loadHuggingFace, newModelConfig, parameterCount } from '#runtime/model/main.ts';
-import type { Model } from '#runtime/model/main.ts';
+import { newModelConfig, openHuggingFace, parameterCount } from '#runtime/model/main.ts';
+import type { ModelConfig, WeightSource } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
@@ -20,20 +22,26 @@ import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
 import { flopsPerToken } from './flops.ts';
 import { aboutField, localPath } from './local-path.ts';
-import { openMetrics } from './metrics.ts';
-import { AdamW } from './optimizer.ts';
+import { noMetrics, openMetrics } from './metrics.ts';
 import { pretrain } from './pretrain.ts';
 import type { PretrainEnd } from './pretrain.ts';
 import { ProgressReporter } from './progress.ts';
 import { publish } from './publish.ts';
-import { Checkpointer } from './snapshot.ts';
+import { RankLife } from './rank-life.ts';
+import { recomputeOf } from './recompute.ts';
+import { Checkpointer, shardsOf } from './snapshot.ts';
+import { compareReplicas } from './replicas.ts';
+import { rankZero } from './together.ts';
+import { initialWeights, Trainer } from './trainer.ts';
+import { joinWorld } from './world.ts';
+import type { RankWorld } from './world.ts';
 
 export interface RankOptions {
   readonly env: TrainingEnvironment;
-  readonly send: (message: RankMessage) => void;
+  readonly link: RankLink;
   /** One line of the log. */
   readonly log: (fields: object, message: string) => void;
-  /** Asks for a checkpoint and an end. */
+  /** Asks a rank that is alone for a checkpoint and an end; ranks of a world are asked through their link. */
   readonly signal: AbortSignal;
 }
 
@@ -42,86 +50,131 @@ const defaultEvaluationSequences = 64;
 
 /** Runs the rank to its end. Throws what the job failed with; the caller turns it into an exit code. */
 export async function runRank(options: RankOptions): Promise<PretrainEnd> {
-  const { env, send, log, signal } = options;
+  const { env, link } = options;
   const spec = TrainingJob.definition.spec.parse(JSON.parse(env.WL_JOB));
-  const { pretrain: task } = spec.task;
-  if (!task)
+  if (!spec.task.pretrain)
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.task has no task that this version knows', {
       details: { path: 'spec.task' },
     });
   await mkdir(env.WL_JOB_DIR, { recursive: true });
+  using world = await joinWorld(env, link, parallelismOf(spec.parallelism));
+  try {
+    return await trainAndPublish(options, spec, world);
+  } catch (error) {
+    world.abort(error instanceof Error ? error.message : String(error));
+    throw error;
+  }
+}
+
+async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, world: RankWorld): Promise<PretrainEnd> {
+  const { env, link, log, signal } = options;
+  const { pretrain: task } = spec.task;
+  const { mesh } = world;
+  const speaks = world.rank === 0;
   const tokensPerStep = task.batch.sequences * task.batch.length;
   const reporterOptions = {
     steps: task.steps,
     tokensPerStep,
-    send: (progress: object) => send({ type: 'progress', progress: progress as never }),
+    send: (progress: object) => void (speaks && link.send({ type: 'progress', progress: progress as never })),
     now: () => performance.now(),
   };
   let progress = new ProgressReporter(reporterOptions, 0);
+  using life = new RankLife(link, `stage ${mesh.at.pipeline}`, () => progress.current);
   progress.tell({ phase: 'preparing' });
 
   const modelFolder = spec.model.from === undefined ? undefined : localPath(spec.model.from);
-  const onProgress = (phase: string, phaseShare: number) => progress.tell({ phase, phaseShare });
-  const corpus = await prepareCorpus({
-    data: spec.data,
-    jobDir: env.WL_JOB_DIR,
-    modelFolder,
-    length: task.batch.length,
-    onProgress,
-  });
+  const prepare = () =>
+    prepareCorpus({
+      data: spec.data,
+      jobDir: env.WL_JOB_DIR,
+      modelFolder,
+      length: task.batch.length,
+      onProgress: (phase, phaseShare) => progress.tell({ phase, phaseShare }),
+    });
+  // One rank tokenizes; the others find it done.
+  const corpus = (await rankZero(mesh.exchange, prepare)) ?? (await prepare());
   const { tokens, split, tokenizer } = corpus;
   log({ tokens: tokens.tokens, documents: tokens.documents, fromCache: tokens.fromCache }, 'data is ready');
 
   using _store = closing(tokens.store);
   using device = openDevice();
-  const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9;
-  using model = await openModel(spec, corpus, device, task.seed);
-  checkPrompt(task, model, tokenizer);
-  using optimizer = new AdamW(model, task.optimizer);
+  const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9 * world.size;
+  const config = await configOf(spec, corpus, task, device);
+  checkPrompt(task, config, tokenizer);
+  mesh.layout.validate(config, task.batch);
+  const recompute = recomputeOf(spec, config, mesh.layout);
+  using trainer = new Trainer({ config, device, mesh, batch: task.batch, seed: task.seed, recompute, optimizer: task.optimizer });
+  const { execution } = trainer;
   const sampler = createSampler(tokens.store, split.training, { seed: task.seed, ...task.batch });
-  const checkpointer = new Checkpointer(model, optimizer, {
+  const checkpointer = new Checkpointer(shardsOf(execution.pieces), {
     jobDir: env.WL_JOB_DIR,
     keep: spec.checkpoint.keep,
     configDigest: digestOf({
-      model: model.config,
+      model: config,
       data: [tokens.key, spec.data.heldOut],
       tokenizer: tokenizer.digest,
       task: spec.task,
     }),
+    ...(mesh.checkpointExchange ? { exchange: mesh.checkpointExchange } : {}),
     onSaved: (step) => progress.tell({ checkpointStep: step }),
     onFailed: (error) => log({ code: error.code, err: error }, `checkpoint failed: ${error.message}. ${error.remedy}`),
   });
+  const fromCheckpoint = async (): Promise<TrainingState | undefined> => {
+    const state = await checkpointer.restore((error) => log({ code: error.code }, error.message));
+    if (state) execution.weightsChanged();
+    return state;
+  };
+  const fromTheBeginning = async (): Promise<TrainingState> => {
+    await using source = await openWeights(spec, corpus, task, device);
+    await trainer.load(source);
+    return { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
+  };
+  const rollBack = async (): Promise<TrainingState> => {
+    await checkpointer.finished();
+    return (await fromCheckpoint()) ?? (await fromTheBeginning());
+  };
   progress.tell({ phase: 'looking for a checkpoint' });
-  const restored = await checkpointer.restore((error) => log({ code: error.code }, error.message));
-  const start: TrainingState = restored ?? { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
-  log({ step: start.step, parameters: parameterCount(model.config) }, restored ? 'resumed' : 'training starts');
+  const restored = await fromCheckpoint();
+  const start = restored ?? (await fromTheBeginning());
+  log({ step: start.step, parameters: parameterCount(config), ranks: world.size }, restored ? 'resumed' : 'training starts');
   progress = new ProgressReporter(reporterOptions, start.step);
   if (restored) progress.note({ checkpointStep: start.step });
 
   const onTrouble = (error: WindlassError) => log({ code: error.code, err: error }, `metrics wait: ${error.message}`);
-  const metrics = await openMetrics({ folder: env.WL_JOB_DIR, resumeStep: start.step, now: () => new Date(), onTrouble });
+  const metrics = speaks
+    ? await openMetrics({ folder: env.WL_JOB_DIR, resumeStep: start.step, now: () => new Date(), onTrouble })
+    : noMetrics;
   const sequences = task.evaluation?.sequences ?? defaultEvaluationSequences;
   const batchSequences = task.batch.sequences / task.batch.grains;
-  const flops = flopsPerToken(model.config, task.batch.length);
-  const checkpointed = () => checkpointer.finished();
+  const flops = flopsPerToken(config, task.batch.length);
+  const generate = async (prompt: string, count: number) => {
+    using whole = await execution.wholeModel();
+    return await rankZero(mesh.exchange, () =>
+      generateText(whole!.model, tokenizer, prompt, { tokens: count, temperature: 0.8, seed: task.seed }),
+    );
+  };
   const training = pretrain(
     {
-      model,
-      optimizer,
+      trainer,
       task,
-      recompute: spec.recompute,
+      faults: spec.faults,
+      compareReplicas: (step) => compareReplicas(execution.pieces, mesh.exchange, step),
+      rollBack,
+      onSetback: (error, words) => log({ code: error.code, ...error.details }, `${error.message}: ${words}`),
       checkpointEverySteps: spec.checkpoint.everySteps,
       batchAt: (step) => sampler.batch(step),
       heldOut: () => heldOutBatches(tokens.store, split.heldOut, { length: task.batch.length, sequences, batchSequences }),
-      generate: (prompt, count) => generateText(model, tokenizer, prompt, { tokens: count, temperature: 0.8, seed: task.seed }),
+      generate,
       checkpointer,
       metrics,
       progress,
       peakShare: (speed) => (speed * flops) / peak,
-      signal,
+      mayStart: async (step) => (world.size === 1 && signal.aborted ? false : await link.mayStart(step)),
+      onStep: (step, milliseconds) => life.stepped(step, milliseconds),
     },
     start,
   );
+  const checkpointed = () => checkpointer.finished();
   // However training ended: the state and the lines of the steps before must not be lost with this process.
   const unsaved = await training.then(checkpointed, checkpointed);
   await metrics.close();
@@ -131,49 +184,69 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   if (end === 'interrupted') return end;
 
   progress.tell({ phase: 'publishing' });
-  const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, model.config.vocabularySize) : undefined;
-  const published = await publish(model, tokenizer, {
-    modelsDir: env.WL_MODELS_DIR,
-    model: spec.output.model,
-    uid: env.WL_UID,
-    step: state.step,
-    metrics: {
-      ...(state.lastHeldOutLoss === undefined ? {} : { heldOutLoss: state.lastHeldOutLoss }),
-      ...(entropy === undefined ? {} : { heldOutUnigramEntropy: entropy }),
-      ...(state.lastLoss === undefined ? {} : { trainingLoss: state.lastLoss }),
-    },
+  using whole = await execution.wholeModel();
+  const published = await rankZero(mesh.exchange, async () => {
+    const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, config.vocabularySize) : undefined;
+    return await publish(whole!.model, tokenizer, {
+      modelsDir: env.WL_MODELS_DIR,
+      model: spec.output.model,
+      uid: env.WL_UID,
+      step: state.step,
+      metrics: metricsOf(state, entropy),
+    });
   });
-  log({ step: state.step, ...published.metrics }, 'published');
-  send({ type: 'published', model: published });
+  if (published) await announce(published, options);
   return end;
+}
+
+async function announce(model: PublishedModel, { log, link }: RankOptions): Promise<void> {
+  log({ step: model.step, ...model.metrics }, 'published');
+  await link.send({ type: 'published', model });
+}
+
+function metricsOf(state: TrainingState, entropy: number | undefined): Record<string, number> {
+  return {
+    ...(state.lastHeldOutLoss === undefined ? {} : { heldOutLoss: state.lastHeldOutLoss }),
+    ...(entropy === undefined ? {} : { heldOutUnigramEntropy: entropy }),
+    ...(state.lastLoss === undefined ? {} : { trainingLoss: state.lastLoss }),
+  };
 }
 
 function closing(store: { close(): void }): Disposable {
   return { [Symbol.dispose]: () => store.close() };
 }
 
-async function openModel(spec: TrainingJobSpec, corpus: Corpus, device: Device, seed: number): Promise<Model> {
-  const { tokenizer } = corpus;
-  const { batch } = spec.task.pretrain;
+async function configOf(...of: Parameters<typeof openWeights>): Promise<ModelConfig> {
+  await using source = await openWeights(...of);
+  return source.config;
+}
+
+/** Where the weights begin, and the configuration of the model that they are of. */
+async function openWeights(
+  spec: TrainingJobSpec,
+  { tokenizer }: Corpus,
+  task: Pretrain,
+  device: Device,
+): Promise<WeightSource & AsyncDisposable> {
+  const { batch, seed } = task;
   if (spec.model.from !== undefined) {
-    const model = await loadHuggingFace(localPath(spec.model.from), device).catch((error: unknown) => {
+    const source = await openHuggingFace(localPath(spec.model.from)).catch((error: unknown) => {
       throw aboutField('model.from', error);
     });
-    checkFit(model, tokenizer, batch.length, spec.model.from);
-    return model;
+    checkFit(source.config, tokenizer, batch.length, spec.model.from);
+    return { config: source.config, read: (name) => source.read(name), [Symbol.asyncDispose]: () => source.close() };
   }
-  const { family, config } = spec.model;
-  const surroundings = {
+  const { family, config: size } = spec.model;
+  const config = newModelConfig(family, size, {
     vocabularySize: tokenizer.vocabularySize,
     trainingLength: batch.length,
     ...(tokenizer.bos === undefined ? {} : { bosTokenId: tokenizer.bos }),
     ...(tokenizer.eos === undefined ? {} : { eosTokenIds: [tokenizer.eos] }),
-  };
-  return createModel(newModelConfig(family, config, surroundings), { seed, device });
+  });
+  return { config, ...initialWeights(config, seed, device), async [Symbol.asyncDispose]() {} };
 }
 
-function checkFit(model: Model, tokenizer: Tokenizer, length: number, folder: string): void {
-  const { vocabularySize, contextLength } = model.config;
+function checkFit({ vocabularySize, contextLength }: ModelConfig, tokenizer: Tokenizer, length: number, folder: string): void {
   if (tokenizer.vocabularySize > vocabularySize) {
     throw new WindlassError(
       'WL_TOKENIZER_MISMATCH',
@@ -192,7 +265,7 @@ function checkFit(model: Model, tokenizer: Tokenizer, length: number, folder: st
 }
 
 /** A prompt that leaves no room would fail the job at its first sample. */
-function checkPrompt({ samples }: Pretrain, { config }: Model, tokenizer: Tokenizer): void {
+function checkPrompt({ samples }: Pretrain, config: ModelConfig, tokenizer: Tokenizer): void {
   const tokens = samples ? tokenizer.encode(samples.prompt).length : 0;
   if (tokens < config.contextLength) return;
   throw new WindlassError(

@@ -1,55 +1,58 @@
 // Between a training run and its checkpoints: takes a consistent copy of all state, saves it in the background, and puts it back.
 import { join } from 'node:path';
+import { toWindlassError } from '#runtime/api/errors.ts';
+import type { WindlassError } from '#runtime/api/errors.ts';
+import { alone } from '#runtime/checkpoint/exchange.ts';
+import type { Exchange } from '#runtime/checkpoint/exchange.ts';
+import { loadNewest } from '#runtime/checkpoint/load.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
-import { openNewest, pruneCheckpoints, readTensor, saveCheckpoint } from '#runtime/checkpoint/store.ts';
-import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
-import type { Model } from '#runtime/model/main.ts';
-import type { Tensor } from '#runtime/tensor/main.ts';
-import type { AdamW } from './optimizer.ts';
+import { saveCheckpoint } from '#runtime/checkpoint/save.ts';
+import type { Shard } from '#runtime/checkpoint/shard.ts';
+import { Staging } from '#runtime/checkpoint/staging.ts';
+import type { PieceState } from '#runtime/parallel/main.ts';
 
 export interface CheckpointerOptions {
   readonly jobDir: string;
   readonly keep: number;
   readonly configDigest: string;
+  /** How this rank talks to the others; without it there are none. All ranks save and restore alike. */
+  readonly exchange?: Exchange;
+  /**
+   * Host memory for copies. Less than this rank writes makes `save` wait for the disk until the last part is copied; without it there is
+   * room for all.
+   */
+  readonly stagingBytes?: number;
   /** Told when a save ended: the step that is now safe, or why it is not. */
   readonly onSaved: (step: number) => void;
   readonly onFailed: (error: WindlassError) => void;
 }
 
 export class Checkpointer {
+  readonly #shards: readonly Shard[];
   readonly #options: CheckpointerOptions;
   readonly #root: string;
-  /** `copy` is made at the first save and used for all: new memory for each would pile up between garbage collections. */
-  readonly #tensors: { group: string; name: string; tensor: Tensor; copy?: Float32Array }[];
+  readonly #exchange: Exchange;
+  readonly #staging: Staging;
   #saving: Promise<WindlassError | undefined> = Promise.resolve(undefined);
 
-  constructor(model: Model, optimizer: AdamW, options: CheckpointerOptions) {
+  /** `shards` is what this rank holds, weights and moments. */
+  constructor(shards: readonly Shard[], options: CheckpointerOptions) {
+    this.#shards = shards;
     this.#options = options;
     this.#root = join(options.jobDir, 'checkpoints');
-    const names = [...model.parameters.keys()];
-    const group = (name: string, tensors: readonly Tensor[]) =>
-      tensors.map((tensor, index) => ({ group: name, name: names[index]!, tensor }));
-    this.#tensors = [
-      ...group('weights', optimizer.parameters),
-      ...group('first', optimizer.first),
-      ...group('second', optimizer.second),
-    ];
+    this.#exchange = options.exchange ?? alone;
+    this.#staging = new Staging(options.stagingBytes ?? Infinity);
   }
 
   /**
-   * Copies the state as it is after the steps enqueued so far and saves the copy while training goes on. Waits only for the save
-   * before, and for the copy. A save that fails leaves older checkpoints alone.
+   * Saves the state as it is after the steps enqueued so far, while training goes on. Waits only for the save before, and until the last
+   * copy is enqueued. A save that fails leaves older checkpoints alone.
    */
   async save(state: TrainingState): Promise<void> {
     await this.#saving;
-    const copies = await Promise.all(
-      this.#tensors.map(async (entry) => {
-        const { group, name, tensor } = entry;
-        entry.copy ??= new Float32Array(tensor.size);
-        return { group, name, shape: tensor.shape, data: await tensor.read(entry.copy) };
-      }),
-    );
-    this.#saving = this.#write(state, copies);
+    await new Promise<void>((onCopied) => {
+      this.#saving = this.#save(state, onCopied).finally(onCopied);
+    });
   }
 
   /** Waits for the save that is under way. Resolves to why it failed, if it did. */
@@ -57,48 +60,39 @@ export class Checkpointer {
     return this.#saving;
   }
 
-  /** Puts the newest good checkpoint back into model and optimizer; undefined if there is none. Throws WL_CHECKPOINT_MISMATCH for another job's. */
+  /**
+   * Puts the newest good checkpoint back. Undefined if there is none: weights are then to be loaded, moments are as they were, or zero. Throws
+   * WL_CHECKPOINT_MISMATCH for another job's.
+   */
   async restore(onDamaged: (error: WindlassError) => void): Promise<TrainingState | undefined> {
-    const newest = await openNewest(this.#root, onDamaged);
-    if (!newest) return undefined;
-    const { path, manifest } = newest;
-    if (manifest.configDigest !== this.#options.configDigest) {
-      throw new WindlassError(
-        'WL_CHECKPOINT_MISMATCH',
-        `${path} was saved with another model, data, tokenizer or task than this job has`,
-        { details: { path } },
-      );
-    }
-    for (const { group, name, tensor } of this.#tensors) {
-      const stored = manifest.tensors[`${group}/${name}`];
-      if (!stored || stored.shape.join() !== tensor.shape.join()) {
-        const found = stored ? `has shape [${stored.shape.join(', ')}]` : 'is missing';
-        throw new WindlassError(
-          'WL_CHECKPOINT_MISMATCH',
-          `${group}/${name} ${found} in ${path}; the model needs [${tensor.shape.join(', ')}]`,
-          { details: { path } },
-        );
-      }
-      tensor.write(await readTensor(path, name, stored));
-    }
-    await pruneCheckpoints(this.#root, this.#options.keep);
-    return manifest.state;
+    const { configDigest, keep } = this.#options;
+    return await loadNewest(this.#root, configDigest, this.#shards, { exchange: this.#exchange, keep, onDamaged });
   }
 
-  async #write(
-    state: TrainingState,
-    copies: readonly { group: string; name: string; shape: readonly number[]; data: Float32Array }[],
-  ): Promise<WindlassError | undefined> {
+  async #save(state: TrainingState, onCopied: () => void): Promise<WindlassError | undefined> {
+    const { configDigest, keep, onSaved, onFailed } = this.#options;
     try {
-      const groups = Object.groupBy(copies, ({ group }) => group) as Record<string, typeof copies>;
-      await saveCheckpoint(this.#root, { configDigest: this.#options.configDigest, state, groups });
-      await pruneCheckpoints(this.#root, this.#options.keep);
-      this.#options.onSaved(state.step);
+      const contents = { configDigest, state, shards: this.#shards };
+      await saveCheckpoint(this.#root, contents, { exchange: this.#exchange, keep, staging: this.#staging, onCopied });
+      onSaved(state.step);
       return undefined;
     } catch (thrown) {
       const error = toWindlassError(thrown);
-      this.#options.onFailed(error);
+      onFailed(error);
       return error;
     }
   }
+}
+
+/** What a rank keeps of weights and moments, piece by piece. */
+export function shardsOf(pieces: readonly PieceState[]): Shard[] {
+  const groups = ['weight', 'first', 'second'] as const;
+  return groups.flatMap((kind) =>
+    pieces.map((state) => {
+      const { piece, replica, replicas } = state;
+      const { spec, box } = piece.entry;
+      const range = { tensor: state[kind], box, begin: piece.begin, end: piece.end, replica, replicas };
+      return { group: kind === 'weight' ? 'weights' : kind, name: spec.name, shape: spec.shape, ranges: [range] } as const;
+    }),
+  );
 }

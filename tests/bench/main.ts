@@ -1,5 +1,6 @@
 // Entry of `npm run bench`: a table of benches, each loading its file when called.
 import { existsSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 
@@ -30,6 +31,17 @@ program
   .action(async (options: { json: boolean; torch?: string; rounds: number; steps: number; warmup: number; profile: boolean }) => {
     const { benchTraining } = await import('./train.ts');
     process.exitCode = (await benchTraining(options)) ? 0 : 1;
+  });
+
+program
+  .command('checkpoint')
+  .description('saving and loading 1.5 GB of training state, beside plain writes and reads of as much')
+  .option('--json', 'print one JSON object', false)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option('--folder <path>', 'a folder on the disk to measure', tmpdir())
+  .action(async (options: { json: boolean; rounds: number; folder: string }) => {
+    const { benchCheckpoint } = await import('./checkpoint.ts');
+    await benchCheckpoint(options);
   });
 
 for (const [name, what] of Object.entries({

@@ -8,6 +8,7 @@ import { parameterCount } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { flopsPerToken } from '#runtime/train/flops.ts';
+import { median } from './median.ts';
 import { startTorch } from './torch-peer.ts';
 import type { OperationTime, TorchPeer } from './torch-peer.ts';
 import { printTraining } from './train-report.ts';
@@ -72,7 +73,7 @@ const restMs = 250;
 export async function benchTraining(options: TrainOptions): Promise<boolean> {
   const folder = await mkdtemp(join(tmpdir(), 'wl-bench-'));
   const device = openDevice();
-  const ours = createOurs(device);
+  const ours = await createOurs(device);
   let peer: TorchPeer | undefined;
   try {
     if (options.torch !== undefined) {
@@ -196,10 +197,4 @@ async function profileOurs(ours: Ours): Promise<OperationTime[]> {
 
 function lossDistance(a: readonly number[], b: readonly number[]): number {
   return Math.max(...a.slice(0, comparedSteps).map((loss, step) => Math.abs(loss - (b[step] ?? NaN))));
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? NaN) : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2;
 }

@@ -1,8 +1,7 @@
 // What is trained: the model, its fixed tokens, and one side of the comparison, ours.
-import { createModel, newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
+import { newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
-import { AdamW } from '#runtime/train/optimizer.ts';
-import { trainStep } from '#runtime/train/step.ts';
+import { initialWeights, Trainer } from '#runtime/train/trainer.ts';
 
 export const setting = {
   sequences: 16,
@@ -54,29 +53,29 @@ export interface Ours extends Trainee {
   close(): void;
 }
 
-export function createOurs(device: Device): Ours {
+export async function createOurs(device: Device): Promise<Ours> {
   const { sequences, length } = setting;
-  const model = createModel(config, { seed: 0, device });
-  const optimizer = new AdamW(model, setting);
+  const shape = { sequences, length, grains: 1 };
+  const trainer = new Trainer({ config, device, batch: shape, seed: 0, recompute: 'none', optimizer: setting });
+  await trainer.load(initialWeights(config, 0, device));
   const tokens = fixedTokens();
   const rows = Array.from({ length: sequences }, (_, row) => [...tokens.subarray(row * (length + 1), (row + 1) * (length + 1))]);
   const batch = {
     inputs: Int32Array.from(rows.flatMap((row) => row.slice(0, -1))),
     targets: Int32Array.from(rows.flatMap((row) => row.slice(1))),
   };
-  const shape = { sequences, length, grains: 1, seed: 0, recompute: 'none' } as const;
   let count = 0;
   return {
     async step() {
       const [begin, cpuBegin] = [performance.now(), process.cpuUsage()];
-      const { loss } = await trainStep(model, optimizer, batch, (count += 1), setting.learningRate, shape);
+      const { loss } = await trainer.step(batch, (count += 1), setting.learningRate);
       const { user, system } = process.cpuUsage(cpuBegin);
       return { loss, seconds: (performance.now() - begin) / 1e3, cpuSeconds: (user + system) / 1e6 };
     },
-    save: (folder) => saveHuggingFace(model, folder),
-    close() {
-      optimizer[Symbol.dispose]();
-      model.dispose();
+    async save(folder) {
+      using whole = await trainer.execution.wholeModel();
+      await saveHuggingFace(whole!.model, folder);
     },
+    close: () => trainer[Symbol.dispose](),
   };
 }

@@ -64,7 +64,15 @@ it('shows the objects as a table, JSON and YAML', async () => {
 it('prints the logs of a job, and of a pod by its name', async () => {
   const { output } = await windlass(folder, 'logs', 'tiny-worker-0');
   expect(output).toContain('"msg":"published"');
-  expect((await windlass(folder, 'logs', 'tiny')).output).toContain(output);
+  const all = (await windlass(folder, 'logs', 'tiny')).output.split('\n');
+  expect(all).toEqual(
+    expect.arrayContaining(
+      output
+        .trimEnd()
+        .split('\n')
+        .map((line) => `tiny-worker-0: ${line}`),
+    ),
+  );
   const missing = await windlass(folder, 'logs', 'nobody');
   expect(missing.output).toContain('error WL_OBJECT_NOT_FOUND: no pod of nobody has a log');
   expect(missing.code).toBe(64);

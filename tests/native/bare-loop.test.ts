@@ -4,16 +4,16 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import { warmupSteps } from '#crds/v1alpha1/pretrain.ts';
-import { openNewest, readTensor } from '#runtime/checkpoint/store.ts';
+import { listCheckpoints } from '#runtime/checkpoint/folders.ts';
+import { readTensor } from '#runtime/checkpoint/verify.ts';
 import { createSampler } from '#runtime/data/main.ts';
-import { contiguous, createModel, headWeight, hiddenStates, newModelConfig } from '#runtime/model/main.ts';
+import { contiguous, createModel, headWeight, hiddenStates, newModelConfig, parameterSpecs } from '#runtime/model/main.ts';
 import type { Model, ModelConfig } from '#runtime/model/main.ts';
-import { crossEntropy, expectNoLeaks, openDevice, scope, Tape, tensor } from '#runtime/tensor/main.ts';
+import { adamW, crossEntropy, expectNoLeaks, globalNorm, openDevice, scope, Tape, tensor, zeros } from '#runtime/tensor/main.ts';
+import type { Tensor } from '#runtime/tensor/main.ts';
 import { prepareCorpus } from '#runtime/train/corpus.ts';
-import { AdamW } from '#runtime/train/optimizer.ts';
 import { learningRateAt } from '#runtime/train/schedule.ts';
-import { trainStep } from '#runtime/train/step.ts';
-import type { Batch } from '#runtime/train/step.ts';
+import { initialWeights, Trainer } from '#runtime/train/trainer.ts';
 import { newFolder, runRank, tinyJob } from './rank.ts';
 
 let folder: string;
@@ -50,33 +50,29 @@ it('a rank with metrics, evaluations and checkpoints leaves the weights of a bar
       eosTokenIds: [tokenizer.eos!],
     });
     using device = openDevice();
-    using model = createModel(config, { seed: 0, device });
-    using optimizer = new AdamW(model, task.optimizer);
+    using trainer = new Trainer({ config, device, batch: task.batch, seed: 0, recompute: 'none', optimizer: task.optimizer });
+    await trainer.load(initialWeights(config, 0, device));
     const sampler = createSampler(tokens.store, split.training, { seed: 0, ...task.batch });
     const schedule = { ...task.optimizer, warmupSteps: warmupSteps(task), steps: task.steps };
     for (let step = 1; step <= task.steps; step += 1) {
       const rate = learningRateAt(step, schedule);
-      await trainStep(model, optimizer, sampler.batch(step - 1), step, rate, { ...task.batch, seed: 0, recompute: 'none' });
+      await trainer.step(sampler.batch(step - 1), step, rate);
     }
     tokens.store.close();
-    return await weightsOf(model);
+    using whole = await trainer.execution.wholeModel();
+    return await weightsOf(whole!.model);
   };
   const weights = await expectNoLeaks(loop);
-  const saved = await openNewest(join(folder, 'job/checkpoints'), (error) => {
-    throw error;
-  });
-  expect(saved?.manifest.state.step).toBe(task.steps);
-  for (const [name, values] of weights) {
-    const stored = saved!.manifest.tensors[`weights/${name}`]!;
-    expect(await readTensor(saved!.path, name, stored), name).toEqual(values);
-  }
+  const [saved] = await listCheckpoints(join(folder, 'job/checkpoints'));
+  expect(saved?.step).toBe(task.steps);
+  for (const [name, values] of weights) expect(await readTensor(saved!.path, `weights/${name}`), name).toEqual(values);
 });
 
-const sizes = { hiddenSize: 32, layers: 2, heads: 4, dropout: 0.1 };
+const sizes = { hiddenSize: 32, layers: 2, heads: 4, dropout: 0.1, tieEmbeddings: false };
 const config: ModelConfig = newModelConfig('gpt2', sizes, { vocabularySize: 61, trainingLength: 16 });
 const [sequences, length, grains, seed, learningRate] = [8, 16, 4, 5, 0.01];
-const optimizerConfig = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 };
-const batch: Batch = {
+const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 };
+const batch = {
   inputs: Int32Array.from({ length: sequences * length }, (_, at) => (at * 17 + 3) % 61),
   targets: Int32Array.from({ length: sequences * length }, (_, at) => (at * 29 + 8) % 61),
 };
@@ -90,7 +86,7 @@ async function gradientOf(model: Model, grain: number): Promise<Float32Array[]> 
     const targets = tensor(model.device, batch.targets.slice(begin, begin + count), [count], 'targets');
     using tape = new Tape({ length });
     const loss = tape.record(() => {
-      const hidden = hiddenStates(model, ids, contiguous({ length }), { dropout: { seed, step: 1, firstToken: begin } });
+      const hidden = hiddenStates(model, ids, contiguous({ length }), { dropout: { seed, step: 1, firstToken: begin, length } });
       return crossEntropy(hidden, headWeight(model), targets, { weight: 1 / (sequences * length) });
     });
     tape.backward(loss);
@@ -110,22 +106,38 @@ function addLists(a: Float32Array[], b: Float32Array[]): Float32Array[] {
 
 it('a step of four grains applies (g0 + g1) + (g2 + g3)', async () => {
   using device = openDevice();
-  using stepped = createModel(config, { seed, device });
+  using trainer = new Trainer({ config, device, batch: { sequences, length, grains }, seed, recompute: 'none', optimizer });
+  await trainer.load(initialWeights(config, seed, device));
   using byHand = createModel(config, { seed, device });
-  using steppedOptimizer = new AdamW(stepped, optimizerConfig);
-  using optimizer = new AdamW(byHand, optimizerConfig);
-  const options = { sequences, length, grains, seed, recompute: 'none' } as const;
-  const { gradientNorm } = await trainStep(stepped, steppedOptimizer, batch, 1, learningRate, options);
+  const { gradientNorm } = await trainer.step(batch, 1, learningRate);
   const parts: Float32Array[][] = [];
   for (let grain = 0; grain < grains; grain += 1) parts.push(await gradientOf(byHand, grain));
   const [g0, g1, g2, g3] = parts as [Float32Array[], Float32Array[], Float32Array[], Float32Array[]];
   const total = addLists(addLists(g0, g1), addLists(g2, g3));
   const norm = await scope(() => {
-    const shapes = [...byHand.parameters.values()].map(({ shape }) => shape);
-    const gradients = total.map((values, index) => tensor(device, values, shapes[index]!, 'gradient'));
-    return optimizer.update(gradients, learningRate, 1).read();
+    const parameters = [...byHand.parameters.values()];
+    const like = (label: string) => parameters.map(({ shape }) => zeros(device, shape, label));
+    const gradients = total.map((values, index) => tensor(device, values, parameters[index]!.shape, 'gradient'));
+    const norm = globalNorm(device, gradients);
+    const [firstMoments, secondMoments] = [like('first'), like('second')];
+    for (const [index, { decay }] of parameterSpecs(config).entries()) {
+      const pick = (list: readonly Tensor[]) => [list[index]!];
+      adamW(device, {
+        ...optimizer,
+        weightDecay: decay ? optimizer.weightDecay : 0,
+        parameters: pick(parameters),
+        gradients: pick(gradients),
+        firstMoments: pick(firstMoments),
+        secondMoments: pick(secondMoments),
+        norm,
+        learningRate,
+        step: 1,
+      });
+    }
+    return norm.read();
   });
   expect(norm[0]).toBe(gradientNorm);
-  expect(await weightsOf(stepped)).toEqual(await weightsOf(byHand));
+  using whole = await trainer.execution.wholeModel();
+  expect(await weightsOf(whole!.model)).toEqual(await weightsOf(byHand));
   expect(addLists(addLists(addLists(g0, g1), g2), g3), 'another order would be seen').not.toEqual(total);
 });

@@ -3,8 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { writeChunkFile } from '#runtime/checkpoint/chunk-file.ts';
-import { listCheckpoints, verifyCheckpoint } from '#runtime/checkpoint/store.ts';
+import { localDisk } from '#runtime/checkpoint/disk.ts';
+import { listCheckpoints } from '#runtime/checkpoint/folders.ts';
+import { verifyCheckpoint } from '#runtime/checkpoint/verify.ts';
 import { newFolder, readMetrics, runRank, startRank, tinyJob, weightsDigest } from './rank.ts';
 import type { RankProcess } from './rank.ts';
 
@@ -82,8 +83,8 @@ it('a job whose last state could not be saved exits with 75 and succeeds when th
 });
 
 it('a file that was written in part because the disk filled up is an error, not a checkpoint', async () => {
-  // With the header it is a little more than the disk: of the last write, and of no other, a part has no room.
-  const data = new Float32Array(1 << 20);
-  const chunk = { tensor: 'weights/big', box: { offsets: [0], sizes: [data.length] }, data };
-  await expect(writeChunkFile(disk, 'weights-00000.safetensors', [chunk])).rejects.toMatchObject({ code: 'ENOSPC' });
+  // A little more than the disk in one write: a part of it has no room.
+  const file = await localDisk.create(join(disk, 'rank-00000-00000.safetensors'));
+  await expect(file.write(new Uint8Array((4 << 20) + 100), 0)).rejects.toMatchObject({ code: 'ENOSPC' });
+  await file.close();
 });

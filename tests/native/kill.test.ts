@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { listCheckpoints } from '#runtime/checkpoint/store.ts';
+import { listCheckpoints } from '#runtime/checkpoint/folders.ts';
 import { newFolder, readMetrics, runRank, startRank, tinyJob, weightsDigest } from './rank.ts';
 
 const [steps, kills] = [300, 20];
@@ -109,7 +109,7 @@ it('falls back from a checkpoint with a flipped bit, names the file, and ends wi
   rank.child.kill('SIGTERM');
   await rank.ended;
   const [newest, older] = await listCheckpoints(checkpointsIn(folder));
-  const file = join(newest!.path, 'second-00000.safetensors');
+  const file = join(newest!.path, 'rank-00000-00000.safetensors');
   const bytes = await readFile(file);
   bytes[bytes.length - 5]! ^= 4;
   await writeFile(file, bytes);

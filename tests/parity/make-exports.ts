@@ -3,12 +3,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadEngine } from '#runtime/engine/main.ts';
 import { exportModel } from '#runtime/model/export.ts';
-import { createModel, newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
+import { newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
-import { AdamW } from '#runtime/train/optimizer.ts';
-import { trainStep } from '#runtime/train/step.ts';
+import { initialWeights, Trainer } from '#runtime/train/trainer.ts';
 import { folderOf } from './cases.ts';
 
 /** transformers takes every GPT-2 in a GGUF file to have a context of 1024. */
@@ -30,16 +29,18 @@ for (const [name, config] of Object.entries(configs)) await makeExport(device, n
 async function makeExport(device: Device, name: string, config: ModelConfig, folder: string): Promise<void> {
   const trained = join(folder, `${name}-trained`);
   // Wide initial weights keep the logits of a short training apart.
-  using model = createModel({ ...config, initializerRange: 0.4 }, { seed: 7, device });
-  using optimizer = new AdamW(model, { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 });
-  const shape = { sequences: 2, length: 32, grains: 1, seed: 0, recompute: 'none' } as const;
+  const wide = { ...config, initializerRange: 0.4 };
+  const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 };
+  const batch = { sequences: 2, length: 32, grains: 1 };
+  using trainer = new Trainer({ config: wide, device, batch, seed: 0, recompute: 'none', optimizer });
+  await trainer.load(initialWeights(wide, 7, device));
   for (let step = 1; step <= 5; step += 1) {
     const tokens = Int32Array.from({ length: 65 }, (_, index) => (index * index * step + 3 * index) % 257);
-    const batch = { inputs: tokens.subarray(0, 64), targets: tokens.subarray(1) };
-    await trainStep(model, optimizer, batch, step, 1e-3, shape);
+    await trainer.step({ inputs: tokens.subarray(0, 64), targets: tokens.subarray(1) }, step, 1e-3);
   }
+  using whole = await trainer.execution.wholeModel();
   const files = ['tokenizer.json', 'tokenizer_config.json'].map((file) => ({ path: join(folderOf('gpt2'), file) }));
-  await saveHuggingFace(model, trained, { files });
+  await saveHuggingFace(whole!.model, trained, { files });
   await exportModel({ from: trained, to: join(folder, name), type: 'f32' });
   await exportModel({ from: trained, to: join(folder, `${name}.gguf`), type: 'f32' });
 

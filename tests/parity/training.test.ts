@@ -1,9 +1,8 @@
 // Ten steps of training against torch.optim.AdamW with clipped gradients.
 import { afterAll, expect, it } from 'vitest';
-import { loadHuggingFace } from '#runtime/model/main.ts';
+import { openHuggingFace } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
-import { AdamW } from '#runtime/train/optimizer.ts';
-import { trainStep } from '#runtime/train/step.ts';
+import { Trainer } from '#runtime/train/trainer.ts';
 import { batchOf, cases, distance, folderOf, readExpected } from './cases.ts';
 import type { Expected } from './cases.ts';
 
@@ -11,13 +10,16 @@ const device = openDevice();
 afterAll(() => device.close());
 
 async function train(name: string, expected: Expected, grains: number) {
-  using model = await loadHuggingFace(folderOf(name), device);
-  using optimizer = new AdamW(model, { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 });
+  const source = await openHuggingFace(folderOf(name));
   const { sequences, length } = expected;
-  const config = { sequences, length, grains, seed: 0, recompute: 'none' } as const;
+  const batch = { sequences, length, grains };
+  const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 1 };
+  using trainer = new Trainer({ config: source.config, device, batch, seed: 0, recompute: 'none', optimizer });
+  await trainer.load(source);
+  await source.close();
   const [losses, norms]: [number[], number[]] = [[], []];
   for (const [index] of expected.batches.entries()) {
-    const { loss, gradientNorm } = await trainStep(model, optimizer, batchOf(expected, index), index + 1, 1e-3, config);
+    const { loss, gradientNorm } = await trainer.step(batchOf(expected, index), index + 1, 1e-3);
     losses.push(loss);
     norms.push(gradientNorm);
   }

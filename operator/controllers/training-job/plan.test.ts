@@ -1,87 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import type { Model, ModelVersion, TrainingJob, TrainingJobStatus, TrainingRuntime } from '#crds/v1alpha1/index.ts';
+import type { TrainingJobStatus, TrainingRuntime } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
-import type { Pod } from '#operator/kube/core.ts';
-import type { TerminationMessage } from '#runtime/api/messages.ts';
-import { effectiveOf } from '../effective.ts';
-import { lastWords, trainingJob } from '../fixtures.ts';
-import { planTrainingJob } from './plan.ts';
-import type { Observed, Plan } from './plan.ts';
+import { lastWords } from '../fixtures.ts';
+import type { Observed } from './decision.ts';
 import { workerPod } from './pods.ts';
-
-const now = Date.UTC(2026, 0, 1, 12);
-const builtin = { image: 'windlass:1' };
-const effective = effectiveOf(undefined, builtin);
-
-function job(spec: object = {}, status: Partial<TrainingJobStatus> = { effective }): TrainingJob {
-  const parsed = trainingJob('moby', spec);
-  return { ...parsed, metadata: { ...parsed.metadata, uid: 'job-1', generation: 3 }, status };
-}
-
-interface PodState {
-  attempt?: number;
-  phase?: 'Running' | 'Failed' | 'Succeeded';
-  exitCode?: number;
-  signal?: number;
-  words?: TerminationMessage;
-  reason?: string;
-  deleting?: boolean;
-}
-
-function pod({ attempt = 0, phase = 'Running', exitCode, signal, words, reason, deleting }: PodState = {}): Pod {
-  const made = workerPod(job(), effective, { rank: 0, attempt, restartsLeft: 3 });
-  const terminated =
-    exitCode === undefined ? undefined : { exitCode, ...(signal ? { signal } : {}), message: JSON.stringify(words ?? {}) };
-  return {
-    ...made,
-    metadata: { ...made.metadata, uid: `pod-${attempt}`, ...(deleting ? { deletionTimestamp: isoTime(now) } : {}) },
-    spec: { ...made.spec, nodeName: 'node-1' },
-    status: {
-      phase,
-      ...(reason ? { reason } : {}),
-      conditions: [{ type: 'Ready', status: phase === 'Running' ? 'True' : 'False' }],
-      containerStatuses: [
-        { name: 'agent', ready: phase === 'Running', restartCount: 0, state: terminated ? { terminated } : { running: {} } },
-      ],
-    },
-  };
-}
+import { conditions, effective, job, now, plan, pod, said, version } from './testing.ts';
+import type { PodState } from './testing.ts';
 
 const failed = (exitCode: number, more: PodState = {}) => pod({ phase: 'Failed', exitCode, ...more });
-const model = {
-  apiVersion: 'windlass.dev/v1alpha1',
-  kind: 'Model',
-  metadata: { name: 'moby', uid: 'model-1' },
-  spec: {},
-} as Model;
-
-function plan(seen: Partial<Observed>): Plan {
-  return planTrainingJob(
-    { job: job(), pods: [], runtime: undefined, model, versions: [], report: undefined, builtin, ...seen },
-    now,
-  );
-}
-
-/** What a plan does, in short words. */
-function said({ actions, status, requeueAfterMs }: Plan) {
-  return {
-    actions: actions.map((action) => {
-      if (action.type === 'createPod')
-        return `create ${action.pod.metadata.name} attempt ${action.pod.metadata.labels?.['windlass.dev/attempt']}`;
-      if (action.type === 'deletePod')
-        return `delete ${action.pod.metadata.name} attempt ${action.pod.metadata.labels?.['windlass.dev/attempt']}`;
-      if (action.type === 'createVersion') return `version ${action.version.metadata.name}`;
-      return action.type;
-    }),
-    state: status.state,
-    attempt: status.attempt,
-    restarts: status.restarts,
-    ...(requeueAfterMs === undefined ? {} : { requeueAfterMs }),
-  };
-}
-
-const conditions = ({ status }: Plan) =>
-  Object.fromEntries((status.conditions ?? []).map(({ type, status, reason }) => [type, `${status} ${reason}`]));
 
 describe('the plan of a TrainingJob', () => {
   const running: Partial<TrainingJobStatus> = { effective, startTime: isoTime(now - 60_000) };
@@ -277,6 +203,7 @@ describe('the pod of a rank', () => {
       rank: 0,
       attempt: 1,
       restartsLeft: 2,
+      secret: 'x',
     });
     expect({ ...made.spec, containers: made.spec.containers.map(({ env, ...rest }) => ({ ...rest, variables: env?.length })) })
       .toMatchInlineSnapshot(`
@@ -306,7 +233,7 @@ describe('the pod of a rank', () => {
               },
               "terminationMessagePath": "/dev/termination-log",
               "terminationMessagePolicy": "File",
-              "variables": 12,
+              "variables": 13,
               "volumeMounts": [
                 {
                   "mountPath": "/windlass/jobs",
@@ -359,13 +286,14 @@ describe('the pod of a rank', () => {
     expect({ ...env, WL_JOB: Object.keys(JSON.parse(env['WL_JOB']!) as object).join(' ') }).toMatchInlineSnapshot(`
       {
         "WL_ATTEMPT": "1",
-        "WL_JOB": "model data task recompute checkpoint faults suspend podTemplate output",
+        "WL_JOB": "model data task parallelism recompute checkpoint faults suspend podTemplate output",
         "WL_JOB_DIR": "/windlass/jobs/default/moby",
         "WL_MAX_RESTARTS": "2",
         "WL_MODELS_DIR": "/windlass/models/default",
         "WL_MODELS_URI": "pvc://windlass-models/default",
         "WL_NAME": "moby",
         "WL_NAMESPACE": "default",
+        "WL_POD_IP": undefined,
         "WL_POD_NAME": "moby-worker-0",
         "WL_RANK": "0",
         "WL_UID": "job-1",
@@ -374,14 +302,6 @@ describe('the pod of a rank', () => {
     `);
   });
 });
-
-function version(name: string, number: number, uid = 'another'): ModelVersion {
-  return {
-    kind: 'ModelVersion',
-    metadata: { name },
-    spec: { model: 'moby', number, source: { job: 'x', uid, step: 1 } },
-  } as ModelVersion;
-}
 
 function ended(): Partial<TrainingJobStatus> {
   const condition = {

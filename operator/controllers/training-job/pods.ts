@@ -1,13 +1,30 @@
-// The pods of a TrainingJob: names, environment contract, volumes.
-import { label, storage } from '#crds/names.ts';
+// The children of a TrainingJob while it runs: a pod per rank, and the Service by which the pods find each other.
+import { label, managedBy, storage } from '#crds/names.ts';
+import { ranksIn } from '#crds/v1alpha1/index.ts';
 import type { Effective, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { EnvVar, Pod } from '#operator/kube/core.ts';
-import { podOf } from '../pod-shell.ts';
+import type { EnvVar, Pod, Service } from '#operator/kube/core.ts';
+import { controllerReference, podOf } from '../pod-shell.ts';
 
 /** Time for a rank to save a checkpoint and end, and for its agent to say so. */
-const graceSeconds = 30;
+export const graceSeconds = 30;
 
-export const ranksOf = (_job: TrainingJob): number => 1;
+/** Port of the rendezvous in the pod of index 0. Each pod has an address of its own, so one number serves all jobs. */
+const rendezvousPort = 29_400;
+
+/** Ranks that the layout asks for. */
+export function ranksOf(job: TrainingJob): number {
+  return ranksIn(job.spec.parallelism);
+}
+
+/** Pods of the job: one for each rank that it can use. */
+export function podsOf(job: TrainingJob): number {
+  return Math.max(ranksOf(job), job.spec.elastic?.maxRanks ?? 0);
+}
+
+/** Ranks without which the job can't go on. */
+export function fewestRanks(job: TrainingJob): number {
+  return job.spec.elastic?.minRanks ?? podsOf(job);
+}
 
 /** Name of the pod of a rank: the same in every attempt, so that two attempts can't run at the same time. */
 export function workerName(job: TrainingJob, rank: number): string {
@@ -19,9 +36,43 @@ export function attemptOf(pod: Pod): number {
   return Number(pod.metadata.labels?.[label.attempt] ?? '0');
 }
 
+/** Name of the headless Service; never that of a Service that serves a model. */
+export function workersName(job: TrainingJob): string {
+  return `${job.metadata.name}-workers`;
+}
+
+/** Gives each pod of the job a name that the others can resolve as soon as it has an address. */
+export function workersService(job: TrainingJob): Service {
+  const { name, namespace, uid = '' } = job.metadata;
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: {
+      name: workersName(job),
+      ...(namespace === undefined ? {} : { namespace }),
+      labels: { [label.managedBy]: managedBy, [label.job]: name },
+      ownerReferences: [controllerReference(job)],
+    },
+    spec: {
+      type: 'ClusterIP',
+      clusterIP: 'None',
+      publishNotReadyAddresses: true,
+      selector: { [label.jobUid]: uid },
+      ports: [{ name: 'rendezvous', port: rendezvousPort, targetPort: rendezvousPort }],
+    },
+  };
+}
+
+/** What the pods of an attempt know each other by, as a pod of it carries it. */
+export function secretOf(pod: Pod): string | undefined {
+  return pod.spec.containers[0]?.env?.find(({ name }) => name === 'WL_SECRET')?.value;
+}
+
 export interface WorkerOptions {
   rank: number;
   attempt: number;
+  /** Shared by all pods of the attempt. */
+  secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
 }
@@ -41,6 +92,7 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     },
     effective,
     template: job.spec.podTemplate,
+    ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
     claims: [
@@ -51,7 +103,8 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
   });
 }
 
-function environmentOf(job: TrainingJob, effective: Effective, { rank, attempt, restartsLeft }: WorkerOptions): EnvVar[] {
+function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOptions): EnvVar[] {
+  const { rank, attempt, restartsLeft } = options;
   const { name, namespace = 'default', uid = '' } = job.metadata;
   const values: Record<string, string> = {
     WL_NAMESPACE: namespace,
@@ -61,11 +114,25 @@ function environmentOf(job: TrainingJob, effective: Effective, { rank, attempt, 
     WL_POD_NAME: workerName(job, rank),
     WL_MAX_RESTARTS: String(restartsLeft),
     WL_RANK: String(rank),
-    WL_WORLD_SIZE: String(ranksOf(job)),
+    WL_WORLD_SIZE: String(podsOf(job)),
     WL_JOB: JSON.stringify(job.spec),
     WL_JOB_DIR: `${storage.jobsMount}/${namespace}/${name}`,
     WL_MODELS_DIR: `${storage.modelsMount}/${namespace}`,
     WL_MODELS_URI: `pvc://${effective.modelsClaim}/${namespace}`,
+    ...(podsOf(job) > 1 ? gangVariables(job, options) : {}),
   };
-  return Object.entries(values).map(([name, value]) => ({ name, value }));
+  const fixed = Object.entries(values).map(([name, value]) => ({ name, value }));
+  return [...fixed, { name: 'WL_POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }];
+}
+
+/** What only pods need that are not alone. */
+function gangVariables(job: TrainingJob, { secret }: WorkerOptions): Record<string, string> {
+  const { elastic, faults } = job.spec;
+  return {
+    WL_RENDEZVOUS: `${workerName(job, 0)}.${workersName(job)}:${rendezvousPort}`,
+    WL_RENDEZVOUS_PORT: String(rendezvousPort),
+    WL_SECRET: secret,
+    ...(faults.hangTimeoutSeconds === undefined ? {} : { WL_HANG_TIMEOUT_SECONDS: String(faults.hangTimeoutSeconds) }),
+    ...(elastic ? { WL_ELASTIC_MIN: String(elastic.minRanks), WL_ELASTIC_MAX: String(podsOf(job)) } : {}),
+  };
 }

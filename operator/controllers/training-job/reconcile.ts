@@ -1,4 +1,5 @@
 // Carries out what the plan of a TrainingJob says: actions, then one status write, then events.
+import { randomBytes } from 'node:crypto';
 import { annotation } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
@@ -6,7 +7,7 @@ import { watched } from '#operator/framework/controller.ts';
 import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
-import { Pod } from '#operator/kube/core.ts';
+import { Pod, Service } from '#operator/kube/core.ts';
 import { deleteObject, deletePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
@@ -14,7 +15,8 @@ import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { refusal, writeStatus } from '../status-writer.ts';
 import { planTrainingJob } from './plan.ts';
-import type { Action } from './plan.ts';
+import type { Action } from './decision.ts';
+import { workersName } from './pods.ts';
 import { progressDueIn } from './status.ts';
 
 export interface TrainingJobOptions {
@@ -22,12 +24,16 @@ export interface TrainingJobOptions {
   progress: ProgressSource;
   /** Jobs reconciled at the same time. */
   workers?: number;
+  /** Makes secrets of jobs; random ones if absent. */
+  secret?: () => string;
 }
 
 /** Adds the controller of TrainingJobs to a manager that does not run yet. */
 export function addTrainingJobController(manager: Manager, options: TrainingJobOptions): void {
   const jobs = manager.store(TrainingJob);
   const pods = manager.store(Pod);
+  const services = manager.store(Service);
+  const secret = options.secret ?? (() => randomBytes(32).toString('base64url'));
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
@@ -43,10 +49,12 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       {
         job,
         pods: pods.ownedBy(job.metadata.uid ?? ''),
+        service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
         runtime: findRuntime(job),
         model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
         versions: versions.list(job.metadata.namespace),
         report: book.latest(key),
+        freshSecret: secret(),
         builtin: options.builtin,
       },
       manager.clock.now(),
@@ -68,7 +76,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const controller = manager.add({
     name: 'trainingjob',
     primary: jobs as unknown as Store,
-    owns: [pods as unknown as Store],
+    owns: [pods as unknown as Store, services as unknown as Store],
     watches: [
       watched(models, ({ metadata }) =>
         jobsWith((job) => job.metadata.namespace === metadata.namespace && job.spec.output.model === metadata.name),
@@ -91,6 +99,9 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
 
 async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
   switch (action.type) {
+    case 'createService':
+      await client.create(Service, action.service);
+      return;
     case 'createPod':
       await client.create(Pod, action.pod);
       return;

@@ -2,11 +2,19 @@
 import type { TrainingJobStatus, TrainingProgress } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
+import { knownFigures } from '../progress-source.ts';
+import { countRestarts } from './restarts.ts';
 
 /** Status takes progress over at most once in this time, to spare the API server. */
 const progressPeriodMs = 10_000;
 
-type ProgressStatus = Pick<TrainingJobStatus, 'progress' | 'checkpoint' | 'restarts' | 'inPlaceRestarts'>;
+type ProgressStatus = Pick<
+  TrainingJobStatus,
+  'progress' | 'checkpoint' | 'restarts' | 'inPlaceRestarts' | 'epoch' | 'world' | 'ranks' | 'straggler'
+>;
+
+/** What holds only while ranks run. */
+export const forgetRanks = { epoch: undefined, ranks: undefined, straggler: undefined } as const;
 
 /** Milliseconds until the status may take progress over; 0 if it is due. */
 export function progressDueIn(status: TrainingJobStatus, now: number): number {
@@ -16,11 +24,20 @@ export function progressDueIn(status: TrainingJobStatus, now: number): number {
 
 /** Takes a report of the running attempt over. */
 export function foldReport(status: TrainingJobStatus, report: ProgressReport, now: number): ProgressStatus {
-  const before = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   return {
     ...foldProgress(status, report.progress, now),
-    restarts: before + report.restarts,
-    inPlaceRestarts: report.restarts,
+    ...countRestarts(status, report),
+    epoch: report.epoch,
+    ...(report.worldSize === undefined ? {} : { world: report.worldSize }),
+    ranks: report.ranks?.map(({ rank, pod, step, state, phase, rssBytes }) => ({
+      rank,
+      pod,
+      step,
+      state,
+      phase,
+      bytes: rssBytes,
+    })),
+    straggler: report.straggler,
   };
 }
 
@@ -30,7 +47,7 @@ export function foldProgress(
   progress: Progress,
   now: number,
 ): Pick<TrainingJobStatus, 'progress' | 'checkpoint'> {
-  const { checkpointStep, sample, ...figures } = progress;
+  const { checkpointStep, sample, ...figures } = knownFigures(progress);
   const { phase: _, phaseShare: __, ...before } = status.progress ?? {};
   const time = isoTime(now);
   const next: TrainingProgress = { ...before, ...figures, time };
@@ -43,12 +60,12 @@ export function foldProgress(
   };
 }
 
-/** The columns of `kubectl get tj`. */
-export function summaryOf(status: TrainingJobStatus): NonNullable<TrainingJobStatus['summary']> {
-  const { progress = {}, state } = status;
+/** The columns of `kubectl get tj`. `wanted`: ranks that the job uses when it can have them. */
+export function summaryOf(status: TrainingJobStatus, wanted: number): NonNullable<TrainingJobStatus['summary']> {
+  const { progress = {}, state, readyRanks = 0, world = wanted } = status;
   const running = state === 'Running';
   return {
-    ranks: `${status.readyRanks ?? 0}/${status.ranks ?? 0}`,
+    ranks: `${Math.min(readyRanks, world)}/${wanted}`,
     step: progress.step === undefined ? undefined : `${progress.step}/${progress.steps ?? '?'}`,
     loss: progress.loss?.toFixed(3),
     heldOutLoss: progress.heldOutLoss?.toFixed(3),

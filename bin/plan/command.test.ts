@@ -1,0 +1,233 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { isWindlassError } from '#runtime/api/errors.ts';
+import { plan } from './command.ts';
+import type { PlanOptions } from './command.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'plan-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+interface JobText {
+  readonly parallelism: string;
+  readonly name?: string;
+  readonly more?: string;
+}
+
+function job({ parallelism, name = 'moby', more = '' }: JobText): string {
+  return `apiVersion: windlass.dev/v1alpha1
+kind: TrainingJob
+metadata: { name: ${name} }
+spec:
+  model: { family: llama, config: { hiddenSize: 192, layers: 6, heads: 6 } }
+  data: { uri: sample://moby-dick, tokenizer: { train: { vocabularySize: 4100 } } }
+  parallelism: ${parallelism}
+  task:
+    pretrain: { steps: 600, batch: { sequences: 32, length: 128, grains: 16 }, optimizer: { learningRate: 3e-3 } }
+  output: { model: moby }${more}
+`;
+}
+
+async function planned(manifest: string, options: Partial<PlanOptions> = {}): Promise<string> {
+  const file = join(folder, 'job.yaml');
+  await writeFile(file, manifest);
+  const written: string[] = [];
+  await plan({ files: [file], output: 'text', schedule: false, svg: undefined, write: (text) => written.push(text), ...options });
+  return written.join('');
+}
+
+async function refusalOf(manifest: string, options: Partial<PlanOptions> = {}): Promise<string> {
+  try {
+    await planned(manifest, options);
+  } catch (error) {
+    if (isWindlassError(error)) return `${error.code} ${error.message}`.replaceAll(folder, '');
+    throw error;
+  }
+  return 'accepted';
+}
+
+test('one rank', async () => {
+  expect(await planned(job({ parallelism: '{}' }))).toMatchInlineSnapshot(`
+    "job    moby
+    ranks  1
+    model  llama, 6 layers, hidden 192, vocabulary 4100, 32 bits
+    step   32 sequences of 128 tokens, in 16 grains of 256 tokens
+
+    RANKS  PARAMETERS  HOLDS
+    0      3.4M        embedding, blocks 0-5, head
+
+    RANKS  WEIGHTS   GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
+    0      13.1 MiB  80.7 MiB   26.3 MiB   23.0 MiB     143 MiB
+    "
+  `);
+});
+
+test('all axes at once', async () => {
+  const parallelism = '{ pipeline: 2, dataReplicate: 2, dataShard: 2, tensor: 2, sequenceParallel: true }';
+  const text = await planned(job({ parallelism }));
+  expect(text).toMatchInlineSnapshot(`
+    "job    moby
+    ranks  16 = pipeline 2 x dataReplicate 2 x dataShard 2 x tensor 2
+    model  llama, 6 layers, hidden 192, vocabulary 4100, 32 bits
+    step   32 sequences of 128 tokens, in 16 grains of 256 tokens; 4 for each data
+           rank
+    modes  zero 3: dataShard shares optimizer and weights, gathered per grain
+           sequenceParallel: norms and residuals split over positions
+           schedule 1f1b, 1 stage per rank
+
+    RANKS          PARAMETERS  HOLDS
+    0-7            1.3M        embedding, blocks 0-3
+    8, 10, 12, 14  836.5k      blocks 4, 5, head
+    9, 11, 13, 15  837.3k      blocks 4, 5, head
+
+    RANKS  WEIGHTS  GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
+    0-7    5.4 MiB  17.1 MiB   4.9 MiB    15.5 MiB     42.9 MiB
+    8-15   4.6 MiB  11.2 MiB   3.2 MiB    6.5 MiB      25.5 MiB
+
+    RANKS          GRADIENTS  WEIGHTS   TENSOR    PIPELINE  TIED     SENT PER STEP
+    0, 2, 4, 6     4.9 MiB    14.6 MiB  12.8 MiB  384 KiB   768 KiB  33.4 MiB
+    1, 3, 5, 7     4.9 MiB    14.7 MiB  12.8 MiB  384 KiB   770 KiB  33.4 MiB
+    8, 10, 12, 14  3.2 MiB    5.5 MiB   6.8 MiB   384 KiB   768 KiB  16.6 MiB
+    9, 11, 13, 15  3.2 MiB    5.5 MiB   6.8 MiB   384 KiB   770 KiB  16.6 MiB
+
+    bubble: 20.6 % of a step, with stages as dear as their operations and sending
+    for free
+
+    warning: 21 % of a step is lost waiting in the pipeline with 4 grains per data
+    rank; batch.grains: 32 would make it 13 %
+
+    warning: weights are gathered again for every grain: reshardAfterForward: false
+    would send 12.2 MiB less per step and hold 4.5 MiB more
+    "
+  `);
+  for (const line of text.split('\n')) expect([...line].length).toBeLessThanOrEqual(80);
+});
+
+test('the timeline of a pipeline', async () => {
+  const text = await planned(job({ parallelism: '{ pipeline: 2, schedule: zbv, dataShard: 8 }' }), { schedule: true });
+  expect(text.split('\n\n').at(-1)).toMatchInlineSnapshot(`
+    "rank 0 |F0---F1--     f0--i0--w0--f1--i1--w1--I0---W0--          I1--W1---| 21 %
+    rank 1 |     F0--f0---F1---f1---i0--w0---I0---W0--i1---w1---I1---W1--     | 14 %
+            F forward  I input gradient  W weight gradient; bubble 17.7 %
+    "
+  `);
+});
+
+test('a limit of the pod that is too low, a bubble, and a stage that takes longer than others are told', async () => {
+  const more = '\n  podTemplate: { resources: { limits: { memory: 16Mi } } }';
+  const text = await planned(job({ parallelism: '{ pipeline: 6, dataReplicate: 2 }', more }));
+  expect(text.slice(text.indexOf('warning'))).toMatchInlineSnapshot(`
+    "warning: ranks 0-11: up to 53.2 MiB are held, more than the 16.0 MiB of
+    podTemplate.resources.limits.memory. More grains, recompute: block, dataShard or
+    tensor need less
+
+    warning: 52 % of a step is lost waiting in the pipeline with 8 grains per data
+    rank; batch.grains: 32 would make it 45 %
+
+    warning: stage 4 (blocks 4, 5) takes 1.6 times as long as the mean; the others
+    wait for it
+    "
+  `);
+});
+
+test('JSON holds every rank with its bytes', async () => {
+  const text = await planned(job({ parallelism: '{ tensor: 2, dataReplicate: 2 }' }), { output: 'json' });
+  const { jobs } = JSON.parse(text) as { jobs: { name: string; world: number; ranks: object[] }[] };
+  expect(jobs).toHaveLength(1);
+  expect(jobs[0]).toMatchObject({ name: 'moby', world: 4, bubble: 0, warnings: [] });
+  expect(jobs[0]!.ranks[3]).toMatchInlineSnapshot(`
+    {
+      "at": {
+        "data": 1,
+        "pipeline": 0,
+        "replicate": 1,
+        "shard": 0,
+        "tensor": 1,
+      },
+      "memory": {
+        "activations": 15441920,
+        "gradients": 33881088,
+        "moments": 13788672,
+        "weights": 6894336,
+      },
+      "parameters": 1723584,
+      "rank": 3,
+      "sent": {
+        "gradientAllReduce": 8470272,
+        "gradientReduceScatter": 0,
+        "pipeline": 0,
+        "tensor": 40919040,
+        "tiedEmbedding": 0,
+        "weightAllGather": 0,
+      },
+      "stages": [
+        {
+          "stage": 0,
+          "units": [
+            "embedding",
+            "blocks.0",
+            "blocks.1",
+            "blocks.2",
+            "blocks.3",
+            "blocks.4",
+            "blocks.5",
+            "head",
+          ],
+        },
+      ],
+    }
+  `);
+});
+
+test('a recomputation budget is met by computing blocks again', async () => {
+  const activations = async (more: string) => {
+    const { jobs } = JSON.parse(await planned(job({ parallelism: '{}', more }), { output: 'json' })) as {
+      jobs: { ranks: { memory: { activations: number } }[] }[];
+    };
+    return jobs[0]!.ranks[0]!.memory.activations;
+  };
+  const all = await activations('');
+  const within = await activations('\n  recomputeBudgetMiB: 15');
+  expect(all).toBeGreaterThan(15 * 2 ** 20);
+  expect(within).toBeLessThanOrEqual(15 * 2 ** 20);
+  expect(within).toBeGreaterThan(await activations('\n  recompute: block'));
+});
+
+test('the drawing has a box for each rank, and with --schedule a box for each action', async () => {
+  const svg = join(folder, 'plan.svg');
+  const manifest = job({ parallelism: '{ pipeline: 2, dataShard: 2, tensor: 2 }' });
+  await planned(manifest, { svg });
+  const mesh = await readFile(svg, 'utf8');
+  for (let rank = 0; rank < 8; rank += 1) expect(mesh).toContain(`>rank ${rank}</text>`);
+  expect(mesh).not.toContain('rank 8');
+  await planned(manifest, { svg, schedule: true });
+  expect((await readFile(svg, 'utf8')).match(/<path [^>]*><title>/g)).toHaveLength(2 * 2 * 8);
+});
+
+test('what cannot be planned is refused with file, line, field and a size that fits', async () => {
+  const two = `${job({ parallelism: '{}' })}---\n${job({ parallelism: '{}', name: 'dick' })}`;
+  const model = 'apiVersion: windlass.dev/v1alpha1\nkind: Model\nmetadata: { name: moby }\nspec: {}\n';
+  expect({
+    tensor: await refusalOf(job({ parallelism: '{ tensor: 4 }' })),
+    second: await refusalOf(`${job({ parallelism: '{}' })}---\n${job({ parallelism: '{ pipeline: 9 }', name: 'dick' })}`),
+    'no tokenizer file': await refusalOf(
+      job({ parallelism: '{}' }).replace('{ train: { vocabularySize: 4100 } }', '{ uri: missing }'),
+    ),
+    'two jobs in a drawing': await refusalOf(two, { svg: join(folder, 'two.svg') }),
+    'no job': await refusalOf(model),
+  }).toMatchInlineSnapshot(`
+    {
+      "no job": "WL_MANIFEST_INVALID /job.yaml: no TrainingJob in it",
+      "no tokenizer file": "WL_FILE_MISSING spec.data.tokenizer.uri: /missing/tokenizer.json does not exist",
+      "second": "WL_MANIFEST_INVALID /job.yaml:12: spec.parallelism.pipeline: is 9 x stagesPerRank 1 = 9 stages, but the model has 6 layers, an embedding and a head to fill them with. pipeline: 8 would fit",
+      "tensor": "WL_MANIFEST_INVALID /job.yaml:1: spec.parallelism.tensor: is 4, but the model's 6 heads can't be split evenly. 2 would fit",
+      "two jobs in a drawing": "WL_USAGE --svg draws one job; /job.yaml has 2",
+    }
+  `);
+});

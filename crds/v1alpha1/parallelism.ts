@@ -1,0 +1,129 @@
+// How a TrainingJob is spread over ranks: the axes of the mesh, what each shards, and the rules that need no knowledge of the model.
+import { z } from 'zod';
+import { withRules } from '../rules.ts';
+
+const maxAxis = 1024;
+
+/** Schedules that cut the model into several stages per rank. */
+const manyStages = ['interleaved', 'zbv', 'dualpipev'] as const;
+/** Those of them whose stages go down the ranks and up again: two per rank, no more and no less. */
+const vShaped = ['zbv', 'dualpipev'] as const;
+
+const axis = (description: string) => z.int().min(1).max(maxAxis).default(1).describe(description);
+
+/** A choice of whole numbers, as an API server understands it. */
+const oneOf = <const N extends number>(numbers: readonly N[]) =>
+  z.literal(numbers).meta({ type: 'integer', minimum: Math.min(...numbers), maximum: Math.max(...numbers) });
+
+export const Parallelism = withRules(
+  z
+    .strictObject({
+      dataReplicate: axis('Copies of the sharded model, each of which computes its own grains.'),
+      dataShard: axis('Ranks that compute their own grains and keep a share of the state each (ZeRO, FSDP).'),
+      zero: oneOf([1, 2, 3])
+        .default(3)
+        .describe('What dataShard shards: 1 the state of the optimizer, 2 the gradients as well, 3 the weights as well.'),
+      reshardAfterForward: z
+        .boolean()
+        .default(true)
+        .describe('With zero 3: gives gathered weights back after the forward pass; false gathers them once and keeps them.'),
+      tensor: oneOf([1, 2, 4, 8])
+        .default(1)
+        .describe('Ranks that share each matrix; must divide heads, kvHeads and the width of the MLP.'),
+      sequenceParallel: z
+        .boolean()
+        .default(false)
+        .describe('Spreads what lies between the matrices over the ranks of tensor as well, by position; saves memory.'),
+      pipeline: axis('Ranks that keep a part of the layers each.'),
+      schedule: z
+        .enum(['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'])
+        .default('1f1b')
+        .describe('Order in which the ranks of pipeline compute forward and backward passes of the grains.'),
+      stagesPerRank: z
+        .int()
+        .min(1)
+        .max(64)
+        .optional()
+        .describe(
+          'Parts of the model on each rank of pipeline: 2 or more for interleaved, 2 for zbv and dualpipev, else 1. The least that the schedule takes if absent.',
+        ),
+    })
+    .describe('Ranks and what each does. Their number is the product of dataReplicate, dataShard, tensor and pipeline.'),
+  [
+    {
+      cel: `self.dataReplicate * self.dataShard * self.tensor * self.pipeline <= ${maxAxis}`,
+      holds: (self) => ranksIn(self) <= maxAxis,
+      message: `the product of dataReplicate, dataShard, tensor and pipeline must be at most ${maxAxis}`,
+    },
+    {
+      cel: 'self.dataShard > 1 || (self.zero == 3 && self.reshardAfterForward)',
+      holds: (self) => self.dataShard > 1 || (self.zero === 3 && self.reshardAfterForward),
+      message: 'zero and reshardAfterForward say how dataShard shards; set dataShard above 1 or leave them out',
+      path: ['dataShard'],
+    },
+    {
+      cel: 'self.reshardAfterForward || self.zero == 3',
+      holds: (self) => self.reshardAfterForward || self.zero === 3,
+      message: 'reshardAfterForward: false needs zero: 3; zero 1 and 2 keep all weights anyway',
+      path: ['reshardAfterForward'],
+    },
+    {
+      cel: '!self.sequenceParallel || self.tensor > 1',
+      holds: (self) => !self.sequenceParallel || self.tensor > 1,
+      message: 'sequenceParallel needs tensor above 1',
+      path: ['sequenceParallel'],
+    },
+    {
+      cel: "self.pipeline > 1 || (self.schedule == '1f1b' && !has(self.stagesPerRank))",
+      holds: (self) => self.pipeline > 1 || (self.schedule === '1f1b' && self.stagesPerRank === undefined),
+      message: 'schedule and stagesPerRank say how pipeline goes; set pipeline above 1 or leave them out',
+      path: ['pipeline'],
+    },
+    {
+      cel: "self.schedule != 'interleaved' || !has(self.stagesPerRank) || self.stagesPerRank >= 2",
+      holds: (self) => self.schedule !== 'interleaved' || (self.stagesPerRank ?? 2) >= 2,
+      message: 'schedule interleaved needs stagesPerRank of 2 or more',
+      path: ['stagesPerRank'],
+    },
+    {
+      cel: `!(self.schedule in ${celList(vShaped)}) || !has(self.stagesPerRank) || self.stagesPerRank == 2`,
+      holds: (self) => !isOneOf(vShaped, self.schedule) || (self.stagesPerRank ?? 2) === 2,
+      message: 'schedules zbv and dualpipev need stagesPerRank: 2',
+      path: ['stagesPerRank'],
+    },
+    {
+      cel: `(self.schedule in ${celList(manyStages)}) || !has(self.stagesPerRank) || self.stagesPerRank == 1`,
+      holds: (self) => isOneOf(manyStages, self.schedule) || (self.stagesPerRank ?? 1) === 1,
+      message: 'schedules gpipe, 1f1b and zb1p need stagesPerRank: 1; interleaved takes more',
+      path: ['stagesPerRank'],
+    },
+  ],
+);
+
+/** `spec.parallelism` with every default filled in. */
+export type Parallelism = Omit<z.output<typeof Parallelism>, 'stagesPerRank'> & { stagesPerRank: number };
+
+/** Fills in the default that depends on another field. */
+export function parallelismOf(written: z.output<typeof Parallelism>): Parallelism {
+  return { ...written, stagesPerRank: written.stagesPerRank ?? (isOneOf(manyStages, written.schedule) ? 2 : 1) };
+}
+
+interface Axes {
+  dataReplicate: number;
+  dataShard: number;
+  tensor: number;
+  pipeline: number;
+}
+
+/** Ranks of a mesh. */
+export function ranksIn({ dataReplicate, dataShard, tensor, pipeline }: Axes): number {
+  return dataReplicate * dataShard * tensor * pipeline;
+}
+
+function celList(words: readonly string[]): string {
+  return `[${words.map((word) => `'${word}'`).join(', ')}]`;
+}
+
+function isOneOf(words: readonly string[], word: string): boolean {
+  return words.includes(word);
+}

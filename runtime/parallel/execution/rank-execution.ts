@@ -1,0 +1,261 @@
+// A rank at work: its part of the model, what it computes in a step, and how weights come and gradients go.
+import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
+import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
+import { Event, Stream, addInto, fill, full, keep, scope, sum, view } from '#runtime/tensor/main.ts';
+import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
+import { modelStages } from '../layout-stages.ts';
+import { buildSchedule, withCommunication } from '../schedule/main.ts';
+import { collectWeights } from './collect-weights.ts';
+import { Executor } from './executor.ts';
+import type { PieceState } from './flat-state.ts';
+import { gradientNorm } from './gradient-norm.ts';
+import { GradientReducer } from './gradient-reducer.ts';
+import { GradientTree } from './gradient-tree.ts';
+import { grainsOf, rowsOfGrain } from './grains.ts';
+import type { Batch } from './grains.ts';
+import { loadPieces } from './load-weights.ts';
+import type { Mesh } from './mesh.ts';
+import { openRankModel } from './rank-model.ts';
+import type { RankModel } from './rank-model.ts';
+import { Stage } from './stage.ts';
+import { tensorLayers } from './tensor-layers.ts';
+import { Transfers } from './transfers.ts';
+import { GatheredWeights, keptWeights } from './weight-slots.ts';
+import type { Weights } from './weight-slots.ts';
+
+export interface ExecutionOptions {
+  readonly config: ModelConfig;
+  readonly device: Device;
+  readonly mesh: Mesh;
+  /** `task.pretrain.batch` of the job. */
+  readonly batch: { readonly sequences: number; readonly length: number; readonly grains: number };
+  readonly seed: number;
+  readonly recompute: Recompute | ((layer: number) => Recompute);
+}
+
+/** What a step leaves for the optimizer. */
+export interface StepGradients {
+  /** Sum of the losses of all tokens that count, [1]: the same on all ranks. */
+  readonly lossSum: Tensor;
+  /** Tokens that count. */
+  readonly tokens: number;
+  /** Of each piece of `pieces`, over all ranks. */
+  readonly gradients: readonly Tensor[];
+  /** Norm of the whole gradient, [1]: the same on all ranks. */
+  readonly norm: Tensor;
+}
+
+export class RankExecution {
+  readonly device: Device;
+  readonly config: ModelConfig;
+  readonly mesh: Mesh;
+  /** The pieces of parameters that this rank updates, in the order of `gradients`. */
+  readonly pieces: readonly PieceState[];
+  readonly #options: ExecutionOptions;
+  readonly #rank: RankModel;
+  readonly #compute: Stream;
+  readonly #gather = Stream.open();
+  readonly #reduce = Stream.open();
+  readonly #event = new Event();
+  readonly #weights: Weights;
+  readonly #tied: Communicator | undefined;
+  readonly #reducer: GradientReducer;
+  readonly #stages: ReadonlyMap<number, Stage>;
+  readonly #layers: Layers & Partial<Disposable>;
+  readonly #transfers: Transfers;
+  readonly #executor: Executor;
+
+  constructor(options: ExecutionOptions) {
+    const { config, device, mesh, batch } = options;
+    const { parallelism, dataRanks } = mesh.layout;
+    this.#options = options;
+    this.device = device;
+    this.config = config;
+    this.mesh = mesh;
+    this.#compute = Stream.of(device);
+    const grains = batch.grains / dataRanks;
+    const { pipeline, stagesPerRank, schedule: name } = parallelism;
+    const schedule = withCommunication(buildSchedule({ schedule: name, pipeline, stagesPerRank, grains }));
+    const runs = modelStages(config, batch.length, schedule.stages);
+    this.#rank = openRankModel(config, device, mesh, runs, schedule.placement);
+    this.pieces = this.#rank.states.flatMap(({ pieces }) => pieces);
+    this.#weights = this.#openWeights();
+    this.#tied = this.#rank.tiedRanks && mesh.group(this.#rank.tiedRanks, 'tied');
+    this.#reducer = new GradientReducer({
+      mesh,
+      compute: this.#compute,
+      stream: this.#reduce,
+      waitsForAll: parallelism.dataShard > 1 && parallelism.zero === 1,
+      tied: this.#tied,
+    });
+    this.#layers = this.#openLayers();
+    const context = {
+      model: this.#rank.model,
+      layers: this.#layers,
+      weights: this.#weights,
+      reducer: this.#reducer,
+      finishGradient: (flat: Tensor, replicatedSize: number, site: string) => this.#finishGradient(flat, replicatedSize, site),
+      length: batch.length,
+      seed: options.seed,
+      recompute: options.recompute,
+    };
+    this.#stages = new Map(
+      runs.flatMap(([first, end], stage) => {
+        if (schedule.placement[stage] !== mesh.at.pipeline) return [];
+        const units = Array.from({ length: end - first }, (_, at) => this.#rank.units.get(first + at)!);
+        return [[stage, new Stage(context, units)] as const];
+      }),
+    );
+    this.#transfers = new Transfers(mesh, schedule.placement, device, this.#compute);
+    this.#executor = new Executor({
+      device,
+      stages: this.#stages,
+      actions: schedule.actions[mesh.at.pipeline] ?? [],
+      transfers: this.#transfers,
+      placement: schedule.placement,
+      share: this.#layers.share,
+      boundaryShape: [rowsOfGrain(batch) / this.#layers.share, config.hiddenSize],
+    });
+  }
+
+  /** Enqueues forward and backward passes of a step (counted from 1) over the own grains, and the sums over all ranks. The caller owns the tensors. */
+  async gradients(batch: Batch, step: number): Promise<StepGradients> {
+    const tokens = batch.targets.reduce((count, target) => (target < 0 ? count : count + 1), 0);
+    const losses = new GradientTree<Tensor>((older, newer) => {
+      addInto(older, newer);
+      newer.dispose();
+      return older;
+    });
+    let hasLoss = false;
+    const { mesh } = this;
+    const grains = grainsOf(batch, this.#options.batch, mesh.at.data, mesh.layout.dataRanks);
+    await this.#executor.run(grains, { step, weight: 1 / Math.max(1, tokens) }, (loss) => {
+      hasLoss = true;
+      losses.add(loss);
+    });
+    const byState = this.#reducer.finish();
+    return keep(
+      scope(() => {
+        const lossSum = hasLoss ? losses.finish() : full(this.device, [1], -0, 'loss');
+        if (hasLoss) mesh.data?.allReduce(this.#compute, lossSum, 'sum', 'loss');
+        mesh.pipeline?.allReduce(this.#compute, lossSum, 'sum', 'loss to all stages');
+        const gradients = this.#rank.states.flatMap((state) => state.gradients(byState.get(state)!));
+        const counted = gradients.filter((_, index) => this.pieces[index]?.counts);
+        return { lossSum, tokens, gradients, norm: gradientNorm(this.device, counted, this.#compute, mesh.model) };
+      }),
+    );
+  }
+
+  /**
+   * Losses summed over the tokens of each batch, in nats, without gradients; the same on all ranks. Batches have whole sequences; data ranks
+   * take turns at them.
+   */
+  async evaluate(batches: readonly Batch[]): Promise<number[]> {
+    const own: [index: number, loss: number][] = [];
+    const { data } = this.mesh.at;
+    for (const [index, batch] of batches.entries()) {
+      if (index % this.mesh.layout.dataRanks !== data) continue;
+      const losses = this.#executor.evaluate(batch);
+      if (!losses) continue;
+      const [loss = NaN] = await scope(() => sum(losses).read());
+      losses.dispose();
+      own.push([index, loss]);
+    }
+    const { exchange } = this.mesh;
+    const all = exchange ? await exchange.allGather(JSON.stringify(own)) : [JSON.stringify(own)];
+    const sums = all.flatMap((text) => JSON.parse(text) as [number, number | null][]);
+    const byIndex = new Map(sums.map(([index, loss]) => [index, loss ?? NaN]));
+    return batches.map((_, index) => byIndex.get(index) ?? NaN);
+  }
+
+  /** Takes the weights of `source`, the same on all ranks, and begins with moments of zero. */
+  async load(source: Pick<WeightSource, 'read'>): Promise<void> {
+    await loadPieces(this.pieces, source);
+    for (const { first, second } of this.pieces) for (const moment of [first, second]) fill(moment, 0);
+    this.weightsChanged();
+  }
+
+  /** The whole model on rank 0, nothing on other ranks, until it is disposed of. All ranks call it. */
+  async wholeModel(): Promise<(Disposable & { readonly model: Model }) | undefined> {
+    const { exchange, collector } = this.mesh;
+    if (!exchange || !collector) return { model: this.#rank.model, [Symbol.dispose]() {} };
+    const answersFor = this.pieces.filter(({ replica }) => replica === 0);
+    const values = await collectWeights(answersFor, { device: this.device, compute: this.#compute, world: collector, exchange });
+    if (!values) return undefined;
+    const model = await modelFrom({ config: this.config, read: async (name) => values.get(name)! }, this.device);
+    return { model, [Symbol.dispose]: () => model.dispose() };
+  }
+
+  /** To be called when the weights of `pieces` have changed: brings them to whoever computes with them. */
+  weightsChanged(): void {
+    this.#weights.forget();
+    this.#event.mark(this.#compute);
+    for (const state of this.#rank.states) {
+      const { whole, shard, current } = state;
+      if (whole && this.mesh.shardGather) {
+        this.#gather.after(this.#event);
+        this.mesh.shardGather.allGather(this.#gather, shard, whole, `weights of ${state.layout.name}`);
+        current.mark(this.#gather);
+      } else current.mark(this.#compute);
+    }
+    for (const { members } of this.#rank.units.values())
+      for (const { parameters } of members) for (const { parameter } of parameters) parameter.changed();
+  }
+
+  /** Resolves when all that was enqueued so far has run. */
+  async settled(): Promise<void> {
+    await Promise.all([this.#compute, this.#gather, this.#reduce].map((stream) => stream.sync()));
+  }
+
+  /** Bytes of activations, weights and gradients that this rank has sent to others so far. */
+  get bytesSent(): number {
+    const { shardGather, shardReduce, replicate, tensor: tensorGroup } = this.mesh;
+    const groups = [shardGather, shardReduce, replicate, tensorGroup, this.#tied];
+    return groups.reduce((sum, group) => sum + (group?.bytesSent ?? 0), this.#transfers.bytesSent);
+  }
+
+  [Symbol.dispose](): void {
+    this.#weights[Symbol.dispose]();
+    this.#transfers[Symbol.dispose]();
+    this.#layers[Symbol.dispose]?.();
+    this.#reducer[Symbol.dispose]();
+    this.#rank[Symbol.dispose]();
+    this.#gather[Symbol.dispose]();
+    this.#reduce[Symbol.dispose]();
+    this.#event[Symbol.dispose]();
+  }
+
+  #openLayers(): Layers & Partial<Disposable> {
+    const { tensor: group } = this.mesh;
+    if (!group) return wholeLayers;
+    return tensorLayers({
+      group,
+      stream: this.#compute,
+      config: this.config,
+      length: this.#options.batch.length,
+      isSequenceParallel: this.mesh.layout.parallelism.sequenceParallel,
+    });
+  }
+
+  #openWeights(): Weights {
+    const { shardGather, layout } = this.mesh;
+    if (!shardGather || layout.parallelism.zero < 3) return keptWeights(this.#compute);
+    const units = [...this.#rank.units.values()];
+    const sizes = units.map(({ members }) => members.reduce((sum, { state }) => sum + state.layout.size, 0));
+    return new GatheredWeights({
+      device: this.device,
+      compute: this.#compute,
+      stream: this.#gather,
+      shardGroup: shardGather,
+      slots: layout.parallelism.reshardAfterForward ? Math.min(2, units.length) : units.length,
+      slotSize: Math.max(...sizes),
+    });
+  }
+
+  /** With sequence parallelism each rank has summed over its own tokens what all ranks hold: the sums are added up. */
+  #finishGradient(flat: Tensor, replicatedSize: number, site: string): void {
+    const { tensor: group, layout } = this.mesh;
+    if (!group || !layout.parallelism.sequenceParallel || replicatedSize === 0) return;
+    scope(() => group.allReduce(this.#compute, view(flat, 0, [replicatedSize]), 'sum', `gradient of ${site} over positions`));
+  }
+}

@@ -1,0 +1,40 @@
+// How a job is spread over ranks: `spec.parallelism` with its defaults filled in.
+import type { ScheduleName } from './schedule/main.ts';
+
+/** `spec.parallelism` of a TrainingJob, defaults filled. */
+export interface Parallelism {
+  /** Copies of the model that share nothing but gradients. */
+  readonly dataReplicate: number;
+  /** Ranks that one copy's state is spread over; together they work on as many grains. */
+  readonly dataShard: number;
+  /** What `dataShard` shards: 1 the optimizer's moments; 2 and gradients; 3 and weights. */
+  readonly zero: 1 | 2 | 3;
+  /** With `zero` 3: whether gathered weights are given back after the forward pass and gathered again. */
+  readonly reshardAfterForward: boolean;
+  /** Ranks that heads, MLPs and vocabulary are split over. */
+  readonly tensor: number;
+  /** Whether norms, residuals and dropout are split over the positions of a sequence within the tensor group. */
+  readonly sequenceParallel: boolean;
+  /** Ranks that the blocks are split over, one run of blocks after the other. */
+  readonly pipeline: number;
+  readonly schedule: ScheduleName;
+  readonly stagesPerRank: number;
+}
+
+/** One rank. */
+export const noParallelism: Parallelism = {
+  dataReplicate: 1,
+  dataShard: 1,
+  zero: 3,
+  reshardAfterForward: true,
+  tensor: 1,
+  sequenceParallel: false,
+  pipeline: 1,
+  schedule: '1f1b',
+  stagesPerRank: 1,
+};
+
+/** Number of ranks that a layout takes: the product of its axes. */
+export function worldOf({ pipeline, dataReplicate, dataShard, tensor }: Parallelism): number {
+  return pipeline * dataReplicate * dataShard * tensor;
+}

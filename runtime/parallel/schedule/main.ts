@@ -1,0 +1,15 @@
+// The door of pipeline schedules: built or read from a file, checked, with communication and sharding, simulated and drawn.
+export type { Action, Schedule, ScheduleName } from './action.ts';
+export { buildSchedule, scheduleKinds } from './build.ts';
+export type { ScheduleWishes } from './build.ts';
+export { checkSchedule } from './check.ts';
+export { withCommunication } from './communication.ts';
+export { formatScheduleCsv, parseScheduleCsv } from './csv.ts';
+export { cutStages } from './cut-stages.ts';
+export { withSharding } from './sharding.ts';
+export type { Span } from './timing/figures.ts';
+export { bubbleShare } from './timing/formulas.ts';
+export { simulate } from './timing/simulate.ts';
+export type { StageCost } from './timing/simulate.ts';
+export { timelineSvg } from './drawing/svg.ts';
+export { timelineText } from './drawing/text.ts';

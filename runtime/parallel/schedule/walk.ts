@@ -1,0 +1,154 @@
+// Runs through a schedule in an order in which everything that an action needs has ended before it, or says why there is none.
+import type { Action, ActionType, Schedule } from './action.ts';
+import { describeAction } from './action.ts';
+
+/** Where an action stands. */
+export interface Place {
+  readonly rank: number;
+  readonly position: number;
+  readonly action: Action;
+}
+
+/** Thrown if a schedule cannot run; `message` names rank, position and action. */
+export class ScheduleError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ScheduleError';
+  }
+}
+
+/** Names what an action provides or needs: `F3.5`: the output of stage 3 for grain 5. */
+type Key = string;
+
+/**
+ * Visits every action once, each after those that it needs: its forerunners on its rank and what it takes from other actions.
+ * Sends do not wait; a receive waits for its send, and everything behind it on its rank waits for the receive. Throws
+ * ScheduleError if nothing can go on, with the circle of actions that wait for each other.
+ */
+export function walk(schedule: Schedule, visit: (place: Place, needs: readonly Place[]) => void): void {
+  const transfers = hasTransfers(schedule);
+  const done = new Map<Key, Place>();
+  const positions = schedule.actions.map(() => 0);
+  const nextOf = (rank: number): Place | undefined => {
+    const position = positions[rank]!;
+    const action = schedule.actions[rank]![position];
+    return action && { rank, position, action };
+  };
+  for (let moved = true; moved;) {
+    moved = false;
+    for (let rank = 0; rank < schedule.ranks; rank += 1) {
+      for (let place = nextOf(rank); place; place = nextOf(rank)) {
+        const needs = needsOf(place.action, schedule, transfers).map((key) => done.get(key));
+        if (!needs.every((need) => need !== undefined)) break;
+        visit(place, needs);
+        const key = givenBy(place.action);
+        if (key) done.set(key, place);
+        positions[rank]! += 1;
+        moved = true;
+      }
+    }
+  }
+  const stuck = schedule.actions.map((_, rank) => nextOf(rank));
+  if (stuck.some((place) => place)) throw new ScheduleError(explain(schedule, transfers, stuck, done));
+}
+
+/** Whether the schedule says itself when ranks send and receive. */
+export function hasTransfers(schedule: Schedule): boolean {
+  return schedule.actions.some((actions) => actions.some(({ type }) => type.startsWith('send') || type.startsWith('receive')));
+}
+
+function needsOf(action: Action, schedule: Schedule, transfers: boolean): Key[] {
+  const { type, stage, grain } = action;
+  const from = (neighbour: number, local: string, received: string) =>
+    transfers && schedule.placement[neighbour] !== schedule.placement[stage]
+      ? `${received}${stage}.${grain}`
+      : `${local}${neighbour}.${grain}`;
+  const isLast = stage === schedule.stages - 1;
+  switch (type) {
+    case 'forward':
+      return stage === 0 ? [] : [from(stage - 1, 'F', 'RF')];
+    case 'backward':
+    case 'backwardInput':
+      return [`F${stage}.${grain}`, ...(isLast ? [] : [from(stage + 1, 'I', 'RB')])];
+    case 'backwardWeight':
+      return [`I${stage}.${grain}`];
+    case 'sendForward':
+      return [`F${stage}.${grain}`];
+    case 'receiveForward':
+      return [`SF${stage - 1}.${grain}`];
+    case 'sendBackward':
+      return [`I${stage}.${grain}`];
+    case 'receiveBackward':
+      return [`SB${stage + 1}.${grain}`];
+    case 'unshard':
+    case 'reshard':
+    case 'reduce':
+      return [];
+  }
+}
+
+const gives: Readonly<Partial<Record<ActionType, string>>> = {
+  forward: 'F',
+  backward: 'I',
+  backwardInput: 'I',
+  sendForward: 'SF',
+  receiveForward: 'RF',
+  sendBackward: 'SB',
+  receiveBackward: 'RB',
+};
+
+/** undefined: nothing waits for the action. */
+function givenBy({ type, stage, grain }: Action): Key | undefined {
+  return gives[type] && `${gives[type]}${stage}.${grain}`;
+}
+
+/** Follows who waits for whom from the first rank that is stuck, until a rank comes twice or what is needed is nowhere. */
+function explain(
+  schedule: Schedule,
+  transfers: boolean,
+  stuck: readonly (Place | undefined)[],
+  done: ReadonlyMap<Key, Place>,
+): string {
+  const givers = new Map<Key, Place>();
+  for (const [rank, actions] of schedule.actions.entries()) {
+    for (const [position, action] of actions.entries()) {
+      const key = givenBy(action);
+      if (key) givers.set(key, { rank, position, action });
+    }
+  }
+  const lines: string[] = [];
+  const seen: number[] = [];
+  let place = stuck.find((candidate) => candidate !== undefined);
+  while (place) {
+    const missing = needsOf(place.action, schedule, transfers).find((key) => !done.has(key))!;
+    const giver = givers.get(missing);
+    const waits = `${describePlace(place)} waits for ${wordsOf(missing)}`;
+    if (!giver) return `no rank can go on: ${waits}, which no rank provides`;
+    if (seen.includes(place.rank)) break;
+    seen.push(place.rank);
+    const where = giver.rank === place.rank ? 'the same rank' : `rank ${giver.rank}`;
+    lines.push(`${waits}, which comes later on ${where}, at position ${giver.position}`);
+    place = stuck[giver.rank];
+  }
+  const start = place ? seen.indexOf(place.rank) : 0;
+  return `deadlock: ${lines.slice(start).join('; ')}`;
+}
+
+const words: Readonly<Record<string, string>> = {
+  F: 'forward',
+  I: 'the input gradient',
+  SF: 'sendForward',
+  RF: 'receiveForward',
+  SB: 'sendBackward',
+  RB: 'receiveBackward',
+};
+
+function wordsOf(key: Key): string {
+  const [, letters = '', stage, grain] = /^([A-Z]+)(\d+)\.(\d+)$/.exec(key) ?? [];
+  return `${words[letters]} of stage ${stage}, grain ${grain}`;
+}
+
+/** `rank 1, position 4 (forward of stage 1, grain 2)`. */
+export function describePlace({ rank, position, action }: Place): string {
+  return `rank ${rank}, position ${position} (${describeAction(action)})`;
+}

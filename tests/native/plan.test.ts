@@ -1,0 +1,106 @@
+// What `windlass plan` says of memory and traffic is what ranks at work hold and send.
+import { describe, expect, it } from 'vitest';
+import { liveTensors } from '#kernels/binding.ts';
+import { newModelConfig } from '#runtime/model/main.ts';
+import { noParallelism } from '#runtime/parallel/main.ts';
+import type { Parallelism } from '#runtime/parallel/main.ts';
+import { planJob } from '#runtime/parallel/plan/plan.ts';
+import { heldBytes } from '#runtime/parallel/plan/warnings.ts';
+import type { Device } from '#runtime/tensor/main.ts';
+import { stepAll, testBatch, withRanks } from './ranks.ts';
+
+const batch = { sequences: 16, length: 128, grains: 8 };
+const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 0.5 };
+const size = { hiddenSize: 128, layers: 6, heads: 8, intermediateSize: 512 };
+const surroundings = { vocabularySize: 1027, trainingLength: batch.length };
+const models = {
+  'gpt2 with a tied head': newModelConfig('gpt2', size, surroundings),
+  'llama with its own head': newModelConfig('llama', { ...size, tieEmbeddings: false }, surroundings),
+};
+interface Layout extends Partial<Parallelism> {
+  readonly name: string;
+  readonly recompute?: 'none' | 'block' | 'attention' | 'mlp';
+}
+
+const layouts: readonly Layout[] = [
+  { name: 'one rank' },
+  { name: 'one rank that computes blocks again', recompute: 'block' },
+  { name: 'one rank that computes attention again', recompute: 'attention' },
+  { name: 'one rank that computes MLPs again', recompute: 'mlp' },
+  { name: 'replicas', dataReplicate: 2 },
+  { name: 'zero 1', dataShard: 2, zero: 1 },
+  { name: 'zero 2', dataShard: 2, zero: 2 },
+  { name: 'zero 3', dataShard: 2 },
+  { name: 'zero 3 that keeps weights', dataShard: 2, reshardAfterForward: false },
+  { name: 'shards and replicas', dataShard: 2, dataReplicate: 2 },
+  { name: 'tensor', tensor: 2 },
+  { name: 'tensor and sequences, computing blocks again', tensor: 2, sequenceParallel: true, recompute: 'block' },
+  { name: 'pipeline', pipeline: 3 },
+  { name: 'pipeline, GPipe', pipeline: 2, schedule: 'gpipe' },
+  { name: 'pipeline, interleaved, of shards', pipeline: 2, schedule: 'interleaved', stagesPerRank: 2, dataShard: 2 },
+  { name: 'pipeline, ZB1P, computing blocks again', pipeline: 2, schedule: 'zb1p', recompute: 'block' },
+  { name: 'pipeline, ZBV', pipeline: 2, schedule: 'zbv', stagesPerRank: 2 },
+  { name: 'pipeline, DualPipeV', pipeline: 2, schedule: 'dualpipev', stagesPerRank: 2 },
+  { name: 'all axes', pipeline: 2, dataShard: 2, tensor: 2, sequenceParallel: true },
+];
+
+describe.each(Object.entries(models))('%s', (_, config) => {
+  it.each(layouts)('$name: holds what was planned within 5 percent, sends it within 1', async (layout) => {
+    const { name: _name, recompute = 'none', ...axes } = layout;
+    const parallelism = { ...noParallelism, ...axes };
+    const plan = planJob({ model: config, batch, parallelism, recompute });
+    const before = bytesOfTensors();
+    await withRanks(parallelism, { config, batch, seed: 3, recompute, optimizer }, async (ranks) => {
+      await stepAll(ranks, testBatch(batch, config, 1), 1, 0.01);
+      const kept = plan.ranks.map(({ memory }) => memory.weights + memory.gradients + memory.moments);
+      expect((bytesOfTensors() - before) / sum(kept)).toBeCloseTo(1, 2);
+      const meters = ranks.map(({ device }) => meterOf(device));
+      await stepAll(ranks, testBatch(batch, config, 2), 2, 0.01);
+      for (const [rank, { trainer }] of ranks.entries()) {
+        const planned = plan.ranks[rank]!;
+        const held = (kept[rank]! + meters[rank]!.most) / heldBytes(planned);
+        expect(Math.abs(held - 1), `rank ${rank} holds ${held} of what was planned`).toBeLessThan(0.05);
+        const { tiedEmbedding: _elsewhere, ...perStep } = planned.sent;
+        // Ranks that keep all weights gather them when they are loaded, as after an update.
+        const loading = parallelism.zero < 3 ? perStep.weightAllGather : 0;
+        const sent = 2 * sum(Object.values(perStep)) + loading;
+        // The weights of the last update may still be on their way.
+        await expect.poll(() => trainer.execution.bytesSent, { timeout: 10_000 }).toBeGreaterThanOrEqual(0.99 * sent);
+        expect(trainer.execution.bytesSent).toBeLessThanOrEqual(1.01 * sent);
+      }
+    });
+  });
+});
+
+/** Bytes of all tensors in this process, without what the allocator adds to them. */
+function bytesOfTensors(): number {
+  return sum(liveTensors().flatMap(({ view, shape }) => (view ? [] : [bytesOf(shape)])));
+}
+
+/** Watches what is allocated on a device from now on. */
+function meterOf(device: Device): { most: number } {
+  const known = new Map<number, number>();
+  const meter = { most: 0, now: 0 };
+  const [allocate, free] = [device.allocate.bind(device), device.free.bind(device)];
+  device.allocate = (dtype, shape, label) => {
+    const handle = allocate(dtype, shape, label);
+    known.set(handle, bytesOf(shape));
+    meter.now += bytesOf(shape);
+    meter.most = Math.max(meter.most, meter.now);
+    return handle;
+  };
+  device.free = (tensor) => {
+    meter.now -= known.get(tensor.handle) ?? 0;
+    known.delete(tensor.handle);
+    free(tensor);
+  };
+  return meter;
+}
+
+function bytesOf(shape: readonly number[]): number {
+  return shape.reduce((product, dim) => product * dim, 4);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
