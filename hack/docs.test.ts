@@ -1,8 +1,11 @@
 // The documents tell the truth: their manifests are valid, their links and named tests exist, their commands are commands.
-import { globSync, readFileSync, existsSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatManifestFault, readManifests } from '#operator/kube/manifest.ts';
+import { isWindlassError } from '#runtime/api/errors.ts';
+import { plan } from '../bin/plan/command.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -49,14 +52,64 @@ describe('documents', () => {
     const used = [...text.matchAll(/npm run ([a-z:-]+)/g)].map((match) => match[1] ?? '');
     expect(used.filter((script) => !scripts.includes(script))).toEqual([]);
     const executable = read('bin/windlass.ts');
-    const commands = [...text.matchAll(/bin\/windlass ([a-z]+)/g)].map((match) => match[1] ?? '');
+    const commands = [...text.matchAll(/windlass ([a-z]+)(?: -|[^a-z ]| FILE)/g)].map((match) => match[1] ?? '');
     expect(commands.length).toBeGreaterThan(5);
     expect(commands.filter((command) => !executable.includes(`.command('${command}'`))).toEqual([]);
+  });
+
+  it('show only options and files that exist to those who copy a command', () => {
+    const executable = read('bin/windlass.ts');
+    const lines = documents.flatMap((path) => blocks(path, 'sh').flatMap((block) => block.split('\n')));
+    const commands = lines.map((line) => line.replace(/ #.*/, '')).filter((line) => line.startsWith('bin/windlass '));
+    expect(commands.length).toBeGreaterThan(5);
+    for (const command of commands) {
+      for (const option of command.match(/(?<= )--?[a-z]+/g) ?? [])
+        expect(executable, command).toMatch(new RegExp(`${option}\\b`));
+      for (const file of command.match(/examples\/\S+/g) ?? []) expect(globSync(file, { cwd: root }), command).not.toEqual([]);
+    }
   });
 
   it('give every dependency its line', () => {
     const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Record<string, object>;
     const text = read('docs/dependencies.md');
     expect(Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+  });
+});
+
+describe('docs/parallelism.md', () => {
+  const path = 'docs/parallelism.md';
+  const manifest = blocks(path, 'yaml')[0] ?? '';
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'wl-docs-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  async function planOf(text: string): Promise<string> {
+    const file = join(folder, 'job.yaml');
+    writeFileSync(file, text);
+    const written: string[] = [];
+    try {
+      await plan({ files: [file], output: 'text', schedule: false, svg: undefined, write: (part) => written.push(part) });
+    } catch (error) {
+      if (!isWindlassError(error)) throw error;
+      return `error ${error.code}: ${error.message.replaceAll(`${folder}/`, '')}\n`;
+    }
+    return written.join('');
+  }
+
+  it('shows the first job of its example as it is', () => {
+    expect(
+      read('examples/parallel.yaml')
+        .replace(/^#.*\n/gm, '')
+        .split('---\n')[0],
+    ).toBe(manifest);
+  });
+
+  it('shows what the plan of its example says, in 80 columns, and how a layout is refused', async () => {
+    const shown = await planOf(manifest);
+    expect(blocks(path, 'text')).toContain(shown);
+    for (const line of shown.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(blocks(path, 'text')).toContain(await planOf(manifest.replace('tensor: 2 }', 'tensor: 4 }')));
   });
 });

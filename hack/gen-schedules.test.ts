@@ -1,14 +1,8 @@
-// The document on pipeline schedules says what the formulas and the checker say.
+// The document on parallelism says of pipeline schedules what the formulas say, and shows every drawing.
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
-import {
-  bubbleShare,
-  buildSchedule,
-  formatScheduleCsv,
-  parseScheduleCsv,
-  withCommunication,
-} from '#runtime/parallel/schedule/main.ts';
+import { bubbleShare } from '#runtime/parallel/schedule/main.ts';
 import type { ScheduleName } from '#runtime/parallel/schedule/main.ts';
 import { generateSchedules } from './gen-schedules.ts';
 
@@ -26,13 +20,6 @@ it('the bubbles in the table are those of the formulas', () => {
     };
     expect([name, small, large]).toEqual([name, share(4, 8), share(8, 32)]);
   }
-});
-
-it('the example of a file is the schedule that it is named after', () => {
-  const [, example = ''] = /```csv\n([\s\S]*?)```/.exec(text) ?? [];
-  const built = withCommunication(buildSchedule({ schedule: '1f1b', pipeline: 2, stagesPerRank: 1, grains: 2 }));
-  expect(formatScheduleCsv(built)).toBe(example);
-  expect(parseScheduleCsv(example, 'example.csv')).toEqual(built);
 });
 
 it('every drawing is shown and smaller than 60 KB', () => {

@@ -56,3 +56,16 @@ it('shows the ranks of the running attempt, what they wait in, and how many ther
   ]);
   expect((await look([{ attempt: 0, ranks, worldSize: 2 }])).ranks).toBeUndefined();
 });
+
+it('does not take a job for suspended that is to go on, whatever its status still says', async () => {
+  const stateOf = async (suspend: boolean) => {
+    const client = new MemoryKube();
+    await client.create(TrainingJob, trainingJob('m', { suspend }));
+    await client.patchStatus(TrainingJob, { namespace: 'default', name: 'm' }, { state: 'Suspended' });
+    const observer = observe(client, createInProcessBus());
+    const { jobs } = await observer.look();
+    observer.close();
+    return jobs[0]?.state;
+  };
+  expect([await stateOf(true), await stateOf(false)]).toEqual(['Suspended', 'Pending']);
+});

@@ -65,7 +65,8 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const logTail = failed ? status.lastFailure?.logTail : undefined;
   return {
     name: job.metadata.name,
-    state: status.state ?? 'Pending',
+    // A status of before says Suspended until the controller has seen that the job is to go on.
+    state: status.state === undefined || (status.state === 'Suspended' && !job.spec.suspend) ? 'Pending' : status.state,
     step: progress.step ?? 0,
     steps: progress.steps ?? job.spec.task.pretrain?.steps ?? 0,
     restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),

@@ -4,7 +4,6 @@ export { buildSchedule, scheduleKinds } from './build.ts';
 export type { ScheduleWishes } from './build.ts';
 export { checkSchedule } from './check.ts';
 export { withCommunication } from './communication.ts';
-export { formatScheduleCsv, parseScheduleCsv } from './csv.ts';
 export { cutStages } from './cut-stages.ts';
 export { withSharding } from './sharding.ts';
 export type { Span } from './timing/figures.ts';
