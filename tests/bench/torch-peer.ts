@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { onCores } from './pinned.ts';
 import { fixedTokens, setting } from './trainee.ts';
-import type { Trainee } from './trainee.ts';
+import type { GptSetting, Trainee } from './trainee.ts';
 
 export interface OperationTime {
   readonly op: string;
@@ -33,15 +34,37 @@ interface Machine {
   readonly threads: number;
 }
 
-/** Starts from the weights in `folder`, where the tokens are put as well. Throws where PyTorch cannot be kept to `isa`. */
-export async function startTorch(python: string, folder: string, { isa, threads }: Machine): Promise<TorchPeer> {
+/** One of several processes that train together (DDP over Gloo), each with its share of the sequences, on a core of its own. */
+interface TorchRank {
+  readonly rank: number;
+  readonly size: number;
+}
+
+/** Puts the tokens and the setting into `folder`, where `startTorch` expects them beside the weights. */
+export async function prepareTorch(folder: string, threads: number, of: GptSetting = setting): Promise<void> {
+  await writeFile(join(folder, 'tokens.bin'), fixedTokens(of));
+  await writeFile(join(folder, 'setting.json'), JSON.stringify({ ...of, threads }));
+}
+
+/** Starts from what `folder` holds. Throws where PyTorch cannot be kept to `isa`. With `place`, resolves once all ranks have started. */
+export async function startTorch(
+  python: string,
+  folder: string,
+  { isa, threads }: Machine,
+  place?: TorchRank,
+): Promise<TorchPeer> {
   const cap = caps[isa];
   if (!cap) throw new Error(`PyTorch cannot be kept to ${isa}; compare with ${Object.keys(caps).join(' or ')}`);
-  await writeFile(join(folder, 'tokens.bin'), fixedTokens());
-  await writeFile(join(folder, 'setting.json'), JSON.stringify({ ...setting, threads }));
-  const child = spawn(python, [join(import.meta.dirname, 'train_torch.py'), folder], {
+  const args = [join(import.meta.dirname, 'train_torch.py'), folder];
+  const child = spawn(...(place ? onCores([place.rank], python, args) : ([python, args] as const)), {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, ...cap, OMP_NUM_THREADS: String(threads), MKL_NUM_THREADS: String(threads) },
+    env: {
+      ...process.env,
+      ...cap,
+      OMP_NUM_THREADS: String(threads),
+      MKL_NUM_THREADS: String(threads),
+      ...(place ? { RANK: String(place.rank), WORLD_SIZE: String(place.size), GLOO_SOCKET_IFNAME: 'lo' } : {}),
+    },
   });
   const ended = once(child, 'close');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

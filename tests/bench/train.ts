@@ -9,11 +9,12 @@ import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { flopsPerToken } from '#runtime/train/flops.ts';
 import { median } from './median.ts';
-import { startTorch } from './torch-peer.ts';
+import { Rounds } from './rounds.ts';
+import { prepareTorch, startTorch } from './torch-peer.ts';
 import type { OperationTime, TorchPeer } from './torch-peer.ts';
 import { printTraining } from './train-report.ts';
 import { config, createOurs, setting } from './trainee.ts';
-import type { Ours, Trainee } from './trainee.ts';
+import type { Ours } from './trainee.ts';
 
 export interface TrainOptions {
   readonly json: boolean;
@@ -78,6 +79,7 @@ export async function benchTraining(options: TrainOptions): Promise<boolean> {
   try {
     if (options.torch !== undefined) {
       await ours.save(join(folder, 'model'));
+      await prepareTorch(join(folder, 'model'), kernels.threads());
       peer = await startTorch(options.torch, join(folder, 'model'), { isa: kernels.isa(), threads: kernels.threads() });
     }
     const figures = await measure(device, ours, peer, options);
@@ -131,35 +133,6 @@ async function measure(device: Device, ours: Ours, peer: TorchPeer | undefined, 
       lossDistance: lossDistance(mine.losses, theirs.losses),
     },
   };
-}
-
-/** The rounds of one side. */
-class Rounds {
-  /** Seconds per step of each round. */
-  readonly seconds: number[] = [];
-  readonly cpuSeconds: number[] = [];
-  readonly losses: number[] = [];
-  readonly #side: Trainee;
-
-  constructor(side: Trainee) {
-    this.#side = side;
-  }
-
-  async warmUp(steps: number): Promise<void> {
-    for (let step = 0; step < steps; step += 1) this.losses.push((await this.#side.step()).loss);
-  }
-
-  async run(steps: number): Promise<void> {
-    let [total, cpuTotal] = [0, 0];
-    for (let step = 0; step < steps; step += 1) {
-      const { loss, seconds, cpuSeconds } = await this.#side.step();
-      total += seconds;
-      cpuTotal += cpuSeconds;
-      this.losses.push(loss);
-    }
-    this.seconds.push(total / steps);
-    this.cpuSeconds.push(cpuTotal / steps);
-  }
 }
 
 /** GFLOP/s by round: of all threads, of one. */

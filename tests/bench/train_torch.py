@@ -4,9 +4,11 @@
 
 FOLDER holds setting.json, tokens.bin (i32, sequences x (length + 1)) and model.safetensors with the weights to start from.
 Each line on standard input is a command, each line on standard output its answer in JSON.
+With WORLD_SIZE and RANK set, that many processes train together: DDP over Gloo, each with its share of the sequences.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -20,6 +22,7 @@ from torch import nn
 folder = Path(sys.argv[1])
 setting = json.loads((folder / "setting.json").read_text())
 torch.set_num_threads(setting["threads"])
+RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 HIDDEN, HEADS, LENGTH = setting["hiddenSize"], setting["heads"], setting["length"]
 
 
@@ -78,7 +81,11 @@ optimizer = torch.optim.AdamW(
     lr=setting["learningRate"], betas=(setting["beta1"], setting["beta2"]), eps=setting["epsilon"], fused=True,
 )
 tokens = torch.frombuffer(bytearray((folder / "tokens.bin").read_bytes()), dtype=torch.int32).long().view(-1, LENGTH + 1)
-inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+own = tokens.chunk(RANKS)[RANK]
+inputs, targets = own[:, :-1].contiguous(), own[:, 1:].contiguous()
+if RANKS > 1:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder.resolve()}/rendezvous", rank=RANK, world_size=RANKS)
+    model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
 
 def step() -> float:
@@ -109,6 +116,6 @@ commands = {
     "profile": profiled_step,
     "memory": lambda: {"peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
 }
-print(json.dumps({"description": f"PyTorch {torch.__version__} eager, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"}), flush=True)
+print(json.dumps({"description": f"PyTorch {torch.__version__} eager{f', DDP over Gloo, {RANKS} processes' if RANKS > 1 else ''}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"}), flush=True)
 for line in sys.stdin:
     print(json.dumps(commands[line.strip()]()), flush=True)

@@ -3,7 +3,22 @@ import { newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { initialWeights, Trainer } from '#runtime/train/trainer.ts';
 
-export const setting = {
+export interface GptSetting {
+  readonly sequences: number;
+  readonly length: number;
+  readonly layers: number;
+  readonly hiddenSize: number;
+  readonly heads: number;
+  readonly vocabularySize: number;
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly weightDecay: number;
+  readonly clipNorm: number;
+}
+
+export const setting: GptSetting = {
   sequences: 16,
   length: 256,
   layers: 6,
@@ -16,7 +31,7 @@ export const setting = {
   epsilon: 1e-8,
   weightDecay: 0.1,
   clipNorm: 1,
-} as const;
+};
 
 /** GPT-2 of 12 million parameters, head tied to the embedding, no dropout. */
 export const config = newModelConfig(
@@ -26,15 +41,15 @@ export const config = newModelConfig(
 );
 
 /** sequences x (length + 1) random token ids, the same in every run. */
-export function fixedTokens(): Int32Array {
+export function fixedTokens({ sequences, length, vocabularySize }: GptSetting = setting): Int32Array {
   let state = 1;
-  return Int32Array.from({ length: setting.sequences * (setting.length + 1) }, () => {
+  return Int32Array.from({ length: sequences * (length + 1) }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * setting.vocabularySize);
+    return Math.floor((state / 2 ** 32) * vocabularySize);
   });
 }
 
-interface Step {
+export interface Step {
   /** Mean loss before the update. */
   readonly loss: number;
   readonly seconds: number;

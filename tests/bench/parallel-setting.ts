@@ -1,0 +1,52 @@
+// What the parallel bench trains, and how it is spread: one process with two threads against two processes with one thread each.
+import { newModelConfig } from '#runtime/model/main.ts';
+import type { ModelConfig } from '#runtime/model/main.ts';
+import { noParallelism } from '#runtime/parallel/main.ts';
+import type { Batch, Parallelism } from '#runtime/parallel/main.ts';
+import { fixedTokens, setting } from './trainee.ts';
+import type { GptSetting } from './trainee.ts';
+
+/** Every side computes the same grains, so that all of ours take the same steps to the bit. */
+export const grains = 2;
+export const processes = 2;
+
+export const models = {
+  small: setting,
+  large: { ...setting, sequences: 8, layers: 12, hiddenSize: 768, heads: 12, vocabularySize: 50_304 },
+} satisfies Record<string, GptSetting>;
+
+export type ModelName = keyof typeof models;
+
+export interface Side {
+  readonly title: string;
+  readonly parallelism: Parallelism;
+  /** Of each process. */
+  readonly threads: number;
+  /** Share of the speed of one process that must be reached, in percent. */
+  readonly goal?: number;
+}
+
+/** The first one is what the others are measured against. */
+export const sides: readonly Side[] = [
+  { title: 'one process', parallelism: noParallelism, threads: processes },
+  { title: 'DDP', parallelism: { ...noParallelism, dataReplicate: processes }, threads: 1, goal: 92 },
+  { title: 'ZeRO-3', parallelism: { ...noParallelism, dataShard: processes, zero: 3 }, threads: 1, goal: 85 },
+];
+
+/** What our DDP must reach of the speed of PyTorch's. */
+export const torchGoal = 1.2;
+
+export function configOf({ hiddenSize, layers, heads, vocabularySize, length }: GptSetting): ModelConfig {
+  return newModelConfig('gpt2', { hiddenSize, layers, heads, dropout: 0 }, { vocabularySize, trainingLength: length });
+}
+
+/** The batch of every step. */
+export function batchOf(of: GptSetting): Batch {
+  const { sequences, length } = of;
+  const tokens = fixedTokens(of);
+  const rows = Array.from({ length: sequences }, (_, row) => [...tokens.subarray(row * (length + 1), (row + 1) * (length + 1))]);
+  return {
+    inputs: Int32Array.from(rows.flatMap((row) => row.slice(0, -1))),
+    targets: Int32Array.from(rows.flatMap((row) => row.slice(1))),
+  };
+}
