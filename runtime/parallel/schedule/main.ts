@@ -1,4 +1,5 @@
 // The door of pipeline schedules: built or read from a file, checked, with communication and sharding, simulated and drawn.
+export { isCompute } from './action.ts';
 export type { Action, Schedule, ScheduleName } from './action.ts';
 export { buildSchedule, scheduleKinds } from './build.ts';
 export type { ScheduleWishes } from './build.ts';
@@ -7,6 +8,7 @@ export { withCommunication } from './communication.ts';
 export { formatScheduleCsv, parseScheduleCsv } from './csv.ts';
 export { cutStages } from './cut-stages.ts';
 export { withSharding } from './sharding.ts';
+export { timelineFigures } from './timing/figures.ts';
 export type { Span } from './timing/figures.ts';
 export { bubbleShare } from './timing/formulas.ts';
 export { simulate } from './timing/simulate.ts';
