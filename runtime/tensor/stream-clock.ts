@@ -6,7 +6,7 @@ import type { Stream } from './stream.ts';
 
 export type { CommRecord } from '#kernels/binding.ts';
 
-const barrier = guarded(kernels.comm.barrier);
+const barrier = guarded((...of: Parameters<typeof kernels.comm.barrier>) => kernels.comm.barrier(...of));
 
 /** The newest operations of all communicators of this process; milliseconds of the wall clock. */
 export const communicationLog = kernels.commLog;

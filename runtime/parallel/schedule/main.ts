@@ -13,5 +13,5 @@ export type { Span } from './timing/figures.ts';
 export { bubbleShare } from './timing/formulas.ts';
 export { simulate } from './timing/simulate.ts';
 export type { StageCost } from './timing/simulate.ts';
-export { timelineSvg } from './drawing/svg.ts';
+export { timelinesSvg, timelineSvg } from './drawing/svg.ts';
 export { timelineText } from './drawing/text.ts';
