@@ -258,9 +258,7 @@ test('--trace shows the step of median length as its ranks measured it beside th
     "
   `);
   const drawn = await readFile(svg, 'utf8');
-  expect(
-    [...drawn.matchAll(/<text class="wl-(?:title|figure)"[^>]*>([^<]*)/g)].map(([, words]) => words),
-  ).toMatchInlineSnapshot(`
+  expect([...drawn.matchAll(/<text class="wl-(?:title|figure)"[^>]*>([^<]*)/g)].map(([, words]) => words)).toMatchInlineSnapshot(`
     [
       "moby: 1f1b, 2 stages on 2 ranks, 2 grains: step 12, measured",
       "bubble 33.3 %, length 180 ms",

@@ -71,6 +71,22 @@ describe('two ranks that share all weights out', () => {
   });
 });
 
+it('a step with more operations than the log holds is traced as a whole', async () => {
+  const batch = { sequences: 128, length: 8, grains: 128 };
+  const size = { hiddenSize: 16, layers: 8, heads: 2 };
+  const config = newModelConfig('gpt2', size, { vocabularySize: 259, trainingLength: 8 });
+  const [trace] = await traced({ ...noParallelism, tensor: 2 }, { config, batch, seed: 3, recompute: 'none', optimizer }, 1);
+  expect(ofCategory(trace!, 'action')).toHaveLength(2 * 128);
+  expect(ofCategory(trace!, 'unit')).toHaveLength(2 * 10 * 128);
+  const communication = ofCategory(trace!, 'communication');
+  const perGroup = Map.groupBy(communication, ({ args }) => args['group']);
+  for (const records of perGroup.values()) {
+    const sequences = records.map(({ args }) => Number(args['sequence'])).sort((a, b) => a - b);
+    expect(sequences.at(-1)! - sequences[0]! + 1, 'none is missing').toBe(sequences.length);
+  }
+  expect(communication.length).toBeGreaterThan(128 * 8 * 4);
+});
+
 describe('ranks of a pipeline keep as many activations as the formula says', () => {
   const batch = { sequences: 8, length: 16, grains: 8 };
   const size = { hiddenSize: 32, layers: 6, heads: 8, intermediateSize: 128 };

@@ -21,6 +21,9 @@ interface Moment {
   readonly reached: number;
 }
 
+/** Marks after which the log is read: with what communicates between them, far fewer than the 4,096 operations that it holds. */
+const marksPerReading = 256;
+
 type Communication = CommRecord & { readonly step: number };
 
 export class TraceRecorder implements ComputeObserver {
@@ -28,6 +31,7 @@ export class TraceRecorder implements ComputeObserver {
   readonly #clock: StreamClock;
   #intervals: Interval[] = [];
   #open: Interval[] = [];
+  #readUntil = 0;
   readonly #moments = new Map<number, Moment>();
   readonly #communication = new Map<string, Communication>();
 
@@ -43,7 +47,7 @@ export class TraceRecorder implements ComputeObserver {
     this.#push(undefined, step);
   }
 
-  /** The step is over and has run. To be called before the log has moved on by 4,096 operations. */
+  /** The step is over and has run. */
   stop(): void {
     if (this.#open.length === 0) return;
     this.end();
@@ -58,7 +62,12 @@ export class TraceRecorder implements ComputeObserver {
 
   end(inFlight?: number): void {
     const interval = this.#open.pop();
-    if (interval) Object.assign(interval, { end: this.#clock.mark(), inFlight });
+    if (!interval) return;
+    const end = this.#clock.mark();
+    Object.assign(interval, { end, inFlight });
+    if (end - this.#readUntil < marksPerReading) return;
+    this.#readUntil = end;
+    this.#collect();
   }
 
   /** What was recorded and has ended. To be called when what the last step enqueued has run. */
@@ -112,10 +121,11 @@ export class TraceRecorder implements ComputeObserver {
   /** The step in which something was enqueued. */
   #stepAt(enqueuedMs: number): number | undefined {
     const within = ({ computation, begin, end = -1 }: Interval) => {
-      const [from, to] = [this.#moments.get(begin), this.#moments.get(end)];
-      return !computation && from && to && from.enqueued <= enqueuedMs && enqueuedMs <= to.enqueued;
+      const from = this.#moments.get(begin)?.enqueued ?? Infinity;
+      const to = this.#moments.get(end)?.enqueued ?? Infinity;
+      return !computation && from <= enqueuedMs && enqueuedMs <= to;
     };
-    return this.#intervals.find(within)?.step;
+    return this.#intervals.findLast(within)?.step;
   }
 
   #eventsOf({ computation, step, begin, end = -1, inFlight }: Interval): TraceEvent[] {
