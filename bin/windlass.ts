@@ -148,10 +148,11 @@ program
   .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
   .option('--schedule', 'show when each rank of the pipeline computes what', false)
   .option('--svg <file>', 'draw the mesh, or with --schedule the timeline, into this file')
-  .action(async (options: { file: string[]; output: 'text' | 'json'; schedule: boolean; svg?: string }) => {
+  .option('--trace <dir>', 'with --schedule: the folder of the job, to show beside it what its trace measured')
+  .action(async (options: { file: string[]; output: 'text' | 'json'; schedule: boolean; svg?: string; trace?: string }) => {
     const { plan } = await import('./plan/command.ts');
-    const { file: files, output, schedule, svg } = options;
-    await plan({ files, output, schedule, svg, write: (text) => void process.stdout.write(text) });
+    const { file: files, output, schedule, svg, trace } = options;
+    await plan({ files, output, schedule, svg, trace, write: (text) => void process.stdout.write(text) });
   });
 
 program

@@ -90,7 +90,14 @@ describe('docs/parallelism.md', () => {
     writeFileSync(file, text);
     const written: string[] = [];
     try {
-      await plan({ files: [file], output: 'text', schedule: false, svg: undefined, write: (part) => written.push(part) });
+      await plan({
+        files: [file],
+        output: 'text',
+        schedule: false,
+        svg: undefined,
+        trace: undefined,
+        write: (part) => written.push(part),
+      });
     } catch (error) {
       if (!isWindlassError(error)) throw error;
       return `error ${error.code}: ${error.message.replaceAll(`${folder}/`, '')}\n`;

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { isWindlassError } from '#runtime/api/errors.ts';
 import { plan } from './command.ts';
 import type { PlanOptions } from './command.ts';
+import { buildSchedule, simulate } from '#runtime/parallel/schedule/main.ts';
+import { traceFileName } from '#runtime/parallel/trace/chrome.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -38,7 +40,15 @@ async function planned(manifest: string, options: Partial<PlanOptions> = {}): Pr
   const file = join(folder, 'job.yaml');
   await writeFile(file, manifest);
   const written: string[] = [];
-  await plan({ files: [file], output: 'text', schedule: false, svg: undefined, write: (text) => written.push(text), ...options });
+  await plan({
+    files: [file],
+    output: 'text',
+    schedule: false,
+    svg: undefined,
+    trace: undefined,
+    write: (text) => written.push(text),
+    ...options,
+  });
   return written.join('');
 }
 
@@ -208,6 +218,75 @@ test('the drawing has a box for each rank, and with --schedule a box for each ac
   expect(mesh).not.toContain('rank 8');
   await planned(manifest, { svg, schedule: true });
   expect((await readFile(svg, 'utf8')).match(/<path [^>]*><title>/g)).toHaveLength(2 * 2 * 8);
+});
+
+test('--trace shows the step of median length as its ranks measured it beside the expected one', async () => {
+  const manifest = job({ parallelism: '{ pipeline: 2, dataShard: 8 }' });
+  const jobDir = await mkdtemp(join(folder, 'job-'));
+  const schedule = buildSchedule({ schedule: '1f1b', pipeline: 2, stagesPerRank: 1, grains: 2 });
+  const stepOf = (step: number, slower: number) =>
+    simulate(schedule, { forward: 10 * slower, backwardInput: 10 * slower, backwardWeight: 10 * slower }).spans.map((span) => ({
+      step,
+      ...span,
+    }));
+  const spans = [...stepOf(11, 3), ...stepOf(12, 2), ...stepOf(13, 1)];
+  for (const [pipeline, rank] of [0, 8].entries()) {
+    const traceEvents = spans
+      .filter((span) => span.rank === pipeline)
+      .map(({ step, type, stage, grain, start, end }) => {
+        const [ts, dur] = [1.8e15 + start * 1e3, (end - start) * 1e3];
+        return {
+          name: `${type} ${stage}.${grain}`,
+          cat: 'action',
+          ph: 'X',
+          ts,
+          dur,
+          pid: rank,
+          tid: 0,
+          args: { step, type, stage, grain },
+        };
+      });
+    await writeFile(join(jobDir, traceFileName(rank)), JSON.stringify({ otherData: { world: 16 }, traceEvents }));
+  }
+  const svg = join(jobDir, 'both.svg');
+  const text = await planned(manifest, { schedule: true, trace: jobDir, svg });
+  expect(text.split('\n\n').at(-1)).toMatchInlineSnapshot(`
+    "step 12: 180.0 ms and a bubble of 33.3 % measured, 177.5 ms and 32.4 % expected
+    rank 0 |F0-----F1-----              B0------------       B1------------| 33 %
+    rank 1 |       F0-----B0------------F1-----B1------------              | 33 %
+            F forward  B backward; bubble 33.3 %
+    "
+  `);
+  const drawn = await readFile(svg, 'utf8');
+  expect([...drawn.matchAll(/<text class="wl-(?:title|figure)"[^>]*>([^<]*)/g)].map(([, words]) => words)).toMatchInlineSnapshot(`
+    [
+      "moby: 1f1b, 2 stages on 2 ranks, 2 grains: step 12, measured",
+      "bubble 33.3 %, length 180 ms",
+      "expected: as much computing, sent for free",
+      "bubble 32.4 %, length 178 ms",
+    ]
+  `);
+  expect(drawn.match(/<path d=/g)).toHaveLength((2 * spans.length) / 3);
+});
+
+test('traces that are not there, or of another layout, are told apart', async () => {
+  const jobDir = await mkdtemp(join(folder, 'job-'));
+  const manifest = job({ parallelism: '{ pipeline: 2 }' });
+  const missing = await refusalOf(manifest, { schedule: true, trace: jobDir });
+  for (const rank of [0, 1]) await writeFile(join(jobDir, traceFileName(rank)), '{"otherData":{"world":4},"traceEvents":[]}');
+  const other = await refusalOf(manifest, { schedule: true, trace: jobDir });
+  for (const rank of [0, 1]) await writeFile(join(jobDir, traceFileName(rank)), '{"otherData":');
+  const broken = await refusalOf(manifest, { schedule: true, trace: jobDir });
+  const alone = await refusalOf(manifest, { trace: jobDir });
+  const nameless = [missing, other, broken, alone].map((words) => words.replace(/\/job-[^/]*\//, '/JOB/'));
+  expect(nameless).toMatchInlineSnapshot(`
+    [
+      "WL_FILE_MISSING /JOB/trace-rank-00000.json can't be read; the job writes it if it has spec.trace",
+      "WL_USAGE /JOB/trace-rank-00000.json is of 4 ranks, the plan has 2",
+      "WL_USAGE /JOB/trace-rank-00000.json is no trace of a rank",
+      "WL_USAGE --trace goes with --schedule and one job; /job.yaml has 1",
+    ]
+  `);
 });
 
 test('what cannot be planned is refused with file, line, field and a size that fits', async () => {

@@ -10,6 +10,7 @@ import { planSvg } from '#runtime/parallel/plan/svg.ts';
 import { planWarnings } from '#runtime/parallel/plan/warnings.ts';
 import { planRequestOf } from '#runtime/train/plan-request.ts';
 import { planJson } from './json.ts';
+import { readMeasured } from './measured.ts';
 import { scheduleSvg, scheduleText } from './schedule.ts';
 import { planText } from './text.ts';
 
@@ -20,15 +21,19 @@ export interface PlanOptions {
   readonly schedule: boolean;
   /** File that gets a drawing: of the mesh, or with `schedule` of the timeline. */
   readonly svg: string | undefined;
+  /** Folder with the traces of a job that ran, whose timeline is shown beside the simulated one. */
+  readonly trace: string | undefined;
   readonly write: (text: string) => void;
 }
 
 /** Throws WL_MANIFEST_INVALID, with the file and line of the job, if a layout is not legal. */
-export async function plan({ files, output, schedule, svg, write }: PlanOptions): Promise<void> {
+export async function plan({ files, output, schedule, svg, trace, write }: PlanOptions): Promise<void> {
   const jobs = (await readManifestFiles(files)).filter(({ resource }) => resource.kind === TrainingJob.kind);
   if (jobs.length === 0) throw new WindlassError('WL_MANIFEST_INVALID', `${files.join(', ')}: no TrainingJob in it`);
   if (svg !== undefined && jobs.length > 1)
     throw new WindlassError('WL_USAGE', `--svg draws one job; ${files.join(', ')} has ${jobs.length}`);
+  if (trace !== undefined && (jobs.length > 1 || !schedule))
+    throw new WindlassError('WL_USAGE', `--trace goes with --schedule and one job; ${files.join(', ')} has ${jobs.length}`);
   const plans: { name: string; plan: JobPlan; warnings: string[] }[] = [];
   for (const { object, file, line } of jobs) {
     const { name } = object.metadata;
@@ -41,15 +46,17 @@ export async function plan({ files, output, schedule, svg, write }: PlanOptions)
       throw inManifest(error, `${file}:${line}`);
     }
   }
+  const [first] = plans;
+  const measured = trace === undefined || !first ? undefined : await readMeasured(trace, first.plan);
   if (output === 'json') write(planJson(plans));
   else {
     const texts = plans.map(
-      ({ name, plan, warnings }) => planText(name, plan, warnings) + (schedule ? `\n${scheduleText(plan)}` : ''),
+      ({ name, plan, warnings }) => planText(name, plan, warnings) + (schedule ? `\n${scheduleText(plan, measured)}` : ''),
     );
     write(texts.join('\n'));
   }
-  const [first] = plans;
-  if (svg !== undefined && first) await writeFile(svg, (schedule ? scheduleSvg : planSvg)(first.name, first.plan));
+  if (svg === undefined || !first) return;
+  await writeFile(svg, schedule ? scheduleSvg(first.name, first.plan, measured) : planSvg(first.name, first.plan));
 }
 
 function inManifest(error: unknown, place: string): unknown {

@@ -53,6 +53,15 @@ const Spec = withRules(
         .prefault({})
         .describe('State that the job resumes from.'),
       faults: Faults.prefault({}),
+      trace: z
+        .strictObject({
+          steps: z.int().min(1).max(100).default(3).describe('Steps that are traced.'),
+          afterStep: z.int().min(0).max(100_000_000).default(10).describe('The step after which tracing begins.'),
+        })
+        .optional()
+        .describe(
+          "Has every rank write what it computed and sent in some steps, and when, into trace-rank-NNNNN.json of the job's folder, for Perfetto or `windlass plan --trace`. Read when the pods start.",
+        ),
       suspend: z.boolean().default(false).describe('Stops the pods after a checkpoint; false lets the job go on from it.'),
       activeDeadlineSeconds: z
         .int()

@@ -10,3 +10,5 @@ export { RankExecution } from './execution/rank-execution.ts';
 export type { ExecutionOptions } from './execution/rank-execution.ts';
 export type { Batch } from './execution/grains.ts';
 export type { PieceState } from './execution/flat-state.ts';
+export { TraceRecorder } from './trace/recorder.ts';
+export { traceFileName } from './trace/chrome.ts';

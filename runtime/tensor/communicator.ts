@@ -20,17 +20,20 @@ export class Communicator {
   readonly handle: kernels.CommHandle;
   readonly rank: number;
   readonly size: number;
+  /** What the log calls it. */
+  readonly name: string;
 
   /** Takes a communicator over; `dispose` frees it. */
-  constructor(handle: kernels.CommHandle, rank: number, size: number) {
+  constructor(handle: kernels.CommHandle, rank: number, size: number, name = 'world') {
     this.handle = handle;
     this.rank = rank;
     this.size = size;
+    this.name = name;
   }
 
   /** A communicator of `ranks` of this one, which must contain the own; `name` must be the same on all of them. No message is sent. */
   split(ranks: readonly number[], name: string): Communicator {
-    return new Communicator(splitOff(this.handle, ranks, name), ranks.indexOf(this.rank), ranks.length);
+    return new Communicator(splitOff(this.handle, ranks, name), ranks.indexOf(this.rank), ranks.length, name);
   }
 
   /** Resolves when all ranks are connected. */

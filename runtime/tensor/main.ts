@@ -7,6 +7,8 @@ export { detachedParameter, empty, emptyIntegers, emptyParameter, fill, fillNorm
 export { recordingTape, Tape, withoutTape } from './tape.ts';
 export { Event, Stream } from './stream.ts';
 export { Communicator } from './communicator.ts';
+export { communicationLog, isMark, StreamClock } from './stream-clock.ts';
+export type { CommRecord } from './stream-clock.ts';
 export type { DeferredGradients } from './deferred.ts';
 export { copyInto, parameterView, view } from './views.ts';
 export { checkpoint } from './recompute.ts';

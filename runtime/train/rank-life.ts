@@ -4,6 +4,7 @@ import type { CommRecord } from '#kernels/binding.ts';
 import type { CollectiveState, Heartbeat, Progress, RankPhase } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
 import { StepTimes } from '#runtime/api/step-times.ts';
+import { isMark } from '#runtime/tensor/main.ts';
 
 /** Groups that a heartbeat has room for. */
 const maxGroups = 16;
@@ -64,7 +65,7 @@ function phaseOf(words: string | undefined, hasStepped: boolean): RankPhase {
 
 function newestByGroup(records: readonly CommRecord[]): CollectiveState[] {
   const newest = new Map<string, CommRecord>();
-  for (const record of records) if (record.state !== 'queued') newest.set(record.group, record);
+  for (const record of records) if (record.state !== 'queued' && !isMark(record)) newest.set(record.group, record);
   return [...newest.values()].slice(-maxGroups).map(({ group, sequence, op, site, state }) => ({
     group,
     sequence,

@@ -21,6 +21,7 @@ import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
 import { flopsPerToken } from './flops.ts';
+import { JobTrace } from './job-trace.ts';
 import { aboutField, localPath } from './local-path.ts';
 import { noMetrics, openMetrics } from './metrics.ts';
 import { pretrain } from './pretrain.ts';
@@ -103,7 +104,9 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
   checkPrompt(task, config, tokenizer);
   mesh.layout.validate(config, task.batch);
   const recompute = recomputeOf(spec, config, mesh.layout);
-  using trainer = new Trainer({ config, device, mesh, batch: task.batch, seed: task.seed, recompute, optimizer: task.optimizer });
+  using trace = spec.trace && new JobTrace(spec.trace, { folder: env.WL_JOB_DIR, mesh, device, log });
+  const { batch, seed, optimizer } = task;
+  using trainer = new Trainer({ config, device, mesh, batch, seed, recompute, optimizer, observer: trace?.observer });
   const { execution } = trainer;
   const sampler = createSampler(tokens.store, split.training, { seed: task.seed, ...task.batch });
   const checkpointer = new Checkpointer(shardsOf(execution.pieces), {
@@ -169,8 +172,15 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
       metrics,
       progress,
       peakShare: (speed) => (speed * flops) / peak,
-      mayStart: async (step) => (world.size === 1 && signal.aborted ? false : await link.mayStart(step)),
-      onStep: (step, milliseconds) => life.stepped(step, milliseconds),
+      mayStart: async (step) => {
+        const may = world.size === 1 && signal.aborted ? false : await link.mayStart(step);
+        await trace?.starting(may ? step : undefined);
+        return may;
+      },
+      onStep: (step, milliseconds) => {
+        trace?.stepped();
+        life.stepped(step, milliseconds);
+      },
     },
     start,
   );
@@ -179,6 +189,7 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
   const unsaved = await training.then(checkpointed, checkpointed);
   await metrics.close();
   const { end, state } = await training;
+  await trace?.starting(undefined);
   progress.flush();
   if (unsaved) throw unsaved;
   if (end === 'interrupted') return end;

@@ -1,5 +1,8 @@
 // Jobs of several ranks, each a process: they publish the weights of one rank, bit for bit, and go on when ranks are killed.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
+import type { RankTrace } from '#runtime/parallel/trace/chrome.ts';
 import {
   cleanUp,
   eventually,
@@ -13,7 +16,6 @@ import {
   start,
   windlass,
 } from './harness.ts';
-import { join } from 'node:path';
 
 afterEach(cleanUp);
 
@@ -36,6 +38,7 @@ spec:
   parallelism: ${parallelism}
   checkpoint: { everySteps: 10 }
   faults: { maxRestarts: 20 }
+  trace: { steps: 2, afterStep: 5 }
   output: { model: ${name} }
 `;
 }
@@ -53,6 +56,15 @@ async function published(folder: string, name: string) {
   return { digest, metrics };
 }
 
+/** Names of the steps in the trace of a rank, and how many events of each kind it has. */
+async function traced(folder: string, name: string, rank: number) {
+  const path = join(folder, '.windlass/volumes/default/windlass-jobs/default', name, `trace-rank-0000${rank}.json`);
+  const { traceEvents } = JSON.parse(await readFile(path, 'utf8')) as RankTrace;
+  const count = (category: string) => traceEvents.filter(({ cat }) => cat === category).length;
+  const steps = traceEvents.flatMap(({ cat, name }) => (cat === 'step' ? [name] : []));
+  return { steps, actions: count('action'), communicates: count('communication') > 0 };
+}
+
 /** Processes of ranks, by the number of the pod. */
 function rankProcesses(folder: string): number[] {
   return podProcesses(join(folder, '.windlass'))
@@ -60,13 +72,21 @@ function rankProcesses(folder: string): number[] {
     .filter((pid) => isAlive(pid) && roleOf(pid) === 'rank');
 }
 
-it('ranks in processes publish the weights of one rank, in every layout', async () => {
+it('ranks in processes publish the weights of one rank, in every layout, and a trace of the steps asked for', async () => {
   const folder = project(...Object.entries(layouts).map(([name, parallelism]) => job(name, parallelism)));
   const { code, output } = await windlass(folder, 'run', '-f', 'manifest.yaml', '--exit');
   expect(code, output).toBe(0);
   const one = await published(folder, 'one');
   expect(await published(folder, 'tensor')).toEqual(one);
   expect(await published(folder, 'pipeline')).toEqual(one);
+
+  const traces = [traced(folder, 'one', 0), traced(folder, 'tensor', 3), traced(folder, 'pipeline', 2)];
+  const traceSteps = ['step 6', 'step 7'];
+  expect(await Promise.all(traces)).toEqual([
+    { steps: traceSteps, actions: 2 * 8, communicates: false },
+    { steps: traceSteps, actions: 2 * 4, communicates: true },
+    { steps: traceSteps, actions: 2 * 6, communicates: true },
+  ]);
 });
 
 it('ranks that are killed are started again in place, named, and the weights are those of an undisturbed run', async () => {

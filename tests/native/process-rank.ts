@@ -55,7 +55,7 @@ const size = endpoints.length;
     outcome.stateBytes = held.reduce((sum, { bytes }) => sum + bytes, 0);
     outcome.scratchBytes = kernels.memoryStats().liveBytes - outcome.stateBytes;
     outcome.peakBytes = kernels.memoryStats().peakBytes;
-    const digest = await digestOf([{ device, mesh, trainer }]);
+    const digest = await digestOf([{ trainer }]);
     if (rank === 0) outcome.digest = digest;
   } catch (error) {
     outcome.error = error instanceof Error ? error.message : String(error);

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import * as kernels from '#kernels/binding.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
-import { openMesh, ParallelLayout } from '#runtime/parallel/main.ts';
+import { openMesh, ParallelLayout, TraceRecorder } from '#runtime/parallel/main.ts';
 import type { Batch, Mesh, Parallelism } from '#runtime/parallel/main.ts';
 import { Communicator, openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
@@ -13,6 +13,7 @@ export interface TestRank {
   readonly device: Device;
   readonly mesh: Mesh;
   readonly trainer: Trainer;
+  readonly recorder: TraceRecorder;
 }
 
 export type Setting = Pick<TrainerOptions, 'config' | 'batch' | 'seed' | 'recompute' | 'optimizer'>;
@@ -39,8 +40,9 @@ export async function withRanks<T>(
     const options = { listener: handle, rank, size, endpoints, name, epoch: 1, secret: 'of this test', deadlineMs: 20_000 };
     const world = size === 1 ? undefined : stack.use(new Communicator(kernels.commOpen(options), rank, size));
     const mesh = stack.use(openMesh(layout, rank, world));
-    const trainer = stack.use(new Trainer({ ...setting, device, mesh }));
-    return { device, mesh, trainer };
+    const recorder = stack.use(new TraceRecorder(mesh, device));
+    const trainer = stack.use(new Trainer({ ...setting, device, mesh, observer: recorder }));
+    return { device, mesh, trainer, recorder };
   });
   await Promise.all(ranks.map(({ trainer, device }) => trainer.load(initialWeights(setting.config, setting.seed, device))));
   return await use(ranks);
@@ -57,7 +59,7 @@ export async function stepAll(
 }
 
 /** sha256 over all weights, in the order of the parameters. */
-export async function digestOf(ranks: readonly TestRank[]): Promise<string> {
+export async function digestOf(ranks: readonly Pick<TestRank, 'trainer'>[]): Promise<string> {
   const wholes = await Promise.all(ranks.map(({ trainer }) => trainer.execution.wholeModel()));
   const hash = createHash('sha256');
   for (const parameter of wholes[0]?.model.parameters.values() ?? []) hash.update(await parameter.read());

@@ -1,22 +1,26 @@
 // Carries out what a schedule says for this rank: computes, sends, receives, and lets weights be gathered and gradients reduced.
 import type { Device, Tensor } from '#runtime/tensor/main.ts';
+import { isCompute } from '../schedule/main.ts';
 import type { Action } from '../schedule/main.ts';
 import type { Batch, Grain } from './grains.ts';
-import type { Stage, StepContext } from './stage.ts';
+import type { ComputeObserver } from './observer.ts';
+import type { StageWork, StepContext } from './stage.ts';
 import type { Transfers } from './transfers.ts';
 
 export interface ExecutorOptions {
-  readonly device: Device;
+  readonly device: Pick<Device, 'sync'>;
   /** The rank's stages, by their number in the schedule. */
-  readonly stages: ReadonlyMap<number, Stage>;
+  readonly stages: ReadonlyMap<number, StageWork>;
   readonly actions: readonly Action[];
-  readonly transfers: Transfers;
+  readonly transfers: Pick<Transfers, 'send' | 'receive'>;
   /** Pipeline rank of each stage. */
   readonly placement: readonly number[];
   /** 1 / `share` of the rows goes from stage to stage. */
   readonly share: number;
   /** Shape of what goes from stage to stage, for one grain. */
   readonly boundaryShape: readonly number[];
+  /** Told of each compute action. */
+  readonly observer?: ComputeObserver | undefined;
 }
 
 /** Compute actions that may be enqueued and not done: enough that the device never waits, and a bound for the memory that waits with them. */
@@ -36,10 +40,15 @@ export class Executor {
     const running: Promise<void>[] = [];
     try {
       for (const action of this.#options.actions) {
-        const isCompute = action.type === 'forward' || action.type.startsWith('backward');
-        if (isCompute && running.length >= actionsAhead) await running.shift();
+        if (!isCompute(action)) {
+          this.#carryOut(action, grains, step, onLoss);
+          continue;
+        }
+        if (running.length >= actionsAhead) await running.shift();
+        this.#options.observer?.begin({ action });
         this.#carryOut(action, grains, step, onLoss);
-        if (isCompute) running.push(this.#done());
+        this.#options.observer?.end(this.#inFlight());
+        running.push(this.#done());
       }
     } finally {
       await Promise.allSettled(running);
@@ -115,7 +124,14 @@ export class Executor {
     }
   }
 
-  #stage(number: number): Stage {
+  /** Grains whose activations are kept, counted in each stage. */
+  #inFlight(): number {
+    let count = 0;
+    for (const stage of this.#options.stages.values()) count += stage.inFlight;
+    return count;
+  }
+
+  #stage(number: number): StageWork {
     const stage = this.#options.stages.get(number);
     if (!stage) throw new Error(`internal: stage ${number} is not on this rank`);
     return stage;

@@ -26,6 +26,8 @@ export interface Mesh {
   readonly checkpointExchange: TextExchange | undefined;
   /** Collects weights on rank 0. */
   readonly collector: Communicator | undefined;
+  /** All of the above and those of `group`, but for the world. */
+  readonly communicators: readonly Communicator[];
   /** Another communicator of `ranks`, this one among them; `name` says what for. */
   group(ranks: readonly number[], name: string): Communicator | undefined;
   [Symbol.dispose](): void;
@@ -64,11 +66,12 @@ export function openMesh(layout: ParallelLayout, rank: number, world: Communicat
     exchange,
     checkpointExchange,
     collector: group(everybody, 'collect'),
+    communicators: opened,
     group,
     [Symbol.dispose]() {
       exchange?.[Symbol.dispose]();
       checkpointExchange?.[Symbol.dispose]();
-      for (const communicator of opened.reverse()) communicator[Symbol.dispose]();
+      for (const communicator of opened.toReversed()) communicator[Symbol.dispose]();
     },
   };
 }

@@ -15,6 +15,7 @@ import { grainsOf, rowsOfGrain } from './grains.ts';
 import type { Batch } from './grains.ts';
 import { loadPieces } from './load-weights.ts';
 import type { Mesh } from './mesh.ts';
+import type { ComputeObserver } from './observer.ts';
 import { openRankModel } from './rank-model.ts';
 import type { RankModel } from './rank-model.ts';
 import { Stage } from './stage.ts';
@@ -31,6 +32,7 @@ export interface ExecutionOptions {
   readonly batch: { readonly sequences: number; readonly length: number; readonly grains: number };
   readonly seed: number;
   readonly recompute: Recompute | ((layer: number) => Recompute);
+  readonly observer?: ComputeObserver | undefined;
 }
 
 /** What a step leaves for the optimizer. */
@@ -98,6 +100,7 @@ export class RankExecution {
       length: batch.length,
       seed: options.seed,
       recompute: options.recompute,
+      observer: options.observer,
     };
     this.#stages = new Map(
       runs.flatMap(([first, end], stage) => {
@@ -115,6 +118,7 @@ export class RankExecution {
       placement: schedule.placement,
       share: this.#layers.share,
       boundaryShape: [rowsOfGrain(batch) / this.#layers.share, config.hiddenSize],
+      observer: options.observer,
     });
   }
 

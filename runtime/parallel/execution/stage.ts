@@ -5,6 +5,7 @@ import { add, keep, scope, sum, Tape, tensor } from '#runtime/tensor/main.ts';
 import type { DeferredGradients, Tensor } from '#runtime/tensor/main.ts';
 import type { Grain } from './grains.ts';
 import type { GradientReducer } from './gradient-reducer.ts';
+import type { ComputeObserver } from './observer.ts';
 import type { Unit } from './unit.ts';
 import type { Weights } from './weight-slots.ts';
 
@@ -19,6 +20,7 @@ export interface StageContext {
   readonly length: number;
   readonly seed: number;
   readonly recompute: Recompute | ((layer: number) => Recompute);
+  readonly observer: ComputeObserver | undefined;
 }
 
 /** What holds for a whole step. */
@@ -28,6 +30,12 @@ export interface StepContext {
   /** One over the tokens that count in the step. */
   readonly weight: number;
 }
+
+/** What the executor needs of a stage. */
+export type StageWork = Pick<
+  Stage,
+  'isFirst' | 'isLast' | 'inFlight' | 'prefetch' | 'forward' | 'backward' | 'backwardWeights' | 'evaluate' | 'clear'
+>;
 
 interface Held {
   readonly tape: Tape;
@@ -57,9 +65,9 @@ export class Stage {
     this.isLast = units.at(-1)?.index === context.model.config.layers + 1;
   }
 
-  /** Grains whose activations are kept. */
+  /** Grains whose activations are kept: until the gradients of weights have been computed. */
   get inFlight(): number {
-    return this.#held.size;
+    return this.#held.size + this.#deferred.size;
   }
 
   /** Weights that will be used soon. */
@@ -185,7 +193,7 @@ export class Stage {
 
   /** Runs `fn` with the weights of a unit at hand, now and when the backward pass comes by. */
   #with<T>(at: number, tape: Tape | undefined, grain: Grain | undefined, fn: () => T): T {
-    const { weights } = this.#context;
+    const { weights, observer } = this.#context;
     const unit = this.#units[at]!;
     weights.use(unit);
     weights.prefetch(this.#units[at + 1]);
@@ -196,16 +204,20 @@ export class Stage {
     }
     tape.push(
       passing('end of unit', () => {
+        observer?.end();
         weights.done(unit);
         if (this.#closesUnits) this.#close(unit, grain);
       }),
     );
+    observer?.begin({ unit, pass: 'forward' });
     const result = fn();
+    observer?.end();
     tape.push(
       passing('begin of unit', () => {
         weights.use(unit);
         weights.prefetch(this.#units[at - 1]);
         for (const { gradients } of unit.members) gradients.open(grain.index);
+        observer?.begin({ unit, pass: 'backward' });
       }),
     );
     weights.done(unit);

@@ -1,4 +1,5 @@
-// The door of pipeline schedules: built or read from a file, checked, with communication and sharding, simulated and drawn.
+// The door of pipeline schedules: built, checked, with communication and sharding, simulated and drawn.
+export { isCompute } from './action.ts';
 export type { Action, Schedule, ScheduleName } from './action.ts';
 export { buildSchedule, scheduleKinds } from './build.ts';
 export type { ScheduleWishes } from './build.ts';
@@ -6,9 +7,10 @@ export { checkSchedule } from './check.ts';
 export { withCommunication } from './communication.ts';
 export { cutStages } from './cut-stages.ts';
 export { withSharding } from './sharding.ts';
+export { timelineFigures } from './timing/figures.ts';
 export type { Span } from './timing/figures.ts';
 export { bubbleShare } from './timing/formulas.ts';
 export { simulate } from './timing/simulate.ts';
 export type { StageCost } from './timing/simulate.ts';
-export { timelineSvg } from './drawing/svg.ts';
+export { timelinesSvg, timelineSvg } from './drawing/svg.ts';
 export { timelineText } from './drawing/text.ts';

@@ -6,7 +6,7 @@ import { withSharding } from '../sharding.ts';
 import { anyWishes } from '../testing.ts';
 import type { Span } from '../timing/figures.ts';
 import { simulate } from '../timing/simulate.ts';
-import { timelineSvg } from './svg.ts';
+import { timelinesSvg, timelineSvg } from './svg.ts';
 import { kinds, lookOf } from './theme.ts';
 
 const even = { forward: 1, backwardInput: 1, backwardWeight: 1 };
@@ -60,6 +60,21 @@ it('starts a measured timeline at its first action, whatever the clock said', ()
   expect(timelineSvg(later, { title: 'x', unit: 'ms', hints: true })).toBe(
     timelineSvg(small.spans, { title: 'x', unit: 'ms', hints: true }),
   );
+});
+
+it('draws timelines below each other in one scale', () => {
+  const twice = small.spans.map((span) => ({ ...span, start: 2 * span.start, end: 2 * span.end }));
+  const both = timelinesSvg(
+    [
+      { title: 'short', spans: small.spans },
+      { title: 'long', spans: twice },
+    ],
+    { title: 'both' },
+  );
+  tagsOf(both);
+  const widths = [...both.matchAll(/<rect class="wl-idle" x="62" y="\d+" width="(\d+)"/g)].map(([, width]) => Number(width));
+  expect(widths).toEqual([420, 420, 840, 840]);
+  expect(both).toContain(timelineSvg(small.spans, { title: 'short', length: 24 }));
 });
 
 it('escapes what the caller gives', () => {

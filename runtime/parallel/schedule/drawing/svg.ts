@@ -15,6 +15,8 @@ export interface TimelineOptions {
   readonly width?: number;
   /** A hint with action and times at each box, about 100 bytes each. Default false. */
   readonly hints?: boolean;
+  /** Time that the whole width stands for, if it is more than the spans take: gives several timelines one scale. */
+  readonly length?: number;
 }
 
 const left = 62;
@@ -24,6 +26,8 @@ const boxHeight = 24;
 /** Bars below the boxes, for transfers and sharding beside the computation. */
 const barHeight = 5;
 const rowGap = 8;
+/** Between two timelines. */
+const partGap = 12;
 /** Least distance of two ticks of the time axis. */
 const tickWidth = 58;
 const digitWidth = 6.3;
@@ -35,12 +39,51 @@ const letterWidth = 6.4;
  * bytes per action.
  */
 export function timelineSvg(spans: readonly Span[], options: TimelineOptions): string {
-  const { title, unit = '', width = 960, hints = false } = options;
+  return draw(spans, options, 0).svg;
+}
+
+interface Timeline {
+  readonly title: string;
+  readonly spans: readonly Span[];
+}
+
+/** Timelines one below the other, in one drawing and one scale; `title` of the options names them together. */
+export function timelinesSvg(timelines: readonly Timeline[], options: TimelineOptions): string {
+  const length = Math.max(...timelines.map(({ spans }) => lengthOf(spans)));
+  let height = 0;
+  const parts = timelines.map(({ title, spans }) => {
+    const part = draw(spans, { ...options, title, length }, height);
+    height += part.height + partGap;
+    return part.svg;
+  });
+  const { title, width = 960 } = options;
+  const size = `viewBox="0 0 ${width} ${height - partGap}" width="${width}" height="${height - partGap}"`;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img">`,
+    `<title>${escapeXml(title)}</title>`,
+    ...parts,
+    '</svg>\n',
+  ].join('\n');
+}
+
+/** From the first action of any kind to the last. */
+function lengthOf(spans: readonly Span[]): number {
+  const [start, end] = [Math.min(...spans.map((span) => span.start)), Math.max(...spans.map((span) => span.end))];
+  return Math.max(0, end - start);
+}
+
+/** `place`: pixels from the top of a larger drawing. */
+function draw(
+  spans: readonly Span[],
+  options: TimelineOptions,
+  place: number,
+): { readonly svg: string; readonly height: number } {
+  const { title, unit = '', width = 960, hints = false, length = 0 } = options;
   const figures = timelineFigures(spans);
   const drawn = spans.filter((span) => span.end > span.start);
   const start = drawn.reduce((least, span) => Math.min(least, span.start), figures.start);
   const end = drawn.reduce((most, span) => Math.max(most, span.end), figures.end);
-  const scale = (width - left - right) / (end - start || 1);
+  const scale = (width - left - right) / (Math.max(end - start, length) || 1);
   const x = (time: number) => left + (time - start) * scale;
   const pitch = boxHeight + rowGap + (drawn.every(isCompute) ? 0 : barHeight + 1);
   const y = (rank: number) => top + rank * pitch;
@@ -66,8 +109,9 @@ export function timelineSvg(spans: readonly Span[], options: TimelineOptions): s
 
   const size = `width="${width}" height="${height}"`;
   const heading = `bubble ${percent(figures.bubble)}, length ${time(figures.length, unit)}`;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" class="wl-timeline" viewBox="0 0 ${width} ${height}" ${size} role="img">`,
+  const at = place === 0 ? '' : ` y="${place}"`;
+  const svg = [
+    `<svg xmlns="http://www.w3.org/2000/svg" class="wl-timeline"${at} viewBox="0 0 ${width} ${height}" ${size} role="img">`,
     `<title>${escapeXml(title)}</title>`,
     `<desc>${escapeXml(`${figures.ranks.length} ranks, ${heading}`)}</desc>`,
     `<style>${styleSheet(looks.values())}</style>`,
@@ -77,11 +121,11 @@ export function timelineSvg(spans: readonly Span[], options: TimelineOptions): s
     ...legend(drawn, chunkOf),
     ...figures.ranks.map(
       ({ bubble }, rank) =>
-        `<rect class="wl-idle" x="${left}" y="${y(rank)}" width="${width - left - right}" height="${boxHeight}"/>` +
+        `<rect class="wl-idle" x="${left}" y="${y(rank)}" width="${coordinate(x(end) - left)}" height="${boxHeight}"/>` +
         `<text class="wl-rank" x="${left - 8}" y="${y(rank) + 16}">rank ${rank}</text>` +
         `<text class="wl-share" x="${width - right + 8}" y="${y(rank) + 16}">${percent(bubble)}</text>`,
     ),
-    ...ticks(end - start, Math.max(2, Math.floor((width - left - right) / tickWidth)), unit).map(
+    ...ticks(end - start, Math.max(2, Math.floor((x(end) - left) / tickWidth)), unit).map(
       ({ at, label }) =>
         `<path class="wl-tick" d="M${coordinate(x(start + at))} ${top - 4}V${bottom}"/>` +
         `<text class="wl-time" x="${coordinate(x(start + at))}" y="${bottom + 14}">${escapeXml(label)}</text>`,
@@ -92,6 +136,7 @@ export function timelineSvg(spans: readonly Span[], options: TimelineOptions): s
     ...[...labels].map(([colour, texts]) => `<g class="wl-label wl-${colour}">${texts.join('')}</g>`),
     '</svg>\n',
   ].join('\n');
+  return { svg, height };
 }
 
 /** One key for each look of a rank's first stage, one for the lighter ones, one for idle time. */
