@@ -13,16 +13,14 @@ import type { RankLink } from '#runtime/api/rank-link.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
-import { newModelConfig, openHuggingFace, parameterCount } from '#runtime/model/main.ts';
-import type { ModelConfig, WeightSource } from '#runtime/model/main.ts';
+import { parameterCount } from '#runtime/model/main.ts';
+import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
-import type { Device } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
-import type { Corpus } from './corpus.ts';
 import { flopsPerToken } from './flops.ts';
 import { JobTrace } from './job-trace.ts';
-import { aboutField, localPath } from './local-path.ts';
+import { localPath } from './local-path.ts';
 import { noMetrics, openMetrics } from './metrics.ts';
 import { pretrain } from './pretrain.ts';
 import type { PretrainEnd } from './pretrain.ts';
@@ -33,7 +31,8 @@ import { recomputeOf } from './recompute.ts';
 import { Checkpointer, shardsOf } from './snapshot.ts';
 import { compareReplicas } from './replicas.ts';
 import { rankZero } from './together.ts';
-import { initialWeights, Trainer } from './trainer.ts';
+import { configOf, openWeights } from './starting-weights.ts';
+import { Trainer } from './trainer.ts';
 import { joinWorld } from './world.ts';
 import type { RankWorld } from './world.ts';
 
@@ -100,7 +99,7 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
   using _store = closing(tokens.store);
   using device = openDevice();
   const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9 * world.size;
-  const config = await configOf(spec, corpus, task, device);
+  const config = await configOf(spec, tokenizer, task, device);
   checkPrompt(task, config, tokenizer);
   mesh.layout.validate(config, task.batch);
   const recompute = recomputeOf(spec, config, mesh.layout);
@@ -128,7 +127,7 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
     return state;
   };
   const fromTheBeginning = async (): Promise<TrainingState> => {
-    await using source = await openWeights(spec, corpus, task, device);
+    await using source = await openWeights(spec, tokenizer, task, device);
     await trainer.load(source);
     return { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
   };
@@ -225,54 +224,6 @@ function metricsOf(state: TrainingState, entropy: number | undefined): Record<st
 
 function closing(store: { close(): void }): Disposable {
   return { [Symbol.dispose]: () => store.close() };
-}
-
-async function configOf(...of: Parameters<typeof openWeights>): Promise<ModelConfig> {
-  await using source = await openWeights(...of);
-  return source.config;
-}
-
-/** Where the weights begin, and the configuration of the model that they are of. */
-async function openWeights(
-  spec: TrainingJobSpec,
-  { tokenizer }: Corpus,
-  task: Pretrain,
-  device: Device,
-): Promise<WeightSource & AsyncDisposable> {
-  const { batch, seed } = task;
-  if (spec.model.from !== undefined) {
-    const source = await openHuggingFace(localPath(spec.model.from)).catch((error: unknown) => {
-      throw aboutField('model.from', error);
-    });
-    checkFit(source.config, tokenizer, batch.length, spec.model.from);
-    return { config: source.config, read: (name) => source.read(name), [Symbol.asyncDispose]: () => source.close() };
-  }
-  const { family, config: size } = spec.model;
-  const config = newModelConfig(family, size, {
-    vocabularySize: tokenizer.vocabularySize,
-    trainingLength: batch.length,
-    ...(tokenizer.bos === undefined ? {} : { bosTokenId: tokenizer.bos }),
-    ...(tokenizer.eos === undefined ? {} : { eosTokenIds: [tokenizer.eos] }),
-  });
-  return { config, ...initialWeights(config, seed, device), async [Symbol.asyncDispose]() {} };
-}
-
-function checkFit({ vocabularySize, contextLength }: ModelConfig, tokenizer: Tokenizer, length: number, folder: string): void {
-  if (tokenizer.vocabularySize > vocabularySize) {
-    throw new WindlassError(
-      'WL_TOKENIZER_MISMATCH',
-      `the tokenizer has ${tokenizer.vocabularySize} tokens, the model in ${folder} has embeddings for ${vocabularySize}`,
-    );
-  }
-  if (length > contextLength) {
-    throw new WindlassError(
-      'WL_MANIFEST_INVALID',
-      `spec.task.pretrain.batch.length is ${length}; the model in ${folder} takes at most ${contextLength} tokens`,
-      {
-        details: { path: 'spec.task.pretrain.batch.length', limit: contextLength },
-      },
-    );
-  }
 }
 
 /** A prompt that leaves no room would fail the job at its first sample. */
