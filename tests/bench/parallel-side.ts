@@ -26,7 +26,7 @@ export interface RankAnswer extends Partial<RankStep> {
   readonly peakBytes: number;
 }
 
-export interface RankStep extends Step {
+interface RankStep extends Step {
   readonly collectives: CollectiveTime;
   readonly bytesSent: number;
 }
