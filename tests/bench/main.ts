@@ -2,7 +2,8 @@
 import { existsSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { ParallelOptions } from './parallel.ts';
 
 const leastRounds = 5;
 
@@ -37,17 +38,18 @@ program
   .command('parallel')
   .description('two processes with one thread each (DDP, ZeRO-3) against one process with two threads, GPT, fp32')
   .option('--large', 'GPT-2 with 124 million parameters, batch 8 x 256, instead of 12 million, 16 x 256', false)
+  .addOption(new Option('--only <side>', 'measure only this one beside one process').choices(['ddp', 'zero3']))
   .option('--json', 'print one JSON object', false)
   .option('--torch <path>', 'compare with PyTorch DDP over Gloo, step by step in turns', python)
   .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
   .option('--warmup <count>', 'steps before the first round', wholeFrom(1), 1)
   .option('--profile', 'one more step of each of our sides, with the time of every operation of one rank', false)
-  .action(
-    async (options: { large: boolean; json: boolean; torch?: string; rounds: number; warmup: number; profile: boolean }) => {
-      const { benchParallel } = await import('./parallel.ts');
-      process.exitCode = (await benchParallel(options)) ? 0 : 1;
-    },
-  );
+  .action(async (options: ParallelOptions) => {
+    if (options.only === 'zero3' && options.torch !== undefined)
+      program.error('error: PyTorch is compared with DDP, which is left out.');
+    const { benchParallel } = await import('./parallel.ts');
+    process.exitCode = (await benchParallel(options)) ? 0 : 1;
+  });
 
 program
   .command('checkpoint')

@@ -34,9 +34,13 @@ function printSide(side: ParallelFigures, tokens: number): void {
     `  ${ms(median)} ms a step (${ms(fastest)} to ${ms(slowest)}), ${(tokens / median).toFixed(0)} tokens/s, ` +
       `${ms(side.cpuSecondsPerStep)} ms of processor time, ${(side.peakBytes / 2 ** 20).toFixed(0)} MiB at most`,
   );
-  const { efficiency, goal, ofStep } = side;
-  if (efficiency !== undefined && goal !== undefined)
-    console.log(`  ${efficiency.toFixed(1)} % of the speed of one process, ${judged(efficiency >= goal, `${goal} %`)}`);
+  const { efficiency, cpuEfficiency, goal, ofStep } = side;
+  if (efficiency !== undefined && cpuEfficiency !== undefined && goal !== undefined) {
+    const reached = judged(efficiency >= goal, `${goal} %`);
+    console.log(
+      `  ${efficiency.toFixed(1)} % of the speed of one process by the clock, ${reached}; ${cpuEfficiency.toFixed(1)} % by processor time`,
+    );
+  }
   if (ofStep) {
     const percent = (seconds: number) => `${((100 * seconds) / median).toFixed(1)} %`;
     const gathering = ofStep.gathering > 0 ? `, gathering weights ${percent(ofStep.gathering)}` : '';

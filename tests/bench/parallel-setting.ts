@@ -17,7 +17,10 @@ export const models = {
 
 export type ModelName = keyof typeof models;
 
+export type SideName = 'one' | 'ddp' | 'zero3';
+
 export interface Side {
+  readonly name: SideName;
   readonly title: string;
   readonly parallelism: Parallelism;
   /** Of each process. */
@@ -28,9 +31,9 @@ export interface Side {
 
 /** The first one is what the others are measured against. */
 export const sides: readonly Side[] = [
-  { title: 'one process', parallelism: noParallelism, threads: processes },
-  { title: 'DDP', parallelism: { ...noParallelism, dataReplicate: processes }, threads: 1, goal: 92 },
-  { title: 'ZeRO-3', parallelism: { ...noParallelism, dataShard: processes, zero: 3 }, threads: 1, goal: 85 },
+  { name: 'one', title: 'one process', parallelism: noParallelism, threads: processes },
+  { name: 'ddp', title: 'DDP', parallelism: { ...noParallelism, dataReplicate: processes }, threads: 1, goal: 92 },
+  { name: 'zero3', title: 'ZeRO-3', parallelism: { ...noParallelism, dataShard: processes, zero: 3 }, threads: 1, goal: 85 },
 ];
 
 /** What our DDP must reach of the speed of PyTorch's. */

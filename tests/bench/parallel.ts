@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as kernels from '#kernels/binding.ts';
 import { median } from './median.ts';
 import { printParallel } from './parallel-report.ts';
-import { models, processes, sides } from './parallel-setting.ts';
-import type { ModelName } from './parallel-setting.ts';
+import { models, processes, sides as allSides } from './parallel-setting.ts';
+import type { ModelName, Side, SideName } from './parallel-setting.ts';
 import { startSide } from './parallel-side.ts';
 import type { OurSide } from './parallel-side.ts';
 import { pins } from './pinned.ts';
@@ -17,6 +17,8 @@ import type { OperationTime, TorchPeer } from './torch-peer.ts';
 
 export interface ParallelOptions {
   readonly large: boolean;
+  /** The side that is compared with one process; all of them if absent, at the cost of their memory. */
+  readonly only?: SideName;
   readonly json: boolean;
   /** Path of a python executable. */
   readonly torch?: string;
@@ -34,6 +36,8 @@ export interface ParallelFigures {
   readonly losses: readonly number[];
   /** Percent of the speed of one process, and the goal. */
   readonly efficiency?: number;
+  /** The same of processor time: hardly depends on what else runs, and leaves out waiting. */
+  readonly cpuEfficiency?: number;
   readonly goal?: number;
   /** Of rank 0. */
   readonly ofStep?: StepShare;
@@ -79,6 +83,7 @@ export async function benchParallel(options: ParallelOptions): Promise<boolean> 
   const folder = await mkdtemp(join(tmpdir(), 'wl-bench-'));
   await using opened = new AsyncDisposableStack();
   opened.defer(() => rm(folder, { recursive: true }));
+  const sides = allSides.filter(({ name }) => options.only === undefined || name === 'one' || name === options.only);
   const ours: OurSide[] = [];
   for (const side of sides) ours.push(opened.adopt(await startSide(side, model), (started) => started.close()));
   let peer: TorchPeer | undefined;
@@ -87,7 +92,7 @@ export async function benchParallel(options: ParallelOptions): Promise<boolean> 
     peer = await startTorchRanks(options.torch, folder, models[model], processes);
     opened.adopt(peer, (started) => started.close());
   }
-  const run = await measure(model, ours, peer, options);
+  const run = await measure({ model, sides, ours, peer }, options);
   if (options.json) console.log(JSON.stringify(run));
   else printParallel(run);
   if (!run.isOneResult) console.error('void: the losses of our sides are not the same to the bit');
@@ -97,12 +102,15 @@ export async function benchParallel(options: ParallelOptions): Promise<boolean> 
   return run.isOneResult && agrees;
 }
 
-async function measure(
-  model: ModelName,
-  ours: readonly OurSide[],
-  peer: TorchPeer | undefined,
-  options: ParallelOptions,
-): Promise<ParallelRun> {
+interface Field {
+  readonly model: ModelName;
+  readonly sides: readonly Side[];
+  /** One for each of `sides`. */
+  readonly ours: readonly OurSide[];
+  readonly peer: TorchPeer | undefined;
+}
+
+async function measure({ model, sides, ours, peer }: Field, options: ParallelOptions): Promise<ParallelRun> {
   const mine = ours.map((side) => new Rounds(side));
   const theirs = peer && new Rounds(peer);
   const all = theirs ? [...mine, theirs] : mine;
@@ -126,7 +134,7 @@ async function measure(
       ...(options.profile ? { operations: await side.profile() } : {}),
     });
   }
-  const ddp = figures[1];
+  const ddp = figures[sides.findIndex(({ name }) => name === 'ddp')];
   const run = {
     model,
     rounds: options.rounds,
@@ -156,8 +164,11 @@ function timesOf(title: string, { seconds, cpuSeconds, losses }: Rounds) {
   };
 }
 
-function comparisonOf(rounds: Rounds, single: Rounds): { efficiency: number } {
-  return { efficiency: (100 * median(single.seconds)) / median(rounds.seconds) };
+function comparisonOf(rounds: Rounds, single: Rounds): { efficiency: number; cpuEfficiency: number } {
+  return {
+    efficiency: (100 * median(single.seconds)) / median(rounds.seconds),
+    cpuEfficiency: (100 * median(single.cpuSeconds)) / median(rounds.cpuSeconds),
+  };
 }
 
 function shareOf({ collectives, bytesSent }: OurSide, warmup: number): StepShare {
