@@ -56,3 +56,21 @@ it('shows the ranks of the running attempt, what they wait in, and how many ther
   ]);
   expect((await look([{ attempt: 0, ranks, worldSize: 2 }])).ranks).toBeUndefined();
 });
+
+it('shows a job that may go on as waiting, though its status still says that it is suspended', async () => {
+  const client = new MemoryKube();
+  const observer = observe(client, createInProcessBus());
+  for (const suspend of [true, false]) {
+    const name = `m-${suspend}`;
+    await client.create(TrainingJob, trainingJob(name, { suspend }));
+    await client.patchStatus(TrainingJob, { namespace: 'default', name }, { state: 'Suspended' });
+  }
+  const { jobs } = await observer.look();
+  observer.close();
+  expect(new Map(jobs.map(({ name, state }) => [name, state]))).toEqual(
+    new Map([
+      ['m-true', 'Suspended'],
+      ['m-false', 'Pending'],
+    ]),
+  );
+});

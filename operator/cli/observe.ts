@@ -65,7 +65,7 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const logTail = failed ? status.lastFailure?.logTail : undefined;
   return {
     name: job.metadata.name,
-    state: status.state ?? 'Pending',
+    state: isResuming(job) ? 'Pending' : (status.state ?? 'Pending'),
     step: progress.step ?? 0,
     steps: progress.steps ?? job.spec.task.pretrain?.steps ?? 0,
     restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),
@@ -78,6 +78,11 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
     ...(status.modelVersion === undefined ? {} : { modelVersion: status.modelVersion }),
     ...worldView(job, newest),
   };
+}
+
+/** The status is older than the word that the job may go on: a run must not take it for the end. */
+function isResuming({ spec, status }: TrainingJob): boolean {
+  return status?.state === 'Suspended' && !spec.suspend;
 }
 
 /** What the view says of a job of several ranks, and of faults that did not end a job. */
