@@ -1,19 +1,6 @@
 // Jobs of several ranks, each a process: they publish the weights of one rank, bit for bit, and go on when ranks are killed.
 import { afterEach, expect, it } from 'vitest';
-import {
-  cleanUp,
-  eventually,
-  isAlive,
-  object,
-  objects,
-  podProcesses,
-  processTree,
-  project,
-  roleOf,
-  start,
-  windlass,
-} from './harness.ts';
-import { join } from 'node:path';
+import { cleanUp, eventually, object, podsOf, project, published, start, windlass } from './harness.ts';
 
 afterEach(cleanUp);
 
@@ -46,20 +33,6 @@ const layouts = {
   pipeline: '{ pipeline: 2, dataShard: 2, schedule: zb1p }',
 };
 
-/** Weights and figures of what a job published; the rest of a version names the job. */
-async function published(folder: string, name: string) {
-  const version = (await objects(folder)).find(({ kind, metadata }) => kind === 'ModelVersion' && metadata.name === `${name}-1`);
-  const { digest, metrics } = version!.spec as { digest: string; metrics: Record<string, number> };
-  return { digest, metrics };
-}
-
-/** Processes of ranks, by the number of the pod. */
-function rankProcesses(folder: string): number[] {
-  return podProcesses(join(folder, '.windlass'))
-    .flatMap(processTree)
-    .filter((pid) => isAlive(pid) && roleOf(pid) === 'rank');
-}
-
 it('ranks in processes publish the weights of one rank, in every layout', async () => {
   const folder = project(...Object.entries(layouts).map(([name, parallelism]) => job(name, parallelism)));
   const { code, output } = await windlass(folder, 'run', '-f', 'manifest.yaml', '--exit');
@@ -76,8 +49,8 @@ it('ranks that are killed are started again in place, named, and the weights are
     const from = Math.floor(steps * share);
     await running.until(new RegExp(`trainingjob/pipeline: step (${laterThan(from)})/${steps} `));
     const ranks = await eventually('all ranks to run', () => {
-      const found = rankProcesses(folder);
-      return found.length >= 4 ? found : undefined;
+      const found = podsOf(folder, 'pipeline').flatMap(({ rank }) => rank ?? []);
+      return found.length === 4 && found;
     });
     process.kill(ranks.at(-1 - kill)!, 'SIGKILL');
   }
