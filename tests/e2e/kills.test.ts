@@ -7,11 +7,11 @@ afterEach(cleanUp);
 
 /** WL_KILLS asks for more. */
 const kills = Number(process.env['WL_KILLS'] ?? 5);
-const steps = 200 + kills * 40;
+const steps = 200 + kills * 60;
 const checkpointSteps = 10;
 const ranks = 4;
 /** A kill comes within this time after the job trains again. */
-const longestWaitMs = 1_000;
+const longestWaitMs = 2_000;
 
 function job(name: string, parallelism: string): string {
   return `apiVersion: windlass.dev/v1alpha1
