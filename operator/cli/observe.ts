@@ -65,8 +65,7 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
   const logTail = failed ? status.lastFailure?.logTail : undefined;
   return {
     name: job.metadata.name,
-    // A status of before says Suspended until the controller has seen that the job is to go on.
-    state: status.state === undefined || (status.state === 'Suspended' && !job.spec.suspend) ? 'Pending' : status.state,
+    state: isResuming(job) ? 'Pending' : (status.state ?? 'Pending'),
     step: progress.step ?? 0,
     steps: progress.steps ?? job.spec.task.pretrain?.steps ?? 0,
     restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),
@@ -79,6 +78,11 @@ function jobView(job: TrainingJob, newest: Newest | undefined): JobView {
     ...(status.modelVersion === undefined ? {} : { modelVersion: status.modelVersion }),
     ...worldView(job, newest),
   };
+}
+
+/** The status is older than the word that the job may go on: a run must not take it for the end. */
+function isResuming({ spec, status }: TrainingJob): boolean {
+  return status?.state === 'Suspended' && !spec.suspend;
 }
 
 /** What the view says of a job of several ranks, and of faults that did not end a job. */

@@ -10,13 +10,15 @@ export type MetricValues = Readonly<Record<string, number>>;
 export interface MetricsWriter {
   /** Appends one line, in the background. Names are TensorBoard tags such as `train/loss`; `step` counts optimizer steps. */
   write(step: number, values: MetricValues): void;
+  /** Takes the lines of later steps back, which will be written again. */
+  goBack(step: number): Promise<void>;
   /** Resolves when all lines so far are out of this process, or the disk has no room for them. */
   flush(): Promise<void>;
   close(): Promise<void>;
 }
 
 /** For ranks that leave the metrics to another. */
-export const noMetrics: MetricsWriter = { write() {}, flush: async () => {}, close: async () => {} };
+export const noMetrics: MetricsWriter = { write() {}, goBack: async () => {}, flush: async () => {}, close: async () => {} };
 
 export interface MetricsOptions {
   readonly folder: string;
@@ -32,13 +34,19 @@ export async function openMetrics({ folder, resumeStep, now, onTrouble }: Metric
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'metrics.jsonl');
   await dropLaterLines(path, resumeStep);
-  const lines = await AppendFile.open(path, onTrouble);
+  let lines = await AppendFile.open(path, onTrouble);
   const seconds = () => now().getTime() / 1000;
   const board = await openTensorBoard(join(folder, 'tensorboard'), { resumeStep, seconds, onTrouble });
   return {
     write(step, values) {
       lines.append(Buffer.from(`${JSON.stringify({ step, time: now().toISOString(), ...values })}\n`));
       board.scalars(step, values);
+    },
+    async goBack(step) {
+      await lines.close();
+      await dropLaterLines(path, step);
+      lines = await AppendFile.open(path, onTrouble);
+      board.goBack(step);
     },
     async flush() {
       await Promise.all([lines.flush(), board.flush()]);

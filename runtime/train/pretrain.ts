@@ -77,6 +77,7 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
       run.onSetback(verdict.error, 'going back to the newest checkpoint');
       undone = step;
       state = await run.rollBack();
+      await run.metrics.goBack(state.step);
       saved = state.step;
       batch = run.batchAt(state.step);
       continue;

@@ -40,3 +40,18 @@ it('tells viewers of a resumed run to drop the steps that are repeated', async (
     await rm(folder, { recursive: true });
   }
 });
+
+it('tells viewers to drop the steps of a run that goes back, to its beginning too', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'wl-tb-'));
+  try {
+    const writer = await openTensorBoard(folder, { resumeStep: 0, seconds: () => 1_700_000_000, onTrouble });
+    writer.goBack(0);
+    await writer.close();
+    const [name = ''] = await readdir(folder);
+    const start = (await readFile(join(folder, name))).subarray(40);
+    expect(start.subarray(21, 23).toString('hex')).toBe('1001');
+    expect(start.subarray(23, -4).toString('hex')).toBe('3a020801');
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});

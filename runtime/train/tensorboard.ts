@@ -7,6 +7,8 @@ import { AppendFile } from './append-file.ts';
 export interface TensorBoardWriter {
   /** Appends one event with a scalar per tag, in the background. */
   scalars(step: number, values: Record<string, number>): void;
+  /** Viewers are told to drop what came after this step. */
+  goBack(step: number): void;
   flush(): Promise<void>;
   close(): Promise<void>;
 }
@@ -26,8 +28,10 @@ export async function openTensorBoard(folder: string, options: TensorBoardOption
   const file = await AppendFile.open(join(folder, `events.out.tfevents.${Math.floor(start)}.windlass`), options.onTrouble);
   const write = (payload: Buffer) => file.append(frame(payload));
   write(event(start, undefined, stringField(3, 'brain.Event:2')));
-  if (options.resumeStep > 0) write(event(start, options.resumeStep + 1, bytesField(7, Buffer.from(sessionStart))));
+  const goBack = (step: number) => write(event(options.seconds(), step + 1, bytesField(7, Buffer.from(sessionStart))));
+  if (options.resumeStep > 0) goBack(options.resumeStep);
   return {
+    goBack,
     scalars(step, values) {
       const summary = Buffer.concat(
         Object.entries(values).map(([tag, value]) => bytesField(1, Buffer.concat([stringField(1, tag), floatField(2, value)]))),

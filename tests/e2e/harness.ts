@@ -37,6 +37,7 @@ export interface Windlass {
   /** Resolves when the output holds `text`, or matches it. Throws when the process ends before, with its output. */
   readonly until: (text: string | RegExp) => Promise<string>;
   readonly signal: (signal: NodeJS.Signals) => void;
+  readonly hasEnded: () => boolean;
   /** Exit code, or the signal that ended it. */
   readonly ended: Promise<number | NodeJS.Signals | null>;
 }
@@ -55,6 +56,7 @@ export function start(folder: string, ...args: string[]): Windlass {
     output: () => output,
     ended,
     signal: (signal) => void child.kill(signal),
+    hasEnded: () => hasEnded,
     async until(text) {
       await eventually(`the output to hold ${text}`, () => {
         if (typeof text === 'string' ? output.includes(text) : text.test(output)) return true;
@@ -74,11 +76,11 @@ export async function windlass(folder: string, ...args: string[]): Promise<{ cod
 }
 
 /** Waits until `condition` holds. What it throws ends the wait. */
-export async function eventually<T>(what: string, condition: () => T | Promise<T>): Promise<NonNullable<T>> {
+export async function eventually<T>(what: string, condition: () => T | Promise<T>): Promise<Exclude<NonNullable<T>, false>> {
   const deadline = Date.now() + deadlineMs;
   for (;;) {
     const value = await condition();
-    if (value) return value;
+    if (value) return value as Exclude<NonNullable<T>, false>;
     if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`);
     await new Promise((done) => setTimeout(done, 30));
   }
@@ -162,6 +164,35 @@ export function podProcesses(state: string): number[] {
   });
 }
 
+interface PodOfJob {
+  readonly index: number;
+  readonly agent: number;
+  /** Process of its rank, if one runs. */
+  readonly rank: number | undefined;
+}
+
+/** The pods of a job that run, by index. */
+export function podsOf(folder: string, job: string): PodOfJob[] {
+  const found = podProcesses(join(folder, '.windlass')).flatMap((agent): PodOfJob[] => {
+    const env = environmentOf(agent);
+    if (env.get('WL_NAME') !== job) return [];
+    const rank = processTree(agent).find((pid) => isAlive(pid) && roleOf(pid) === 'rank');
+    return [{ index: Number(env.get('WL_RANK')), agent, rank }];
+  });
+  return found.sort((a, b) => a.index - b.index);
+}
+
+/** Empty for a process that has ended. */
+function environmentOf(pid: number): Map<string, string> {
+  let text = '';
+  try {
+    text = readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    // It ended by itself.
+  }
+  return new Map(text.split('\0').map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
+}
+
 /** The process and everything below it. */
 export function processTree(pid: number): number[] {
   const file = `/proc/${pid}/task/${pid}/children`;
@@ -193,13 +224,49 @@ export function roleOf(pid: number): string {
   return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').at(2) ?? '';
 }
 
+/** Weights and figures of what a job published; the rest of a version names the job. */
+export async function published(folder: string, name: string): Promise<{ digest: string; metrics: Record<string, number> }> {
+  const version = (await objects(folder)).find(({ kind, metadata }) => kind === 'ModelVersion' && metadata.name === `${name}-1`);
+  const { digest, metrics } = version!.spec as { digest: string; metrics: Record<string, number> };
+  return { digest, metrics };
+}
+
+interface LossLine {
+  readonly step: number;
+  /** Of the day, in ISO 8601. */
+  readonly time: string;
+  readonly 'train/loss': number;
+}
+
+/** The lines of steps in the metrics file of a job so far, in their order. A line that is being written is left out. */
+export function lossLines(folder: string, name: string): LossLine[] {
+  const file = join(folder, '.windlass/volumes/default/windlass-jobs/default', name, 'metrics.jsonl');
+  return jsonLines<LossLine>(file).filter((line) => 'train/loss' in line);
+}
+
+/** The losses of a job so far, by step. */
+export function lossesOf(folder: string, name: string): [step: number, loss: number][] {
+  return lossLines(folder, name).map((line) => [line.step, line['train/loss']]);
+}
+
+/** The log of a pod so far: what its agent and its ranks said. */
+export function podLog(folder: string, pod: string): LogLine[] {
+  return jsonLines<LogLine>(join(folder, '.windlass/logs/default', pod, 'agent.log'));
+}
+
+interface LogLine extends Record<string, unknown> {
+  readonly time: string;
+  readonly msg: string;
+}
+
+function jsonLines<T>(file: string): T[] {
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
+  return lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as T);
+}
+
 /** The steps in the metrics file of a job, in the order of the file. */
 export function metricSteps(folder: string, name = 'tiny'): number[] {
-  const file = join(folder, '.windlass/volumes/default/windlass-jobs/default', name, 'metrics.jsonl');
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
-  return lines
-    .map((line) => JSON.parse(line) as Record<string, number>)
-    .flatMap((line) => ('train/loss' in line ? [line['step']!] : []));
+  return lossLines(folder, name).map(({ step }) => step);
 }
 
 /** A listener that holds a port of every address of this machine. */

@@ -3,19 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import type { RankTrace } from '#runtime/parallel/trace/chrome.ts';
-import {
-  cleanUp,
-  eventually,
-  isAlive,
-  object,
-  objects,
-  podProcesses,
-  processTree,
-  project,
-  roleOf,
-  start,
-  windlass,
-} from './harness.ts';
+import { cleanUp, eventually, object, podsOf, project, published, start, windlass } from './harness.ts';
 
 afterEach(cleanUp);
 
@@ -49,13 +37,6 @@ const layouts = {
   pipeline: '{ pipeline: 2, dataShard: 2, schedule: zb1p }',
 };
 
-/** Weights and figures of what a job published; the rest of a version names the job. */
-async function published(folder: string, name: string) {
-  const version = (await objects(folder)).find(({ kind, metadata }) => kind === 'ModelVersion' && metadata.name === `${name}-1`);
-  const { digest, metrics } = version!.spec as { digest: string; metrics: Record<string, number> };
-  return { digest, metrics };
-}
-
 /** Names of the steps in the trace of a rank, and how many events of each kind it has. */
 async function traced(folder: string, name: string, rank: number) {
   const path = join(folder, '.windlass/volumes/default/windlass-jobs/default', name, `trace-rank-0000${rank}.json`);
@@ -63,13 +44,6 @@ async function traced(folder: string, name: string, rank: number) {
   const count = (category: string) => traceEvents.filter(({ cat }) => cat === category).length;
   const steps = traceEvents.flatMap(({ cat, name }) => (cat === 'step' ? [name] : []));
   return { steps, actions: count('action'), communicates: count('communication') > 0 };
-}
-
-/** Processes of ranks, by the number of the pod. */
-function rankProcesses(folder: string): number[] {
-  return podProcesses(join(folder, '.windlass'))
-    .flatMap(processTree)
-    .filter((pid) => isAlive(pid) && roleOf(pid) === 'rank');
 }
 
 it('ranks in processes publish the weights of one rank, in every layout, and a trace of the steps asked for', async () => {
@@ -96,8 +70,8 @@ it('ranks that are killed are started again in place, named, and the weights are
     const from = Math.floor(steps * share);
     await running.until(new RegExp(`trainingjob/pipeline: step (${laterThan(from)})/${steps} `));
     const ranks = await eventually('all ranks to run', () => {
-      const found = rankProcesses(folder);
-      return found.length >= 4 ? found : undefined;
+      const found = podsOf(folder, 'pipeline').flatMap(({ rank }) => rank ?? []);
+      return found.length === 4 && found;
     });
     process.kill(ranks.at(-1 - kill)!, 'SIGKILL');
   }

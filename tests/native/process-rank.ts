@@ -14,7 +14,24 @@ process.send?.(listener.endpoint);
 const endpoints = await once<string[]>();
 const { rank, parallelism, setting, steps, transport, deadlineMs } = order;
 const size = endpoints.length;
-{
+const outcome: { -readonly [Key in keyof RankOutcome]: RankOutcome[Key] } = {
+  losses: [],
+  secondsPerStep: [],
+  bytesSent: 0,
+  stateBytes: 0,
+  scratchBytes: 0,
+  peakBytes: 0,
+};
+try {
+  await train();
+} catch (error) {
+  outcome.failedAt = Date.now();
+  outcome.error = error instanceof Error ? error.message : String(error);
+}
+await new Promise<void>((sent) => process.send?.(outcome, undefined, undefined, () => sent()));
+process.exit(0);
+
+async function train(): Promise<void> {
   using device = openDevice();
   const options = {
     listener: listener.handle,
@@ -32,34 +49,20 @@ const size = endpoints.length;
   using trainer = new Trainer({ ...setting, device, mesh });
   const { execution } = trainer;
   await trainer.load(initialWeights(setting.config, setting.seed, device));
-  const outcome: { -readonly [Key in keyof RankOutcome]: RankOutcome[Key] } = {
-    losses: [],
-    secondsPerStep: [],
-    bytesSent: 0,
-    stateBytes: 0,
-    scratchBytes: 0,
-    peakBytes: 0,
-  };
-  try {
-    for (let step = 1; step <= steps; step += 1) {
-      await execution.settled();
-      const sentBefore = execution.bytesSent;
-      const begin = performance.now();
-      const { loss } = await trainer.step(testBatch(setting.batch, setting.config, step), step, 0.01);
-      outcome.losses.push(loss);
-      outcome.secondsPerStep.push((performance.now() - begin) / 1e3);
-      await execution.settled();
-      outcome.bytesSent = execution.bytesSent - sentBefore;
-    }
-    const held = kernels.liveTensors().filter(({ view }) => !view);
-    outcome.stateBytes = held.reduce((sum, { bytes }) => sum + bytes, 0);
-    outcome.scratchBytes = kernels.memoryStats().liveBytes - outcome.stateBytes;
-    outcome.peakBytes = kernels.memoryStats().peakBytes;
-    const digest = await digestOf([{ trainer }]);
-    if (rank === 0) outcome.digest = digest;
-  } catch (error) {
-    outcome.error = error instanceof Error ? error.message : String(error);
+  for (let step = 1; step <= steps; step += 1) {
+    await execution.settled();
+    const sentBefore = execution.bytesSent;
+    const begin = performance.now();
+    const { loss } = await trainer.step(testBatch(setting.batch, setting.config, step), step, 0.01);
+    outcome.losses.push(loss);
+    outcome.secondsPerStep.push((performance.now() - begin) / 1e3);
+    await execution.settled();
+    outcome.bytesSent = execution.bytesSent - sentBefore;
   }
-  await new Promise<void>((sent) => process.send?.(outcome, undefined, undefined, () => sent()));
+  const held = kernels.liveTensors().filter(({ view }) => !view);
+  outcome.stateBytes = held.reduce((sum, { bytes }) => sum + bytes, 0);
+  outcome.scratchBytes = kernels.memoryStats().liveBytes - outcome.stateBytes;
+  outcome.peakBytes = kernels.memoryStats().peakBytes;
+  const digest = await digestOf([{ trainer }]);
+  if (rank === 0) outcome.digest = digest;
 }
-process.exit(0);

@@ -29,6 +29,8 @@ export interface RankOutcome {
   /** Of all weights, from rank 0. */
   readonly digest?: string;
   readonly error?: string;
+  /** Time of day of the error, in ms. */
+  readonly failedAt?: number;
 }
 
 export interface ProcessRun {
@@ -41,8 +43,8 @@ export interface ProcessRun {
   readonly deadlineMs?: number;
   /** Threads of each rank. */
   readonly threads?: number;
-  /** Told of the processes once they train. */
-  readonly onStart?: (children: readonly ChildProcess[]) => void;
+  /** Told of the processes once they train; the run fails if what it does fails. */
+  readonly onStart?: (children: readonly ChildProcess[]) => void | Promise<void>;
   /** Command that each rank is started with, such as one that enters a network namespace. */
   readonly execPath?: (rank: number) => string;
 }
@@ -77,8 +79,9 @@ export async function runProcesses(run: ProcessRun): Promise<(RankOutcome | unde
     const endpoints = (await Promise.all(listening)) as string[];
     const outcomes = children.map(next);
     for (const child of children) child.send(endpoints);
-    run.onStart?.(children);
-    return (await Promise.all(outcomes)) as (RankOutcome | undefined)[];
+    const said = Promise.all(outcomes) as Promise<(RankOutcome | undefined)[]>;
+    const started = Promise.resolve(run.onStart?.(children));
+    return await Promise.race([said, started.then(() => said)]);
   } finally {
     for (const child of children) child.kill('SIGKILL');
   }

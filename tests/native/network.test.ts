@@ -1,0 +1,93 @@
+// Ranks in two network namespaces on a bad network: they train the bits of one rank, or end with an error that names the peer; they never wait for ever.
+import { beforeAll, expect, it } from 'vitest';
+import { newModelConfig } from '#runtime/model/main.ts';
+import { noParallelism } from '#runtime/parallel/main.ts';
+import type { Parallelism } from '#runtime/parallel/main.ts';
+import { openNetworkPair, pairAddresses } from './network-pair.ts';
+import type { NetworkPair } from './network-pair.ts';
+import { runProcesses } from './process-ranks.ts';
+import type { ProcessRun, RankOutcome } from './process-ranks.ts';
+
+const batch = { sequences: 4, length: 16, grains: 4 };
+const config = newModelConfig(
+  'gpt2',
+  { hiddenSize: 32, layers: 2, heads: 4, dropout: 0.1 },
+  { vocabularySize: 131, trainingLength: batch.length },
+);
+const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 0.5 };
+const setting = { config, batch, seed: 3, recompute: 'none', optimizer } as const;
+const steps = 3;
+/** Of an operation without any progress. */
+const deadlineMs = 4_000;
+/** Beyond its deadline, a silent peer is named within this time. */
+const namingMs = 5_000;
+
+let alone: RankOutcome;
+beforeAll(async () => {
+  [alone] = (await runProcesses({ parallelism: noParallelism, setting, steps })) as [RankOutcome];
+});
+
+/** Two ranks, one at each end of the cable. */
+function runPair(pair: NetworkPair, changed: Partial<ProcessRun> & { layout?: Partial<Parallelism> } = {}) {
+  const { layout = { dataReplicate: 2 }, ...rest } = changed;
+  return runProcesses({
+    parallelism: { ...noParallelism, ...layout },
+    setting,
+    steps,
+    transport: 'tcp',
+    addresses: pairAddresses,
+    execPath: pair.node,
+    deadlineMs,
+    ...rest,
+  });
+}
+
+function expectTheBitsOfOneRank(outcomes: readonly (RankOutcome | undefined)[]): void {
+  expect(outcomes.map((outcome) => outcome?.error)).toEqual([undefined, undefined]);
+  expect(outcomes.map((outcome) => outcome?.losses)).toEqual([alone.losses, alone.losses]);
+  expect(outcomes[0]?.digest).toBe(alone.digest);
+}
+
+/** Each rank names the other one, in time. */
+function expectBothNameThePeer(outcomes: readonly (RankOutcome | undefined)[], since: number): void {
+  for (const [rank, outcome] of outcomes.entries()) {
+    expect(outcome?.error, `rank ${rank}`).toMatch(new RegExp(`rank ${1 - rank}\\b`));
+    expect(outcome!.failedAt! - since, `rank ${rank}: ${outcome?.error}`).toBeLessThan(deadlineMs + namingMs);
+  }
+}
+
+const layouts = [{ dataReplicate: 2 }, { dataShard: 2 }, { tensor: 2, sequenceParallel: true }, { pipeline: 2 }];
+const cases = layouts.map((layout) => [JSON.stringify(layout).replaceAll('"', ''), layout] as const);
+
+it.each(cases)('%s trains the bits of one rank where every tenth packet is lost', async (_, layout) => {
+  using pair = openNetworkPair();
+  pair.lose(10);
+  expectTheBitsOfOneRank(await runPair(pair, { layout, deadlineMs: 60_000 }));
+});
+
+it('trains the bits of one rank where each packet takes 200 ms', async ({ skip }) => {
+  using pair = openNetworkPair();
+  skip(!pair.delay(200), 'this kernel has no netem (CONFIG_NET_SCH_NETEM), which holds packets up');
+  expectTheBitsOfOneRank(await runPair(pair));
+});
+
+it.each(cases)('%s ends with an error that names the peer when its packets are swallowed in the middle', async (_, layout) => {
+  using pair = openNetworkPair();
+  let swallowedAt = NaN;
+  const swallowInTheMiddle = async () => {
+    // Hand-shakes and the first steps are done by then.
+    while (pair.bytesSent() < 300_000) await new Promise((done) => setTimeout(done, 20));
+    pair.swallow();
+    swallowedAt = Date.now();
+  };
+  const outcomes = await runPair(pair, { layout, steps: 1_000_000, onStart: swallowInTheMiddle });
+  expectBothNameThePeer(outcomes, swallowedAt);
+});
+
+it('ends with an error that names the peer when the port was never open', async () => {
+  using pair = openNetworkPair();
+  pair.swallow();
+  let begunAt = NaN;
+  const outcomes = await runPair(pair, { onStart: () => void (begunAt = Date.now()) });
+  expectBothNameThePeer(outcomes, begunAt);
+});
