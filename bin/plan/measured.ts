@@ -32,8 +32,9 @@ const Trace = z.object({
 /** The step of median length, on the pipeline of the first data and tensor rank. Throws WL_FILE_MISSING; WL_USAGE for traces of another layout. */
 export async function readMeasured(folder: string, { ranks, world, schedule }: JobPlan): Promise<Measured> {
   const pipeline = ranks.filter(({ at }) => at.data === 0 && at.tensor === 0);
-  const traces = await Promise.all(pipeline.map(async ({ rank, at }) => await readRank(folder, rank, at.pipeline, world)));
-  const steps = [...Map.groupBy(traces.flat(), ({ step }) => step)].map(([step, spans]) => ({ step, spans }));
+  const traces: (Span & { step: number })[] = [];
+  for (const { rank, at } of pipeline) traces.push(...(await readRank(folder, rank, at.pipeline, world)));
+  const steps = [...Map.groupBy(traces, ({ step }) => step)].map(([step, spans]) => ({ step, spans }));
   const lengthOf = ({ spans }: Measured) => timelineFigures(spans).length;
   const sorted = steps.sort((a, b) => lengthOf(a) - lengthOf(b));
   const middle = sorted[Math.floor((sorted.length - 1) / 2)];

@@ -65,7 +65,8 @@ interface Way extends Disposable {
 function overCopies({ group, stream }: ExchangeOptions): Way {
   return {
     share: 1,
-    gather: (x) => view(x, 0, x.shape),
+    // The gradient stays the same tensor, so that whoever holds it, such as a weight gradient that waits, is seen to hold it.
+    gather: (x, pass) => (pass === 'backward' ? x : view(x, 0, x.shape)),
     scatter(x: Tensor, pass: string): Tensor {
       const y = empty(x.device, x.shape, 'sum over the tensor group');
       group.allReduce(stream, x, 'sum', `tensor sum, ${pass}`, y);
