@@ -145,15 +145,21 @@ program
   .command('plan')
   .description('show what each rank of a training job would hold and send, without running anything')
   .requiredOption('-f, --file <file...>', 'manifests; - reads standard input')
-  .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
+  .addOption(
+    new Option('-o, --output <format>', 'how to print; csv is the pipeline schedule')
+      .choices(['text', 'json', 'csv'])
+      .default('text'),
+  )
   .option('--schedule', 'show when each rank of the pipeline computes what', false)
   .option('--svg <file>', 'draw the mesh, or with --schedule the timeline, into this file')
   .option('--trace <dir>', 'with --schedule: the folder of the job, to show beside it what its trace measured')
-  .action(async (options: { file: string[]; output: 'text' | 'json'; schedule: boolean; svg?: string; trace?: string }) => {
-    const { plan } = await import('./plan/command.ts');
-    const { file: files, output, schedule, svg, trace } = options;
-    await plan({ files, output, schedule, svg, trace, write: (text) => void process.stdout.write(text) });
-  });
+  .action(
+    async (options: { file: string[]; output: 'text' | 'json' | 'csv'; schedule: boolean; svg?: string; trace?: string }) => {
+      const { plan } = await import('./plan/command.ts');
+      const { file: files, output, schedule, svg, trace } = options;
+      await plan({ files, output, schedule, svg, trace, write: (text) => void process.stdout.write(text) });
+    },
+  );
 
 program
   .command('export')

@@ -269,6 +269,16 @@ test('--trace shows the step of median length as its ranks measured it beside th
   expect(drawn.match(/<path d=/g)).toHaveLength((2 * spans.length) / 3);
 });
 
+test('prints the schedule with its sends and receives as CSV', async () => {
+  const manifest = job({ parallelism: '{ pipeline: 2, dataReplicate: 8 }' });
+  expect(await planned(manifest, { output: 'csv' })).toMatchInlineSnapshot(`
+    "# name: 1f1b
+    F0.0,SF0.0,F0.1,SF0.1,RB0.0,B0.0,RB0.1,B0.1
+    RF1.0,F1.0,B1.0,SB1.0,RF1.1,F1.1,B1.1,SB1.1
+    "
+  `);
+});
+
 test('traces that are not there, or of another layout, are told apart', async () => {
   const jobDir = await mkdtemp(join(folder, 'job-'));
   const manifest = job({ parallelism: '{ pipeline: 2 }' });

@@ -7,6 +7,7 @@ import { WindlassError } from '#runtime/api/errors.ts';
 import { planJob } from '#runtime/parallel/plan/plan.ts';
 import type { JobPlan } from '#runtime/parallel/plan/plan.ts';
 import { planSvg } from '#runtime/parallel/plan/svg.ts';
+import { formatScheduleCsv, withCommunication } from '#runtime/parallel/schedule/main.ts';
 import { planWarnings } from '#runtime/parallel/plan/warnings.ts';
 import { planRequestOf } from '#runtime/train/plan-request.ts';
 import { planJson } from './json.ts';
@@ -16,7 +17,8 @@ import { planText } from './text.ts';
 
 export interface PlanOptions {
   readonly files: readonly string[];
-  readonly output: 'text' | 'json';
+  /** `csv`: the pipeline schedule of one job, an action in each cell; see runtime/parallel/schedule/csv.ts. */
+  readonly output: 'text' | 'json' | 'csv';
   /** Whether to show when each rank of the pipeline computes what. */
   readonly schedule: boolean;
   /** File that gets a drawing: of the mesh, or with `schedule` of the timeline. */
@@ -34,6 +36,8 @@ export async function plan({ files, output, schedule, svg, trace, write }: PlanO
     throw new WindlassError('WL_USAGE', `--svg draws one job; ${files.join(', ')} has ${jobs.length}`);
   if (trace !== undefined && (jobs.length > 1 || !schedule))
     throw new WindlassError('WL_USAGE', `--trace goes with --schedule and one job; ${files.join(', ')} has ${jobs.length}`);
+  if (output === 'csv' && jobs.length > 1)
+    throw new WindlassError('WL_USAGE', `-o csv prints the schedule of one job; ${files.join(', ')} has ${jobs.length}`);
   const plans: { name: string; plan: JobPlan; warnings: string[] }[] = [];
   for (const { object, file, line } of jobs) {
     const { name } = object.metadata;
@@ -49,6 +53,7 @@ export async function plan({ files, output, schedule, svg, trace, write }: PlanO
   const [first] = plans;
   const measured = trace === undefined || !first ? undefined : await readMeasured(trace, first.plan);
   if (output === 'json') write(planJson(plans));
+  else if (output === 'csv' && first) write(formatScheduleCsv(withCommunication(first.plan.schedule)));
   else {
     const texts = plans.map(
       ({ name, plan, warnings }) => planText(name, plan, warnings) + (schedule ? `\n${scheduleText(plan, measured)}` : ''),

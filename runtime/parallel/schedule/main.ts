@@ -5,6 +5,7 @@ export { buildSchedule, scheduleKinds } from './build.ts';
 export type { ScheduleWishes } from './build.ts';
 export { checkSchedule } from './check.ts';
 export { withCommunication } from './communication.ts';
+export { formatScheduleCsv } from './csv.ts';
 export { cutStages } from './cut-stages.ts';
 export { withSharding } from './sharding.ts';
 export { timelineFigures } from './timing/figures.ts';
