@@ -254,8 +254,8 @@ TEST("a line that swallows everything ends the operation on both sides within th
   pair.relay->swallow_everything();
   const int64_t begin = wl::nanoseconds();
   const wl_tensor x = pair.self.floats(std::vector<float>(10000, 1.0f));
-  wl_comm_all_reduce(pair.self.stream, pair.self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "near");
-  wl_comm_all_reduce(pair.self.stream, pair.self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "near");
+  wl_comm_all_reduce(pair.self.stream, pair.self.comm, x, x, WL_COMM_MAX, WL_COMM_OWN, "near");
+  wl_comm_all_reduce(pair.self.stream, pair.self.comm, x, x, WL_COMM_MAX, WL_COMM_OWN, "near");
   Outcome outcome;
   pair.self.finish(outcome);
   CHECK_EQUAL(outcome.reason, WL_COMM_TIMEOUT);
