@@ -56,7 +56,7 @@ it(`${kills} ranks killed at random moments are named within 2 s and train again
     const killedAt = Date.now();
     const stepThen = lossLines(folder, 'many').at(-1)!.step;
     const fault = await eventually('the rank to be named', () =>
-      podLog(folder, 'many-worker-0').find(({ time, msg }) => Date.parse(time) >= killedAt && /ranks start again/.test(msg)),
+      podLog(folder, 'many-worker-0').find(({ time, msg }) => Date.parse(time) >= killedAt && /^rank \d+ .*ranks start again/.test(msg)),
     );
     expect(fault.msg).toMatch(new RegExp(`^rank ${rank} \\(pod many-worker-${rank}\\) was ended by SIGKILL`));
     const detectedAt = Date.parse(fault.time);
