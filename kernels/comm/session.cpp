@@ -57,7 +57,7 @@ void Session::join(const std::shared_ptr<Group>& group) {
   if (early != early_.end()) {
     Early came = std::move(early->second);
     early_.erase(early);
-    for (const auto& [from, file] : came.segments) segment_came(group, from, file);
+    for (auto& [from, file] : came.segments) segment_came(group, from, std::move(file));
     for (const auto& [hello, wire] : came.wires) data_came(group, hello, wire);
     for (const int from : came.goodbyes) group->peer_left(group->rank_of_member(from), true);
     if (came.failure != nullptr) group->fail_locked(*came.failure, false);
@@ -133,7 +133,6 @@ void Session::close() {
     each.greeting = nullptr;
   }
   for (auto& [digest, early] : early_) {
-    for (const auto& [from, file] : early.segments) ::close(file);
     for (const auto& [hello, wire] : early.wires) wire->close();
   }
   early_.clear();
@@ -272,12 +271,12 @@ void Session::heard(int from, const Frame& frame, const std::string& words) {
   if (group != nullptr && member < 0) return listen(from);
   switch (frame.word) {
     case Word::segment: {
-      const int file = peer(from).control == nullptr ? -1 : peer(from).control->take_file();
-      if (file < 0) break;
+      OwnedFile file(peer(from).control == nullptr ? -1 : peer(from).control->take_file());
+      if (!file) break;
       if (group != nullptr) {
-        segment_came(group, from, file);
-      } else if (!early_[frame.group].segments.emplace(from, file).second) {
-        ::close(file);
+        segment_came(group, from, std::move(file));
+      } else {
+        early_[frame.group].segments.emplace(from, std::move(file));
       }
       break;
     }
@@ -316,10 +315,9 @@ void Session::connect_member(const std::shared_ptr<Group>& group, int member) {
   if (route(member) == Route::tcp && member < options.rank) call_data(group, member);
 }
 
-void Session::segment_came(const std::shared_ptr<Group>& group, int member, int file) {
+void Session::segment_came(const std::shared_ptr<Group>& group, int member, OwnedFile file) {
   const int at = group->rank_of_member(member);
-  std::shared_ptr<Segment> theirs = at < 0 || group->connected(at) ? nullptr : Segment::attach(file, group->size, group->rank);
-  ::close(file);
+  std::shared_ptr<Segment> theirs = at < 0 || group->connected(at) ? nullptr : Segment::attach(file.get(), group->size, group->rank);
   if (theirs == nullptr) return;
   auto link = std::make_unique<Link>();
   link->from = group->rank;
@@ -336,7 +334,7 @@ Session::Sockets& Session::sockets_of(const Group& group, int member) {
   Sockets& sockets = sockets_[{group.digest, at}];
   if (sockets.missing == 0) {
     const int count = options.endpoints[static_cast<size_t>(std::min(member, options.rank))].sockets;
-    for (std::vector<int>& files : sockets.files) files.assign(static_cast<size_t>(count), -1);
+    for (std::vector<OwnedFile>& files : sockets.files) files = std::vector<OwnedFile>(static_cast<size_t>(count));
     sockets.missing = count * kChannels;
   }
   return sockets;
@@ -374,10 +372,10 @@ void Session::data_came(const std::shared_ptr<Group>& group, const Hello& hello,
   const int at = group->rank_of_member(hello.from);
   if (at < 0 || group->connected(at)) return wire->close();
   Sockets& sockets = sockets_of(*group, hello.from);
-  if (hello.channel >= kChannels || hello.stripe >= sockets.files[hello.channel].size() || sockets.files[hello.channel][hello.stripe] >= 0) {
+  if (hello.channel >= kChannels || hello.stripe >= sockets.files[hello.channel].size() || sockets.files[hello.channel][hello.stripe]) {
     return wire->close();
   }
-  sockets.files[hello.channel][hello.stripe] = wire->release();
+  sockets.files[hello.channel][hello.stripe] = OwnedFile(wire->release());
   if (--sockets.missing > 0) return;
   std::unique_ptr<Link> link = TcpCarrier::connect(group->segment(), at, group->size, sockets.files, group->deadline());
   sockets_.erase({group->digest, at});

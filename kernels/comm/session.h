@@ -10,6 +10,7 @@
 #include "comm/group.h"
 #include "comm/hello.h"
 #include "comm/listener.h"
+#include "comm/owned-file.h"
 #include "comm/wire.h"
 
 namespace wl::comm {
@@ -56,14 +57,14 @@ class Session : public std::enable_shared_from_this<Session> {
   };
   /** What came for a group that this rank has not made yet. */
   struct Early {
-    std::map<int, int> segments;  // peer -> file
+    std::map<int, OwnedFile> segments;  // by peer
     std::vector<std::pair<Hello, std::shared_ptr<Wire>>> wires;
     std::vector<int> goodbyes;
     std::unique_ptr<Failure> failure;
   };
-  /** A link over TCP that is being connected. */
+  /** A link over TCP that is being connected. Where that ends too early, the sockets that were are closed. */
   struct Sockets {
-    std::vector<int> files[kChannels];
+    std::vector<OwnedFile> files[kChannels];
     int missing = 0;
     std::vector<std::shared_ptr<Wire>> greetings;
   };
@@ -77,7 +78,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void heard(int peer, const Frame& frame, const std::string& words);
   void say(int peer, const Frame& frame, const std::string& words, int file = -1);
   void connect_member(const std::shared_ptr<Group>& group, int member);
-  void segment_came(const std::shared_ptr<Group>& group, int member, int file);
+  void segment_came(const std::shared_ptr<Group>& group, int member, OwnedFile file);
   void call_data(const std::shared_ptr<Group>& group, int member);
   void data_came(const std::shared_ptr<Group>& group, const Hello& hello, const std::shared_ptr<Wire>& wire);
   Sockets& sockets_of(const Group& group, int member);

@@ -19,7 +19,7 @@ uint64_t end_of_stripe(uint64_t position) { return (position / kStripe + 1) * kS
 
 }  // namespace
 
-std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<int> (&files)[kChannels],
+std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<OwnedFile> (&files)[kChannels],
                                           int64_t linger) {
   std::shared_ptr<Segment> outbox = Segment::create(size, peer);
   if (outbox == nullptr) return nullptr;
@@ -36,9 +36,9 @@ std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer
     lane.in = carrier->own_->ring(static_cast<Channel>(channel), peer);
     link->out[channel] = RingWriter(lane.out);
     link->in[channel] = RingReader(lane.in);
-    for (const int file : files[channel]) {
+    for (OwnedFile& file : files[channel]) {
       const uint64_t first = lane.sockets.size() * kStripe;
-      lane.sockets.push_back({file, 0, first, first, false});
+      lane.sockets.push_back({file.release(), 0, first, first, false});
       carrier->receiving_.fetch_add(1);
     }
     const std::weak_ptr<TcpCarrier> weak = carrier;

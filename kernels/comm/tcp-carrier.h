@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "comm/link.h"
+#include "comm/owned-file.h"
 
 namespace wl::comm {
 
 class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrier> {
  public:
   /** `own` receives what `peer` sends, in a group of `size`. files[channel] are its sockets in the order of stripes; they are taken over. */
-  static std::unique_ptr<Link> connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<int> (&files)[kChannels], int64_t linger);
+  static std::unique_ptr<Link> connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<OwnedFile> (&files)[kChannels], int64_t linger);
   ~TcpCarrier() override;
 
   void kick(Channel channel) override;

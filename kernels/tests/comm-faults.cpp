@@ -1,4 +1,5 @@
 // What goes wrong between ranks: disagreement, silence, ends, wrong secrets; who is named, and that nothing is left behind.
+#include <chrono>
 #include <cinttypes>
 #include <csignal>
 #include <cstdlib>
@@ -452,6 +453,33 @@ TEST("peers that are killed leave no file, mapping or thread behind") {
     CHECK(within_deadline([] { return mappings() == 0; }));
     files = entries_of("/proc/self/fd");
     threads = entries_of("/proc/self/task");
+  }
+  CHECK(within_deadline([&] { return entries_of("/proc/self/fd") <= files; }));
+  CHECK(within_deadline([] { return mappings() == 0; }));
+  CHECK_EQUAL(entries_of("/proc/self/task"), threads);
+}
+
+TEST("peers that are killed while they connect leave no file, mapping or thread behind") {
+  // The threads and streams that live as long as the process come first.
+  {
+    World world(3, over(WL_COMM_SHM));
+    world.ready();
+  }
+  CHECK(within_deadline([] { return mappings() == 0; }));
+  const int files = entries_of("/proc/self/fd");
+  const int threads = entries_of("/proc/self/task");
+  for (int cycle = 0; cycle < 60; ++cycle) {
+    Pair pair(WL_COMM_TCP, "stay", 200);
+    Rank self;
+    self.stream = pair.stream;
+    const wl_tensor x = self.floats({1});
+    wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+    // From before the first socket is connected to after the last one.
+    std::this_thread::sleep_for(std::chrono::microseconds(cycle * 25));
+    pair.child->kill(SIGKILL);
+    self.finish();
+    pair.child->wait();
+    wl_tensor_free(x);
   }
   CHECK(within_deadline([&] { return entries_of("/proc/self/fd") <= files; }));
   CHECK(within_deadline([] { return mappings() == 0; }));
