@@ -9,6 +9,8 @@ const manyStages = ['interleaved', 'zbv', 'dualpipev'] as const;
 /** Those of them whose stages go down the ranks and up again: two per rank, no more and no less. */
 const vShaped = ['zbv', 'dualpipev'] as const;
 
+const celStagesPerRank = `(has(self.stagesPerRank) ? self.stagesPerRank : (self.schedule in ${celList(manyStages)} ? 2 : 1))`;
+
 const axis = (description: string) => z.int().min(1).max(maxAxis).default(1).describe(description);
 
 /** A choice of whole numbers, as an API server understands it. */
@@ -36,16 +38,35 @@ export const Parallelism = withRules(
         .describe('Spreads what lies between the matrices over the ranks of tensor as well, by position; saves memory.'),
       pipeline: axis('Ranks that keep a part of the layers each.'),
       schedule: z
-        .enum(['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'])
+        .enum(['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev', 'csv'])
         .default('1f1b')
-        .describe('Order in which the ranks of pipeline compute forward and backward passes of the grains.'),
+        .describe(
+          'Order in which the ranks of pipeline compute forward and backward passes of the grains; csv: that of scheduleCsv.',
+        ),
+      scheduleCsv: z
+        .string()
+        .min(1)
+        .max(60_000)
+        .regex(/^[\t\n\r -~]*$/, 'must be plain ASCII')
+        .optional()
+        .describe(
+          'With schedule csv: a line per rank of pipeline and a cell per action, as `windlass plan -o csv` prints it. It must be complete, in order and free of deadlock.',
+        ),
       stagesPerRank: z
         .int()
         .min(1)
         .max(64)
         .optional()
         .describe(
-          'Parts of the model on each rank of pipeline: 2 or more for interleaved, 2 for zbv and dualpipev, else 1. The least that the schedule takes if absent.',
+          'Parts of the model on each rank of pipeline: 2 or more for interleaved, 2 for zbv and dualpipev, else 1. The least that the schedule takes if absent; csv says it itself.',
+        ),
+      stageLayers: z
+        .array(z.int().min(0).max(4096).describe('Layers of one stage.'))
+        .min(2)
+        .max(1024)
+        .optional()
+        .describe(
+          'Layers of each stage, in order; the embedding comes with the first, the head with the last. Stages of about equal estimated cost if absent. `windlass plan --trace` tells what a measured trace suggests.',
         ),
     })
     .describe('Ranks and what each does. Their number is the product of dataReplicate, dataShard, tensor and pipeline.'),
@@ -74,10 +95,23 @@ export const Parallelism = withRules(
       path: ['sequenceParallel'],
     },
     {
-      cel: "self.pipeline > 1 || (self.schedule == '1f1b' && !has(self.stagesPerRank))",
-      holds: (self) => self.pipeline > 1 || (self.schedule === '1f1b' && self.stagesPerRank === undefined),
-      message: 'schedule and stagesPerRank say how pipeline goes; set pipeline above 1 or leave them out',
+      cel: "self.pipeline > 1 || (self.schedule == '1f1b' && !has(self.stagesPerRank) && !has(self.stageLayers))",
+      holds: (self) =>
+        self.pipeline > 1 || (self.schedule === '1f1b' && self.stagesPerRank === undefined && self.stageLayers === undefined),
+      message: 'schedule, stagesPerRank and stageLayers say how pipeline goes; set pipeline above 1 or leave them out',
       path: ['pipeline'],
+    },
+    {
+      cel: "(self.schedule == 'csv') == has(self.scheduleCsv)",
+      holds: (self) => (self.schedule === 'csv') === (self.scheduleCsv !== undefined),
+      message: 'schedule: csv and scheduleCsv belong together; set both or neither',
+      path: ['scheduleCsv'],
+    },
+    {
+      cel: "self.schedule != 'csv' || !has(self.stagesPerRank)",
+      holds: (self) => self.schedule !== 'csv' || self.stagesPerRank === undefined,
+      message: 'scheduleCsv says which stage lies where; leave stagesPerRank out',
+      path: ['stagesPerRank'],
     },
     {
       cel: "self.schedule != 'interleaved' || !has(self.stagesPerRank) || self.stagesPerRank >= 2",
@@ -92,10 +126,20 @@ export const Parallelism = withRules(
       path: ['stagesPerRank'],
     },
     {
-      cel: `(self.schedule in ${celList(manyStages)}) || !has(self.stagesPerRank) || self.stagesPerRank == 1`,
-      holds: (self) => isOneOf(manyStages, self.schedule) || (self.stagesPerRank ?? 1) === 1,
+      cel: `(self.schedule in ${celList([...manyStages, 'csv'])}) || !has(self.stagesPerRank) || self.stagesPerRank == 1`,
+      holds: (self) => isOneOf([...manyStages, 'csv'], self.schedule) || (self.stagesPerRank ?? 1) === 1,
       message: 'schedules gpipe, 1f1b and zb1p need stagesPerRank: 1; interleaved takes more',
       path: ['stagesPerRank'],
+    },
+    {
+      cel: `!has(self.stageLayers) || self.pipeline == 1 || self.schedule == 'csv' || self.stageLayers.size() == self.pipeline * ${celStagesPerRank}`,
+      holds: (self) =>
+        self.stageLayers === undefined ||
+        self.pipeline === 1 ||
+        self.schedule === 'csv' ||
+        self.stageLayers.length === self.pipeline * stagesPerRankOf(self),
+      message: 'stageLayers must have an entry for each stage: pipeline x stagesPerRank of them',
+      path: ['stageLayers'],
     },
   ],
 );
@@ -105,7 +149,11 @@ export type Parallelism = Omit<z.output<typeof Parallelism>, 'stagesPerRank'> & 
 
 /** Fills in the default that depends on another field. */
 export function parallelismOf(written: z.output<typeof Parallelism>): Parallelism {
-  return { ...written, stagesPerRank: written.stagesPerRank ?? (isOneOf(manyStages, written.schedule) ? 2 : 1) };
+  return { ...written, stagesPerRank: stagesPerRankOf(written) };
+}
+
+function stagesPerRankOf({ schedule, stagesPerRank }: { schedule: string; stagesPerRank?: number | undefined }): number {
+  return stagesPerRank ?? (isOneOf(manyStages, schedule) ? 2 : 1);
 }
 
 interface Axes {

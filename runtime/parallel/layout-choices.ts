@@ -5,7 +5,7 @@ import type { BatchShape } from './layout-faults.ts';
 import { noParallelism, worldOf } from './parallelism.ts';
 import type { Parallelism } from './parallelism.ts';
 import { scheduleKinds } from './schedule/main.ts';
-import type { ScheduleName } from './schedule/main.ts';
+import type { GeneratedSchedule } from './schedule/main.ts';
 
 /** Every legal layout of exactly `world` ranks, from the fewest pipeline ranks on; no two of them do the same. */
 export function legalLayouts(world: number, model: ModelConfig, batch: BatchShape): Parallelism[] {
@@ -31,7 +31,7 @@ function sharded(layout: Parallelism): Parallelism[] {
 
 function scheduled(layout: Parallelism, model: ModelConfig): Parallelism[] {
   if (layout.pipeline === 1) return [layout];
-  return (Object.keys(scheduleKinds) as ScheduleName[]).flatMap((schedule) => {
+  return (Object.keys(scheduleKinds) as GeneratedSchedule[]).flatMap((schedule) => {
     const { least, most } = scheduleKinds[schedule].stages;
     const stages = Math.min(most, Math.floor((model.layers + 2) / layout.pipeline));
     const counts = Array.from({ length: Math.max(0, stages - least + 1) }, (_, index) => least + index);

@@ -1,6 +1,8 @@
 // What stands against a layout for a model and a batch, each with the field, the value, the reason and a size that would fit.
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { Parallelism } from './parallelism.ts';
+import { isWindlassError } from '#runtime/api/errors.ts';
+import { layoutSchedule } from './layout-schedule.ts';
 import { scheduleKinds } from './schedule/main.ts';
 
 /** `task.pretrain.batch` of a job. */
@@ -121,6 +123,7 @@ function grainsFor(ranks: number, sequences: number, near: number): number[] {
 
 function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: BatchShape): LayoutFault[] {
   const { pipeline, schedule, stagesPerRank } = parallelism;
+  if (schedule === 'csv') return ownScheduleFaults(parallelism, model, batch);
   const { stages, leastGrains } = scheduleKinds[schedule];
   const faults: LayoutFault[] = [];
   if (pipeline === 1) {
@@ -130,7 +133,7 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
       );
     else if (stagesPerRank !== 1)
       faults.push(about('stagesPerRank', `is ${stagesPerRank} with pipeline: 1; there is one stage. Leave it out`));
-    return faults;
+    return [...faults, ...cutFaults(parallelism, 1, model)];
   }
   if (stagesPerRank < stages.least || stagesPerRank > stages.most) {
     const needed = stages.least === stages.most ? `exactly ${stages.least}` : `at least ${stages.least}`;
@@ -150,7 +153,7 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
         `is ${asked}, but the model has ${model.layers} layers, an embedding and a head to fill them with. ${remedy}`,
       ),
     );
-  }
+  } else faults.push(...cutFaults(parallelism, pipeline * stagesPerRank, model));
   const perRank = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
   const least = leastGrains(pipeline);
   if (Number.isInteger(perRank) && perRank < least) {
@@ -163,6 +166,47 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
     );
   }
   return faults;
+}
+
+/** Grains that don't fit the data ranks are told elsewhere, and no schedule is looked for that fits them. */
+function ownScheduleFaults(parallelism: Parallelism, model: ModelConfig, batch: BatchShape): LayoutFault[] {
+  const grains = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
+  if (!Number.isInteger(grains)) return [];
+  try {
+    const { stages } = layoutSchedule(parallelism, grains);
+    const parts = model.layers + 2;
+    if (stages <= parts) return cutFaults(parallelism, stages, model);
+    const filling = `the model has ${model.layers} layers, an embedding and a head to fill them with`;
+    return [about('scheduleCsv', `has ${stages} stages, but ${filling}. ${parts} stages would fit`)];
+  } catch (error) {
+    if (!isWindlassError(error)) throw error;
+    return [{ path: 'spec.parallelism.scheduleCsv', message: error.message.replace(/^spec\.parallelism\.scheduleCsv: /, '') }];
+  }
+}
+
+function cutFaults({ stageLayers }: Parallelism, stages: number, { layers }: ModelConfig): LayoutFault[] {
+  if (!stageLayers) return [];
+  const shown = `[${stageLayers.join(', ')}]`;
+  const fit = `[${evenCut(layers, stages).join(', ')}] would fit`;
+  if (stageLayers.length !== stages)
+    return [about('stageLayers', `is ${shown}, but the pipeline has ${stages} stages, which need an entry each. ${fit}`)];
+  const sum = stageLayers.reduce((total, blocks) => total + blocks, 0);
+  if (sum !== layers) return [about('stageLayers', `is ${shown}, ${sum} layers in all, but the model has ${layers}. ${fit}`)];
+  const empty = stageLayers.findIndex((blocks, stage) => blocks === 0 && stage > 0 && stage < stages - 1);
+  if (empty >= 0)
+    return [
+      about(
+        'stageLayers',
+        `is ${shown}, but stage ${empty} would be empty: only the first, which has the embedding, and the last, which has the head, can do without a layer`,
+      ),
+    ];
+  return [];
+}
+
+/** Blocks of each stage where the embedding and the head count as one each. */
+function evenCut(layers: number, stages: number): number[] {
+  const endOf = (stage: number) => Math.min(Math.max(Math.floor(((layers + 2) * stage) / stages) - 1, 0), layers);
+  return Array.from({ length: stages }, (_, stage) => endOf(stage + 1) - endOf(stage));
 }
 
 function isPowerOfTwo(value: number): boolean {

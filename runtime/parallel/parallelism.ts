@@ -18,7 +18,12 @@ export interface Parallelism {
   /** Ranks that the blocks are split over, one run of blocks after the other. */
   readonly pipeline: number;
   readonly schedule: ScheduleName;
+  /** Unused with `schedule` csv, whose text tells which stage lies where. */
   readonly stagesPerRank: number;
+  /** With `schedule` csv: the schedule itself; see runtime/api/schedule/csv.ts. */
+  readonly scheduleCsv?: string | undefined;
+  /** Blocks of each stage, in order; stages are cut by estimated cost if absent. */
+  readonly stageLayers?: readonly number[] | undefined;
 }
 
 /** One rank. */

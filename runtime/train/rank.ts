@@ -13,6 +13,7 @@ import type { RankLink } from '#runtime/api/rank-link.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
+import { layoutSchedule } from '#runtime/parallel/main.ts';
 import { parameterCount } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
@@ -56,8 +57,12 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.task has no task that this version knows', {
       details: { path: 'spec.task' },
     });
+  const parallelism = parallelismOf(spec.parallelism);
+  const { dataReplicate, dataShard, schedule } = parallelism;
+  // What the user wrote by hand is looked at before anybody waits for anything.
+  if (schedule === 'csv') layoutSchedule(parallelism, spec.task.pretrain.batch.grains / (dataReplicate * dataShard));
   await mkdir(env.WL_JOB_DIR, { recursive: true });
-  using world = await joinWorld(env, link, parallelismOf(spec.parallelism));
+  using world = await joinWorld(env, link, parallelism);
   try {
     return await trainAndPublish(options, spec, world);
   } catch (error) {

@@ -1,13 +1,14 @@
 // What each rank of a job holds, keeps in memory and sends, computed from the layout alone: nothing is run.
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { BatchShape } from '../layout-faults.ts';
+import { layoutSchedule } from '../layout-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { layerOf, unitCost, unitsOf } from '../layout-units.ts';
 import { ParallelLayout } from '../layout.ts';
 import type { Coordinates } from '../layout.ts';
 import { worldOf } from '../parallelism.ts';
 import type { Parallelism } from '../parallelism.ts';
-import { buildSchedule, simulate } from '../schedule/main.ts';
+import { simulate } from '../schedule/main.ts';
 import type { Schedule, StageCost } from '../schedule/main.ts';
 import type { Recompute } from '#runtime/model/forward.ts';
 import { distinctRuns, heldUnits, runElements } from './flat-runs.ts';
@@ -62,12 +63,11 @@ export interface JobPlan extends Omit<PlanRequest, 'recompute'> {
 /** Throws WL_MANIFEST_INVALID if the layout is not legal for model and batch. */
 export function planJob(request: PlanRequest): JobPlan {
   const { model, batch, parallelism, recompute } = request;
-  const { schedule: name, pipeline, stagesPerRank } = parallelism;
   const world = worldOf(parallelism);
   const layout = new ParallelLayout(parallelism, world);
   layout.validate(model, batch);
   const grainsPerRank = batch.grains / layout.dataRanks;
-  const schedule = buildSchedule({ schedule: name, pipeline, stagesPerRank, grains: grainsPerRank });
+  const schedule = layoutSchedule(parallelism, grainsPerRank);
   const context: Context = {
     model,
     parallelism,
@@ -75,7 +75,7 @@ export function planJob(request: PlanRequest): JobPlan {
     grainsPerRank,
     tokensPerGrain: (batch.sequences / batch.grains) * batch.length,
     schedule,
-    stages: modelStages(model, batch.length, schedule.stages),
+    stages: modelStages(model, batch.length, schedule.stages, parallelism.stageLayers),
   };
   const stageCosts = costsOf(context, batch.length);
   return {

@@ -1,6 +1,6 @@
 // Puts FSDP actions into a schedule: when a stage's weights are gathered and freed, and its gradients reduced.
-import type { Action, Schedule } from './action.ts';
-import { givesWeightGradient, isCompute } from './action.ts';
+import type { Action, Schedule } from '#runtime/api/schedule/action.ts';
+import { givesWeightGradient, isCompute } from '#runtime/api/schedule/action.ts';
 
 export interface ShardingWishes {
   /**

@@ -24,11 +24,12 @@ export interface GrainAction extends Action {
   readonly grain: number;
 }
 
-/** `spec.parallelism.schedule`. */
-export type ScheduleName = 'gpipe' | '1f1b' | 'interleaved' | 'zb1p' | 'zbv' | 'dualpipev';
+export type GeneratedSchedule = 'gpipe' | '1f1b' | 'interleaved' | 'zb1p' | 'zbv' | 'dualpipev';
+/** `spec.parallelism.schedule`. `csv`: the user's own. */
+export type ScheduleName = GeneratedSchedule | 'csv';
 
 export interface Schedule {
-  /** A `ScheduleName`, or what a file calls itself. */
+  /** A `GeneratedSchedule`, or what a text calls itself. */
   readonly name: string;
   readonly ranks: number;
   readonly stages: number;
