@@ -96,6 +96,7 @@ describe('docs/parallelism.md', () => {
         schedule: false,
         svg: undefined,
         trace: undefined,
+        scheduleCsv: undefined,
         write: (part) => written.push(part),
       });
     } catch (error) {

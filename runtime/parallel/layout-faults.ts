@@ -2,7 +2,7 @@
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { Parallelism } from './parallelism.ts';
 import { isWindlassError } from '#runtime/api/errors.ts';
-import { layoutSchedule } from './layout-schedule.ts';
+import { pipelineSchedule } from './pipeline-schedule.ts';
 import { scheduleKinds } from './schedule/main.ts';
 
 /** `task.pretrain.batch` of a job. */
@@ -170,10 +170,9 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
 
 /** Grains that don't fit the data ranks are told elsewhere, and no schedule is looked for that fits them. */
 function ownScheduleFaults(parallelism: Parallelism, model: ModelConfig, batch: BatchShape): LayoutFault[] {
-  const grains = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
-  if (!Number.isInteger(grains)) return [];
+  if (batch.grains % (parallelism.dataReplicate * parallelism.dataShard) !== 0) return [];
   try {
-    const { stages } = layoutSchedule(parallelism, grains);
+    const { stages } = pipelineSchedule(parallelism, batch.grains);
     const parts = model.layers + 2;
     if (stages <= parts) return cutFaults(parallelism, stages, model);
     const filling = `the model has ${model.layers} layers, an embedding and a head to fill them with`;

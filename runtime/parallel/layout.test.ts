@@ -131,8 +131,8 @@ describe('validation', () => {
     expect(refused).toMatchInlineSnapshot(`
       {
         "a fraction": "spec.parallelism.dataReplicate: is 1.5; it is a count of at least 1",
-        "a schedule of one's own for fewer grains": "spec.parallelism.scheduleCsv: is for 4 grains, but each data rank works through 8: 4 for each data rank would fit, or a schedule for 8",
-        "a schedule of one's own for other grains": "spec.parallelism.scheduleCsv: is for 8 grains, but each data rank works through 2: 4 times as many batch.grains would fit, or a schedule for 2",
+        "a schedule of one's own for fewer grains": "spec.parallelism.scheduleCsv: is for 4 grains, but each data rank works through 8: it needs batch.grains: 4, or cells for 8",
+        "a schedule of one's own for other grains": "spec.parallelism.scheduleCsv: is for 8 grains, but each data rank works through 2: it needs batch.grains: 32, or cells for 2",
         "a schedule of one's own for other ranks": "spec.parallelism.scheduleCsv: has 2 lines of actions, one for each rank, but the pipeline has 3 ranks: pipeline: 2 would fit",
         "a schedule of one's own that can not be read": "spec.parallelism.scheduleCsv: line 3, column 56: "X" is no action; F0.3 is one: forward of stage 0, grain 3",
         "a schedule of one's own with too many stages": "spec.parallelism.scheduleCsv: has 7 stages, but the model has 4 layers, an embedding and a head to fill them with. 6 stages would fit",

@@ -6,7 +6,6 @@ export { openMesh } from './execution/mesh.ts';
 export type { Mesh } from './execution/mesh.ts';
 export { recomputeWithin } from './plan/recompute-budget.ts';
 export { layoutForWorld } from './layout-choices.ts';
-export { layoutSchedule } from './layout-schedule.ts';
 export { RankExecution } from './execution/rank-execution.ts';
 export type { ExecutionOptions } from './execution/rank-execution.ts';
 export type { Batch } from './execution/grains.ts';

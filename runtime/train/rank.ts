@@ -10,10 +10,10 @@ import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
+import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
-import { layoutSchedule } from '#runtime/parallel/main.ts';
 import { parameterCount } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
@@ -57,12 +57,11 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.task has no task that this version knows', {
       details: { path: 'spec.task' },
     });
-  const parallelism = parallelismOf(spec.parallelism);
-  const { dataReplicate, dataShard, schedule } = parallelism;
-  // What the user wrote by hand is looked at before anybody waits for anything.
-  if (schedule === 'csv') layoutSchedule(parallelism, spec.task.pretrain.batch.grains / (dataReplicate * dataShard));
+  const fault = ownScheduleFault(spec);
+  if (fault !== undefined)
+    throw new WindlassError('WL_MANIFEST_INVALID', fault, { details: { path: 'spec.parallelism.scheduleCsv' } });
   await mkdir(env.WL_JOB_DIR, { recursive: true });
-  using world = await joinWorld(env, link, parallelism);
+  using world = await joinWorld(env, link, parallelismOf(spec.parallelism));
   try {
     return await trainAndPublish(options, spec, world);
   } catch (error) {

@@ -9,7 +9,10 @@ import { readManifests } from '#operator/kube/manifest.ts';
 import { isWindlassError } from '#runtime/api/errors.ts';
 import { noParallelism } from '#runtime/parallel/main.ts';
 import { planRequestOf } from '#runtime/train/plan-request.ts';
+import type { RankTrace } from '#runtime/parallel/trace/chrome.ts';
+import { traceFileName } from '#runtime/parallel/trace/chrome.ts';
 import { plan } from '../../bin/plan/command.ts';
+import type { PlanOptions } from '../../bin/plan/command.ts';
 import { newFolder, runRank, tinyJob } from './rank.ts';
 import { digestOf, stepAll, testBatch, withRanks } from './ranks.ts';
 import type { Setting } from './ranks.ts';
@@ -34,14 +37,27 @@ function manifestOf(parallelism: object, grains: number): string {
   });
 }
 
-/** sha256 of the weights after some steps of the manifest's job, by all its ranks or, with `alone`, by one. */
-async function trainedBy(manifest: string, alone = false): Promise<string> {
+interface Ways {
+  /** By one rank, whatever the manifest says. */
+  readonly alone?: boolean;
+  /** Takes what each rank measured in all steps but the first. */
+  readonly traceInto?: (rank: number, trace: RankTrace) => Promise<void>;
+}
+
+/** sha256 of the weights after some steps of the manifest's job. */
+async function trainedBy(manifest: string, { alone = false, traceInto }: Ways = {}): Promise<string> {
   const { objects, faults } = readManifests(manifest, 'job.yaml');
   expect(faults).toEqual([]);
   const { model: config, batch, parallelism } = await planRequestOf(objects[0]!.object.spec as TrainingJobSpec);
   const setting: Setting = { config, batch, seed: 3, recompute: 'none', optimizer };
   return await withRanks(alone ? noParallelism : parallelism, setting, async (ranks) => {
-    for (let step = 1; step <= steps; step += 1) await stepAll(ranks, testBatch(batch, config, step), step, 0.01);
+    for (let step = 1; step <= steps; step += 1) {
+      if (traceInto && step > 1) for (const { recorder } of ranks) recorder.start(step);
+      await stepAll(ranks, testBatch(batch, config, step), step, 0.01);
+      for (const { recorder } of ranks) recorder.stop();
+    }
+    await Promise.all(ranks.map(({ trainer }) => trainer.execution.settled()));
+    for (const { recorder, mesh } of ranks) await traceInto?.(mesh.rank, recorder.read());
     return await digestOf(ranks);
   });
 }
@@ -50,19 +66,22 @@ let folder: string;
 const expected = new Map<number, string>();
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'wl-own-'));
-  for (const grains of [4, 8]) expected.set(grains, await trainedBy(manifestOf({}, grains), true));
+  for (const grains of [4, 8]) expected.set(grains, await trainedBy(manifestOf({}, grains), { alone: true }));
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** What `windlass plan -o csv` prints. */
-async function exported(manifest: string): Promise<string> {
+/** What `windlass plan` prints. */
+async function planned(manifest: string, options: Partial<PlanOptions>): Promise<string> {
   const file = join(folder, 'job.yaml');
   await writeFile(file, manifest);
   let text = '';
   const write = (part: string) => void (text += part);
-  await plan({ files: [file], output: 'csv', schedule: false, svg: undefined, trace: undefined, write });
+  const nothing = { svg: undefined, trace: undefined, scheduleCsv: undefined, schedule: false, output: 'text' } as const;
+  await plan({ ...nothing, files: [file], write, ...options });
   return text;
 }
+
+const exported = (manifest: string) => planned(manifest, { output: 'csv' });
 
 describe('an exported schedule trains the same bits when it is imported', () => {
   it.each([
@@ -139,6 +158,31 @@ describe('a cut of the user trains the same bits', () => {
     expect(await trainedBy(manifestOf(parallelism, 8))).toBe(expected.get(8));
   });
 });
+
+it('the cut that a measured trace suggests trains the same bits', async () => {
+  const jobDir = await mkdtemp(join(folder, 'job-'));
+  const manifest = manifestOf({ pipeline: 2, schedule: 'zb1p', stageLayers: [0, 6] }, 8);
+  await trainedBy(manifest, {
+    traceInto: async (rank, trace) => await writeFile(join(jobDir, traceFileName(rank)), JSON.stringify(trace)),
+  });
+  const { jobs, measured } = JSON.parse(await planned(manifest, { output: 'json', trace: jobDir })) as {
+    jobs: { parallelism: { stageLayers: number[] } }[];
+    measured: { ranks: number; units: { name: string; forward: number; backward: number }[]; now: Cut; best: Cut };
+  };
+  const names = ['embedding', ...[0, 1, 2, 3, 4, 5].map((layer) => `block ${layer}`), 'head'];
+  expect(measured.units.map(({ name }) => name)).toEqual(names);
+  expect(measured.units.reduce((sum, { forward, backward }) => sum + forward + backward, 0)).toBeGreaterThan(0);
+  expect(measured.now.stageLayers).toEqual(jobs[0]!.parallelism.stageLayers);
+  const [now, best] = [measured.now, measured.best].map(({ milliseconds }) => Math.max(...milliseconds));
+  expect(best).toBeLessThanOrEqual(now!);
+  const { stageLayers } = measured.best;
+  expect(await trainedBy(manifestOf({ pipeline: 2, schedule: 'zb1p', stageLayers }, 8))).toBe(expected.get(8));
+});
+
+interface Cut {
+  stageLayers: number[];
+  milliseconds: number[];
+}
 
 describe('a schedule that can not run', () => {
   const deadlock = ['# mine', 'RB0.0,F0.0,SF0.0,B0.0', 'RF1.0,F1.0,B1.0,SB1.0', ''].join('\n');

@@ -39,9 +39,12 @@ it('takes columns as time steps, with gaps, blank lines and Windows line ends', 
   });
 });
 
+const messageOf = (text: string) => (thrownBy(() => parseScheduleCsv(text)) as ScheduleError).message;
+
 describe('names line, column and what would be right', () => {
   it.each([
     ['F0.0,G0.0', 'line 1, column 6: "G0.0" is no action; F0.3 is one: forward of stage 0, grain 3'],
+    ['F0.0,reduce0', 'line 1, column 6: "reduce0" is no action; REDUCE0 is one'],
     ['F0.0;B0.0', 'line 1, column 1: "F0.0;B0.0" is no action; cells are separated by commas'],
     ['# name: x\n\nF0.0,  B0', 'line 3, column 8: B0 names no grain; B0.0 would be grain 0'],
     [
@@ -68,9 +71,22 @@ describe('names line, column and what would be right', () => {
     expect(thrownBy(() => parseScheduleCsv(text))).toEqual(new ScheduleError(message));
   });
 
+  it('of the first actions in a circle through many ranks', () => {
+    const schedule = buildSchedule({ schedule: 'interleaved', pipeline: 12, stagesPerRank: 2, grains: 1 });
+    const text = formatScheduleCsv(schedule).replace('F0.0,F12.0', 'F12.0,F0.0');
+    expect(messageOf(text).split(/(?<=[;.]) /)).toEqual([
+      'deadlock: line 2, column 1 (F12.0) waits for line 13, column 1 (F11.0);',
+      ...[13, 12, 11, 10, 9, 8, 7].map(
+        (line) => `line ${line}, column 1 (F${line - 2}.0) waits for line ${line - 1}, column 1 (F${line - 3}.0);`,
+      ),
+      'and so on, 12 of them in a circle.',
+      'Move something that is waited for before what it stands behind',
+    ]);
+  });
+
   it('of each action in a circle that waits for itself', () => {
     const text = 'RB0.0,F0.0,SF0.0,B0.0\n# the second rank\nRF1.0,F1.0,B1.0,SB1.0\n';
-    expect((thrownBy(() => parseScheduleCsv(text)) as ScheduleError).message.split(/(?<=[;.]) /)).toEqual([
+    expect(messageOf(text).split(/(?<=[;.]) /)).toEqual([
       'deadlock: line 1, column 1 (RB0.0) waits for line 3, column 17 (SB1.0), which stands behind line 3, column 1 (RF1.0);',
       'line 3, column 1 (RF1.0) waits for line 1, column 12 (SF0.0), which stands behind line 1, column 1 (RB0.0).',
       'Move something that is waited for before what it stands behind',

@@ -107,11 +107,7 @@ function readAction(cell: string, place: Position): Action {
   const type = types.get(letter);
   if (type === undefined) {
     const shown = JSON.stringify(cell.length > 40 ? `${cell.slice(0, 40)}...` : cell);
-    const isApart = /[;\t ]/.test(cell);
-    refuse(
-      place,
-      `${shown} is no action; ${isApart ? 'cells are separated by commas' : 'F0.3 is one: forward of stage 0, grain 3'}`,
-    );
+    refuse(place, `${shown} is no action; ${adviceFor(cell)}`);
   }
   const stage = Number(stageDigits);
   if (stage >= mostStages) refuse(place, `${cell}: a schedule has at most ${mostStages} stages`);
@@ -124,6 +120,13 @@ function readAction(cell: string, place: Position): Action {
   const grain = Number(grainDigits);
   if (grain >= mostGrains) refuse(place, `${cell}: a schedule has at most ${mostGrains} grains`);
   return { type, stage, grain };
+}
+
+function adviceFor(cell: string): string {
+  if (/[;\t ]/.test(cell)) return 'cells are separated by commas';
+  const upper = cell.toUpperCase();
+  const [, letter = ''] = /^([A-Z]+)\d+(?:\.\d+)?$/.exec(upper) ?? [];
+  return types.has(letter) && upper !== cell ? `${upper} is one` : 'F0.3 is one: forward of stage 0, grain 3';
 }
 
 /** Rank of each stage: the one that computes it. */

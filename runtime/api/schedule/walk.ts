@@ -157,8 +157,13 @@ function explain(
     place = next;
   }
   const circle = waits.slice(seen.indexOf(place!.rank));
-  return `deadlock: ${circle.join('; ')}. Move something that is waited for before what it stands behind`;
+  const more = circle.length > mostWaits ? `; and so on, ${circle.length} of them in a circle` : '';
+  const told = `${circle.slice(0, mostWaits).join('; ')}${more}`;
+  return `deadlock: ${told}. Move something that is waited for before what it stands behind`;
 }
+
+/** A circle through more ranks than this is not told to its end: messages stand in conditions of an object. */
+const mostWaits = 8;
 
 /** The action that gives a key; of those that give an input gradient, the half. */
 function actionOf(key: Key): Action {

@@ -3,7 +3,7 @@ import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
 import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
 import { Event, Stream, addInto, fill, full, keep, scope, sum, view } from '#runtime/tensor/main.ts';
 import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
-import { layoutSchedule } from '../layout-schedule.ts';
+import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { withCommunication } from '../schedule/main.ts';
 import { collectWeights } from './collect-weights.ts';
@@ -70,14 +70,13 @@ export class RankExecution {
 
   constructor(options: ExecutionOptions) {
     const { config, device, mesh, batch } = options;
-    const { parallelism, dataRanks } = mesh.layout;
+    const { parallelism } = mesh.layout;
     this.#options = options;
     this.device = device;
     this.config = config;
     this.mesh = mesh;
     this.#compute = Stream.of(device);
-    const grains = batch.grains / dataRanks;
-    const schedule = withCommunication(layoutSchedule(parallelism, grains));
+    const schedule = withCommunication(pipelineSchedule(parallelism, batch.grains));
     const runs = modelStages(config, batch.length, schedule.stages, parallelism.stageLayers);
     this.#rank = openRankModel(config, device, mesh, runs, schedule.placement);
     this.pieces = this.#rank.states.flatMap(({ pieces }) => pieces);

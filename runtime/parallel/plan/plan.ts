@@ -1,7 +1,7 @@
 // What each rank of a job holds, keeps in memory and sends, computed from the layout alone: nothing is run.
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { BatchShape } from '../layout-faults.ts';
-import { layoutSchedule } from '../layout-schedule.ts';
+import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { layerOf, unitCost, unitsOf } from '../layout-units.ts';
 import { ParallelLayout } from '../layout.ts';
@@ -54,6 +54,8 @@ export interface JobPlan extends Omit<PlanRequest, 'recompute'> {
   readonly tokensPerGrain: number;
   readonly ranks: readonly RankPlan[];
   readonly schedule: Schedule;
+  /** Units of each stage: 0 is the embedding, the head comes last. */
+  readonly stageUnits: readonly (readonly [first: number, end: number])[];
   /** Estimated floating-point operations of each stage for one grain. */
   readonly stageCosts: readonly StageCost[];
   /** Share of the step in which ranks wait for each other in the pipeline, 0 to 1; sending is taken as free. */
@@ -67,7 +69,7 @@ export function planJob(request: PlanRequest): JobPlan {
   const layout = new ParallelLayout(parallelism, world);
   layout.validate(model, batch);
   const grainsPerRank = batch.grains / layout.dataRanks;
-  const schedule = layoutSchedule(parallelism, grainsPerRank);
+  const schedule = pipelineSchedule(parallelism, batch.grains);
   const context: Context = {
     model,
     parallelism,
@@ -87,6 +89,7 @@ export function planJob(request: PlanRequest): JobPlan {
     tokensPerGrain: context.tokensPerGrain,
     ranks: planRanks(context, layout),
     schedule,
+    stageUnits: context.stages,
     stageCosts,
     bubble: simulate(schedule, stageCosts).bubble,
   };

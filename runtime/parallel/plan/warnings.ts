@@ -36,6 +36,7 @@ function bubbleWarnings({ bubble, grainsPerRank, batch }: JobPlan, request: Plan
   if (bubble < muchBubble) return [];
   const lost = `${percent(bubble)} of a step is lost waiting in the pipeline with ${grainsPerRank} grains per data rank`;
   const grains = batch.grains * 2;
+  if (request.parallelism.schedule === 'csv') return [`${lost}; another order, or more grains, would shorten it`];
   if (batch.sequences % grains !== 0) return [`${lost}; more sequences in more grains would shorten it`];
   const better = planJob({ ...request, batch: { ...batch, grains } }).bubble;
   return [`${lost}; batch.grains: ${grains} would make it ${percent(better)}`];

@@ -7,21 +7,15 @@ import { buildSchedule } from './schedule/main.ts';
 import type { Schedule } from './schedule/main.ts';
 
 /**
- * For so many grains of a data rank. A generated one has compute actions only, the user's own what is written in it. Throws
+ * For the grains of one data rank, out of `grains` of all. A generated one has compute actions only, the user's own what is written in it. Throws
  * WL_MANIFEST_INVALID that names the field, for one's own with line and column, and what would fit.
  */
-export function layoutSchedule(
-  {
-    pipeline,
-    stagesPerRank,
-    schedule,
-    scheduleCsv = '',
-  }: Pick<Parallelism, 'pipeline' | 'stagesPerRank' | 'schedule' | 'scheduleCsv'>,
-  grains: number,
-): Schedule {
-  if (schedule !== 'csv') return buildSchedule({ schedule, pipeline, stagesPerRank, grains });
+export function pipelineSchedule(parallelism: Parallelism, grains: number): Schedule {
+  const { pipeline, stagesPerRank, schedule, scheduleCsv = '', dataReplicate, dataShard } = parallelism;
+  const dataRanks = dataReplicate * dataShard;
+  if (schedule !== 'csv') return buildSchedule({ schedule, pipeline, stagesPerRank, grains: grains / dataRanks });
   try {
-    return ownSchedule(scheduleCsv, { pipeline, grains });
+    return ownSchedule(scheduleCsv, { pipeline, grains, dataRanks });
   } catch (error) {
     if (!(error instanceof ScheduleError)) throw error;
     const path = 'spec.parallelism.scheduleCsv';
