@@ -114,6 +114,13 @@ describe('docs/parallelism.md', () => {
     ).toBe(manifest);
   });
 
+  it('shows a schedule of one’s own that can run, and how one is refused that can not', async () => {
+    const own = blocks(path, 'yaml').find((text) => text.includes('scheduleCsv')) ?? '';
+    expect(await planOf(own)).toContain('schedule of its own (1f1b ahead), 2 stages on 2 ranks');
+    const circle = own.replace('F0.0,F0.1,F0.2,B0.0', 'B0.0,F0.0,F0.1,F0.2');
+    expect(blocks(path, 'text')).toContain(await planOf(circle));
+  });
+
   it('shows what the plan of its example says, in 80 columns, and how a layout is refused', async () => {
     const shown = await planOf(manifest);
     expect(blocks(path, 'text')).toContain(shown);
