@@ -26,4 +26,9 @@ export class BufferPool<T extends { readonly elements: number }> {
     for (const buffer of this.#late) this.give(buffer);
     this.#late = buffers;
   }
+
+  /** What is still being read need not be left alone any longer. */
+  settle(): void {
+    this.giveLate([]);
+  }
 }

@@ -66,6 +66,11 @@ export class GradientBuffers {
     this.#shards.give(buffer);
   }
 
+  /** There was time for all readings so far: what they read may be taken. */
+  settle(): void {
+    this.#wholes.settle();
+  }
+
   [Symbol.dispose](): void {
     for (const flat of this.#all) flat.dispose();
     for (const end of this.#ends) end[Symbol.dispose]();

@@ -45,6 +45,11 @@ export class GradientReducer {
     }
   }
 
+  /** A forward pass begins: there is time for what is being reduced. */
+  pause(): void {
+    this.#options.buffers.settle();
+  }
+
   /** The unit has gradients that are whole on this rank; `isLast`: there are no others in this step. */
   take(unit: Unit, isLast: boolean): void {
     if (this.#options.waitsForAll) this.#waiting.push(unit);

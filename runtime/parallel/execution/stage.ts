@@ -107,7 +107,8 @@ export class Stage {
 
   /** Runs forward on `input` [M / share, D], which is consumed. Returns what the next stage needs; the last stage computes its loss later. */
   forward(grain: Grain, step: StepContext, input: Tensor | undefined): Tensor | undefined {
-    const { model, layers, length, seed, recompute } = this.#context;
+    const { model, layers, length, seed, recompute, reducer } = this.#context;
+    reducer.pause();
     const tape = new Tape({ length });
     if (input) tape.track(input);
     const { pass, stream, output } = keep(
