@@ -43,15 +43,19 @@ function modes({
   dataShard,
   zero,
   reshardAfterForward,
+  reshardWithin,
+  reduceEveryGrain,
   sequenceParallel,
   pipeline,
   schedule,
   stagesPerRank,
 }: JobPlan['parallelism']) {
-  const sharded = { 1: 'optimizer', 2: 'optimizer', 3: 'optimizer and weights' }[zero];
-  const kept = zero < 3 ? '' : reshardAfterForward ? ', gathered per grain' : ', gathered once per step';
+  const sharded = { 1: 'optimizer', 2: 'optimizer and gradients', 3: 'optimizer, gradients and weights' }[zero];
+  const near = reshardWithin === undefined ? '' : ` from ${reshardWithin} neighbours`;
+  const kept = zero < 3 ? '' : reshardAfterForward ? `, gathered per grain${near}` : ', gathered once per step';
+  const reduced = reduceEveryGrain ? ', reduced after every grain' : '';
   return [
-    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}`] : []),
+    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}${reduced}`] : []),
     ...(sequenceParallel ? ['sequenceParallel: norms and residuals split over positions'] : []),
     ...(pipeline > 1 ? [`schedule ${schedule}, ${stagesPerRank === 1 ? '1 stage' : `${stagesPerRank} stages`} per rank`] : []),
   ];
