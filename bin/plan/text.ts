@@ -41,11 +41,14 @@ function facts(name: string, plan: JobPlan): string {
 }
 
 function modes(parallelism: JobPlan['parallelism'], { name, stages }: JobPlan['schedule']) {
-  const { dataShard, zero, reshardAfterForward, sequenceParallel, pipeline, schedule, stagesPerRank } = parallelism;
-  const sharded = { 1: 'optimizer', 2: 'optimizer', 3: 'optimizer and weights' }[zero];
-  const kept = zero < 3 ? '' : reshardAfterForward ? ', gathered per grain' : ', gathered once per step';
+  const { dataShard, zero, sequenceParallel, pipeline, schedule, stagesPerRank } = parallelism;
+  const { reshardAfterForward, reshardWithin, reduceEveryGrain } = parallelism;
+  const sharded = { 1: 'optimizer', 2: 'optimizer and gradients', 3: 'optimizer, gradients and weights' }[zero];
+  const near = reshardWithin === undefined ? '' : ` from ${reshardWithin} neighbours`;
+  const kept = zero < 3 ? '' : reshardAfterForward ? `, gathered per grain${near}` : ', gathered once per step';
+  const reduced = reduceEveryGrain ? ', reduced after every grain' : '';
   return [
-    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}`] : []),
+    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}${reduced}`] : []),
     ...(sequenceParallel ? ['sequenceParallel: norms and residuals split over positions'] : []),
     ...(pipeline > 1 && schedule !== 'csv'
       ? [`schedule ${schedule}, ${stagesPerRank === 1 ? '1 stage' : `${stagesPerRank} stages`} per rank`]

@@ -27,6 +27,9 @@ describe('parallelism', () => {
     [{ dataReplicate: 2, dataShard: 2, zero: 2, tensor: 2, sequenceParallel: true, pipeline: 2 }, 4],
     [{ dataShard: 3 }, 6],
     [{ dataShard: 4, reshardAfterForward: false }, 8],
+    [{ dataShard: 8, reshardWithin: 4, reduceEveryGrain: true }, 8],
+    [{ dataShard: 6, reshardWithin: 3 }, 6],
+    [{ dataShard: 2, zero: 2, reduceEveryGrain: true }, 8],
     [{ pipeline: 4, schedule: 'interleaved', stagesPerRank: 3 }, 8],
     [{ pipeline: 2, schedule: 'zbv', stagesPerRank: 2, stageLayers: [0, 3, 3, 0] }, 8],
     [{ pipeline: 2, schedule: 'interleaved', stageLayers: [1, 2, 2, 1] }, 8],
@@ -40,6 +43,12 @@ describe('parallelism', () => {
     'more ranks than anybody has': [{ parallelism: { dataShard: 8, pipeline: 1024 } }],
     'zero without shards': [{ parallelism: { zero: 1 } }],
     'nothing to give back': [{ parallelism: { dataShard: 2, zero: 2, reshardAfterForward: false } }],
+    'parts of what is kept anyway': [{ parallelism: { dataShard: 4, reshardAfterForward: false, reshardWithin: 2 } }],
+    'neighbours that do not divide': [{ parallelism: { dataShard: 6, reshardWithin: 4 } }, 6],
+    'as many neighbours as shards': [{ parallelism: { dataShard: 3, reshardWithin: 3 } }, 6],
+    'shards of gradients that are whole': [{ parallelism: { dataShard: 2, zero: 1, reduceEveryGrain: true } }],
+    'turns of three': [{ parallelism: { dataShard: 6, reduceEveryGrain: true } }, 6],
+    'every grain without shards': [{ parallelism: { dataReplicate: 2, reduceEveryGrain: true } }],
     'sequences without tensor': [{ parallelism: { sequenceParallel: true } }],
     'three ranks for a matrix': [{ parallelism: { tensor: 3 } }],
     'schedule without pipeline': [{ parallelism: { schedule: 'gpipe' } }],
@@ -72,6 +81,8 @@ describe('parallelism', () => {
           "a text and stages": "spec.parallelism.stagesPerRank: scheduleCsv says which stage lies where; leave stagesPerRank out",
           "a text for other ranks": "spec.parallelism.scheduleCsv: scheduleCsv is for one number of grains per data rank, which elastic changes; leave one of them out",
           "a text that is none": "spec.parallelism.scheduleCsv: must be plain ASCII; got "\\u0007"",
+          "as many neighbours as shards": "spec.parallelism.reshardWithin: reshardWithin must be less than dataShard (3) and divide it; leave it out",
+          "every grain without shards": "spec.parallelism.dataShard: zero, reshardAfterForward and reduceEveryGrain say how dataShard shards; set dataShard above 1 or leave them out",
           "fewest ranks below tensor": "spec.elastic.minRanks: minRanks must be the ranks of parallelism, or half, a quarter ... of them, as often as dataReplicate x dataShard can be halved",
           "fewest ranks that no halving gives": "spec.elastic.minRanks: minRanks must be the ranks of parallelism, or half, a quarter ... of them, as often as dataReplicate x dataShard can be halved",
           "grains that do not divide": "spec.task.pretrain.batch.grains: grains must be dataReplicate x dataShard (3) times a power of two; 12 fits",
@@ -79,15 +90,19 @@ describe('parallelism', () => {
           "layers without pipeline": "spec.parallelism.pipeline: schedule, stagesPerRank and stageLayers say how pipeline goes; set pipeline above 1 or leave them out",
           "more ranks than anybody has": "spec.parallelism: the product of dataReplicate, dataShard, tensor and pipeline must be at most 1024",
           "more ranks than grains": "spec.elastic.maxRanks: maxRanks must be the ranks of parallelism times a power of two, with at least one of task.pretrain.batch.grains for each data rank",
+          "neighbours that do not divide": "spec.parallelism.reshardWithin: reshardWithin must be less than dataShard (6) and divide it; 3 fits",
           "nothing to give back": "spec.parallelism.reshardAfterForward: reshardAfterForward: false needs zero: 3; zero 1 and 2 keep all weights anyway",
           "one stage interleaved": "spec.parallelism.stagesPerRank: schedule interleaved needs stagesPerRank of 2 or more",
+          "parts of what is kept anyway": "spec.parallelism.reshardWithin: reshardWithin needs zero: 3 and reshardAfterForward: true; others keep all weights anyway",
           "recomputation by name and by budget": "spec.recomputeBudgetMiB: set recompute or recomputeBudgetMiB, not both",
           "schedule without pipeline": "spec.parallelism.pipeline: schedule, stagesPerRank and stageLayers say how pipeline goes; set pipeline above 1 or leave them out",
           "sequences without tensor": "spec.parallelism.sequenceParallel: sequenceParallel needs tensor above 1",
+          "shards of gradients that are whole": "spec.parallelism.reduceEveryGrain: reduceEveryGrain needs zero: 2 or 3; with zero: 1 gradients are whole anyway",
           "three ranks for a matrix": "spec.parallelism.tensor: must be one of 1, 2, 4, 8; got 3",
           "too few grains": "spec.task.pretrain.batch.grains: grains must be dataReplicate x dataShard (8) times a power of two; 8 fits",
+          "turns of three": "spec.parallelism.reduceEveryGrain: reduceEveryGrain needs a power of two for dataShard; 4 fits",
           "two stages in one": "spec.parallelism.stagesPerRank: schedules gpipe, 1f1b and zb1p need stagesPerRank: 1; interleaved takes more",
-          "zero without shards": "spec.parallelism.dataShard: zero and reshardAfterForward say how dataShard shards; set dataShard above 1 or leave them out",
+          "zero without shards": "spec.parallelism.dataShard: zero, reshardAfterForward and reduceEveryGrain say how dataShard shards; set dataShard above 1 or leave them out",
         }
       `);
   });
@@ -137,6 +152,8 @@ describe('the rules of an API server', () => {
       pipeline: axis,
       zero: fc.constantFrom(1, 2, 3),
       reshardAfterForward: fc.boolean(),
+      reshardWithin: fc.constantFrom(2, 3, 4),
+      reduceEveryGrain: fc.boolean(),
       sequenceParallel: fc.boolean(),
       schedule: fc.constantFrom('1f1b', 'gpipe', 'interleaved', 'zbv', 'csv'),
       scheduleCsv: fc.constant('F0.0,B0.0'),
@@ -151,6 +168,7 @@ describe('the rules of an API server', () => {
         'pipeline',
         'zero',
         'reshardAfterForward',
+        'reduceEveryGrain',
         'sequenceParallel',
         'schedule',
       ],
@@ -182,12 +200,19 @@ describe('the rules of an API server', () => {
   });
 
   it('judge parallelism as its twin does', () => {
-    const rules = Parallelism.meta()!['x-kubernetes-validations'] as { rule: string; message: string }[];
+    const rules = Parallelism.meta()!['x-kubernetes-validations'] as {
+      rule: string;
+      message: string;
+      messageExpression?: string;
+    }[];
     fc.assert(
       fc.property(parallelism, (self) => {
         const parsed = Parallelism.safeParse(self);
         const messages = parsed.success ? [] : parsed.error.issues.map(({ message }) => message);
-        expect(rules.filter(({ rule }) => !fromCel(rule)(self)).map(({ message }) => message)).toEqual(messages);
+        const broken = rules.filter(({ rule }) => !fromCel(rule)(self));
+        expect(
+          broken.map(({ message, messageExpression }) => (messageExpression ? fromCel(messageExpression)(self) : message)),
+        ).toEqual(messages);
       }),
       { numRuns: 500 },
     );

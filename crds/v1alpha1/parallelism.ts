@@ -11,6 +11,10 @@ const vShaped = ['zbv', 'dualpipev'] as const;
 
 const celStagesPerRank = `(has(self.stagesPerRank) ? self.stagesPerRank : (self.schedule in ${celList(manyStages)} ? 2 : 1))`;
 
+const powers = Array.from({ length: 11 }, (_, exponent) => 2 ** exponent);
+/** One of them divides every number of ranks that is no prime. */
+const primes = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31];
+
 const axis = (description: string) => z.int().min(1).max(maxAxis).default(1).describe(description);
 
 /** A choice of whole numbers, as an API server understands it. */
@@ -29,6 +33,20 @@ export const Parallelism = withRules(
         .boolean()
         .default(true)
         .describe('With zero 3: gives gathered weights back after the forward pass; false gathers them once and keeps them.'),
+      reshardWithin: z
+        .int()
+        .min(2)
+        .max(maxAxis)
+        .optional()
+        .describe(
+          'With zero 3: this many neighbours of dataShard keep a part each of what was gathered for a step, and gather from each other from then on. All of dataShard if absent.',
+        ),
+      reduceEveryGrain: z
+        .boolean()
+        .default(false)
+        .describe(
+          'With zero 2 and 3: reduces the gradients of every grain and keeps shards of sums only; false sums up the grains of a rank first, which sends less and holds whole sums.',
+        ),
       tensor: oneOf([1, 2, 4, 8])
         .default(1)
         .describe('Ranks that share each matrix; must divide heads, kvHeads and the width of the MLP.'),
@@ -77,9 +95,9 @@ export const Parallelism = withRules(
       message: `the product of dataReplicate, dataShard, tensor and pipeline must be at most ${maxAxis}`,
     },
     {
-      cel: 'self.dataShard > 1 || (self.zero == 3 && self.reshardAfterForward)',
-      holds: (self) => self.dataShard > 1 || (self.zero === 3 && self.reshardAfterForward),
-      message: 'zero and reshardAfterForward say how dataShard shards; set dataShard above 1 or leave them out',
+      cel: 'self.dataShard > 1 || (self.zero == 3 && self.reshardAfterForward && !self.reduceEveryGrain)',
+      holds: (self) => self.dataShard > 1 || (self.zero === 3 && self.reshardAfterForward && !self.reduceEveryGrain),
+      message: 'zero, reshardAfterForward and reduceEveryGrain say how dataShard shards; set dataShard above 1 or leave them out',
       path: ['dataShard'],
     },
     {
@@ -87,6 +105,44 @@ export const Parallelism = withRules(
       holds: (self) => self.reshardAfterForward || self.zero === 3,
       message: 'reshardAfterForward: false needs zero: 3; zero 1 and 2 keep all weights anyway',
       path: ['reshardAfterForward'],
+    },
+    {
+      cel: '!has(self.reshardWithin) || (self.zero == 3 && self.reshardAfterForward)',
+      holds: (self) => self.reshardWithin === undefined || (self.zero === 3 && self.reshardAfterForward),
+      message: 'reshardWithin needs zero: 3 and reshardAfterForward: true; others keep all weights anyway',
+      path: ['reshardWithin'],
+    },
+    {
+      cel: '!has(self.reshardWithin) || (self.reshardWithin < self.dataShard && self.dataShard % self.reshardWithin == 0)',
+      holds: ({ reshardWithin, dataShard }) =>
+        reshardWithin === undefined || (reshardWithin < dataShard && dataShard % reshardWithin === 0),
+      message: 'reshardWithin must be less than dataShard and divide it',
+      detail: {
+        cel: `'reshardWithin must be less than dataShard (' + string(self.dataShard) + ') and divide it; ' + (${celFactor('exists')} ? string(self.dataShard / ${celFactor('filter')}[0]) + ' fits' : 'leave it out')`,
+        text: ({ dataShard }) => {
+          const factor = primes.find((prime) => dataShard % prime === 0 && dataShard > prime);
+          const fit = factor === undefined ? 'leave it out' : `${dataShard / factor} fits`;
+          return `reshardWithin must be less than dataShard (${dataShard}) and divide it; ${fit}`;
+        },
+      },
+      path: ['reshardWithin'],
+    },
+    {
+      cel: '!self.reduceEveryGrain || self.zero >= 2',
+      holds: (self) => !self.reduceEveryGrain || self.zero >= 2,
+      message: 'reduceEveryGrain needs zero: 2 or 3; with zero: 1 gradients are whole anyway',
+      path: ['reduceEveryGrain'],
+    },
+    {
+      cel: `!self.reduceEveryGrain || (self.dataShard in [${powers.join(', ')}])`,
+      holds: (self) => !self.reduceEveryGrain || powers.includes(self.dataShard),
+      message: 'reduceEveryGrain needs a power of two for dataShard',
+      detail: {
+        cel: `'reduceEveryGrain needs a power of two for dataShard; ' + string([${powers.join(', ')}].filter(p, p <= self.dataShard && 2 * p > self.dataShard)[0]) + ' fits'`,
+        text: ({ dataShard }) =>
+          `reduceEveryGrain needs a power of two for dataShard; ${powers.findLast((power) => power <= dataShard)} fits`,
+      },
+      path: ['reduceEveryGrain'],
     },
     {
       cel: '!self.sequenceParallel || self.tensor > 1',
@@ -166,6 +222,11 @@ interface Axes {
 /** Ranks of a mesh. */
 export function ranksIn({ dataReplicate, dataShard, tensor, pipeline }: Axes): number {
   return dataReplicate * dataShard * tensor * pipeline;
+}
+
+/** Of the primes those that leave a proper part of dataShard. */
+function celFactor(macro: 'exists' | 'filter'): string {
+  return `[${primes.join(', ')}].${macro}(p, self.dataShard % p == 0 && self.dataShard > p)`;
 }
 
 function celList(words: readonly string[]): string {

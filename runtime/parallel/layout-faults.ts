@@ -102,11 +102,36 @@ function dataFaults(parallelism: Parallelism, { grains, sequences }: BatchShape)
   }
   if (dataShard === 1 && zero !== 3)
     faults.push(about('zero', `is ${zero} with dataShard: 1; there is nothing to shard over. Set dataShard: 2, or leave it out`));
+  faults.push(...shardFaults(parallelism));
   if (!reshardAfterForward && (dataShard === 1 || zero !== 3)) {
     const reason = dataShard === 1 ? 'with dataShard: 1' : `with zero: ${zero}`;
     faults.push(
       about('reshardAfterForward', `is false ${reason}; weights are sharded by zero: 3 and dataShard above 1 only. Leave it out`),
     );
+  }
+  return faults;
+}
+
+function shardFaults({ dataShard, zero, reshardAfterForward, reshardWithin, reduceEveryGrain }: Parallelism): LayoutFault[] {
+  const faults: LayoutFault[] = [];
+  if (reshardWithin !== undefined) {
+    const fit = Array.from({ length: dataShard }, (_, size) => size).findLast((size) => size > 1 && dataShard % size === 0);
+    const remedy = fit === undefined ? 'Leave it out' : `${fit} would fit`;
+    if (zero !== 3 || !reshardAfterForward) {
+      const reason = zero === 3 ? 'reshardAfterForward: false' : `zero: ${zero}`;
+      faults.push(about('reshardWithin', `is ${reshardWithin} with ${reason}, which keeps all weights. Leave it out`));
+    } else if (!(reshardWithin > 1 && reshardWithin < dataShard && dataShard % reshardWithin === 0)) {
+      const reason = `${dataShard} ranks of dataShard can't be split evenly into smaller groups of so many`;
+      faults.push(about('reshardWithin', `is ${reshardWithin}, but ${reason}. ${remedy}`));
+    }
+  }
+  if (reduceEveryGrain && (dataShard === 1 || zero === 1)) {
+    const reason = dataShard === 1 ? 'dataShard: 1' : 'zero: 1';
+    faults.push(about('reduceEveryGrain', `is true with ${reason}; gradients are sharded by zero: 2 and 3. Leave it out`));
+  } else if (reduceEveryGrain && !isPowerOfTwo(dataShard)) {
+    const fit = 2 ** Math.floor(Math.log2(dataShard));
+    const reason = `the sum of a grain of each of ${dataShard} ranks is no branch of a binary tree`;
+    faults.push(about('reduceEveryGrain', `is true, but ${reason}. dataShard: ${fit} would fit`));
   }
   return faults;
 }

@@ -202,10 +202,10 @@ describe('choices', () => {
     expect([1, 2, 3, 4, 8].map((world) => legalLayouts(world, model, batch).length)).toMatchInlineSnapshot(`
       [
         1,
-        14,
+        16,
         6,
-        71,
-        176,
+        94,
+        253,
       ]
     `);
   });

@@ -9,10 +9,10 @@ import { heldBytes } from '#runtime/parallel/plan/warnings.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { stepAll, testBatch, withRanks } from './ranks.ts';
 
-const batch = { sequences: 16, length: 128, grains: 8 };
+const usual = { sequences: 16, length: 128, grains: 8 };
 const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 0.5 };
 const size = { hiddenSize: 128, layers: 6, heads: 8, intermediateSize: 512 };
-const surroundings = { vocabularySize: 1027, trainingLength: batch.length };
+const surroundings = { vocabularySize: 1027, trainingLength: usual.length };
 const models = {
   'gpt2 with a tied head': newModelConfig('gpt2', size, surroundings),
   'llama with its own head': newModelConfig('llama', { ...size, tieEmbeddings: false }, surroundings),
@@ -20,6 +20,7 @@ const models = {
 interface Layout extends Partial<Parallelism> {
   readonly name: string;
   readonly recompute?: 'none' | 'block' | 'attention' | 'mlp';
+  readonly grains?: number;
 }
 
 const layouts: readonly Layout[] = [
@@ -32,12 +33,33 @@ const layouts: readonly Layout[] = [
   { name: 'zero 2', dataShard: 2, zero: 2 },
   { name: 'zero 3', dataShard: 2 },
   { name: 'zero 3 that keeps weights', dataShard: 2, reshardAfterForward: false },
+  { name: 'zero 2 with one grain for each rank', dataShard: 2, zero: 2, grains: 2 },
+  { name: 'zero 3 with one grain for each rank', dataShard: 2, grains: 2 },
+  { name: 'zero 2 that reduces every grain', dataShard: 2, zero: 2, reduceEveryGrain: true },
+  { name: 'zero 3 that reduces every grain', dataShard: 2, dataReplicate: 2, reduceEveryGrain: true, grains: 16 },
+  { name: 'zero 3 that gathers from neighbours', dataShard: 4, reshardWithin: 2 },
   { name: 'shards and replicas', dataShard: 2, dataReplicate: 2 },
   { name: 'tensor', tensor: 2 },
   { name: 'tensor and sequences, computing blocks again', tensor: 2, sequenceParallel: true, recompute: 'block' },
   { name: 'pipeline', pipeline: 3 },
   { name: 'pipeline, GPipe', pipeline: 2, schedule: 'gpipe' },
   { name: 'pipeline, interleaved, of shards', pipeline: 2, schedule: 'interleaved', stagesPerRank: 2, dataShard: 2 },
+  {
+    name: 'pipeline, interleaved, keeping weights',
+    pipeline: 2,
+    schedule: 'interleaved',
+    stagesPerRank: 3,
+    dataShard: 2,
+    reshardAfterForward: false,
+  },
+  {
+    name: 'pipeline, ZB1P, of shards that reduce every grain',
+    pipeline: 2,
+    schedule: 'zb1p',
+    dataShard: 2,
+    reduceEveryGrain: true,
+  },
+  { name: 'pipeline, ZBV, of neighbours', pipeline: 2, schedule: 'zbv', stagesPerRank: 2, dataShard: 4, reshardWithin: 2 },
   { name: 'pipeline, ZB1P, computing blocks again', pipeline: 2, schedule: 'zb1p', recompute: 'block' },
   { name: 'pipeline, ZBV', pipeline: 2, schedule: 'zbv', stagesPerRank: 2 },
   { name: 'pipeline, DualPipeV', pipeline: 2, schedule: 'dualpipev', stagesPerRank: 2 },
@@ -46,7 +68,8 @@ const layouts: readonly Layout[] = [
 
 describe.each(Object.entries(models))('%s', (_, config) => {
   it.each(layouts)('$name: holds what was planned within 5 percent, sends it within 1', async (layout) => {
-    const { name: _name, recompute = 'none', ...axes } = layout;
+    const { name: _name, recompute = 'none', grains = usual.grains, ...axes } = layout;
+    const batch = { ...usual, grains };
     const parallelism = { ...noParallelism, ...axes };
     const plan = planJob({ model: config, batch, parallelism, recompute });
     const before = bytesOfTensors();

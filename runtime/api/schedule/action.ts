@@ -46,6 +46,11 @@ export function isCompute<A extends Action>(action: A): action is A & { readonly
   return type === 'forward' || type === 'backward' || type === 'backwardInput' || type === 'backwardWeight';
 }
 
+/** Whether the action computes with the weights of its stage: a weight gradient needs what went through them only. */
+export function usesWeights(type: ActionType): boolean {
+  return type === 'forward' || givesInputGradient(type);
+}
+
 /** Whether the gradient towards the stage before is ready once the action has ended. */
 export function givesInputGradient(type: ActionType): boolean {
   return type === 'backward' || type === 'backwardInput';

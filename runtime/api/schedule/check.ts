@@ -1,6 +1,6 @@
 // Proves that a schedule computes everything once and in order, that sends and receives pair, and that it cannot deadlock.
 import type { Action, ActionType, Schedule } from './action.ts';
-import { givesInputGradient, givesWeightGradient, isCompute } from './action.ts';
+import { givesInputGradient, givesWeightGradient, usesWeights } from './action.ts';
 import type { Naming, Place } from './walk.ts';
 import { hasTransfers, plainNaming, ScheduleError, walk } from './walk.ts';
 
@@ -93,7 +93,7 @@ function checkSharding(
         throw new ScheduleError(`${naming.place(place)}: the weights of stage ${stage} are ${what}`);
       };
       if (action.type === 'unshard' && gathered) fail('gathered already');
-      if ((action.type === 'reshard' || isCompute(action)) && !gathered) fail('not gathered');
+      if ((action.type === 'reshard' || usesWeights(action.type)) && !gathered) fail('not gathered');
       if (action.type === 'unshard') gathered = true;
       if (action.type === 'reshard') gathered = false;
     }

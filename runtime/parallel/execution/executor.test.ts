@@ -54,14 +54,16 @@ function syntheticStage(schedule: Schedule, number: number, cost: StageCost, str
     isFirst,
     isLast,
     inFlight: 0,
-    prefetch() {},
+    unshard() {},
+    reshard() {},
+    reduce() {},
     clear() {},
     evaluate: () => nothing,
     forward() {
       void stream.enqueue(cost.forward);
       return isLast ? undefined : nothing;
     },
-    backward(_grain, _step, _gradient, weights) {
+    backward(_grain, _step, _gradient, { weights }) {
       void stream.enqueue(cost.backwardInput + (weights === 'later' ? 0 : cost.backwardWeight));
       return { input: isFirst ? undefined : nothing, loss: isLast ? nothing : undefined };
     },

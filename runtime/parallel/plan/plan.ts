@@ -4,6 +4,7 @@ import type { BatchShape } from '../layout-faults.ts';
 import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { layerOf, unitCost, unitsOf } from '../layout-units.ts';
+import { withShards } from '../layout-schedule.ts';
 import { ParallelLayout } from '../layout.ts';
 import type { Coordinates } from '../layout.ts';
 import { worldOf } from '../parallelism.ts';
@@ -14,7 +15,7 @@ import type { Recompute } from '#runtime/model/forward.ts';
 import { distinctRuns, heldUnits, runElements } from './flat-runs.ts';
 import type { HeldUnit } from './flat-runs.ts';
 import { gradientBytes, momentBytes, weightBytes, weightSlots } from './memory.ts';
-import { activationBytes, gatherCounts, gradientBuffers } from './order.ts';
+import { activationBytes, gatherCounts } from './order.ts';
 import { stageActivations } from './stage-activations.ts';
 import { boundaryBytes, gradientTraffic, tensorTraffic, tiedTraffic, weightTraffic } from './traffic.ts';
 import type { TrafficKind } from './traffic.ts';
@@ -119,7 +120,7 @@ function planRanks(context: Context, layout: ParallelLayout): RankPlan[] {
 
 function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'>): Omit<RankPlan, 'rank' | 'at'> {
   const { model, parallelism, grainsPerRank, tokensPerGrain, schedule } = context;
-  const actions = schedule.actions[at.pipeline] ?? [];
+  const actions = withShards(schedule, parallelism).actions[at.pipeline] ?? [];
   const numbers = [...schedule.placement.keys()].filter((stage) => schedule.placement[stage] === at.pipeline);
   const units = unitsOf(model);
   const stageOf = new Map(
@@ -146,12 +147,16 @@ function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'
     parameters: distinctRuns(held).reduce((sum, run) => sum + runElements(run), 0),
     memory: {
       weights: weightBytes(held, parallelism),
-      gradients: gradientBytes(held, ({ unit }) => gradientBuffers(actions, stageOf.get(unit)!)),
+      gradients: gradientBytes(
+        actions,
+        byStage((own) => own),
+        parallelism,
+      ),
       moments: momentBytes(held),
       activations: activationBytes(actions, activations),
     },
     sent: {
-      ...gradientTraffic(held, parallelism),
+      ...gradientTraffic(held, parallelism, grainsPerRank),
       weightAllGather: weightTraffic(held, parallelism, (unit) => gathers.get(unit) ?? 0),
       tensor: grainsPerRank * tensorTraffic(model, held, tokensPerGrain, { ...parallelism, recompute: context.recompute }),
       pipeline: grainsPerRank * boundaries(schedule.placement, at.pipeline) * boundaryBytes(model, tokensPerGrain, parallelism),

@@ -56,7 +56,10 @@ function stageWarnings({ ranks, schedule, stageCosts }: JobPlan): string[] {
 function gatherWarnings(plan: JobPlan, request: PlanRequest): string[] {
   const { parallelism } = request;
   if (parallelism.dataShard === 1 || parallelism.zero < 3 || !parallelism.reshardAfterForward) return [];
-  const kept = planJob({ ...request, parallelism: { ...parallelism, reshardAfterForward: false } });
+  const kept = planJob({
+    ...request,
+    parallelism: { ...parallelism, reshardAfterForward: false, reshardWithin: undefined },
+  });
   const most = (of: (rank: RankPlan) => number) => Math.max(...plan.ranks.map(of));
   const saved = most((rank) => rank.sent.weightAllGather - kept.ranks[rank.rank]!.sent.weightAllGather);
   const sent = most(({ sent }) => Object.values(sent).reduce((sum, bytes) => sum + bytes, 0));

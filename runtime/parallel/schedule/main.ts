@@ -7,6 +7,7 @@ export { checkSchedule } from '#runtime/api/schedule/check.ts';
 export { withCommunication } from './communication.ts';
 export { formatScheduleCsv } from '#runtime/api/schedule/csv.ts';
 export { cutStages } from './cut-stages.ts';
+export { joinedReductions } from './reductions.ts';
 export { withSharding } from './sharding.ts';
 export { timelineFigures } from './timing/figures.ts';
 export type { Span } from './timing/figures.ts';
