@@ -362,7 +362,7 @@ describe('a schedule from a file', () => {
       {
         "a cell": "WL_MANIFEST_INVALID /own.csv: line 3, column 11: "b1.0" is no action; B1.0 is one",
         "a deadlock": "WL_MANIFEST_INVALID /own.csv: deadlock: line 2, column 1 (B0.0) waits for line 2, column 6 (F0.0), which stands behind it. Move something that is waited for before what it stands behind",
-        "half of the sharding": "WL_MANIFEST_INVALID /own.csv: has some of UNSHARD, RESHARD and REDUCE, but no UNSHARD0: write them for every stage, or none, and they are put in",
+        "half of the sharding": "WL_MANIFEST_INVALID /own.csv: has no REDUCE1: write UNSHARD, RESHARD and REDUCE for every stage, or none of them, and they are put in",
         "no file": "WL_FILE_MISSING /none.csv: ENOENT: no such file or directory, open '/none.csv'",
         "one grain": "WL_MANIFEST_INVALID /own.csv: is for 1 grain, but each data rank works through 2: it needs batch.grains: 8, or cells for 2",
         "one rank": "WL_MANIFEST_INVALID /own.csv: has 1 line of actions, one for each rank, but the pipeline has 2 ranks: write a line for each",

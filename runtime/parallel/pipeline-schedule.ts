@@ -11,11 +11,11 @@ import type { Schedule } from './schedule/main.ts';
  * WL_MANIFEST_INVALID that names the field, for one's own with line and column, and what would fit.
  */
 export function pipelineSchedule(parallelism: Parallelism, grains: number): Schedule {
-  const { pipeline, stagesPerRank, schedule, scheduleCsv = '', dataReplicate, dataShard } = parallelism;
-  const dataRanks = dataReplicate * dataShard;
-  if (schedule !== 'csv') return buildSchedule({ schedule, pipeline, stagesPerRank, grains: grains / dataRanks });
+  const { pipeline, stagesPerRank, schedule, dataReplicate, dataShard } = parallelism;
+  if (schedule !== 'csv')
+    return buildSchedule({ schedule, pipeline, stagesPerRank, grains: grains / (dataReplicate * dataShard) });
   try {
-    return ownSchedule(scheduleCsv, { pipeline, grains, dataRanks });
+    return ownSchedule({ parallelism, grains });
   } catch (error) {
     if (!(error instanceof ScheduleError)) throw error;
     const path = 'spec.parallelism.scheduleCsv';

@@ -141,6 +141,50 @@ describe('a schedule written by hand trains the same bits', () => {
         more: { dataShard: 2, tensor: 2 },
       },
     ],
+    [
+      'with weights that are gathered early and given back late, and gradients that are added up last',
+      {
+        grains: 8,
+        lines: [
+          'UNSHARD0,F0.0,F0.1,RESHARD0,UNSHARD0,F0.2,F0.3,B0.0,B0.1,RESHARD0,UNSHARD0,I0.2,I0.3,RESHARD0,W0.2,W0.3,REDUCE0',
+          'UNSHARD1,F1.0,B1.0,F1.1,B1.1,F1.2,F1.3,B1.2,B1.3,REDUCE1,RESHARD1',
+        ],
+        more: { dataShard: 2 },
+      },
+    ],
+    [
+      'with two stages on each rank, whose weights come and go in an order of their own',
+      {
+        grains: 8,
+        lines: [
+          'UNSHARD0,UNSHARD2,F0.0,F0.1,RESHARD0,F2.0,F2.1,B2.0,B2.1,UNSHARD0,F0.2,F0.3,F2.2,F2.3,B2.2,B2.3,RESHARD2,B0.0,B0.1,B0.2,B0.3,REDUCE2,RESHARD0,REDUCE0',
+          'UNSHARD1,F1.0,F1.1,UNSHARD3,F3.0,F3.1,RESHARD1,B3.0,B3.1,RESHARD3,UNSHARD1,F1.2,F1.3,UNSHARD3,F3.2,F3.3,B3.2,B3.3,REDUCE3,RESHARD3,B1.0,B1.1,B1.2,B1.3,RESHARD1,REDUCE1',
+        ],
+        more: { dataShard: 2 },
+      },
+    ],
+    [
+      'with gradients of each grain that are added up later',
+      {
+        grains: 8,
+        lines: [
+          'UNSHARD0,F0.0,F0.1,B0.0,F0.2,REDUCE0.0,B0.1,REDUCE0.1,F0.3,B0.2,REDUCE0.2,I0.3,RESHARD0,W0.3,REDUCE0.3',
+          'UNSHARD1,F1.0,B1.0,F1.1,REDUCE1.0,B1.1,REDUCE1.1,F1.2,I1.2,F1.3,W1.2,REDUCE1.2,B1.3,REDUCE1.3,RESHARD1',
+        ],
+        more: { dataShard: 2, reduceEveryGrain: true },
+      },
+    ],
+    [
+      'with two grains at once whose gradients are added up after both',
+      {
+        grains: 8,
+        lines: [
+          'F0.0,F0.1,F0.2,F0.3,B0.0,B0.1,B0.2,B0.3,REDUCE0.0,REDUCE0.1,REDUCE0.2,REDUCE0.3',
+          'F1.0,B1.0,F1.1,B1.1,REDUCE1.0,REDUCE1.1,F1.2,B1.2,F1.3,REDUCE1.2,B1.3,REDUCE1.3',
+        ],
+        more: { dataShard: 2, zero: 2, reduceEveryGrain: true },
+      },
+    ],
   ])('%s', async (_, { lines, grains = 4, more = {} }) => {
     const manifest = manifestOf({ pipeline: 2, schedule: 'csv', scheduleCsv: `${lines.join('\n')}\n`, ...more }, grains);
     expect(await trainedBy(manifest)).toBe(expected.get(grains));

@@ -6,17 +6,18 @@ import { ScheduleError } from './walk.ts';
 
 /** What a schedule has to fit. */
 export interface ScheduleSetting {
-  /** Ranks of the pipeline. */
-  readonly pipeline: number;
+  readonly parallelism: Pick<
+    TrainingJobSpec['parallelism'],
+    'scheduleCsv' | 'pipeline' | 'dataReplicate' | 'dataShard' | 'zero' | 'reduceEveryGrain'
+  >;
   /** `task.pretrain.batch.grains`. */
   readonly grains: number;
-  /** Ranks that share them. */
-  readonly dataRanks: number;
 }
 
 /** Throws ScheduleError that says what is wrong, where in the text, and what would fit. */
-export function ownSchedule(text: string, { pipeline, grains, dataRanks }: ScheduleSetting): Schedule {
-  const schedule = parseScheduleCsv(text);
+export function ownSchedule({ parallelism, grains }: ScheduleSetting): Schedule {
+  const { scheduleCsv = '', pipeline, dataReplicate, dataShard } = parallelism;
+  const schedule = parseScheduleCsv(scheduleCsv);
   const { ranks } = schedule;
   if (ranks !== pipeline) {
     const lines = ranks === 1 ? '1 line' : `${ranks} lines`;
@@ -24,22 +25,22 @@ export function ownSchedule(text: string, { pipeline, grains, dataRanks }: Sched
     const asked = `the pipeline has ${pipeline === 1 ? '1 rank' : `${pipeline} ranks`}`;
     throw new ScheduleError(`has ${lines} of actions, one for each rank, but ${asked}: ${remedy}`);
   }
+  const dataRanks = dataReplicate * dataShard;
   const own = grains / dataRanks;
   if (schedule.grains !== own) {
     const count = schedule.grains === 1 ? '1 grain' : `${schedule.grains} grains`;
     const remedy = `it needs batch.grains: ${schedule.grains * dataRanks}, or cells for ${own}`;
     throw new ScheduleError(`is for ${count}, but each data rank works through ${own}: ${remedy}`);
   }
-  checkSharding(schedule);
+  checkSharding(schedule, parallelism);
   return schedule;
 }
 
 /** What is wrong with the schedule of a job's own; undefined if nothing is, or if it has none. */
 export function ownScheduleFault({ parallelism, task }: Pick<TrainingJobSpec, 'parallelism' | 'task'>): string | undefined {
-  const { schedule, scheduleCsv = '', pipeline, dataReplicate, dataShard } = parallelism;
-  if (schedule !== 'csv') return undefined;
+  if (parallelism.schedule !== 'csv') return undefined;
   try {
-    ownSchedule(scheduleCsv, { pipeline, grains: task.pretrain.batch.grains, dataRanks: dataReplicate * dataShard });
+    ownSchedule({ parallelism, grains: task.pretrain.batch.grains });
     return undefined;
   } catch (error) {
     if (!(error instanceof ScheduleError)) throw error;
@@ -48,16 +49,24 @@ export function ownScheduleFault({ parallelism, task }: Pick<TrainingJobSpec, 'p
 }
 
 /** Gathering, freeing and reducing are put in where none is written; half of it can't be completed. */
-function checkSharding({ actions, stages }: Schedule): void {
+function checkSharding(
+  { actions, stages }: Schedule,
+  { dataShard, zero, reduceEveryGrain }: ScheduleSetting['parallelism'],
+): void {
   const all = actions.flat();
-  const stagesWith = (type: ActionType) => new Set(all.filter((action) => action.type === type).map(({ stage }) => stage));
-  const [gathered, reduced] = [stagesWith('unshard'), stagesWith('reduce')];
+  const reductions = all.filter(({ type }) => type === 'reduce');
+  const reduced = new Set(reductions.map(({ stage }) => stage));
+  const gathered = new Set(all.flatMap(({ type, stage }) => (type === 'unshard' ? [stage] : [])));
   if (gathered.size + reduced.size === 0) return;
+  const gathers = gathered.size > 0 || (dataShard > 1 && zero === 3);
   for (let stage = 0; stage < stages; stage += 1) {
-    const missing = gathered.has(stage) ? (reduced.has(stage) ? undefined : 'REDUCE') : 'UNSHARD';
+    const missing = !reduced.has(stage) ? 'REDUCE' : gathers && !gathered.has(stage) ? 'UNSHARD' : undefined;
     if (missing === undefined) continue;
-    throw new ScheduleError(
-      `has some of UNSHARD, RESHARD and REDUCE, but no ${missing}${stage}: write them for every stage, or none, and they are put in`,
-    );
+    const remedy = 'write UNSHARD, RESHARD and REDUCE for every stage, or none of them, and they are put in';
+    throw new ScheduleError(`has no ${missing}${stage}: ${remedy}`);
   }
+  const isEach = reductions.some(({ grain }) => grain !== undefined);
+  if (isEach === reduceEveryGrain) return;
+  const [has, wants] = isEach ? ['the gradients of each grain', 'REDUCE0'] : ['gradients of all grains at once', 'REDUCE0.0'];
+  throw new ScheduleError(`reduces ${has}, but reduceEveryGrain is ${reduceEveryGrain}: ${wants} and so on would fit`);
 }

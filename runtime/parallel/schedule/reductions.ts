@@ -13,11 +13,11 @@ export function joinedReductions(actions: readonly Action[]): Map<number, number
       if (givesWeightGradient(type)) open.set(stage, at);
       else open.delete(stage);
     }
+    if (type !== 'reduce') continue;
     const before = open.get(stage);
-    if (type === 'reduce' && before !== undefined && (action.grain === undefined || action.grain === actions[before]?.grain)) {
-      joined.set(before, at);
-      open.delete(stage);
-    }
+    if (before !== undefined && (action.grain === undefined || action.grain === actions[before]?.grain)) joined.set(before, at);
+    // Another grain goes first: what comes after it must not overtake it.
+    open.delete(stage);
   }
   return joined;
 }
