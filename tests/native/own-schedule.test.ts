@@ -2,6 +2,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
@@ -14,6 +15,7 @@ import { traceFileName } from '#runtime/parallel/trace/chrome.ts';
 import { plan } from '../../bin/plan/command.ts';
 import type { PlanOptions } from '../../bin/plan/command.ts';
 import { newFolder, runRank, tinyJob } from './rank.ts';
+import { randomSchedules } from './random-schedule.ts';
 import { digestOf, stepAll, testBatch, withRanks } from './ranks.ts';
 import type { Setting } from './ranks.ts';
 
@@ -188,6 +190,24 @@ describe('a schedule written by hand trains the same bits', () => {
   ])('%s', async (_, { lines, grains = 4, more = {} }) => {
     const manifest = manifestOf({ pipeline: 2, schedule: 'csv', scheduleCsv: `${lines.join('\n')}\n`, ...more }, grains);
     expect(await trainedBy(manifest)).toBe(expected.get(grains));
+  });
+});
+
+describe('a schedule in any order that works, on any placement, trains the same bits', () => {
+  it.each([
+    ['none', {}],
+    ['none', { dataShard: 2 }],
+    ['none', { dataShard: 2, zero: 2, reduceEveryGrain: true }],
+    ['all grains', { dataShard: 2 }],
+    ['each grain', { dataShard: 2, reduceEveryGrain: true }],
+  ] as const)('with %s of its own sharding, %j', async (sharding, more: { dataShard?: number }) => {
+    const grains = 8 / (more.dataShard ?? 1);
+    await fc.assert(
+      fc.asyncProperty(randomSchedules(grains, sharding), async ({ pipeline, csv }) => {
+        expect(await trainedBy(manifestOf({ pipeline, schedule: 'csv', scheduleCsv: csv, ...more }, 8))).toBe(expected.get(8));
+      }),
+      { numRuns: 8 },
+    );
   });
 });
 
