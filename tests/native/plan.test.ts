@@ -63,6 +63,15 @@ const layouts: readonly Layout[] = [
   { name: 'pipeline, ZB1P, computing blocks again', pipeline: 2, schedule: 'zb1p', recompute: 'block' },
   { name: 'pipeline, ZBV', pipeline: 2, schedule: 'zbv', stagesPerRank: 2 },
   { name: 'pipeline, DualPipeV', pipeline: 2, schedule: 'dualpipev', stagesPerRank: 2 },
+  {
+    name: 'pipeline, own cut and schedule',
+    pipeline: 2,
+    stageLayers: [1, 1, 4],
+    schedule: 'csv',
+    scheduleCsv:
+      'F0.0,F0.1,F2.0,F2.1,B2.0,F0.2,B2.1,F2.2,B0.0,I2.2,B0.1,W2.2,I0.2,F0.3,W0.2,F2.3,B2.3,B0.3\nF1.0,F1.1,F1.2,B1.0,I1.1,I1.2,F1.3,W1.1,W1.2,B1.3',
+    dataShard: 2,
+  },
   { name: 'all axes', pipeline: 2, dataShard: 2, tensor: 2, sequenceParallel: true },
 ];
 
