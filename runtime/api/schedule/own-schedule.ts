@@ -1,6 +1,6 @@
 // A schedule of the user's own, as a job brings it: read, proved to run, and compared with the job around it.
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
-import type { ActionType, Schedule } from './action.ts';
+import type { Schedule } from './action.ts';
 import { parseScheduleCsv } from './csv.ts';
 import { ScheduleError } from './walk.ts';
 
