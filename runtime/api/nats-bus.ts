@@ -105,15 +105,16 @@ export class NatsBus implements EventBus {
   #connectionOptions(): ConnectionOptions {
     const { server, name, certificates } = this.#options;
     const encrypted = server.startsWith('tls://');
+    const host = server.replace(/^\w+:\/\//, '');
     return {
-      servers: server.replace(/^\w+:\/\//, ''),
+      servers: host,
       name,
       reconnect: false,
       timeout: connectTimeoutMs,
       pingInterval: pingIntervalMs,
       maxPingOut: 2,
       ignoreClusterUpdates: true,
-      tls: encrypted ? tlsFiles(certificates) : null,
+      tls: encrypted ? tlsOptions(host, certificates) : null,
     };
   }
 
@@ -163,9 +164,11 @@ function send(connection: NatsConnection, subject: string, text: string): void {
   }
 }
 
-function tlsFiles(folder: string | undefined): TlsOptions {
-  if (folder === undefined) return {};
+function tlsOptions(server: string, folder: string | undefined): TlsOptions & { host: string } {
+  // Node checks the certificate against this name; without it, one for an IP address would be checked against `localhost`.
+  const host = server.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
+  if (folder === undefined) return { host };
   const file = (name: string) => join(folder, name);
   const own = existsSync(file('tls.crt')) ? { certFile: file('tls.crt'), keyFile: file('tls.key') } : {};
-  return { caFile: file('ca.crt'), ...own };
+  return { host, caFile: file('ca.crt'), ...own };
 }
