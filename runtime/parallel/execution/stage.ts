@@ -92,7 +92,9 @@ export class Stage {
 
   /** The weights will be used next, by this pass. */
   unshard(pass: 'forward' | 'backward'): void {
-    this.#context.weights.unshard(pass === 'forward' ? this.#units : this.#units.toReversed());
+    // The head is for the backward pass only, which begins with its forward pass.
+    const forward = this.isLast ? this.#units.slice(0, -1) : this.#units;
+    this.#context.weights.unshard(pass === 'forward' ? forward : this.#units.toReversed());
   }
 
   /** The weights will not be used for a while. */
@@ -229,7 +231,9 @@ export class Stage {
     const { weights, observer } = this.#context;
     const unit = this.#units[at]!;
     weights.use(unit);
-    weights.prefetch(this.#units[at + 1]);
+    // After the head, which is the last one, its backward pass begins.
+    const turns = this.isLast && at === this.#units.length - 1;
+    weights.prefetch(this.#units[turns ? at - 1 : at + 1]);
     if (!tape || !grain) {
       const result = fn();
       weights.done(unit);

@@ -5,6 +5,8 @@ interface Slot<Unit> {
   unit: Unit | undefined;
   users: number;
   lastUse: number;
+  /** Whether others may have its memory at once. */
+  isFree: boolean;
 }
 
 export interface SlotActions<Unit> {
@@ -14,7 +16,10 @@ export interface SlotActions<Unit> {
   empty(slot: number, unit: Unit): void;
 }
 
-/** Where there is no room, the unit goes whose last use is the longest ago. */
+/**
+ * Where there is no room, the unit goes whose last use is the longest ago, one that was given back before others. It is there until then: if it
+ * is used again sooner, it need not be gathered.
+ */
 export class UnitSlots<Unit> {
   readonly #slots: Slot<Unit>[];
   readonly #actions: SlotActions<Unit>;
@@ -23,26 +28,27 @@ export class UnitSlots<Unit> {
   #uses = 0;
 
   constructor(count: number, actions: SlotActions<Unit>) {
-    this.#slots = Array.from({ length: count }, (_, index) => ({ index, unit: undefined, users: 0, lastUse: 0 }));
+    this.#slots = Array.from({ length: count }, (_, index) => ({ index, unit: undefined, users: 0, lastUse: 0, isFree: true }));
     this.#actions = actions;
   }
 
-  /** The units come next, in this order. What is free gets them at once; for the next one room is made when `prefetch` has nothing else. */
+  /** The units come next, in this order. Empty slots get them at once; for the next one room is made when `prefetch` has nothing else. */
   unshard(units: readonly Unit[]): void {
+    const own = this.#slots.filter(({ unit }) => unit !== undefined && units.includes(unit));
+    for (const slot of own) slot.isFree = false;
     for (const unit of units) {
       if (this.#slotOf(unit)) continue;
-      const free = this.#slots.find((slot) => slot.unit === undefined);
-      if (!free) {
+      if (this.#slots.every(({ unit: other }) => other !== undefined)) {
         this.#wanted = unit;
         return;
       }
-      this.#fill(free, unit);
+      this.#make(unit);
     }
   }
 
   /** The units have no use for the time being. */
   reshard(units: readonly Unit[]): void {
-    for (const slot of this.#slots) if (slot.unit !== undefined && units.includes(slot.unit)) this.#empty(slot);
+    for (const slot of this.#slots) if (slot.unit !== undefined && units.includes(slot.unit)) slot.isFree = true;
     if (this.#wanted !== undefined && units.includes(this.#wanted)) this.#wanted = undefined;
   }
 
@@ -51,6 +57,7 @@ export class UnitSlots<Unit> {
     const slot = this.#slotOf(unit) ?? this.#make(unit);
     if (!slot) throw new Error('internal: all slots of gathered weights are in use');
     slot.users += 1;
+    slot.isFree = false;
     slot.lastUse = this.#uses += 1;
     return slot.index;
   }
@@ -79,15 +86,13 @@ export class UnitSlots<Unit> {
   }
 
   #make(unit: Unit): Slot<Unit> | undefined {
-    const [oldest] = this.#slots.filter(({ users }) => users === 0).sort((a, b) => a.lastUse - b.lastUse);
-    const slot = this.#slots.find((each) => each.unit === undefined) ?? oldest;
+    const [slot] = this.#slots
+      .filter(({ users }) => users === 0)
+      .sort((a, b) => Number(b.isFree) - Number(a.isFree) || a.lastUse - b.lastUse);
     if (!slot) return undefined;
     this.#empty(slot);
-    return this.#fill(slot, unit);
-  }
-
-  #fill(slot: Slot<Unit>, unit: Unit): Slot<Unit> {
     slot.unit = unit;
+    slot.isFree = false;
     if (this.#wanted === unit) this.#wanted = undefined;
     this.#actions.fill(slot.index, unit);
     return slot;
@@ -97,5 +102,7 @@ export class UnitSlots<Unit> {
     if (slot.unit === undefined) return;
     this.#actions.empty(slot.index, slot.unit);
     slot.unit = undefined;
+    slot.isFree = true;
+    slot.lastUse = 0;
   }
 }

@@ -55,13 +55,16 @@ describe('gathers of weights', () => {
     expect(gatherCounts(actions, two, undefined, 2).values().toArray()).toEqual([1, 1, 1, 1, 1, 1]);
   });
 
-  test('what a schedule gives back is gathered again', () => {
-    const [forward, backward] = [
-      { type: 'forward', stage: 0 },
-      { type: 'backward', stage: 0 },
-    ];
-    const actions = [forward, { type: 'reshard', stage: 0 }, backward];
-    expect(gatherCounts(actions, stages, undefined, 5).values().toArray()).toEqual([2, 2, 2, 2, 2]);
+  test('what a schedule gives back goes before what was used longer ago, and is there until then', () => {
+    const two = new Map([
+      [0, ['block 0']],
+      [1, ['block 1']],
+      [2, ['block 2']],
+    ]);
+    const forward = (stage: number) => ({ type: 'forward', stage });
+    const back = { type: 'reshard', stage: 1 };
+    expect(gatherCounts([forward(0), forward(1), back, forward(2), forward(0)], two, undefined, 2).get('block 0')).toBe(1);
+    expect(gatherCounts([forward(0), forward(1), back, forward(1)], two, undefined, 2).get('block 1')).toBe(1);
   });
 
   test('a slot for each unit gathers it once per step', () => {

@@ -24,7 +24,7 @@ export function activationBytes(actions: readonly OrderedAction[], stages: Reado
   let [held, most] = [0, 0];
   for (const { type, stage } of actions) {
     const sizes = stages.get(stage);
-    if (!sizes) continue;
+    if (!sizes || !computes.has(type)) continue;
     const { kept, deferred, working, deferring } = sizes;
     if (type === 'forward') held += kept;
     if (type !== 'backwardWeight') most = Math.max(most, held + working);
@@ -53,28 +53,26 @@ export function gatherCounts<Unit>(
     fill: (_, unit) => counts.set(unit, (counts.get(unit) ?? 0) + 1),
     empty() {},
   });
-  const pass = (units: readonly Unit[], end?: Unit) => {
-    for (const [at, unit] of units.entries()) {
-      if (unit === end) return;
-      table.use(unit);
-      table.prefetch(units[at + 1]);
-      table.done(unit);
-    }
+  const compute = (unit: Unit, next: Unit | undefined) => {
+    table.use(unit);
+    table.prefetch(next);
+    table.done(unit);
   };
   for (const [at, { type, stage }] of actions.entries()) {
     const units = stages.get(stage) ?? [];
     if (type === 'unshard') {
       const next = actions.find((action, index) => index > at && action.stage === stage && uses.has(action.type));
-      table.unshard(next?.type === 'forward' ? units : units.toReversed());
+      table.unshard(next?.type === 'forward' ? units.filter((unit) => unit !== head) : units.toReversed());
     }
     if (type === 'reshard') table.reshard(units);
-    if (type === 'forward') pass(units, head);
+    if (type === 'forward') for (const [at, unit] of units.entries()) if (unit !== head) compute(unit, units[at + 1]);
     if (type === 'backward' || type === 'backwardInput') {
-      if (head !== undefined && units.at(-1) === head) pass([head]);
-      pass(units.toReversed());
+      if (head !== undefined && units.at(-1) === head) compute(head, units.at(-2));
+      for (const [at, unit] of [...units.entries()].toReversed()) compute(unit, units[at - 1]);
     }
   }
   return counts;
 }
 
+const computes: ReadonlySet<string> = new Set(['forward', 'backward', 'backwardInput', 'backwardWeight']);
 const uses: ReadonlySet<string> = new Set(['forward', 'backward', 'backwardInput']);

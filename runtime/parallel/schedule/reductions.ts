@@ -2,22 +2,18 @@
 import type { Action } from '#runtime/api/schedule/action.ts';
 import { givesWeightGradient, isCompute } from '#runtime/api/schedule/action.ts';
 
-/** By position of a weight gradient, the position of the reduction that follows before anything else of the stage is computed. */
+/** By position of a weight gradient, the position of the reduction of the same that follows before anything else is computed. */
 export function joinedReductions(actions: readonly Action[]): Map<number, number> {
   const joined = new Map<number, number>();
-  /** Position of the newest compute action of each stage, if it gave a weight gradient. */
-  const open = new Map<number, number>();
+  /** Position of the newest compute action, until its stage is reduced. */
+  let newest: number | undefined;
   for (const [at, action] of actions.entries()) {
-    const { stage, type } = action;
-    if (isCompute(action)) {
-      if (givesWeightGradient(type)) open.set(stage, at);
-      else open.delete(stage);
-    }
-    if (type !== 'reduce') continue;
-    const before = open.get(stage);
-    if (before !== undefined && (action.grain === undefined || action.grain === actions[before]?.grain)) joined.set(before, at);
-    // Another grain goes first: what comes after it must not overtake it.
-    open.delete(stage);
+    if (isCompute(action)) newest = at;
+    const before = newest === undefined ? undefined : actions[newest];
+    if (action.type !== 'reduce' || before?.stage !== action.stage) continue;
+    const isOfSame = action.grain === undefined || action.grain === before.grain;
+    if (isOfSame && givesWeightGradient(before.type)) joined.set(newest!, at);
+    newest = undefined;
   }
   return joined;
 }
