@@ -128,7 +128,7 @@ describe('parallelism', () => {
   });
 });
 
-/** CEL as JavaScript, as far as our rules go: macros, `has`, `in` and `string`. */
+/** CEL as JavaScript, as far as our rules go: macros, `has`, `in`, `size`, `string` and `format`. */
 function fromCel(cel: string): (self: unknown) => unknown {
   const script = cel
     .replaceAll(/has\(([\w.]+)\)/g, '($1 !== undefined)')
@@ -137,9 +137,12 @@ function fromCel(cel: string): (self: unknown) => unknown {
     .replaceAll(/\.filter\((\w+), /g, '.filter(($1) => ')
     .replaceAll('string(', 'String(')
     .replaceAll('.size()', '.length')
+    .replaceAll(/('[^']*')\.format\(/g, 'format($1, ')
     .replaceAll(' == ', ' === ');
+  const format = (text: string, values: unknown[]) => text.replaceAll('%d', () => String(values.shift()));
   // oxlint-disable-next-line typescript/no-implied-eval -- the text is our own
-  return new Function('self', `return ${script}`) as (self: unknown) => unknown;
+  const judge = new Function('self', 'format', `return ${script}`) as (self: unknown, formats: typeof format) => unknown;
+  return (self) => judge(self, format);
 }
 
 describe('the rules of an API server', () => {
