@@ -128,18 +128,21 @@ describe('parallelism', () => {
   });
 });
 
-/** CEL as JavaScript, as far as our rules go: macros, `has`, `in` and `string`. */
+/** CEL as JavaScript, as far as our rules go: macros, `has`, `in` and `format`. */
 function fromCel(cel: string): (self: unknown) => unknown {
   const script = cel
     .replaceAll(/has\(([\w.]+)\)/g, '($1 !== undefined)')
     .replaceAll(/(self\.[\w.]+) in (\[[^\]]*\])/g, '$2.includes($1)')
     .replaceAll(/\.exists\((\w+), /g, '.some(($1) => ')
     .replaceAll(/\.filter\((\w+), /g, '.filter(($1) => ')
-    .replaceAll('string(', 'String(')
+    .replaceAll(/('[^']*')\.format\(/g, 'format($1, ')
     .replaceAll('.size()', '.length')
     .replaceAll(' == ', ' === ');
   // oxlint-disable-next-line typescript/no-implied-eval -- the text is our own
-  return new Function('self', `return ${script}`) as (self: unknown) => unknown;
+  const judge = new Function('self', 'format', `return ${script}`) as (self: unknown, format: unknown) => unknown;
+  const format = (text: string, values: readonly number[]) =>
+    values.reduce((rest, value) => rest.replace('%d', `${value}`), text);
+  return (self) => judge(self, format);
 }
 
 describe('the rules of an API server', () => {
