@@ -128,20 +128,20 @@ describe('parallelism', () => {
   });
 });
 
-/** CEL as JavaScript, as far as our rules go: macros, `has`, `in`, `size`, `string` and `format`. */
+/** CEL as JavaScript, as far as our rules go: macros, `has`, `in` and `format`. */
 function fromCel(cel: string): (self: unknown) => unknown {
   const script = cel
     .replaceAll(/has\(([\w.]+)\)/g, '($1 !== undefined)')
     .replaceAll(/(self\.[\w.]+) in (\[[^\]]*\])/g, '$2.includes($1)')
     .replaceAll(/\.exists\((\w+), /g, '.some(($1) => ')
     .replaceAll(/\.filter\((\w+), /g, '.filter(($1) => ')
-    .replaceAll('string(', 'String(')
-    .replaceAll('.size()', '.length')
     .replaceAll(/('[^']*')\.format\(/g, 'format($1, ')
+    .replaceAll('.size()', '.length')
     .replaceAll(' == ', ' === ');
-  const format = (text: string, values: unknown[]) => text.replaceAll('%d', () => String(values.shift()));
   // oxlint-disable-next-line typescript/no-implied-eval -- the text is our own
-  const judge = new Function('self', 'format', `return ${script}`) as (self: unknown, formats: typeof format) => unknown;
+  const judge = new Function('self', 'format', `return ${script}`) as (self: unknown, format: unknown) => unknown;
+  const format = (text: string, values: readonly number[]) =>
+    values.reduce((rest, value) => rest.replace('%d', `${value}`), text);
   return (self) => judge(self, format);
 }
 

@@ -15,6 +15,8 @@ const powers = Array.from({ length: 11 }, (_, exponent) => 2 ** exponent);
 /** One of them divides every number of ranks that is no prime. */
 const primes = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31];
 
+const celWithin = "'reshardWithin must be less than dataShard (%d) and divide it";
+
 const axis = (description: string) => z.int().min(1).max(maxAxis).default(1).describe(description);
 
 /** A choice of whole numbers, as an API server understands it. */
@@ -118,7 +120,8 @@ export const Parallelism = withRules(
         reshardWithin === undefined || (reshardWithin < dataShard && dataShard % reshardWithin === 0),
       message: 'reshardWithin must be less than dataShard and divide it',
       detail: {
-        cel: `'reshardWithin must be less than dataShard (' + string(self.dataShard) + ') and divide it; ' + (${celFactor('exists')} ? string(self.dataShard / ${celFactor('filter')}[0]) + ' fits' : 'leave it out')`,
+        // format(), as with grains in layout-rules.ts.
+        cel: `${celFactor('exists')} ? ${celWithin}; %d fits'.format([self.dataShard, self.dataShard / ${celFactor('filter')}[0]]) : ${celWithin}; leave it out'.format([self.dataShard])`,
         text: ({ dataShard }) => {
           const factor = primes.find((prime) => dataShard % prime === 0 && dataShard > prime);
           const fit = factor === undefined ? 'leave it out' : `${dataShard / factor} fits`;
@@ -138,7 +141,7 @@ export const Parallelism = withRules(
       holds: (self) => !self.reduceEveryGrain || powers.includes(self.dataShard),
       message: 'reduceEveryGrain needs a power of two for dataShard',
       detail: {
-        cel: `'reduceEveryGrain needs a power of two for dataShard; ' + string([${powers.join(', ')}].filter(p, p <= self.dataShard && 2 * p > self.dataShard)[0]) + ' fits'`,
+        cel: `'reduceEveryGrain needs a power of two for dataShard; %d fits'.format([[${powers.join(', ')}].filter(p, p <= self.dataShard && 2 * p > self.dataShard)[0]])`,
         text: ({ dataShard }) =>
           `reduceEveryGrain needs a power of two for dataShard; ${powers.findLast((power) => power <= dataShard)} fits`,
       },
