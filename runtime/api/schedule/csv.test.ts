@@ -66,6 +66,7 @@ describe('names line, column and what would be right', () => {
     ['# Ω', 'line 1, column 3: "Ω"; only plain ASCII is taken'],
     ['F0.0,B0.0\n\u001b[2J', 'line 2, column 1: "\\u001b"; only plain ASCII is taken'],
     [`# name: ${'x'.repeat(64)}`, 'line 1, column 1: the name has 64 characters; at most 63 are taken'],
+    ['F0.0\n'.repeat(1025), 'line 1025, column 1: this line is rank 1024; a pipeline has at most 1024 ranks'],
     [',\n'.repeat(30_001), 'line 1, column 1: the text has 60002 characters; at most 60000 are taken'],
   ])('%j', (text, message) => {
     expect(thrownBy(() => parseScheduleCsv(text))).toEqual(new ScheduleError(message));

@@ -33,6 +33,8 @@ const types = new Map(Object.entries(letters).map(([type, letter]) => [letter, t
 
 /** As `spec.parallelism.scheduleCsv` allows; with 60,000 characters there are fewer than 20,000 cells. */
 const mostCharacters = 60_000;
+/** As `spec.parallelism.pipeline` allows. */
+const mostRanks = 1024;
 const mostStages = 4096;
 const mostGrains = 65_536;
 const longestName = 63;
@@ -86,6 +88,8 @@ function readRows(text: string): { readonly name: string; readonly rows: readonl
       continue;
     }
     const cells = readCells(content, line);
+    if (cells.length > 0 && rows.length === mostRanks)
+      refuse({ line, column: 1 }, `this line is rank ${mostRanks}; a pipeline has at most ${mostRanks} ranks`);
     if (cells.length > 0) rows.push({ cells, end: { line, column: content.trimEnd().length + 1 } });
   }
   return { name, rows };

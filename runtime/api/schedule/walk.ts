@@ -55,6 +55,9 @@ export function walk(
   const transfers = hasTransfers(schedule);
   const done = new Map<Key, Place>();
   const positions = schedule.actions.map(() => 0);
+  /** Ranks that are stuck, by what they wait for. */
+  const waiting = new Map<Key, number[]>();
+  const isStuck = schedule.actions.map(() => false);
   const nextOf = (rank: number): Place | undefined => {
     const position = positions[rank]!;
     const action = schedule.actions[rank]![position];
@@ -63,12 +66,22 @@ export function walk(
   for (let moved = true; moved;) {
     moved = false;
     for (let rank = 0; rank < schedule.ranks; rank += 1) {
-      for (let place = nextOf(rank); place; place = nextOf(rank)) {
-        const needs = needsOf(place.action, schedule, transfers).map((key) => done.get(key));
-        if (!needs.every((need) => need !== undefined)) break;
+      for (let place = nextOf(rank); place && !isStuck[rank]; place = nextOf(rank)) {
+        const keys = needsOf(place.action, schedule, transfers);
+        const missing = keys.find((key) => !done.has(key));
+        if (missing !== undefined) {
+          isStuck[rank] = true;
+          waiting.set(missing, [...(waiting.get(missing) ?? []), rank]);
+          break;
+        }
+        const needs = keys.map((key) => done.get(key)!);
         visit(place, needs);
         const key = givenBy(place.action);
-        if (key) done.set(key, place);
+        if (key) {
+          done.set(key, place);
+          for (const other of waiting.get(key) ?? []) isStuck[other] = false;
+          waiting.delete(key);
+        }
         positions[rank]! += 1;
         moved = true;
       }
