@@ -23,6 +23,7 @@ const layouts: readonly Partial<Parallelism>[] = [
   { dataReplicate: 4 },
   { dataShard: 4 },
   { dataShard: 2, zero: 1 },
+  { dataShard: 2, reduceEveryGrain: true },
   { tensor: 4, sequenceParallel: true },
   { pipeline: 2, dataShard: 2 },
   { pipeline: 2, tensor: 2, schedule: 'zb1p' },
