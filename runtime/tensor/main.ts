@@ -6,6 +6,7 @@ export { keep, scope, unscoped } from './scope.ts';
 export { detachedParameter, empty, emptyIntegers, emptyParameter, fill, fillNormal, full, tensor, zeros } from './create.ts';
 export { recordingTape, Tape, withoutTape } from './tape.ts';
 export { Event, Stream } from './stream.ts';
+export { digest, FileLanes } from './checksums.ts';
 export { Communicator } from './communicator.ts';
 export { communicationLog, isMark, StreamClock } from './stream-clock.ts';
 export type { CommRecord } from './stream-clock.ts';

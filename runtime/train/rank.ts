@@ -11,6 +11,7 @@ import { WindlassError } from '#runtime/api/errors.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
+import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
 import { parameterCount } from '#runtime/model/main.ts';
@@ -108,7 +109,9 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
   using trainer = new Trainer({ config, device, mesh, batch, seed, recompute, optimizer, observer: trace?.observer });
   const { execution } = trainer;
   const sampler = createSampler(tokens.store, split.training, { seed: task.seed, ...task.batch });
+  using disk = openDeviceDisk();
   const checkpointer = new Checkpointer(shardsOf(execution.pieces), {
+    disk,
     jobDir: env.WL_JOB_DIR,
     keep: spec.checkpoint.keep,
     configDigest: digestOf({
