@@ -47,3 +47,5 @@ TEST("a sum goes on from any place where it was left") {
     CHECK_EQUAL(wl::crc32(wl::crc32(0, data.data(), cut), data.data() + cut, data.size() - cut), whole);
   }
 }
+
+TEST_MAIN

@@ -5,6 +5,8 @@ import type { Progress } from '#runtime/api/messages.ts';
 const reportEveryMs = 250;
 /** Speed is measured over about this many of the newest milliseconds. */
 const speedWindowMs = 10_000;
+/** Shortest time between two steps that are remembered for it: short steps must not take more memory than long ones. */
+const markEveryMs = 250;
 
 export interface ProgressOptions {
   readonly steps: number;
@@ -16,7 +18,9 @@ export interface ProgressOptions {
 
 export class ProgressReporter {
   readonly #options: ProgressOptions;
+  /** Steps of the window, oldest first. */
   readonly #marks: { time: number; step: number }[] = [];
+  #steppedAt = 0;
   #state: Progress;
   #lastSent = -Infinity;
 
@@ -33,10 +37,11 @@ export class ProgressReporter {
   /** A step is done. */
   stepped(step: number, values: Partial<Progress>): void {
     const time = this.#options.now();
-    this.#marks.push({ time, step });
+    this.#steppedAt = time;
+    if (time - (this.#marks.at(-1)?.time ?? -Infinity) >= markEveryMs) this.#marks.push({ time, step });
     while (this.#marks.length > 2 && time - (this.#marks[0]?.time ?? time) > speedWindowMs) this.#marks.shift();
     const { phase: _phase, phaseShare: _share, ...rest } = this.#state;
-    this.#state = { ...rest, ...values, step, ...this.#speed(step) };
+    this.#state = { ...rest, ...values, step, ...this.#speed(time, step) };
     if (time - this.#lastSent >= reportEveryMs) this.#send(time);
   }
 
@@ -53,8 +58,8 @@ export class ProgressReporter {
 
   /** A pause (evaluation, checkpoint wait) is over: it does not count as slow steps. */
   resumeClock(): void {
-    const last = this.#marks.at(-1);
-    const pause = last ? this.#options.now() - last.time : 0;
+    const pause = this.#options.now() - this.#steppedAt;
+    this.#steppedAt += pause;
     for (const mark of this.#marks) mark.time += pause;
   }
 
@@ -63,11 +68,10 @@ export class ProgressReporter {
     this.#send(this.#options.now());
   }
 
-  #speed(step: number): Pick<Progress, 'tokensPerSecond' | 'etaSeconds'> {
+  #speed(time: number, step: number): Pick<Progress, 'tokensPerSecond' | 'etaSeconds'> {
     const [first] = this.#marks;
-    const last = this.#marks.at(-1);
-    if (!first || !last || last.step === first.step) return {};
-    const secondsPerStep = (last.time - first.time) / 1000 / (last.step - first.step);
+    if (!first || step === first.step) return {};
+    const secondsPerStep = (time - first.time) / 1000 / (step - first.step);
     return {
       tokensPerSecond: this.#options.tokensPerStep / secondsPerStep,
       etaSeconds: secondsPerStep * (this.#options.steps - step),
