@@ -58,9 +58,9 @@ export class CheckpointReader {
 
   /**
    * Carries out the reads, begun in their order. Throws WL_CHECKPOINT_CORRUPT, naming the file, when bytes are not those that were saved: a
-   * single flipped bit is found. What lies where the values go counts only when this has resolved.
+   * single flipped bit is found. What lies where the values go counts only when this has resolved. `onRead` is told how many are done.
    */
-  async read(reads: readonly PlannedRead[]): Promise<void> {
+  async read(reads: readonly PlannedRead[], onRead: (count: number) => void = () => {}): Promise<void> {
     const files = new Map<string, Promise<DiskFile>>();
     const fileOf = (name: string) => {
       const known = files.get(name);
@@ -70,20 +70,26 @@ export class CheckpointReader {
       return opening;
     };
     try {
-      await this.#readAll(reads, fileOf);
+      await this.#readAll(reads, fileOf, onRead);
     } finally {
       for (const file of await Promise.allSettled(files.values())) if (file.status === 'fulfilled') await file.value.close();
     }
   }
 
-  async #readAll(reads: readonly PlannedRead[], fileOf: (name: string) => Promise<DiskFile>): Promise<void> {
+  async #readAll(
+    reads: readonly PlannedRead[],
+    fileOf: (name: string) => Promise<DiskFile>,
+    onRead: (count: number) => void,
+  ): Promise<void> {
     const left = reads.values();
     let isFailed = false;
+    let done = 0;
     const work = async () => {
       const memory = new ChunkMemory();
       for (const read of left) {
         if (isFailed) return;
         await this.#readChunk(read, await fileOf(read.chunk.file), memory);
+        onRead((done += 1));
       }
     };
     const ends = await Promise.allSettled(

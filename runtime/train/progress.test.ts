@@ -5,10 +5,7 @@ import { ProgressReporter } from './progress.ts';
 function reporter(steps = 100) {
   const sent: Progress[] = [];
   const clock = { ms: 0 };
-  const progress = new ProgressReporter(
-    { steps, tokensPerStep: 1000, send: (report) => sent.push(report), now: () => clock.ms },
-    0,
-  );
+  const progress = new ProgressReporter({ steps, tokensPerStep: 1000, send: (report) => sent.push(report), now: () => clock.ms });
   return { progress, sent, clock };
 }
 

@@ -24,14 +24,21 @@ export class ProgressReporter {
   #state: Progress;
   #lastSent = -Infinity;
 
-  constructor(options: ProgressOptions, startStep: number) {
+  constructor(options: ProgressOptions) {
     this.#options = options;
-    this.#state = { step: startStep, steps: options.steps };
+    this.#state = { step: 0, steps: options.steps };
   }
 
   /** What is known now. */
   get current(): Progress {
     return this.#state;
+  }
+
+  /** Training goes on from a step: what was before it is over. */
+  startFrom(step: number): void {
+    this.#state = { step, steps: this.#options.steps };
+    this.#marks.length = 0;
+    this.#lastSent = -Infinity;
   }
 
   /** A step is done. */

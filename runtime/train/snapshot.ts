@@ -67,14 +67,18 @@ export class Checkpointer {
 
   /**
    * Puts the newest good checkpoint back. Undefined if there is none: weights are then to be loaded, moments are as they were, or zero. Throws
-   * WL_CHECKPOINT_MISMATCH for another job's.
+   * WL_CHECKPOINT_MISMATCH for another job's. `onRead` is told the share that is read.
    */
-  async restore(onDamaged: (error: WindlassError) => void): Promise<TrainingState | undefined> {
+  async restore(
+    onDamaged: (error: WindlassError) => void,
+    onRead: (share: number) => void = () => {},
+  ): Promise<TrainingState | undefined> {
     const { configDigest, keep } = this.#options;
     return await loadNewest(this.#root, configDigest, this.#shards, {
       exchange: this.#exchange,
       disk: this.#disk,
       keep,
+      onRead,
       onDamaged,
     });
   }
