@@ -30,7 +30,7 @@ export class RankLife {
   /** Beats until it is disposed of. */
   constructor(link: RankLink) {
     profile(true);
-    this.#beat = link.beat(() => this.#read(this.#progress()));
+    this.#beat = link.beat(() => this.now);
   }
 
   /** The ranks have met: from now on it tells of `progress`. `cohort` names the ranks that do the same work. */
@@ -48,11 +48,9 @@ export class RankLife {
     this.#stepped = step;
   }
 
-  [Symbol.dispose](): void {
-    this.#beat[Symbol.dispose]();
-  }
-
-  #read({ step, phase, phaseShare }: Progress): Heartbeat {
+  /** What the next heartbeat says. */
+  get now(): Heartbeat {
+    const { step, phase, phaseShare } = this.#progress();
     return {
       step: Math.max(step, this.#step),
       phase: phaseOf(phase, this.#stepped > 0),
@@ -62,6 +60,10 @@ export class RankLife {
       ...(this.#cohort === undefined ? {} : { cohort: this.#cohort }),
       ...this.#times.medians(),
     };
+  }
+
+  [Symbol.dispose](): void {
+    this.#beat[Symbol.dispose]();
   }
 }
 
