@@ -102,7 +102,7 @@ it('tells each rank how much of what it needs is read, chunk by chunk to the end
     const shares: number[] = [];
     const options = { exchange, onRead: (share: number) => shares.push(share), onDamaged: noDamage };
     await loadNewest(join(root, 'pipeline 4'), 'c0ffee', shardsOfRank(tensors, layout, rank, true), options);
-    expect(shares.length).toBeGreaterThanOrEqual(tensors.length);
+    expect(shares.length).toBeGreaterThan(10);
     expect(shares).toEqual(shares.map((_, index) => (index + 1) / shares.length));
   });
 });
