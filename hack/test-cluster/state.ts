@@ -35,7 +35,7 @@ interface Process {
 }
 
 /** One folder per user: another user's is not to be written. */
-export const clustersFolder = (): string => join(tmpdir(), `windlass-clusters-${userInfo().uid}`);
+const clustersFolder = (): string => join(tmpdir(), `windlass-clusters-${userInfo().uid}`);
 
 /** Makes the folder of a new cluster. Throws when the name is taken. */
 export function claimFolder(name: string | undefined): string {
