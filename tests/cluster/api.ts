@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { join, resolve } from 'node:path';
-import { expect, inject } from 'vitest';
+import { expect, inject, vi } from 'vitest';
 import { parse } from 'yaml';
 import type { Resource } from '#crds/resource.ts';
 
@@ -55,16 +55,17 @@ export function applyCrd(resource: Resource, { dryRun = false } = {}): Promise<A
 
 /** Conditions of the CRD once the API server has served it for the first time: type -> status. */
 export async function servedCrd(resource: Resource): Promise<Record<string, string>> {
-  let conditions: Record<string, string> = {};
-  const established = async () => {
-    const { status } = (await ask('GET', `${crdsPath}/${resource.plural}.${resource.group}`)).body;
-    const found = typeof status === 'object' ? (status.conditions ?? []) : [];
-    conditions = Object.fromEntries(found.map((condition) => [condition.type, condition.status]));
-    expect(conditions).toMatchObject({ Established: 'True' });
-    expect((await ask('GET', pathOf(resource))).status).toBe(200);
-  };
-  await expect.poll(established, { timeout: 60_000 }).not.toThrow();
-  return conditions;
+  return await vi.waitFor(
+    async () => {
+      const { status } = (await ask('GET', `${crdsPath}/${resource.plural}.${resource.group}`)).body;
+      const found = typeof status === 'object' ? (status.conditions ?? []) : [];
+      const conditions = Object.fromEntries(found.map((condition) => [condition.type, condition.status]));
+      expect(conditions).toMatchObject({ Established: 'True' });
+      expect((await ask('GET', pathOf(resource))).status).toBe(200);
+      return conditions;
+    },
+    { timeout: 60_000, interval: 50 },
+  );
 }
 
 const crdsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
