@@ -13,7 +13,7 @@ import type {
   WatchEvent,
   WatchOptions,
 } from './client.ts';
-import { isExpired, isInvalid } from './errors.ts';
+import { isExpired, isInvalid, KubeError } from './errors.ts';
 import { deepFreeze, isJsonObject } from './json.ts';
 import type { JsonObject } from './json.ts';
 import type { Transport } from './transport.ts';
@@ -117,7 +117,15 @@ export class HttpKube implements KubeClient {
     patch: object,
     options: Preconditions = {},
   ): Promise<T> {
-    return this.#merge(type, `${pathOf(type, key)}/status`, { status: patch }, options);
+    let { resourceVersion } = options;
+    if (options.uid !== undefined && resourceVersion === undefined) {
+      // The status subresource takes no notice of a uid; a version says it too.
+      const { metadata } = await this.get(type, key);
+      if (metadata.uid !== options.uid)
+        throw new KubeError('Conflict', `${type.kind} ${key.name} is another object: uid ${metadata.uid}, not ${options.uid}`);
+      ({ resourceVersion } = metadata);
+    }
+    return this.#merge(type, `${pathOf(type, key)}/status`, { status: patch }, { resourceVersion });
   }
 
   async delete<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, options: DeleteOptions = {}): Promise<T | undefined> {

@@ -25,18 +25,25 @@ export function watchQuery(resourceVersion: string | undefined, jitter: number):
 export async function* watchEvents<T extends KubeObject>(
   chunks: AsyncIterable<Uint8Array>,
   decode: (raw: unknown) => T,
-  { bookmarks }: WatchOptions,
+  { bookmarks, signal }: WatchOptions,
 ): AsyncGenerator<WatchEvent<T>> {
-  for await (const line of jsonLines(chunks)) {
-    const { type, object } = isJsonObject(line) ? line : {};
-    if (type === 'ADDED' || type === 'MODIFIED' || type === 'DELETED') yield { type, object: decode(object) };
-    else if (type === 'BOOKMARK') {
-      if (bookmarks) yield bookmarkOf(object);
-    } else if (type === 'ERROR') {
-      const code = isJsonObject(object) ? Number(object['code'] ?? 500) : 500;
-      throw errorOfStatus(code, object, 'watch');
-    } else throw new KubeError('Unavailable', `the watch sent an event of the unknown type ${String(type)}`);
+  try {
+    for await (const line of jsonLines(chunks)) {
+      const event = eventOf(line, decode);
+      if (event.type !== 'BOOKMARK' || bookmarks) yield event;
+    }
+  } catch (error) {
+    // An abort may cut a line.
+    if (!signal.aborted) throw error;
   }
+}
+
+function eventOf<T extends KubeObject>(line: unknown, decode: (raw: unknown) => T): WatchEvent<T> {
+  const { type, object } = isJsonObject(line) ? line : {};
+  if (type === 'ADDED' || type === 'MODIFIED' || type === 'DELETED') return { type, object: decode(object) };
+  if (type === 'BOOKMARK') return bookmarkOf(object);
+  if (type === 'ERROR') throw errorOfStatus(isJsonObject(object) ? Number(object['code'] ?? 500) : 500, object, 'watch');
+  throw new KubeError('Unavailable', `the watch sent an event of the unknown type ${String(type)}`);
 }
 
 function bookmarkOf(object: unknown): WatchEvent<never> {

@@ -16,6 +16,9 @@ export interface ContractSubject {
   close(): Promise<void>;
 }
 
+/** Nobody's. */
+const otherUid = '00000000-0000-4000-8000-000000000000';
+
 /** Thrown by `promise`, which must not succeed. */
 export async function thrownBy(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
@@ -104,6 +107,7 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
       expect([patched.spec, patched.status]).toEqual([{ description: 'x' }, { versions: 3 }]);
       const { resourceVersion } = made.metadata;
       expect(await thrownBy(client.patch(Model, at('patched'), { spec: {} }, { resourceVersion }))).toSatisfy(isConflict);
+      expect(await thrownBy(client.patch(Model, at('patched'), { spec: {} }, { uid: otherUid }))).toSatisfy(isConflict);
     });
 
     it('keep their spec when status is written, and refuse a status for another version or another object', async () => {
@@ -112,8 +116,7 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
       const patched = await client.patchStatus(Model, at('status'), { versions: 1 }, { resourceVersion, uid });
       expect([patched.spec, patched.status, patched.metadata.generation]).toEqual([{ description: 'x' }, { versions: 1 }, 1]);
       expect(await thrownBy(client.patchStatus(Model, at('status'), {}, { resourceVersion }))).toSatisfy(isConflict);
-      const other = '00000000-0000-4000-8000-000000000000';
-      expect(await thrownBy(client.patchStatus(Model, at('status'), { versions: 2 }, { uid: other }))).toSatisfy(isConflict);
+      expect(await thrownBy(client.patchStatus(Model, at('status'), { versions: 2 }, { uid: otherUid }))).toSatisfy(isConflict);
       const same = await client.patchStatus(Model, at('status'), { versions: 1 });
       expect(same.metadata.resourceVersion).toBe(patched.metadata.resourceVersion);
       expect((await client.patchStatus(Model, at('status'), { versions: null })).status).toEqual({});
@@ -160,12 +163,12 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
 
   describe('apply', () => {
     it('creates, merges, and removes what it no longer applies', async () => {
-      const applied = (labels: Record<string, string>, spec: Model['spec'] = {}) =>
-        client.apply(Model, model('applied', { labels }, spec), { fieldManager: 'one' });
-      await applied({ x: '1', y: '2' }, { description: 'one' });
+      const applied = (labels: Record<string, string>, description = 'two') =>
+        client.apply(Model, model('applied', { labels }, { description }), { fieldManager: 'one' });
+      await applied({ x: '1', y: '2' }, 'one');
       await client.patch(Model, at('applied'), { metadata: { labels: { theirs: 'z' } } });
       const after = await applied({ x: '3' });
-      expect([after.metadata.labels, after.spec]).toEqual([{ x: '3', theirs: 'z' }, {}]);
+      expect([after.metadata.labels, after.spec]).toEqual([{ x: '3', theirs: 'z' }, { description: 'two' }]);
       expect((await applied({ x: '3' })).metadata.resourceVersion).toBe(after.metadata.resourceVersion);
     });
 
@@ -181,8 +184,7 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
   describe('deletion', () => {
     it('takes exactly the object that was seen', async () => {
       const made = await client.create(Model, model('doomed'));
-      const other = '00000000-0000-4000-8000-000000000000';
-      expect(await thrownBy(client.delete(Model, at('doomed'), { uid: other }))).toSatisfy(isConflict);
+      expect(await thrownBy(client.delete(Model, at('doomed'), { uid: otherUid }))).toSatisfy(isConflict);
       expect(await client.delete(Model, at('doomed'), { uid: made.metadata.uid })).toBeUndefined();
       expect(await thrownBy(client.get(Model, at('doomed')))).toSatisfy(isNotFound);
     });
