@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
-/** unit: no I/O beyond temporary folders. native: loads the addon, one process per file. e2e: starts `windlass` itself. */
+/**
+ * unit: no I/O beyond temporary folders. native: loads the addon, one process per file. cluster: talks to a real API server, started once.
+ * e2e: starts `windlass` itself.
+ */
 export default defineConfig({
   test: {
     projects: [
@@ -9,7 +12,8 @@ export default defineConfig({
           name: 'unit',
           include: ['{crds,operator,runtime,kernels,hack,bin}/**/*.test.ts'],
           exclude: ['**/*.native.test.ts'],
-          testTimeout: 20_000,
+          maxWorkers: 2,
+          testTimeout: 90_000,
         },
       },
       {
@@ -20,6 +24,17 @@ export default defineConfig({
           maxWorkers: 1,
           testTimeout: 120_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'cluster',
+          include: ['tests/cluster/**/*.test.ts'],
+          globalSetup: 'tests/cluster/setup.ts',
+          pool: 'forks',
+          maxWorkers: 1,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

@@ -140,6 +140,7 @@ function structuralPass(raw: JsonSchema, path: string): JsonSchema {
   if (schema['x-kubernetes-int-or-string'] === true) {
     delete schema['anyOf'];
     schema['minimum'] = 0;
+    schema['maximum'] = Number.MAX_SAFE_INTEGER;
   }
   if (schema.additionalProperties === false) delete schema.additionalProperties;
   if (schema['format'] === 'date-time') delete schema['pattern'];
@@ -167,8 +168,20 @@ function structuralPass(raw: JsonSchema, path: string): JsonSchema {
     const values = { description: 'A value.', ...schema.additionalProperties };
     schema.additionalProperties = structuralPass(values, `${path}{}`);
   }
+  if (schema['default'] !== undefined) schema['default'] = completed(schema['default'], schema);
   for (const key of Object.keys(schema)) if (!allowedKeys.has(key)) throw new Error(`${path}: ${key} is not structural`);
   return schema;
+}
+
+/** A default with the defaults of its fields: an API server checks the rules of an object over its default before it fills these in. */
+function completed(value: unknown, schema: JsonSchema): unknown {
+  if (typeof value !== 'object' || value === null || !schema.properties) return value;
+  const given = value as Record<string, unknown>;
+  const fields = Object.entries(schema.properties).map(([name, inner]) => [
+    name,
+    name in given ? completed(given[name], inner) : inner['default'],
+  ]);
+  return Object.fromEntries(fields.filter(([, field]) => field !== undefined)) as unknown;
 }
 
 function boundInteger(schema: JsonSchema, path: string): void {

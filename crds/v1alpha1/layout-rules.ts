@@ -22,9 +22,10 @@ const celBatch = 'self.task.pretrain.batch';
 const dataRanks = ({ parallelism }: Spread) => parallelism.dataReplicate * parallelism.dataShard;
 
 const celFits = `p * ${celData} >= ${celBatch}.grains && ${celBatch}.sequences % (p * ${celData}) == 0`;
-const celMust = `'grains must be dataReplicate x dataShard (' + string(${celData}) + ') times a power of two'`;
-const celNamed = `'; ' + string(${celPowers}.filter(p, ${celFits})[0] * ${celData}) + ' fits'`;
-const celOther = `' and divide sequences; grains: ' + string(${celData}) + ' with sequences a multiple of it fits'`;
+// An API server takes string() for a text of any length, and refuses the rule for its cost; format() it can estimate.
+const celMust = "'grains must be dataReplicate x dataShard (%d) times a power of two";
+const celNamed = `${celMust}; %d fits'.format([${celData}, ${celPowers}.filter(p, ${celFits})[0] * ${celData}])`;
+const celOther = `${celMust} and divide sequences; grains: %d with sequences a multiple of it fits'.format([${celData}, ${celData}])`;
 
 /** Gradients are added in a binary tree over the grains, of which each data rank owns a whole branch: a power of two. */
 const grainsFit: Rule<Spread> = {
@@ -35,7 +36,7 @@ const grainsFit: Rule<Spread> = {
   },
   message: 'task.pretrain.batch.grains must be dataReplicate x dataShard times a power of two, and divide sequences',
   detail: {
-    cel: `${celMust} + (${celPowers}.exists(p, ${celFits}) ? ${celNamed} : ${celOther})`,
+    cel: `${celPowers}.exists(p, ${celFits}) ? ${celNamed} : ${celOther}`,
     text: (self) => {
       const data = dataRanks(self);
       const { grains = 1, sequences = 1 } = self.task.pretrain?.batch ?? {};
@@ -84,4 +85,12 @@ const mostFit: Rule<Spread> = {
   path: ['elastic', 'maxRanks'],
 };
 
-export const layoutRules: readonly Rule<Spread>[] = [grainsFit, lengthFits, fewestFit, mostFit];
+/** With fewer data ranks each works through more grains than its schedule has. */
+const scheduleStays: Rule<Spread> = {
+  cel: "!has(self.elastic) || self.parallelism.schedule != 'csv'",
+  holds: ({ parallelism, elastic }) => !elastic || parallelism.schedule !== 'csv',
+  message: 'scheduleCsv is for one number of grains per data rank, which elastic changes; leave one of them out',
+  path: ['parallelism', 'scheduleCsv'],
+};
+
+export const layoutRules: readonly Rule<Spread>[] = [grainsFit, lengthFits, fewestFit, mostFit, scheduleStays];

@@ -4,6 +4,7 @@ import { isWindlassError } from '#runtime/api/errors.ts';
 import { newModelConfig } from '#runtime/model/families/families.ts';
 import { layoutForWorld, legalLayouts } from './layout-choices.ts';
 import { ParallelLayout } from './layout.ts';
+import { buildSchedule, formatScheduleCsv } from './schedule/main.ts';
 import { noParallelism, worldOf } from './parallelism.ts';
 import type { Parallelism } from './parallelism.ts';
 
@@ -85,6 +86,9 @@ describe('ranks', () => {
 });
 
 describe('validation', () => {
+  const lines = (ranks: number) =>
+    formatScheduleCsv(buildSchedule({ schedule: '1f1b', pipeline: ranks, stagesPerRank: 1, grains: batch.grains }));
+  const own = lines(2);
   const cases: Record<string, Partial<Parallelism>> = {
     'heads, kvHeads and vocabulary too small for the tensor group': { tensor: 8 },
     'kvHeads too few for the tensor group': { tensor: 4 },
@@ -104,6 +108,19 @@ describe('validation', () => {
     'more stages than layers': { pipeline: 8 },
     'more stages than layers, in chunks': { pipeline: 2, schedule: 'interleaved', stagesPerRank: 4 },
     'too few grains for DualPipeV': { pipeline: 2, dataShard: 4, schedule: 'dualpipev', stagesPerRank: 2 },
+    "a schedule of one's own for other ranks": { pipeline: 3, schedule: 'csv', scheduleCsv: own },
+    "a schedule of one's own for other grains": { pipeline: 2, dataReplicate: 4, schedule: 'csv', scheduleCsv: own },
+    "a schedule of one's own for fewer grains": {
+      pipeline: 2,
+      schedule: 'csv',
+      scheduleCsv: own.replaceAll(/,[FB]\d\.[4-7]/g, ''),
+    },
+    "a schedule of one's own that can not be read": { pipeline: 2, schedule: 'csv', scheduleCsv: own.replace('B1.5', 'X') },
+    "a schedule of one's own with too many stages": { pipeline: 7, schedule: 'csv', scheduleCsv: lines(7) },
+    'too few entries for the stages': { pipeline: 4, stageLayers: [2, 2] },
+    'entries that are not all layers': { pipeline: 2, stageLayers: [2, 3] },
+    "entries for a schedule of one's own": { pipeline: 2, schedule: 'csv', scheduleCsv: own, stageLayers: [4] },
+    'a stage in the middle without a layer': { pipeline: 3, stageLayers: [2, 0, 2] },
     'several faults': { tensor: 4, dataReplicate: 3, pipeline: 2, schedule: 'zbv' },
   };
   const refused = Object.fromEntries(
@@ -114,9 +131,17 @@ describe('validation', () => {
     expect(refused).toMatchInlineSnapshot(`
       {
         "a fraction": "spec.parallelism.dataReplicate: is 1.5; it is a count of at least 1",
+        "a schedule of one's own for fewer grains": "spec.parallelism.scheduleCsv: is for 4 grains, but each data rank works through 8: it needs batch.grains: 4, or cells for 8",
+        "a schedule of one's own for other grains": "spec.parallelism.scheduleCsv: is for 8 grains, but each data rank works through 2: it needs batch.grains: 32, or cells for 2",
+        "a schedule of one's own for other ranks": "spec.parallelism.scheduleCsv: has 2 lines of actions, one for each rank, but the pipeline has 3 ranks: pipeline: 2 would fit",
+        "a schedule of one's own that can not be read": "spec.parallelism.scheduleCsv: line 3, column 56: "X" is no action; F0.3 is one: forward of stage 0, grain 3",
+        "a schedule of one's own with too many stages": "spec.parallelism.scheduleCsv: has 7 stages, but the model has 4 layers, an embedding and a head to fill them with. 6 stages would fit",
         "a schedule without a pipeline": "spec.parallelism.schedule: is zbv with pipeline: 1; there is nothing to pass on. Set pipeline: 2, or leave it out",
+        "a stage in the middle without a layer": "spec.parallelism.stageLayers: is [2, 0, 2], but stage 1 would be empty: only the first, which has the embedding, and the last, which has the head, can do without a layer",
         "a tensor group of another size": "spec.parallelism.tensor: is 3, but a tensor group has 1, 2, 4, 8 ranks. 2 would fit",
         "data ranks that no power of two of grains suits": "spec.task.pretrain.batch.grains: is 8, but 3 data ranks (dataReplicate x dataShard) each take a power of two of grains, all of equal numbers of the 16 sequences: none fits; make sequences a multiple of 3",
+        "entries for a schedule of one's own": "spec.parallelism.stageLayers: is [4], but the pipeline has 2 stages, which need an entry each. [2, 2] would fit",
+        "entries that are not all layers": "spec.parallelism.stageLayers: is [2, 3], 5 layers in all, but the model has 4. [2, 2] would fit",
         "heads, kvHeads and vocabulary too small for the tensor group": "spec.parallelism.tensor: is 8, but the model's 6 heads can't be split evenly; the model's 2 kvHeads can't be split evenly; the vocabulary of 100 has fewer than 8 x 16 tokens. 2 would fit",
         "kvHeads too few for the tensor group": "spec.parallelism.tensor: is 4, but the model's 6 heads can't be split evenly; the model's 2 kvHeads can't be split evenly. 2 would fit",
         "more data ranks than grains": "spec.task.pretrain.batch.grains: is 8, but 16 data ranks (dataReplicate x dataShard) each take a power of two of grains, all of equal numbers of the 16 sequences: grains: 16 would fit",
@@ -128,6 +153,7 @@ describe('validation', () => {
       spec.task.pretrain.batch.grains: is 8, but 3 data ranks (dataReplicate x dataShard) each take a power of two of grains, all of equal numbers of the 16 sequences: none fits; make sequences a multiple of 3
       spec.parallelism.stagesPerRank: is 1, but schedule zbv takes exactly 2. 2 would fit",
         "stages without a pipeline": "spec.parallelism.stagesPerRank: is 2 with pipeline: 1; there is one stage. Leave it out",
+        "too few entries for the stages": "spec.parallelism.stageLayers: is [2, 2], but the pipeline has 4 stages, which need an entry each. [0, 2, 1, 1] would fit",
         "too few grains for DualPipeV": "spec.parallelism.schedule: is dualpipev, which needs at least 4 grains per data rank and has 2; 4 would fit",
         "too few stages for interleaving": "spec.parallelism.stagesPerRank: is 1, but schedule interleaved takes at least 2. 2 would fit",
         "too many stages for 1F1B": "spec.parallelism.stagesPerRank: is 2, but schedule 1f1b takes exactly 1. 1 would fit",
@@ -176,10 +202,10 @@ describe('choices', () => {
     expect([1, 2, 3, 4, 8].map((world) => legalLayouts(world, model, batch).length)).toMatchInlineSnapshot(`
       [
         1,
-        14,
+        16,
         6,
-        71,
-        176,
+        94,
+        253,
       ]
     `);
   });

@@ -11,7 +11,7 @@ export { Communicator } from './communicator.ts';
 export { communicationLog, isMark, StreamClock } from './stream-clock.ts';
 export type { CommRecord } from './stream-clock.ts';
 export type { DeferredGradients } from './deferred.ts';
-export { view } from './views.ts';
+export { copyInto, view } from './views.ts';
 export { checkpoint } from './recompute.ts';
 export { expectNoLeaks, liveTensorCount } from './leaks.ts';
 export { packWeight } from './packing.ts';

@@ -8,6 +8,7 @@ import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
+import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { unigramEntropy } from '#runtime/data/main.ts';
@@ -59,6 +60,9 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.task has no task that this version knows', {
       details: { path: 'spec.task' },
     });
+  const fault = ownScheduleFault(spec);
+  if (fault !== undefined)
+    throw new WindlassError('WL_MANIFEST_INVALID', fault, { details: { path: 'spec.parallelism.scheduleCsv' } });
   await mkdir(env.WL_JOB_DIR, { recursive: true });
   using life = new RankLife(link);
   using world = await joinWorld(env, link, parallelismOf(spec.parallelism));

@@ -1,0 +1,53 @@
+// A room of its own for a node or a switch: process, mount and network namespaces that the kernel takes away with their first process.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { capture } from './command.ts';
+import type { Processes } from './processes.ts';
+import { until } from './wait.ts';
+
+/** PID 1 of the room: mounts what programs write to outside of their own folders, and reaps orphans. */
+const init = String.raw`
+set -e
+mount --make-rshared /
+for folder in /run /var/lib /var/log; do mount -t tmpfs -o mode=755 tmpfs $folder; done
+ip link set lo up
+touch "$0"
+while :; do sleep infinity & wait $!; done
+`;
+
+export class Sandbox {
+  readonly name: string;
+  readonly #pid: number;
+
+  private constructor(name: string, pid: number) {
+    this.name = name;
+    this.#pid = pid;
+  }
+
+  /** `folder` is where it says that it is there; nothing of the machine's network is seen inside. */
+  static async create(name: string, folder: string, processes: Processes): Promise<Sandbox> {
+    const mark = join(folder, 'sandbox-is-up');
+    const rooms = ['--pid', '--mount', '--net', '--fork', '--kill-child', '--mount-proc'];
+    const child = processes.start(`${name}-sandbox`, 'unshare', [...rooms, 'bash', '-c', init, mark]);
+    await Promise.race([processes.failed, until(`sandbox ${name}`, async () => existsSync(mark))]);
+    return new Sandbox(name, child.pid ?? 0);
+  }
+
+  /** For `ip link ... netns`. */
+  get networkOwner(): number {
+    return this.#pid;
+  }
+
+  /** The command that runs a program inside: with all namespaces, or only in its network. */
+  enter(where: 'all' | 'network' = 'all'): string[] {
+    const network = `--net=/proc/${this.#pid}/ns/net`;
+    if (where === 'network') return ['nsenter', network, '--'];
+    return ['nsenter', `--mount=/proc/${this.#pid}/ns/mnt`, network, `--pid=/proc/${this.#pid}/ns/pid_for_children`, '--'];
+  }
+
+  /** Runs a command in its network to the end. */
+  async run(...command: readonly string[]): Promise<string> {
+    const [first = '', ...rest] = [...this.enter('network'), ...command];
+    return await capture(first, rest);
+  }
+}
