@@ -3,6 +3,7 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
 import { wholeBox } from '#runtime/checkpoint/box.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import type { Shard } from '#runtime/checkpoint/shard.ts';
@@ -57,11 +58,13 @@ const config = newModelConfig(
 export async function benchCheckpoint({ json, rounds, folder: parent }: CheckpointBenchOptions): Promise<void> {
   const folder = await mkdtemp(join(parent, 'wl-bench-'));
   const device = openDevice();
+  using disk = openDeviceDisk();
   const tensors = unscoped(() => groups.map(() => parameterSpecs(config).map(({ shape }) => zeros(device, shape))));
   try {
     for (const tensor of tensors.flat()) tensor.write(Float32Array.from({ length: tensor.size }, Math.random));
     const checkpointer = new Checkpointer(stateOf(tensors), {
       jobDir: folder,
+      disk,
       keep: 1,
       configDigest: 'bench',
       onSaved: () => {},
