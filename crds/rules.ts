@@ -68,12 +68,18 @@ export function oneOfMembers<S extends Shape>(
   return schema as unknown as ReturnType<typeof oneOfMembers<S>>;
 }
 
-/** A map of at most `max` entries. Its keys are checked by zod only: a CRD can't describe them. */
+/** A map of at most `max` entries. A structural schema can't describe keys: a rule does. */
 export function boundedMap<V extends z.ZodType>(key: z.ZodString, value: V, max: number) {
+  const { pattern, maxLength } = z.toJSONSchema(key);
+  const bounds = [
+    ...(maxLength === undefined ? [] : [`key.size() <= ${maxLength}`]),
+    ...(pattern === undefined ? [] : [`key.matches(${JSON.stringify(pattern.replaceAll('\\/', '/'))})`]),
+  ];
+  const message = `a key has more than ${maxLength} characters${pattern === undefined ? '' : ' or is not of the right form'}`;
   return z
     .record(key, value)
     .refine((map) => Object.keys(map).length <= max, `must have at most ${max} entries`)
-    .meta({ maxProperties: max });
+    .meta({ maxProperties: max, [celKey]: [celEntry(`self.all(key, ${bounds.join(' && ')})`, message, undefined)] });
 }
 
 /** Fields of a spec that never change after creation. */

@@ -49,7 +49,7 @@ describe('documents', () => {
   it('name npm scripts and commands that exist', () => {
     const scripts = Object.keys((JSON.parse(read('package.json')) as { scripts: object }).scripts);
     const text = documents.map(read).join('\n');
-    const used = [...text.matchAll(/npm run ([a-z:-]+)/g)].map((match) => match[1] ?? '');
+    const used = [...text.matchAll(/npm run ([a-z0-9:-]+)/g)].map((match) => match[1] ?? '');
     expect(used.filter((script) => !scripts.includes(script))).toEqual([]);
     const executable = read('bin/windlass.ts');
     const commands = [...text.matchAll(/windlass ([a-z]+)(?: -|[^a-z ]| FILE)/g)].map((match) => match[1] ?? '');
@@ -96,6 +96,7 @@ describe('docs/parallelism.md', () => {
         schedule: false,
         svg: undefined,
         trace: undefined,
+        scheduleCsv: undefined,
         write: (part) => written.push(part),
       });
     } catch (error) {
@@ -111,6 +112,13 @@ describe('docs/parallelism.md', () => {
         .replace(/^#.*\n/gm, '')
         .split('---\n')[0],
     ).toBe(manifest);
+  });
+
+  it('shows a schedule of one’s own that can run, and how one is refused that can not', async () => {
+    const own = blocks(path, 'yaml').find((text) => text.includes('scheduleCsv')) ?? '';
+    expect(await planOf(own)).toContain('schedule of its own (1f1b ahead), 2 stages on 2 ranks');
+    const circle = own.replace('F0.0,F0.1,F0.2,B0.0', 'B0.0,F0.0,F0.1,F0.2');
+    expect(blocks(path, 'text')).toContain(await planOf(circle));
   });
 
   it('shows what the plan of its example says, in 80 columns, and how a layout is refused', async () => {

@@ -140,6 +140,7 @@ function structuralPass(raw: JsonSchema, path: string): JsonSchema {
   if (schema['x-kubernetes-int-or-string'] === true) {
     delete schema['anyOf'];
     schema['minimum'] = 0;
+    schema['maximum'] = Number.MAX_SAFE_INTEGER;
   }
   if (schema.additionalProperties === false) delete schema.additionalProperties;
   if (schema['format'] === 'date-time') delete schema['pattern'];

@@ -1,8 +1,10 @@
 // Starts a cluster for whoever calls: up when the promise resolves, gone when it is stopped or the calling process ends.
 import { spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { ControlPlaneOptions } from './control-plane.ts';
+import { importImage } from './nodes.ts';
 import type { ClusterAccess } from './state.ts';
 import type { ClusterOptions, Report } from './supervisor.ts';
 
@@ -31,6 +33,23 @@ export interface ApiServerOptions extends ControlPlaneOptions {
 export async function startApiServer({ say, ...options }: ApiServerOptions = {}): Promise<TestCluster> {
   const { access, stop } = await supervise({ ...options, owner: 'lifeline' }, say ?? (() => undefined));
   return { ...access, access, stop, [Symbol.asyncDispose]: stop };
+}
+
+interface NodeClusterOptions extends Omit<ApiServerOptions, 'with'> {
+  /** 1 if left out. */
+  readonly nodes?: number;
+}
+
+/** A whole cluster: the control plane, real nodes that run pods, services and their names. Needs root. */
+export async function startNodeCluster({ say, nodes = 1, ...options }: NodeClusterOptions = {}): Promise<TestCluster> {
+  const { access, stop } = await supervise({ ...options, nodes, owner: 'lifeline' }, say ?? (() => undefined));
+  return { ...access, access, stop, [Symbol.asyncDispose]: stop };
+}
+
+/** Gives all nodes of a cluster an image, from an OCI layout in a tar archive. */
+export async function loadImage({ folder }: ClusterAccess, archive: string): Promise<void> {
+  const nodes = readdirSync(join(folder, 'nodes'));
+  await Promise.all(nodes.map((node) => importImage({ folder: join(folder, 'nodes', node) }, archive)));
 }
 
 /** Starts the supervisor and waits until the cluster is up. Throws with what went wrong. */

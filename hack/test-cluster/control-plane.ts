@@ -10,6 +10,7 @@ import type { ComponentName } from './components.ts';
 import { flags } from './flags.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import type { Processes } from './processes.ts';
+import type { Addresses } from './network.ts';
 import type { ClusterAccess } from './state.ts';
 import { get, until } from './wait.ts';
 
@@ -30,18 +31,27 @@ export const controlPlaneParts = (options: ControlPlaneOptions): ComponentName[]
   ...(options.with ?? []).map((controller) => `kube-${controller}` as const),
 ];
 
-const serviceRange = '10.96.0.0/16';
+export interface ControlPlane {
+  readonly access: ClusterAccess;
+  /** Signs the certificates of nodes. */
+  readonly authority: Authority;
+}
 
-/** Starts it in `folder`, and resolves when it answers. */
+/** Starts it in `folder`, and resolves when it answers: on the loopback, or where the nodes of a network find it. */
 export async function startControlPlane(
   folder: string,
   options: ControlPlaneOptions,
   processes: Processes,
-): Promise<ClusterAccess> {
+  network?: Addresses,
+): Promise<ControlPlane> {
   const pki = join(folder, 'pki');
   const authority = await Authority.create(pki, 'ca');
+  const [etcdPort = 0, peerPort = 0, freePort = 0] = await freePorts(3);
+  const [address, port] = network ? [network.host, 6443] : ['127.0.0.1', freePort];
+  const services = network?.services ?? '10.96.0.0/16';
+  const names = [...serverNames, `IP:${address}`, `IP:${network?.service(1) ?? '10.96.0.1'}`];
   const [server, admin] = await Promise.all([
-    authority.server('apiserver', 'kube-apiserver', serverNames),
+    authority.server('apiserver', 'kube-apiserver', names),
     authority.client('admin', 'admin', 'system:masters'),
   ]);
   const serviceAccounts = serviceAccountKeys(pki);
@@ -49,9 +59,8 @@ export async function startControlPlane(
   const tokens = join(pki, 'tokens.csv');
   writeFileSync(tokens, `${token},admin,admin,system:masters\n`, { mode: 0o600 });
 
-  const [etcdPort = 0, peerPort = 0, port = 0] = await freePorts(3);
   const [etcdUrl, peerUrl] = [`http://127.0.0.1:${etcdPort}`, `http://127.0.0.1:${peerPort}`];
-  const url = `https://127.0.0.1:${port}`;
+  const url = `https://${address}:${port}`;
   processes.start(
     'etcd',
     binaryOf('etcd'),
@@ -73,11 +82,10 @@ export async function startControlPlane(
   const gate = gangs ? { 'feature-gates': 'GenericWorkload=true' } : {};
   const apiServerFlags = flags({
     'etcd-servers': etcdUrl,
-    'bind-address': '127.0.0.1',
+    'bind-address': address,
     'secure-port': port,
-    // No other machine comes here, and a loopback address is refused as an endpoint of the Service `kubernetes`.
-    'advertise-address': '127.0.0.1',
-    'endpoint-reconciler-type': 'none',
+    'advertise-address': address,
+    ...(network ? await kubeletAccess(authority) : loopbackOnly),
     'tls-cert-file': server.cert,
     'tls-private-key-file': server.key,
     'cert-dir': pki,
@@ -86,7 +94,7 @@ export async function startControlPlane(
     'service-account-issuer': 'https://kubernetes.default.svc',
     'service-account-key-file': serviceAccounts.publicKey,
     'service-account-signing-key-file': serviceAccounts.privateKey,
-    'service-cluster-ip-range': serviceRange,
+    'service-cluster-ip-range': services,
     'authorization-mode': ['Node', 'RBAC'],
     'enable-admission-plugins': 'NodeRestriction',
     'allow-privileged': true,
@@ -103,7 +111,7 @@ export async function startControlPlane(
   const read = (file: string): string => readFileSync(file, 'utf8');
   const access: ClusterAccess = {
     name: folder.split('/').at(-1) ?? '',
-    size: 'api',
+    size: network ? 'node' : 'api',
     folder,
     url,
     kubeconfig,
@@ -129,7 +137,7 @@ export async function startControlPlane(
       'secure-port': 0,
       // On while the API is off, the scheduler would schedule nothing without a word.
       ...gate,
-      ...(controller === 'controller-manager' ? controllerManagerFlags(authority, serviceAccounts.privateKey) : {}),
+      ...(controller === 'controller-manager' ? controllerManagerFlags(authority, serviceAccounts.privateKey, services) : {}),
     });
     processes.start(`kube-${controller}`, binaryOf(`kube-${controller}`), controllerFlags);
   }
@@ -138,7 +146,7 @@ export async function startControlPlane(
     const made = until('default service account', async () => (await get(access, account)).status === 200);
     await Promise.race([processes.failed, made]);
   }
-  return access;
+  return { access, authority };
 }
 
 const serverNames = [
@@ -148,16 +156,31 @@ const serverNames = [
   'kubernetes.default.svc.cluster.local',
   'localhost',
   'IP:127.0.0.1',
-  'IP:10.96.0.1',
 ];
 
-const controllerManagerFlags = (authority: Authority, serviceAccountKey: string): Record<string, string> => ({
+/** A loopback address is refused as an endpoint of the Service `kubernetes`. */
+const loopbackOnly = { 'endpoint-reconciler-type': 'none' };
+
+/** How the API server reaches kubelets, for logs and exec, and services, for webhooks. */
+async function kubeletAccess(authority: Authority): Promise<Record<string, string>> {
+  const client = await authority.client('apiserver-kubelet-client', 'kube-apiserver-kubelet-client', 'system:masters');
+  return {
+    'kubelet-client-certificate': client.cert,
+    'kubelet-client-key': client.key,
+    'kubelet-certificate-authority': authority.ca.cert,
+    // The names of nodes are known to nobody here.
+    'kubelet-preferred-address-types': 'InternalIP',
+    'enable-aggregator-routing': 'true',
+  };
+}
+
+const controllerManagerFlags = (authority: Authority, serviceAccountKey: string, services: string): Record<string, string> => ({
   'root-ca-file': authority.ca.cert,
   'service-account-private-key-file': serviceAccountKey,
   'cluster-signing-cert-file': authority.ca.cert,
   'cluster-signing-key-file': authority.ca.key,
   'use-service-account-credentials': 'true',
-  'service-cluster-ip-range': serviceRange,
+  'service-cluster-ip-range': services,
 });
 
 async function isReady(access: ClusterAccess): Promise<boolean> {

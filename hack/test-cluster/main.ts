@@ -6,14 +6,16 @@ import { binaryOf, components, groups } from './components.ts';
 import type { ComponentName, GroupName } from './components.ts';
 import { controllers } from './control-plane.ts';
 import type { Controller } from './control-plane.ts';
-import { isAlive, runningClusters, sweep } from './state.ts';
-import type { ClusterAccess } from './state.ts';
+import { isAlive, runningClusters } from './state.ts';
+import type { ClusterAccess, Size } from './state.ts';
 import { until } from './wait.ts';
 
 const say = (line: string): void => console.error(`cluster: ${line}`);
 
 const program = new Command('hack/cluster')
-  .description('Real Kubernetes for tests: etcd and an API server, built from Go modules into a cache outside the checkout.')
+  .description(
+    'Real Kubernetes for tests: an API server, or a whole cluster with nodes, built from Go modules into a cache outside the checkout.',
+  )
   .showHelpAfterError('(see hack/cluster --help)')
   .configureHelp({ showGlobalOptions: true })
   .addHelpText('after', '\nStart with:\n  hack/cluster up api\n  export KUBECONFIG=$(hack/cluster status --kubeconfig)');
@@ -24,10 +26,11 @@ program
     `build programs that are not in the cache: groups (${Object.keys(groups).join(', ')}) or single ones; all if none is named`,
   )
   .argument('[part...]', [...Object.keys(groups), ...Object.keys(components)].join(', '))
-  .action(async (parts: string[]) => {
+  .option('--quiet', 'do not print where the programs are', false)
+  .action(async (parts: string[], { quiet }: { quiet: boolean }) => {
     const names = parts.length === 0 ? (Object.keys(components) as ComponentName[]) : [...new Set(parts.flatMap(namesOf))];
     await build(names, say);
-    for (const name of names) console.log(binaryOf(name));
+    if (!quiet) for (const name of names) console.log(binaryOf(name));
   });
 
 function namesOf(part: string): readonly ComponentName[] {
@@ -39,22 +42,25 @@ function namesOf(part: string): readonly ComponentName[] {
 program
   .command('up')
   .description('start a cluster and print the path of its kubeconfig; it runs until `down`')
-  .addArgument(program.createArgument('<size>', 'etcd and the API server').choices(['api']))
+  .addArgument(
+    program
+      .createArgument('<size>', 'api: etcd and the API server; node: all of it, with nodes that run pods')
+      .choices(['api', 'node']),
+  )
   .option('--name <name>', 'to tell it from others; one that is free if left out')
   .addOption(
     new Option('--with <parts>', `also start these, with commas between: ${controllers.join(', ')}`)
       .default([], 'none')
       .argParser((text) => text.split(',').map(controllerOf)),
   )
+  .addOption(new Option('--nodes <count>', 'how many nodes, with size node').argParser(nodeCount).default(1))
   .option('--no-gang-scheduling', 'without the PodGroup API, as clusters before 1.36 and with default settings are')
   .option('--foreground', 'stay until Ctrl-C or until the end of standard input, and end the cluster then', false)
-  .action(async (_size: string, options: { name?: string; with: Controller[]; gangScheduling: boolean; foreground: boolean }) => {
-    const { name, foreground, gangScheduling } = options;
+  .action(async (size: Size, { name, with: parts, nodes, foreground, gangScheduling }: UpOptions) => {
     const startMs = Date.now();
-    const { access, stop } = await supervise(
-      { ...(name ? { name } : {}), with: options.with, gangScheduling, owner: foreground ? 'lifeline' : 'detached' },
-      say,
-    );
+    const owner = foreground ? 'lifeline' : 'detached';
+    const common = { ...(name ? { name } : {}), gangScheduling, owner } as const;
+    const { access, stop } = await supervise(size === 'node' ? { ...common, nodes } : { ...common, with: parts }, say);
     say(`${access.name} is up after ${((Date.now() - startMs) / 1000).toFixed(1)} s at ${access.url}`);
     console.log(access.kubeconfig);
     if (!foreground) process.exit();
@@ -65,6 +71,23 @@ program
     await stop();
     process.exit();
   });
+
+interface UpOptions {
+  readonly name?: string;
+  readonly with: readonly Controller[];
+  readonly nodes: number;
+  readonly gangScheduling: boolean;
+  readonly foreground: boolean;
+}
+
+/** Each takes an address, and memory. */
+const maxNodes = 8;
+
+function nodeCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1 || count > maxNodes) throw new Error(`--nodes must be 1 to ${maxNodes}; got ${text}`);
+  return count;
+}
 
 function controllerOf(text: string): Controller {
   const found = controllers.find((controller) => controller === text);
@@ -85,7 +108,6 @@ program
       await until(`end of ${access.name}`, async () => !isAlive(supervisor));
       say(`${access.name} is down`);
     }
-    sweep();
   });
 
 program

@@ -35,6 +35,7 @@ export class Processes {
   }
 
   start(name: string, command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
+    if (this.#stopping) throw new Error('stopped while it started');
     const log = openSync(join(this.#logs, `${name}.log`), 'a');
     const [first = '', ...rest] = [...lifeline, String(process.pid), command, ...args];
     const child = spawn(first, rest, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });

@@ -1,5 +1,5 @@
 // Clusters that run on this machine: a folder each, whose state.json says who keeps it alive.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 
@@ -35,12 +35,17 @@ interface Process {
 }
 
 /** One folder per user: another user's is not to be written. */
-export const clustersFolder = (): string => join(tmpdir(), `windlass-clusters-${userInfo().uid}`);
+const clustersFolder = (): string => join(tmpdir(), `windlass-clusters-${userInfo().uid}`);
 
-/** Makes the folder of a new cluster, after those of dead ones have been removed. Throws when the name is taken. */
+/** It becomes part of the names of folders, control groups and users. */
+const namePattern = /^[A-Za-z0-9][-A-Za-z0-9]{0,39}$/;
+
+/** Makes the folder of a new cluster. Throws when the name is taken or is none. */
 export function claimFolder(name: string | undefined): string {
+  if (name !== undefined && !namePattern.test(name)) {
+    throw new Error(`the name of a cluster must be letters, digits and "-", at most 40; got ${JSON.stringify(name)}`);
+  }
   mkdirSync(clustersFolder(), { recursive: true, mode: 0o700 });
-  sweep();
   const folder = name === undefined ? mkdtempSync(join(clustersFolder(), 'c-')) : join(clustersFolder(), name);
   try {
     if (name !== undefined) mkdirSync(folder, { mode: 0o700 });
@@ -70,13 +75,14 @@ export function runningClusters(): ClusterState[] {
   return states.filter((state) => state !== undefined).filter((state) => isAlive(state.supervisor));
 }
 
-/** Removes what clusters left whose supervisor was killed. Their processes ended with it. */
-export function sweep(): void {
-  if (!existsSync(clustersFolder())) return;
-  for (const entry of readdirSync(clustersFolder())) {
-    const owner = read(join(clustersFolder(), entry, 'owner.json')) as Process | undefined;
-    if (owner && !isAlive(owner)) rmSync(join(clustersFolder(), entry), { recursive: true, force: true, maxRetries: 5 });
-  }
+/** Folders of clusters whose supervisor was killed. Their processes ended with it. */
+export function deadClusters(): string[] {
+  if (!existsSync(clustersFolder())) return [];
+  const folders = readdirSync(clustersFolder()).map((entry) => join(clustersFolder(), entry));
+  return folders.filter((folder) => {
+    const owner = read(join(folder, 'owner.json')) as Process | undefined;
+    return owner !== undefined && !isAlive(owner);
+  });
 }
 
 function read(file: string): unknown {

@@ -60,7 +60,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
   const busServer = await serveBus(bus, state.busSocket);
   started.defer(() => {
     busServer.close();
-    bus.close();
+    return bus.close();
   });
 
   const manager = new Manager({ client, log, instance: 'windlass-local' });

@@ -1,5 +1,5 @@
 // Brings this agent together with the others: pod 0 holds the rendezvous and reports for all, the other pods join it.
-import { connectBusPublisher } from '#runtime/api/bus-socket.ts';
+import { connectBusPublisher } from '#runtime/api/bus-publisher.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
@@ -66,7 +66,7 @@ async function hold(
           coordinator,
         });
   if (server) log({ address: env.WL_POD_IP, port: server.port }, 'the rendezvous listens');
-  const bus = connectBusPublisher(env.WL_BUS);
+  const bus = connectBusPublisher({ address: env.WL_BUS, certificates: env.WL_BUS_CERTIFICATES, name: pod, log });
   const report = () => {
     const { restarts } = coordinator;
     const figures = progress() ?? { step: 0, steps: 0 };

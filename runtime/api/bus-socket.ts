@@ -2,7 +2,7 @@
 import { createServer, connect } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { z } from 'zod';
-import type { EventBus } from './bus.ts';
+import type { BusPublisher, EventBus } from './bus.ts';
 
 const Line = z.object({ subject: z.string().max(512), payload: z.unknown() });
 
@@ -41,16 +41,8 @@ function publishLine(bus: EventBus, line: string): boolean {
   }
 }
 
-export interface BusPublisher {
-  publish(subject: string, payload: unknown): void;
-  /** Waits until what was published has left this process, at most `timeoutMs`, then disconnects. */
-  close(timeoutMs: number): Promise<void>;
-}
-
-/** Connects a publisher to `unix:<path>`; keeps trying while the socket is away. Without an address every message is dropped. */
-export function connectBusPublisher(address: string | undefined): BusPublisher {
-  if (!address?.startsWith('unix:')) return { publish() {}, close: async () => {} };
-  const path = address.slice('unix:'.length);
+/** Connects a publisher to the socket at `path`; keeps trying while it is away. */
+export function connectSocketPublisher(path: string): BusPublisher {
   const queue: string[] = [];
   let socket: Socket | undefined;
   let retry: NodeJS.Timeout | undefined;

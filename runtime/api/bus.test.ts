@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createInProcessBus } from './bus.ts';
-import { connectBusPublisher, serveBus } from './bus-socket.ts';
+import { connectBusPublisher } from './bus-publisher.ts';
+import { serveBus } from './bus-socket.ts';
 import { progressSubject, subjectMatches } from './subjects.ts';
 
 const folders: string[] = [];
@@ -16,6 +17,9 @@ async function socketPath(): Promise<string> {
   folders.push(folder);
   return join(folder, 'bus.sock');
 }
+
+const publisherTo = (address: string | undefined) =>
+  connectBusPublisher({ address, certificates: undefined, name: 'a pod', log: () => {} });
 
 describe('subjects', () => {
   it.each([
@@ -37,7 +41,7 @@ describe('bus', () => {
     const other: unknown[] = [];
     bus.subscribe(progressSubject('default', 'other'), (payload) => other.push(payload));
     const received = new Promise((resolve) => bus.subscribe('wl.v1.default.*.progress', resolve));
-    const publisher = connectBusPublisher(`unix:${path}`);
+    const publisher = publisherTo(`unix:${path}`);
     publisher.publish(progressSubject('default', 'moby'), { step: 7 });
     expect(await received).toEqual({ step: 7 });
     expect(other).toEqual([]);
@@ -47,7 +51,7 @@ describe('bus', () => {
 
   it('delivers what was published before the socket existed', async () => {
     const path = await socketPath();
-    const publisher = connectBusPublisher(`unix:${path}`);
+    const publisher = publisherTo(`unix:${path}`);
     publisher.publish('wl.v1.a.b.progress', { step: 1 });
     await new Promise((resolve) => setTimeout(resolve, 20));
     const bus = createInProcessBus();
@@ -67,7 +71,7 @@ describe('bus', () => {
     bad.write('not json\n');
     await new Promise((resolve) => bad.on('close', resolve));
     const received = new Promise((resolve) => bus.subscribe('wl.v1.>', resolve));
-    const publisher = connectBusPublisher(`unix:${path}`);
+    const publisher = publisherTo(`unix:${path}`);
     publisher.publish('wl.v1.a.b.progress', 1);
     expect(await received).toBe(1);
     await publisher.close(1000);

@@ -6,10 +6,17 @@ export interface EventBus {
   publish(subject: string, payload: unknown): void;
   /** Calls `listener` for each message whose subject fits `pattern`; returns the way to stop. */
   subscribe(pattern: string, listener: BusListener): () => void;
-  close(): void;
+  close(): void | Promise<void>;
 }
 
-type BusListener = (payload: unknown, subject: string) => void;
+/** The side of a bus that only speaks. */
+export interface BusPublisher {
+  publish(subject: string, payload: unknown): void;
+  /** Waits until what was published has left this process, at most `timeoutMs`, then disconnects. */
+  close(timeoutMs: number): Promise<void>;
+}
+
+export type BusListener = (payload: unknown, subject: string) => void;
 
 /** A bus inside one process: the embedded default's, and the double in tests. */
 export function createInProcessBus(): EventBus {

@@ -47,8 +47,13 @@ export const TrainingEnvironment = z.object({
   WL_MODELS_URI: z.string(),
   /** Where the last words of the container go (JSON of TerminationMessage). */
   WL_TERMINATION_LOG: z.string().default('/dev/termination-log'),
-  /** `unix:<socket>` in the embedded default; absent: no bus, training goes on without telemetry. */
-  WL_BUS: z.string().optional(),
+  /** `unix:<socket>` in the embedded default, `nats://HOST:PORT` or `tls://HOST:PORT` in a cluster; absent: no bus, no telemetry. */
+  WL_BUS: z
+    .string()
+    .regex(/^(unix:|(nats|tls):\/\/[^/]+:\d+$)/, 'must be unix:PATH, nats://HOST:PORT or tls://HOST:PORT')
+    .optional(),
+  /** Folder with ca.crt, tls.crt and tls.key for a bus at `tls://`. */
+  WL_BUS_CERTIFICATES: z.string().optional(),
 });
 export type TrainingEnvironment = z.output<typeof TrainingEnvironment>;
 

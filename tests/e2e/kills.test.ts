@@ -2,35 +2,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
 import { cleanUp, eventually, kill, lossesOf, lossLines, object, podLog, podsOf, project, published, start } from './harness.ts';
+import { checkpointSteps, parallelJob } from './parallel-job.ts';
 
 afterEach(cleanUp);
 
 /** WL_KILLS asks for more. */
 const kills = Number(process.env['WL_KILLS'] ?? 5);
 const steps = 200 + kills * 60;
-const checkpointSteps = 10;
 const ranks = 4;
 /** A kill comes within this time after the job trains again. */
 const longestWaitMs = 2_000;
-
-function job(name: string, parallelism: string): string {
-  return `apiVersion: windlass.dev/v1alpha1
-kind: TrainingJob
-metadata: { name: ${name} }
-spec:
-  model: { family: gpt2, config: { hiddenSize: 32, layers: 4, heads: 4, dropout: 0.1 } }
-  data: { uri: ./texts, tokenizer: { train: { vocabularySize: 300 } } }
-  task:
-    pretrain:
-      steps: ${steps}
-      batch: { sequences: 8, length: 32, grains: 4 }
-      optimizer: { learningRate: 3e-3 }
-  parallelism: ${parallelism}
-  checkpoint: { everySteps: ${checkpointSteps} }
-  faults: { maxRestarts: 10000 }
-  output: { model: ${name} }
-`;
-}
 
 interface Kill {
   /** Times in ms from the kill until the rendezvous named the rank, and until the first step after that was done. */
@@ -40,7 +21,10 @@ interface Kill {
 }
 
 it(`${kills} ranks killed at random moments are named and replaced, and every loss is that of one undisturbed rank`, async () => {
-  const folder = project(job('one', '{}'), job('many', '{ dataShard: 2, tensor: 2 }'));
+  const folder = project(
+    parallelJob('one', { steps }),
+    parallelJob('many', { steps, parallelism: '{ pipeline: 2, dataShard: 2, schedule: zb1p }' }),
+  );
   const running = start(folder, 'run', '-f', 'manifest.yaml', '--exit');
   const done: Kill[] = [];
   let healedAt = 0;

@@ -1,35 +1,22 @@
-// Jobs of several ranks, each a process: they publish the weights of one rank, bit for bit, and go on when ranks are killed.
+// Jobs of several ranks, each a process: they publish the weights of one rank, bit for bit, and traces of their steps.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import type { RankTrace } from '#runtime/parallel/trace/chrome.ts';
-import { cleanUp, eventually, object, podsOf, project, published, start, windlass } from './harness.ts';
+import { cleanUp, project, published, windlass } from './harness.ts';
+import { parallelJob } from './parallel-job.ts';
 
 afterEach(cleanUp);
 
 const steps = 120;
 
-function job(name: string, parallelism: string): string {
-  return `apiVersion: windlass.dev/v1alpha1
-kind: TrainingJob
-metadata: { name: ${name} }
-spec:
-  model: { family: gpt2, config: { hiddenSize: 32, layers: 4, heads: 4, dropout: 0.1 } }
-  data: { uri: ./texts, tokenizer: { train: { vocabularySize: 300 } } }
-  task:
-    pretrain:
-      steps: ${steps}
-      batch: { sequences: 8, length: 32, grains: 4 }
-      optimizer: { learningRate: 3e-3 }
-      evaluation: { everySteps: 50, sequences: 8 }
-      samples: { everySteps: 60, prompt: the sea, tokens: 4 }
-  parallelism: ${parallelism}
-  checkpoint: { everySteps: 10 }
-  faults: { maxRestarts: 20 }
-  trace: { steps: 2, afterStep: 5 }
-  output: { model: ${name} }
-`;
-}
+const job = (name: string, parallelism: string) =>
+  parallelJob(name, {
+    steps,
+    parallelism,
+    pretrain: ['evaluation: { everySteps: 50, sequences: 8 }', 'samples: { everySteps: 60, prompt: the sea, tokens: 4 }'],
+    spec: ['trace: { steps: 2, afterStep: 5 }'],
+  });
 
 const layouts = {
   one: '{}',
@@ -62,28 +49,3 @@ it('ranks in processes publish the weights of one rank, in every layout, and a t
     { steps: traceSteps, actions: 2 * 6, communicates: true },
   ]);
 });
-
-it('ranks that are killed are started again in place, named, and the weights are those of an undisturbed run', async () => {
-  const folder = project(job('one', layouts.one), job('pipeline', layouts.pipeline));
-  const running = start(folder, 'run', '-f', 'manifest.yaml', '--exit');
-  for (const [kill, share] of [0.1, 0.35, 0.6].entries()) {
-    const from = Math.floor(steps * share);
-    await running.until(new RegExp(`trainingjob/pipeline: step (${laterThan(from)})/${steps} `));
-    const ranks = await eventually('all ranks to run', () => {
-      const found = podsOf(folder, 'pipeline').flatMap(({ rank }) => rank ?? []);
-      return found.length === 4 && found;
-    });
-    process.kill(ranks.at(-1 - kill)!, 'SIGKILL');
-  }
-  expect(await running.ended, running.output()).toBe(0);
-  expect(running.output()).toMatch(/trainingjob\/pipeline: rank \d .*SIGKILL/);
-  expect(await published(folder, 'pipeline')).toEqual(await published(folder, 'one'));
-  const { status } = (await object(folder, 'TrainingJob', 'pipeline'))!;
-  expect(status).toMatchObject({ state: 'Succeeded', attempt: 0 });
-  expect(status?.['restarts']).toBeGreaterThanOrEqual(2);
-});
-
-/** A pattern of the numbers from `least` to the last step. */
-function laterThan(least: number): string {
-  return Array.from({ length: steps - least + 1 }, (_, index) => least + index).join('|');
-}
