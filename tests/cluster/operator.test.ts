@@ -146,4 +146,28 @@ describe('windlass operator', () => {
     await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Succeeded');
     expect(kubelet.seen).toHaveLength(4);
   });
+
+  it('that was stopped in its sleep finds that another leads, writes nothing more, and ends', async () => {
+    await using test = await setUp(runsOn);
+    const { client, namespace, kubelet } = test;
+    await using first = startOperator(namespace);
+    await first.said('this operator leads');
+    await using second = startOperator(namespace);
+    await second.said('health can be asked');
+    first.kill('SIGSTOP');
+    await second.said('this operator leads');
+    await client.create(TrainingJob, job(namespace, 'moby', fourRanks));
+    await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Running');
+    const { uid } = (await client.get(TrainingJob, { namespace, name: 'moby' })).metadata;
+    first.kill('SIGCONT');
+    expect(await first.ended).toBe(75);
+    expect(first.stderr).toContain('WL_LEADERSHIP_LOST');
+    expect(first.lines.filter(({ msg }) => msg === 'job changed state')).toEqual([]);
+    kubelet.fate = finishes;
+    kubelet.nudge();
+    const done = await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Succeeded');
+    expect(done.metadata.uid).toBe(uid);
+    expect(kubelet.seen).toHaveLength(4);
+    expect((await client.get(Lease, { namespace, name: 'windlass-operator' })).spec.leaseTransitions).toBe(1);
+  });
 });
