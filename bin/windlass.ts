@@ -1,16 +1,19 @@
 #!/usr/bin/env node
 // The one executable: a table of commands, each loading its room when it is called.
 import { enableCompileCache } from 'node:module';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
+import type { OperatorFlags } from '#operator/cli/operator.ts';
 import { endWith, report } from './report.ts';
 
 // Every process of a pod or a local run compiles the same files: the second one starts in half the time.
 enableCompileCache();
 
+const version = '0.1.0';
+
 const program = new Command('windlass')
   .description('Trains and serves language models from Kubernetes manifests, on one machine or in a cluster.')
-  .version('0.1.0')
+  .version(version)
   .showHelpAfterError('(see windlass --help)')
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : ExitCode.userError))
   .configureHelp({ showGlobalOptions: true })
@@ -19,6 +22,11 @@ const program = new Command('windlass')
 const stateOption = () =>
   new Option('--state <dir>', 'folder that holds objects, checkpoints, models and logs').default('.windlass');
 const windlassCommand = [process.execPath, import.meta.filename];
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError('Give a whole number from 1.');
+  return Number(text);
+}
 
 /** Numbers that a shell adds to 128 for an end by signal. */
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
@@ -125,6 +133,26 @@ program
       import('#operator/cli/state-dir.ts'),
     ]);
     await stopInstance(stateDirOf(options.state));
+  });
+
+program
+  .command('operator')
+  .description('run the controllers on a cluster')
+  .option('--kubeconfig <file>', 'kubeconfig to use; in a pod, its service account if left out')
+  .option('--context <name>', 'context of the kubeconfig; its current one if left out')
+  .option('-n, --namespace <name...>', 'namespaces to work in; all of the cluster if left out')
+  .addOption(new Option('--image <image>', 'image of pods whose runtime names none').env('WL_IMAGE').makeOptionMandatory())
+  .option('--leader-elect', 'let one of several operators lead, by a lease', true)
+  .option('--no-leader-elect', 'lead at once: only where no second operator can run')
+  .option('--lease-namespace <name>', 'namespace of the lease; that of the service account or context if left out')
+  .option('--metrics-address <address>', 'where /metrics is served, as HOST:PORT or :PORT; 0 for nowhere', ':8080')
+  .option('--health-address <address>', 'where /healthz and /readyz are served; 0 for nowhere', ':8081')
+  .option('--profile-address <address>', 'where /debug/profile and /debug/heap are served; 0 for nowhere', '0')
+  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 8)
+  .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
+  .action(async (options: OperatorFlags) => {
+    const { runOperator } = await import('#operator/cli/operator.ts');
+    await runOperator({ ...options, namespaces: options.namespace ?? [], version, signal: interruptSignal() });
   });
 
 program

@@ -109,7 +109,10 @@ export class FakeCluster {
 
   async #step(pod: Pod): Promise<void> {
     const key = keyOf(pod);
-    if (pod.metadata.deletionTimestamp !== undefined) return this.kube.delete(Pod, key, { gracePeriodSeconds: 0 });
+    if (pod.metadata.deletionTimestamp !== undefined) {
+      await this.kube.delete(Pod, key, { gracePeriodSeconds: 0 });
+      return;
+    }
     if (isPodFinished(pod)) return;
     const name = pod.spec.containers[0]!.name;
     if (pod.spec.nodeName === undefined) {

@@ -145,11 +145,12 @@ describe('controller', () => {
       const client = Object.create(kube) as KubeClient;
       client.watch = async function* (type, options) {
         for await (const event of kube.watch(type, options)) {
-          if (type.kind === 'Pod' && lagging) await new Promise<void>((resolve) => release.push(resolve));
+          if (type.kind === 'Pod' && lagging && event.type !== 'BOOKMARK')
+            await new Promise<void>((resolve) => release.push(resolve));
           yield event;
         }
       };
-      for (const method of ['get', 'list', 'create', 'update', 'apply', 'patchStatus', 'delete'] as const) {
+      for (const method of ['get', 'list', 'create', 'update', 'patch', 'apply', 'patchStatus', 'delete'] as const) {
         Object.defineProperty(client, method, { value: kube[method].bind(kube) });
       }
       return client;

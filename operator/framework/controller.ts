@@ -9,7 +9,7 @@ import type { Metrics, ReconcileOutcome } from './metrics.ts';
 import type { Store, StoreChange } from './store.ts';
 import { lowPriority, WorkQueue } from './work-queue.ts';
 import type { Taken } from './work-queue.ts';
-import { recordWrites, storesReached } from './write-barrier.ts';
+import { createWrittenVersions, recordWrites } from './write-barrier.ts';
 import type { WrittenVersions } from './write-barrier.ts';
 
 export interface ReconcileContext {
@@ -114,7 +114,7 @@ export class Controller {
     const { metrics, clock } = this.#env;
     const labels = { name: this.spec.name, controller: this.spec.name };
     const ages = this.queue.startTimes.map((startedAt) => (clock.now() - startedAt) / 1000);
-    metrics.queueDepth.set({ ...labels, priority: '0' }, this.queue.depth);
+    for (const [priority, depth] of this.queue.depths) metrics.queueDepth.set({ ...labels, priority: String(priority) }, depth);
     metrics.unfinishedSeconds.set(
       labels,
       ages.reduce((sum, age) => sum + age, 0),
@@ -143,7 +143,7 @@ export class Controller {
     }
   }
 
-  async #process({ key, addedAt }: Taken): Promise<void> {
+  async #process({ key, addedAt, priority }: Taken): Promise<void> {
     const { clock, metrics } = this.#env;
     const controller = this.spec.name;
     const labels = { name: controller, controller };
@@ -155,10 +155,10 @@ export class Controller {
       await this.#ownWritesSeen(key);
       const { requeueAfterMs } = await this.#reconcile(key);
       this.queue.forget(key);
-      if (requeueAfterMs !== undefined) this.queue.addAfter(key, requeueAfterMs);
+      if (requeueAfterMs !== undefined) this.queue.addAfter(key, requeueAfterMs, priority);
       outcome = requeueAfterMs === undefined ? 'success' : 'requeue_after';
     } catch (error) {
-      outcome = this.#failed(key, error);
+      outcome = this.#failed(key, priority, error);
     }
     const seconds = (clock.now() - startedAt) / 1000;
     metrics.activeWorkers.dec({ controller });
@@ -167,7 +167,7 @@ export class Controller {
     metrics.reconciles.inc({ controller, result: outcome });
   }
 
-  #failed(key: string, error: unknown): ReconcileOutcome {
+  #failed(key: string, priority: number, error: unknown): ReconcileOutcome {
     const { metrics } = this.#env;
     const labels = { controller: this.spec.name };
     if (this.#abort.signal.aborted) return 'requeue';
@@ -177,7 +177,7 @@ export class Controller {
       this.#log.error({ key, err: error }, 'reconcile failed for good');
       return 'error';
     }
-    this.queue.addAfterFailure(key);
+    this.queue.addAfterFailure(key, priority);
     if (isConflict(error) || isAlreadyExists(error)) {
       this.#log.debug({ key, err: error }, 'object changed meanwhile; reconciling again');
       return 'requeue';
@@ -197,7 +197,7 @@ export class Controller {
       metrics.timeouts.inc({ controller: this.spec.name });
       abort.abort(new Error(`reconcile of ${key} took longer than ${this.spec.timeoutMs ?? defaultTimeoutMs} ms`));
     });
-    const written: WrittenVersions = new Map();
+    const written = createWrittenVersions();
     try {
       return await this.spec.reconcile(parseKey(key), {
         client: recordWrites(client, written),
@@ -207,7 +207,7 @@ export class Controller {
     } finally {
       cancelTimeout();
       this.#abort.signal.removeEventListener('abort', stopped);
-      if (written.size > 0) this.#written.set(key, written);
+      if (!written.isEmpty) this.#written.set(key, written);
     }
   }
 
@@ -218,7 +218,8 @@ export class Controller {
     const { primary, owns = [], watches = [] } = this.spec;
     const timeUp = new AbortController();
     const waiting = sleep(this.#env.clock, barrierTimeoutMs, AbortSignal.any([timeUp.signal, this.#abort.signal]));
-    await Promise.race([storesReached(written, [primary, ...owns, ...watches.map(({ store }) => store)]), waiting]);
+    const stores = [primary, ...owns, ...watches.map(({ store }) => store)];
+    await Promise.race([Promise.all(stores.map((store) => written.seenBy(store))), waiting]);
     timeUp.abort();
   }
 }

@@ -1,8 +1,10 @@
-// Tells people what a controller did, as events.k8s.io/v1 objects: the same event again raises a count instead of making another object.
+// Tells people what a controller did, as events.k8s.io/v1 objects: the same event again raises the count of a series.
+import { keyOf } from '#operator/kube/client.ts';
 import type { KubeClient, KubeObject } from '#operator/kube/client.ts';
 import type { Clock } from '#operator/kube/clock.ts';
 import { Event } from '#operator/kube/core.ts';
 import { isNotFound } from '#operator/kube/errors.ts';
+import { microTime } from '#operator/kube/micro-time.ts';
 
 export interface Happening {
   type: 'Normal' | 'Warning';
@@ -17,12 +19,14 @@ export interface Happening {
 export interface EventRecorder {
   /** Never waits and never throws: events are hints. */
   emit(regarding: KubeObject, happening: Happening): void;
-  /** Resolves when everything emitted so far was sent or dropped. */
+  /** Resolves when everything emitted so far was sent or dropped, counts of series included. */
   flush(): Promise<void>;
 }
 
-/** A series ends after this time without another event of its kind. */
+/** client-go's: a series ends after this time without another event of its kind, */
 const seriesEndMs = 6 * 60_000;
+/** and while it goes on, its count is written this often. */
+const seriesRefreshMs = 30 * 60_000;
 /** Events of one object: this many at once, then one every five minutes. */
 const burst = 25;
 const refillMs = 5 * 60_000;
@@ -33,6 +37,10 @@ interface Series {
   event: Event;
   count: number;
   lastAt: number;
+  /** What the API knows. */
+  writtenCount: number;
+  writtenAt: number;
+  cancel: () => void;
 }
 
 export interface EventRecorderOptions {
@@ -62,33 +70,62 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     return true;
   };
 
-  const send = async (regarding: KubeObject, happening: Happening): Promise<void> => {
+  const write = async (running: Series): Promise<void> => {
+    const { event, count, lastAt } = running;
+    running.writtenCount = count;
+    running.writtenAt = clock.now();
+    const series = { count, lastObservedTime: microTime(lastAt) };
+    try {
+      await client.patch(Event, keyOf(event), { series });
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      await client.create(Event, { ...event, series });
+    }
+  };
+  const enqueue = (work: () => Promise<void>): void => {
+    sending = sending.then(work).catch((error: unknown) => options.onError?.(error));
+  };
+
+  /** Comes back until the series has ended; writes a count that the API does not know, at the end or when it is due. */
+  const follow = (key: string, running: Series): void => {
+    running.cancel = clock.after(seriesEndMs, () => {
+      const now = clock.now();
+      const hasEnded = now - running.lastAt >= seriesEndMs;
+      const isDue = hasEnded || now - running.writtenAt >= seriesRefreshMs;
+      if (isDue && running.count > running.writtenCount) enqueue(() => write(running));
+      if (hasEnded) series.delete(key);
+      else follow(key, running);
+    });
+  };
+
+  const send = (regarding: KubeObject, happening: Happening): void => {
     const now = clock.now();
     const key = [regarding.metadata.uid, happening.type, happening.reason, happening.action, happening.note].join('\n');
     const running = series.get(key);
     if (running && now - running.lastAt < seriesEndMs) {
       running.count += 1;
       running.lastAt = now;
-      const grown = { ...running.event, series: { count: running.count, lastObservedTime: microTime(now) } };
-      try {
-        await client.update(Event, grown);
-        return;
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-      }
+      // The second one makes it a series; what follows is counted here, and told when it is due.
+      if (running.writtenCount === 1) enqueue(() => write(running));
+      return;
     }
+    running?.cancel();
     const event = newEvent(regarding, happening, now, controller, instance);
-    remember(series, key, { event, count: 1, lastAt: now });
-    await client.create(Event, event);
+    const begun: Series = { event, count: 1, lastAt: now, writtenCount: 1, writtenAt: now, cancel: () => {} };
+    remember(series, key, begun)?.cancel();
+    follow(key, begun);
+    enqueue(async () => void (await client.create(Event, event)));
   };
 
   return {
     emit(regarding, happening) {
-      const clipped = { ...happening, note: happening.note.slice(0, maxNoteLength) };
       if (!allowed(regarding.metadata.uid ?? '')) return;
-      sending = sending.then(() => send(regarding, clipped)).catch((error: unknown) => options.onError?.(error));
+      send(regarding, { ...happening, note: happening.note.slice(0, maxNoteLength) });
     },
-    flush: () => sending,
+    async flush() {
+      for (const running of series.values()) if (running.count > running.writtenCount) enqueue(() => write(running));
+      await sending;
+    },
   };
 }
 
@@ -121,14 +158,12 @@ function nextSuffix(): string {
   return suffix.toString(16).padStart(4, '0');
 }
 
-/** MicroTime of the API: six fractional digits. */
-function microTime(ms: number): string {
-  return new Date(ms).toISOString().replace('Z', '000Z');
-}
-
-/** Sets a key and forgets the one that was set longest ago when there are too many. */
-function remember<V>(map: Map<string, V>, key: string, value: V): void {
+/** Sets a key, and forgets the one that was set longest ago when there are too many: gives what was forgotten. */
+function remember<V>(map: Map<string, V>, key: string, value: V): V | undefined {
   map.delete(key);
   map.set(key, value);
-  if (map.size > maxTracked) map.delete(map.keys().next().value!);
+  if (map.size <= maxTracked) return undefined;
+  const [oldest, forgotten] = map.entries().next().value!;
+  map.delete(oldest);
+  return forgotten;
 }

@@ -7,6 +7,8 @@ import { Controller } from './controller.ts';
 import type { ControllerSpec } from './controller.ts';
 import { createEventRecorder } from './event-recorder.ts';
 import type { EventRecorder } from './event-recorder.ts';
+import { fenced } from './leadership.ts';
+import type { Leadership } from './leadership.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
 import { reflect } from './reflector.ts';
@@ -20,8 +22,12 @@ export interface ManagerOptions {
   metrics?: Metrics;
   /** Name of this process in events. */
   instance?: string;
-  /** Namespace that is watched; all if absent. */
-  namespace?: string;
+  /** Namespaces that are watched, each by itself; all of the cluster if absent. */
+  namespaces?: readonly string[];
+  /** Who may write, where several processes stand by. Stores are filled before, so that the next one begins at once. */
+  leadership?: Leadership;
+  /** How long the first listing may take; for ever if absent. */
+  syncTimeoutMs?: number;
 }
 
 /** A background part with the life of the manager: started before the controllers, stopped after them. */
@@ -44,11 +50,13 @@ export class Manager {
   readonly #controllers: Controller[] = [];
   readonly #services: Service[] = [];
   readonly #abort = new AbortController();
+  readonly #stopping = new AbortController();
+  #started: Service[] = [];
   #reflectors: Promise<void>[] = [];
 
   constructor(options: ManagerOptions) {
     this.#options = options;
-    this.client = options.client;
+    this.client = options.leadership ? fenced(options.client, options.leadership) : options.client;
     this.clock = options.clock ?? systemClock;
     this.log = options.log;
     this.metrics = options.metrics ?? createMetrics();
@@ -71,7 +79,7 @@ export class Manager {
       return known as unknown as Store<T>;
     }
     if (this.#reflectors.length > 0) throw new Error(`internal: the manager runs; ask for the store of ${type.kind} before`);
-    const store = new Store(type, indexes);
+    const store = new Store(type, indexes, type.namespaced ? this.#options.namespaces : undefined);
     this.#stores.set(name, store as unknown as Store);
     return store;
   }
@@ -86,36 +94,39 @@ export class Manager {
     this.#services.push(service);
   }
 
-  /** Resolves when the stores are filled and the controllers run. */
+  /** Whether all stores hold what exists. */
+  get synced(): boolean {
+    return this.#reflectors.length > 0 && this.#unsynced().length === 0;
+  }
+
+  /**
+   * Resolves when the stores are filled, this process leads, and the controllers run; or when it is stopped before that. Throws if the stores
+   * are not filled in time, naming the kinds.
+   */
   async start(): Promise<void> {
-    const { client, clock } = this;
-    const selector = this.#options.namespace === undefined ? {} : { namespace: this.#options.namespace };
-    const filled: Promise<void>[] = [];
     for (const store of this.#stores.values()) {
-      const onError = (error: unknown, what: string) =>
-        this.log.warn({ err: error, kind: store.type.kind }, `${what} failed; trying again`);
-      filled.push(store.whenSynced());
-      this.#reflectors.push(
-        reflect({ client, store, clock, onError, selector: store.type.namespaced ? selector : {} }, this.#abort.signal),
-      );
+      for (const namespace of store.namespaces) this.#reflectors.push(this.#reflect(store, namespace));
     }
-    await Promise.all(filled);
-    for (const service of this.#services) await service.start();
+    await this.#filled();
+    await this.#options.leadership?.acquire(this.#stopping.signal);
+    for (const service of this.#services) {
+      if (this.#stopping.signal.aborted) return;
+      this.#started.push(service);
+      await service.start();
+    }
+    if (this.#stopping.signal.aborted) return;
     for (const controller of this.#controllers) controller.start();
   }
 
-  /** Stops controllers, then services in reverse order, sends the last events, and ends the watches. */
+  /** Stops controllers, then services in reverse order, sends the last events, ends the watches, and lets another process lead. */
   async stop(): Promise<void> {
-    let cancel = () => {};
-    const timeUp = new Promise<void>((resolve) => {
-      cancel = this.clock.after(stopTimeoutMs, resolve);
-    });
-    await Promise.race([Promise.all(this.#controllers.map((controller) => controller.stop())), timeUp]);
-    cancel();
-    for (const service of this.#services.toReversed()) await service.stop();
+    this.#stopping.abort();
+    await this.#within(stopTimeoutMs, Promise.all(this.#controllers.map((controller) => controller.stop())));
+    for (const service of this.#started.splice(0).toReversed()) await service.stop();
     await this.events.flush();
     this.#abort.abort();
     await Promise.all(this.#reflectors);
+    await this.#options.leadership?.release();
   }
 
   /** Whether no controller has anything waiting or running. */
@@ -127,5 +138,36 @@ export class Manager {
   async metricsText(): Promise<string> {
     for (const controller of this.#controllers) controller.measure();
     return this.metrics.registry.metrics();
+  }
+
+  #reflect(store: Store, namespace: string | undefined): Promise<void> {
+    const { client, clock } = this;
+    const kind = store.type.kind;
+    const onError = (error: unknown, what: string) =>
+      this.log.warn({ err: error, kind, namespace }, `${what} failed; trying again`);
+    return reflect({ client, store, clock, onError, selector: { namespace } }, this.#abort.signal);
+  }
+
+  async #filled(): Promise<void> {
+    const filled = Promise.all([...this.#stores.values()].map((store) => store.whenSynced()));
+    const stopped = new Promise((resolve) => this.#stopping.signal.addEventListener('abort', resolve, { once: true }));
+    const { syncTimeoutMs } = this.#options;
+    const first = Promise.race([filled, stopped]);
+    await (syncTimeoutMs === undefined ? first : this.#within(syncTimeoutMs, first));
+    if (this.#stopping.signal.aborted || this.#unsynced().length === 0) return;
+    throw new Error(`what exists of ${this.#unsynced().join(', ')} could not be read within ${(syncTimeoutMs ?? 0) / 1000} s`);
+  }
+
+  #unsynced(): string[] {
+    return [...this.#stores.values()].filter((store) => !store.synced).map((store) => store.type.kind);
+  }
+
+  async #within(limitMs: number, work: Promise<unknown>): Promise<void> {
+    let cancel = () => {};
+    const timeUp = new Promise<void>((resolve) => {
+      cancel = this.clock.after(limitMs, resolve);
+    });
+    await Promise.race([work, timeUp]);
+    cancel();
   }
 }

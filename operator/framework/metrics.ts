@@ -1,5 +1,5 @@
 // Metrics of controllers and queues, with the names, labels and buckets of controller-runtime, so that its dashboards work.
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 export type ReconcileOutcome = 'success' | 'error' | 'requeue' | 'requeue_after';
 
@@ -7,6 +7,8 @@ const reconcileBuckets = [
   0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.25, 1.5, 1.75, 2, 2.5, 3,
   3.5, 4, 4.5, 5, 6, 7, 8, 9, 10, 15, 20, 25, 30, 40, 50, 60,
 ];
+/** client-go's. */
+const requestBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60];
 const queueBuckets = Array.from({ length: 12 }, (_, power) => 1e-8 * 10 ** power);
 
 /** All series of one process, in a registry of their own. */
@@ -41,7 +43,22 @@ export function createMetrics(registry: Registry = new Registry()) {
     queueSeconds: histogram('workqueue_queue_duration_seconds', 'Time that a key waited.', queue, queueBuckets),
     workSeconds: histogram('workqueue_work_duration_seconds', 'Time that the work on a key took.', queue, queueBuckets),
     unfinishedSeconds: gauge('workqueue_unfinished_work_seconds', 'Sum of the ages of all work in progress.', queue),
+    requests: counter('rest_client_requests_total', 'Requests to the API server.', ['code', 'method', 'host'] as const),
+    requestSeconds: histogram(
+      'rest_client_request_duration_seconds',
+      'Time to the head of the answer.',
+      ['verb', 'host'] as const,
+      requestBuckets,
+    ),
+    leading: gauge('leader_election_master_status', 'Whether this process leads.', ['name'] as const),
+    slowRenewals: counter('leader_election_slowpath_total', 'Renewals that had to read the lease first.', ['name'] as const),
     longestSeconds: gauge('workqueue_longest_running_processor_seconds', 'Age of the oldest work in progress.', queue),
   };
 }
+
+/** Adds what is known of the process: memory, CPU, event loop lag, garbage collection. */
+export function addProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry });
+}
+
 export type Metrics = ReturnType<typeof createMetrics>;

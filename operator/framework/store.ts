@@ -12,6 +12,12 @@ export interface StoreChange<T> {
   listed: boolean;
 }
 
+interface Part {
+  version: number;
+  synced: boolean;
+  waiters: { version: number; resolve: () => void }[];
+}
+
 const byOwnerUid = 'ownerUid';
 
 /** Objects of one kind as the reflector saw them last. Reads are synchronous; objects are frozen. */
@@ -20,25 +26,35 @@ export class Store<T extends KubeObject = KubeObject> {
   readonly #objects = new Map<string, T>();
   readonly #indexes: Map<string, { keys: IndexFunction<T>; slots: Map<string, Set<string>> }>;
   readonly #listeners: ((change: StoreChange<T>) => void)[] = [];
-  #version = 0;
-  #synced = false;
+  /** What has been seen of each namespace that is watched by itself, or of all at once. */
+  readonly #parts: Map<string | undefined, Part>;
   #onSynced: (() => void)[] = [];
-  #waiters: { version: number; resolve: () => void }[] = [];
 
-  constructor(type: ResourceType<T>, indexes: Record<string, IndexFunction<T>> = {}) {
+  /** `namespaces`: those that are watched, each by itself; all at once if absent. */
+  constructor(
+    type: ResourceType<T>,
+    indexes: Record<string, IndexFunction<T>> = {},
+    namespaces: readonly (string | undefined)[] = [undefined],
+  ) {
     this.type = type;
+    this.#parts = new Map(namespaces.map((namespace) => [namespace, { version: 0, synced: false, waiters: [] }]));
     const all = { [byOwnerUid]: (object: T) => (object.metadata.ownerReferences ?? []).map((owner) => owner.uid), ...indexes };
     this.#indexes = new Map(Object.entries(all).map(([name, keys]) => [name, { keys, slots: new Map() }]));
   }
 
-  /** Whether the first listing has come. */
+  /** Namespaces that are watched, each by itself; undefined stands for all at once. */
+  get namespaces(): (string | undefined)[] {
+    return [...this.#parts.keys()];
+  }
+
+  /** Whether the first listing has come, of every namespace. */
   get synced(): boolean {
-    return this.#synced;
+    return [...this.#parts.values()].every((part) => part.synced);
   }
 
   /** Resolves when the first listing has come. */
   whenSynced(): Promise<void> {
-    return this.#synced ? Promise.resolve() : new Promise((resolve) => this.#onSynced.push(resolve));
+    return this.synced ? Promise.resolve() : new Promise((resolve) => this.#onSynced.push(resolve));
   }
 
   get size(): number {
@@ -69,44 +85,55 @@ export class Store<T extends KubeObject = KubeObject> {
     this.#listeners.push(listener);
   }
 
-  /** Resolves when the store has seen the version that a write answered with. */
-  reached(resourceVersion: string | undefined): Promise<void> {
+  /** Resolves when the store has seen the version that a write to an object of `namespace` answered with. */
+  reached(resourceVersion: string, namespace?: string): Promise<void> {
+    const part = this.#part(namespace);
     const version = Number(resourceVersion);
-    // A version that is no number can't be compared: better to go on with what is there than to wait for ever.
-    if (!Number.isFinite(version) || version <= this.#version) return Promise.resolve();
-    return new Promise((resolve) => this.#waiters.push({ version, resolve }));
+    // What can't be compared, or is not watched, can't be waited for: better to go on with what is there than to wait for ever.
+    if (!part || !Number.isFinite(version) || version <= part.version) return Promise.resolve();
+    return new Promise((resolve) => part.waiters.push({ version, resolve }));
   }
 
-  /** Replaces everything by a listing. An object of the same name but another uid counts as gone and come. */
-  replaceAll(objects: readonly T[], resourceVersion: string): void {
+  /**
+   * Replaces everything, or everything of a namespace, by a listing. An object of the same name but another uid counts as gone and come.
+   */
+  replaceAll(objects: readonly T[], resourceVersion: string, namespace?: string): void {
     const names = new Set(objects.map((object) => formatKey(keyOf(object))));
-    for (const [key, old] of this.#objects) if (!names.has(key)) this.#remove(key, old, true);
+    for (const [key, old] of this.#objects) {
+      const isListed = namespace === undefined || old.metadata.namespace === namespace;
+      if (isListed && !names.has(key)) this.#remove(key, old, true);
+    }
     for (const object of objects) this.#put(object, true);
-    this.#synced = true;
-    this.bookmark(resourceVersion);
-    for (const resolve of this.#onSynced.splice(0)) resolve();
+    this.#part(namespace)!.synced = true;
+    this.bookmark(resourceVersion, namespace);
+    if (this.synced) for (const resolve of this.#onSynced.splice(0)) resolve();
   }
 
   upsert(object: T): void {
     this.#put(object, false);
-    this.bookmark(object.metadata.resourceVersion ?? '0');
+    this.bookmark(object.metadata.resourceVersion ?? '0', object.metadata.namespace);
   }
 
   delete(object: T): void {
     const key = formatKey(keyOf(object));
     const old = this.#objects.get(key);
     if (old && old.metadata.uid === object.metadata.uid) this.#remove(key, old, false);
-    this.bookmark(object.metadata.resourceVersion ?? '0');
+    this.bookmark(object.metadata.resourceVersion ?? '0', object.metadata.namespace);
   }
 
-  /** Everything up to this version has been seen. */
-  bookmark(resourceVersion: string): void {
+  /** Everything up to this version has been seen, of a namespace if each is watched by itself. */
+  bookmark(resourceVersion: string, namespace?: string): void {
+    const part = this.#part(namespace);
     const version = Number(resourceVersion);
-    if (!(version > this.#version)) return;
-    this.#version = version;
-    const ready = this.#waiters.filter((waiter) => waiter.version <= version);
-    this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+    if (!part || !(version > part.version)) return;
+    part.version = version;
+    const ready = part.waiters.filter((waiter) => waiter.version <= version);
+    part.waiters = part.waiters.filter((waiter) => waiter.version > version);
     for (const { resolve } of ready) resolve();
+  }
+
+  #part(namespace: string | undefined): Part | undefined {
+    return this.#parts.get(undefined) ?? this.#parts.get(namespace);
   }
 
   #put(object: T, listed: boolean): void {

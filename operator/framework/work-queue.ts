@@ -4,6 +4,9 @@ import type { Clock } from '#operator/kube/clock.ts';
 /** Delay after the first failure of a key; doubles with each further one. */
 const baseDelayMs = 5;
 const maxDelayMs = 1_000_000;
+/** All keys together: this many failures at once, then one every 100 ms. */
+const retryBurst = 100;
+const retryEveryMs = 100;
 
 export interface QueueOptions {
   clock: Clock;
@@ -16,6 +19,7 @@ export interface Taken {
   key: string;
   /** When the key was added. */
   addedAt: number;
+  priority: number;
 }
 
 /** Keys of a lower priority wait until no others do; the initial listing is added with it. */
@@ -31,10 +35,12 @@ export class WorkQueue {
   /** Keys that wait, by priority, in the order they came; with the time they were added. */
   readonly #waiting = new Map<number, Map<string, number>>();
   readonly #processing = new Map<string, { startedAt: number; again?: { priority: number; addedAt: number } }>();
-  readonly #delayed = new Map<string, { due: number; cancel: () => void }>();
+  readonly #delayed = new Map<string, { due: number; priority: number; cancel: () => void }>();
   readonly #failures = new Map<string, number>();
   readonly #takers: ((taken: Taken | undefined) => void)[] = [];
   #closed = false;
+  /** When the failures so far would have been spread over, one every `retryEveryMs`. */
+  #retriesUntil = -Infinity;
 
   constructor(options: QueueOptions) {
     this.#options = options;
@@ -46,6 +52,11 @@ export class WorkQueue {
     let depth = 0;
     for (const keys of this.#waiting.values()) depth += keys.size;
     return depth;
+  }
+
+  /** Keys that wait to be taken, by priority. */
+  get depths(): Map<number, number> {
+    return new Map([...this.#waiting].map(([priority, keys]) => [priority, keys.size]));
   }
 
   /** Whether nothing waits or is processed. Keys that are delayed don't count. */
@@ -80,26 +91,36 @@ export class WorkQueue {
   }
 
   /** Adds the key later. Of two delays the shorter one counts; an `add` before it makes it void. */
-  addAfter(key: string, delayMs: number): void {
+  addAfter(key: string, delayMs: number, priority = 0): void {
     if (this.#closed) return;
-    if (delayMs <= 0) return this.add(key);
+    if (delayMs <= 0) return this.add(key, priority);
     const due = this.#clock.now() + delayMs;
     const delayed = this.#delayed.get(key);
-    if (delayed && delayed.due <= due) return;
+    if (delayed && delayed.due <= due) {
+      delayed.priority = Math.max(delayed.priority, priority);
+      return;
+    }
     delayed?.cancel();
     const cancel = this.#clock.after(delayMs, () => {
+      const { priority } = this.#delayed.get(key)!;
       this.#delayed.delete(key);
-      this.add(key);
+      this.add(key, priority);
     });
-    this.#delayed.set(key, { due, cancel });
+    this.#delayed.set(key, { due, priority: Math.max(priority, delayed?.priority ?? priority), cancel });
   }
 
-  /** Adds the key after a delay that doubles with each failure since the last `forget`. */
-  addAfterFailure(key: string): void {
+  /**
+   * Adds the key after a delay that doubles with each failure since the last `forget`. When very many keys fail, they are spread over time
+   * beyond that.
+   */
+  addAfterFailure(key: string, priority = 0): void {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
     this.#options.onRetry?.();
-    this.addAfter(key, Math.min(maxDelayMs, baseDelayMs * 2 ** failures));
+    const now = this.#clock.now();
+    this.#retriesUntil = Math.max(this.#retriesUntil, now - retryBurst * retryEveryMs) + retryEveryMs;
+    const ownDelayMs = Math.min(maxDelayMs, baseDelayMs * 2 ** failures);
+    this.addAfter(key, Math.max(ownDelayMs, this.#retriesUntil - now), priority);
   }
 
   forget(key: string): void {
@@ -137,7 +158,7 @@ export class WorkQueue {
   #enqueue(key: string, priority: number, addedAt: number): void {
     const taker = this.#takers.shift();
     if (taker) {
-      taker(this.#start(key, addedAt));
+      taker(this.#start(key, addedAt, priority));
       return;
     }
     const keys = this.#waiting.get(priority) ?? new Map<string, number>();
@@ -148,15 +169,15 @@ export class WorkQueue {
     for (const level of [...this.#waiting.keys()].sort((a, b) => b - a)) {
       for (const [key, addedAt] of this.#waiting.get(level)!) {
         this.#waiting.get(level)!.delete(key);
-        return this.#start(key, addedAt);
+        return this.#start(key, addedAt, level);
       }
     }
     return undefined;
   }
 
-  #start(key: string, addedAt: number): Taken {
+  #start(key: string, addedAt: number, priority: number): Taken {
     this.#processing.set(key, { startedAt: this.#clock.now() });
-    return { key, addedAt };
+    return { key, addedAt, priority };
   }
 
   #undelay(key: string): void {

@@ -1,33 +1,41 @@
 // Read your own writes: remembers the versions that a reconcile wrote, so that the next one of the same object waits until the stores show them.
 import type { KubeClient, KubeObject, ResourceType } from '#operator/kube/client.ts';
+import { aroundWrites } from '#operator/kube/write-hook.ts';
 import type { Store } from './store.ts';
 
-/** Newest version written per kind. */
-export type WrittenVersions = Map<string, string>;
+/** The newest version written to each kind, in each namespace. */
+export interface WrittenVersions {
+  readonly isEmpty: boolean;
+  note(type: ResourceType, object: KubeObject): void;
+  /** Resolves when the store has seen what was written to its kind. */
+  seenBy(store: Store): Promise<void>;
+}
 
-const kindOf = (type: ResourceType) => `${type.group}/${type.kind}`;
-
-/** The client, with each write's version recorded in `written`. */
-export function recordWrites(client: KubeClient, written: WrittenVersions): KubeClient {
-  const record = async <T extends KubeObject>(type: ResourceType<T>, answer: Promise<T>): Promise<T> => {
-    const object = await answer;
-    const version = object.metadata.resourceVersion;
-    if (version !== undefined && Number(version) > Number(written.get(kindOf(type)) ?? 0)) written.set(kindOf(type), version);
-    return object;
-  };
+export function createWrittenVersions(): WrittenVersions {
+  const versions = new Map<string, Map<string | undefined, string>>();
+  const kindOf = (type: ResourceType) => `${type.group}/${type.kind}`;
   return {
-    get: (type, key) => client.get(type, key),
-    list: (type, options) => client.list(type, options),
-    watch: (type, options) => client.watch(type, options),
-    create: (type, object) => record(type, client.create(type, object)),
-    update: (type, object) => record(type, client.update(type, object)),
-    apply: (type, object, options) => record(type, client.apply(type, object, options)),
-    patchStatus: (type, key, patch, options) => record(type, client.patchStatus(type, key, patch, options)),
-    delete: (type, key, options) => client.delete(type, key, options),
+    get isEmpty() {
+      return versions.size === 0;
+    },
+    note(type, { metadata: { namespace, resourceVersion } }) {
+      if (resourceVersion === undefined) return;
+      const ofKind = versions.get(kindOf(type)) ?? new Map<string | undefined, string>();
+      if (Number(resourceVersion) > Number(ofKind.get(namespace) ?? 0)) ofKind.set(namespace, resourceVersion);
+      versions.set(kindOf(type), ofKind);
+    },
+    async seenBy(store) {
+      const written = [...(versions.get(kindOf(store.type)) ?? [])];
+      await Promise.all(written.map(([namespace, version]) => store.reached(version, namespace)));
+    },
   };
 }
 
-/** Resolves when every store has seen what was written to its kind. Kinds without a store don't count. */
-export async function storesReached(written: WrittenVersions, stores: readonly Store[]): Promise<void> {
-  await Promise.all(stores.map((store) => store.reached(written.get(kindOf(store.type)) ?? '0')));
+/** The client, with the version of each write noted in `written`. */
+export function recordWrites(client: KubeClient, written: WrittenVersions): KubeClient {
+  return aroundWrites(client, async (_, type, __, act) => {
+    const object = await act();
+    if (object) written.note(type, object);
+    return object;
+  });
 }

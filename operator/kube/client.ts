@@ -17,9 +17,9 @@ export interface ListOptions {
 }
 
 export interface WatchOptions extends ListOptions {
-  /** Changes after this version. Absent or '0': first an ADDED for everything that exists. */
-  resourceVersion?: string;
-  /** Asks for BOOKMARK events, so that a quiet watch does not fall out of the window. */
+  /** Changes after this version. Absent: first an ADDED for everything that exists. */
+  resourceVersion?: string | undefined;
+  /** Asks for BOOKMARK events: one after everything that existed, and some later, so that a quiet watch does not fall out of the window. */
   bookmarks?: boolean;
   /** Ends the iteration without an error. */
   signal: AbortSignal;
@@ -27,8 +27,8 @@ export interface WatchOptions extends ListOptions {
 
 export type WatchEvent<T> =
   | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T }
-  /** Nothing changed up to this version. */
-  | { type: 'BOOKMARK'; resourceVersion: string };
+  /** Nothing changed up to this version. `initialEventsEnd`: everything that existed when the watch began has been told. */
+  | { type: 'BOOKMARK'; resourceVersion: string; initialEventsEnd?: true };
 
 export interface Listed<T> {
   items: T[];
@@ -43,14 +43,15 @@ export interface ApplyOptions {
   force?: boolean;
 }
 
-export interface StatusOptions {
+/** What must be true of the object for a write to happen. */
+export interface Preconditions {
   /** Fails with a conflict if the object is of another version. */
   resourceVersion?: string | undefined;
   /** Fails with a conflict if the object is another one of the same name. */
   uid?: string | undefined;
 }
 
-export interface DeleteOptions extends StatusOptions {
+export interface DeleteOptions extends Preconditions {
   /** What happens to objects owned by this one. Background (default): they are deleted too. */
   propagation?: 'Background' | 'Orphan';
   /** Seconds that a pod's containers get to end; 0 removes the object at once (what a kubelet does when they have ended). */
@@ -68,16 +69,22 @@ type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K
 export interface KubeClient {
   get<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey): Promise<T>;
   list<T extends KubeObject>(type: ResourceType<T>, options?: ListOptions): Promise<Listed<T>>;
-  /** Throws an error that `isExpired` when `resourceVersion` is too old: list again. */
+  /**
+   * May end at any time, to be resumed from the last version told. Throws an error that `isExpired` when `resourceVersion` is too old:
+   * begin again without one.
+   */
   watch<T extends KubeObject>(type: ResourceType<T>, options: WatchOptions): AsyncIterable<WatchEvent<T>>;
   create<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T>;
   /** Replaces everything but status. Conflict if `metadata.resourceVersion` is given and not the current one. */
   update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T>;
   /** Creates, or merges the fields given (server-side apply). */
   apply<T extends KubeObject>(type: ResourceType<T>, object: Applied<T>, options: ApplyOptions): Promise<T>;
+  /** Merges `patch` into everything but status (RFC 7386). */
+  patch<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, patch: object, options?: Preconditions): Promise<T>;
   /** Merges `patch` into status (RFC 7386: null removes a key, lists are replaced). */
-  patchStatus<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, patch: object, options?: StatusOptions): Promise<T>;
-  delete(type: ResourceType, key: ObjectKey, options?: DeleteOptions): Promise<void>;
+  patchStatus<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, patch: object, options?: Preconditions): Promise<T>;
+  /** The object as it is left while it still ends; undefined when it is gone. */
+  delete<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, options?: DeleteOptions): Promise<T | undefined>;
 }
 
 export function keyOf(object: KubeObject): ObjectKey {

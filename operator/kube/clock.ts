@@ -1,4 +1,5 @@
 // Time as logic sees it: injected, so that tests decide how it passes.
+import { performance } from 'node:perf_hooks';
 
 export interface Clock {
   /** Milliseconds since 1970. */
@@ -18,6 +19,12 @@ export const systemClock: Clock = {
     timer.unref();
     return () => clearTimeout(timer);
   },
+};
+
+/** Time that goes on evenly from the process's start, whatever is done to the clock on the wall. */
+export const steadyClock: Clock = {
+  now: () => performance.timeOrigin + performance.now(),
+  after: (delayMs, fire) => systemClock.after(delayMs, fire),
 };
 
 /** ISO time of the API, to the second. */

@@ -140,6 +140,24 @@ export interface Event extends KubeObject {
   series?: { count: number; lastObservedTime: string };
 }
 
+export interface Lease extends KubeObject {
+  spec: {
+    /** Empty or absent: nobody's. */
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
+}
+
+export const Lease: ResourceType<Lease> = {
+  group: 'coordination.k8s.io',
+  version: 'v1',
+  kind: 'Lease',
+  plural: 'leases',
+  namespaced: true,
+};
 export const Pod: ResourceType<Pod> = { group: '', version: 'v1', kind: 'Pod', plural: 'pods', namespaced: true };
 export const Service: ResourceType<Service> = { group: '', version: 'v1', kind: 'Service', plural: 'services', namespaced: true };
 export const Event: ResourceType<Event> = {

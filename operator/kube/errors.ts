@@ -7,20 +7,36 @@ export type KubeErrorReason =
   | 'Conflict'
   | 'Invalid'
   | 'BadRequest'
+  | 'Unauthorized'
+  | 'Forbidden'
+  | 'TooLarge'
   | 'Expired'
   | 'TooManyRequests'
-  | 'Unavailable';
+  | 'Internal'
+  | 'Unavailable'
+  | 'Timeout';
 
 const statusOf: Record<KubeErrorReason, number> = {
   BadRequest: 400,
+  Unauthorized: 401,
+  Forbidden: 403,
   NotFound: 404,
   AlreadyExists: 409,
   Conflict: 409,
   Expired: 410,
+  TooLarge: 413,
   Invalid: 422,
   TooManyRequests: 429,
+  Internal: 500,
   Unavailable: 503,
+  Timeout: 504,
 };
+
+interface KubeErrorOptions {
+  faults?: readonly Fault[];
+  retryAfterMs?: number | undefined;
+  cause?: unknown;
+}
 
 /** What the API answered instead of an object. */
 export class KubeError extends Error {
@@ -28,13 +44,16 @@ export class KubeError extends Error {
   readonly status: number;
   /** Fields that were refused, when the reason is Invalid. */
   readonly faults: readonly Fault[];
+  /** How long the server asks to wait. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(reason: KubeErrorReason, message: string, options: { faults?: readonly Fault[]; cause?: unknown } = {}) {
+  constructor(reason: KubeErrorReason, message: string, options: KubeErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'KubeError';
     this.reason = reason;
     this.status = statusOf[reason];
     this.faults = options.faults ?? [];
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

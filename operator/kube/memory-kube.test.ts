@@ -224,10 +224,10 @@ describe('watch', () => {
   it('gets bookmarks while only others change, and ends when aborted', async () => {
     const kube = new MemoryKube();
     const abort = new AbortController();
-    const events = take(kube.watch(Model, { resourceVersion: '0', bookmarks: true, signal: abort.signal }), 2);
+    const events = take(kube.watch(Model, { bookmarks: true, signal: abort.signal }), 2);
     for (let index = 0; index < 70; index++) await kube.create(Pod, pod(`p${index}`));
     expect(await events).toEqual([
-      { type: 'BOOKMARK', resourceVersion: '0' },
+      { type: 'BOOKMARK', resourceVersion: '0', initialEventsEnd: true },
       { type: 'BOOKMARK', resourceVersion: '64' },
     ]);
     const ended = take(kube.watch(Model, { signal: abort.signal }), 1);

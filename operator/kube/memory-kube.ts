@@ -14,7 +14,7 @@ import type {
   Listed,
   ListOptions,
   ObjectKey,
-  StatusOptions,
+  Preconditions,
   WatchEvent,
   WatchOptions,
 } from './client.ts';
@@ -98,13 +98,12 @@ export class MemoryKube implements KubeClient {
   }
 
   async *watch<T extends KubeObject>(type: ResourceType<T>, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
-    let version = Number(options.resourceVersion ?? '0');
+    let version = Number(options.resourceVersion ?? this.#version);
     if (!Number.isSafeInteger(version))
       throw new KubeError('BadRequest', `resource version ${options.resourceVersion} is not a number`);
-    if (version === 0) {
-      version = this.#version;
+    if (options.resourceVersion === undefined) {
       for (const object of this.#select(type, options)) yield { type: 'ADDED', object };
-      if (options.bookmarks) yield { type: 'BOOKMARK', resourceVersion: String(version) };
+      if (options.bookmarks) yield { type: 'BOOKMARK', resourceVersion: String(version), initialEventsEnd: true };
     }
     yield* this.#log.follow(type, options, version);
   }
@@ -137,11 +136,23 @@ export class MemoryKube implements KubeClient {
     return replaced;
   }
 
+  async patch<T extends KubeObject>(
+    type: ResourceType<T>,
+    key: ObjectKey,
+    patch: object,
+    options: Preconditions = {},
+  ): Promise<T> {
+    const stored = this.#stored(type, key);
+    checkPreconditions(type, stored.object, options);
+    const { status: _, ...body } = jsonCopy(patch) as JsonObject;
+    return this.#replace(stored, mergePatch(stored.object, body) as KubeObject) as T;
+  }
+
   async patchStatus<T extends KubeObject>(
     type: ResourceType<T>,
     key: ObjectKey,
     patch: object,
-    options: StatusOptions = {},
+    options: Preconditions = {},
   ): Promise<T> {
     const stored = this.#stored(type, key);
     checkPreconditions(type, stored.object, options);
@@ -149,10 +160,11 @@ export class MemoryKube implements KubeClient {
     return this.#commit(stored, { ...stored.object, status: admitStatus(type, stored.object, merged) } as KubeObject) as T;
   }
 
-  async delete(type: ResourceType, key: ObjectKey, options: DeleteOptions = {}): Promise<void> {
+  async delete<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey, options: DeleteOptions = {}): Promise<T | undefined> {
     const stored = this.#stored(type, key);
     checkPreconditions(type, stored.object, options);
     this.#delete(stored, options);
+    return this.#objects.get(slot(type, key))?.object as T | undefined;
   }
 
   #insert<T extends KubeObject>(type: ResourceType<T>, object: T, owners: FieldOwners): T {
@@ -279,7 +291,7 @@ function statusOf(object: KubeObject): { status?: unknown } {
   return 'status' in object ? { status: object.status } : {};
 }
 
-function checkPreconditions(type: ResourceType, object: KubeObject, wanted: StatusOptions): void {
+function checkPreconditions(type: ResourceType, object: KubeObject, wanted: Preconditions): void {
   const { uid, resourceVersion } = object.metadata;
   if (wanted.uid !== undefined && wanted.uid !== uid) {
     throw new KubeError('Conflict', `${describe(type, object.metadata)} is another object: uid ${uid}, not ${wanted.uid}`);

@@ -1,13 +1,40 @@
-// Lets a test stand between a client and the API: fail before a write, or lose the answer after it.
+// Stands between a client and the API at its writes: to record them, to stop them, or in tests to fail before one or lose its answer.
 import type { KubeObject } from '#crds/resource.ts';
 import type { KubeClient, ObjectKey, ResourceType } from './client.ts';
 import { keyOf } from './client.ts';
+
+type WriteVerb = 'create' | 'update' | 'patch' | 'apply' | 'patchStatus' | 'delete';
+
+/** What stands around each write: calls `act`, or does not, and gives or throws what the caller gets. */
+export type AroundWrite = <R extends KubeObject | undefined>(
+  verb: WriteVerb,
+  type: ResourceType,
+  key: ObjectKey,
+  act: () => Promise<R>,
+) => Promise<R>;
+
+/** The client with `around` at each of its writes; reads pass. */
+export function aroundWrites(client: KubeClient, around: AroundWrite): KubeClient {
+  return {
+    get: (type, key) => client.get(type, key),
+    list: (type, options) => client.list(type, options),
+    watch: (type, options) => client.watch(type, options),
+    create: (type, object) => around('create', type, keyOf(object), () => client.create(type, object)),
+    update: (type, object) => around('update', type, keyOf(object), () => client.update(type, object)),
+    patch: (type, key, patch, options) => around('patch', type, key, () => client.patch(type, key, patch, options)),
+    apply: (type, object, options) =>
+      around('apply', type, keyOf(object as KubeObject), () => client.apply(type, object, options)),
+    patchStatus: (type, key, patch, options) =>
+      around('patchStatus', type, key, () => client.patchStatus(type, key, patch, options)),
+    delete: (type, key, options) => around('delete', type, key, () => client.delete(type, key, options)),
+  };
+}
 
 /** A write that a client asked for. */
 export interface Write {
   /** Counted from 1. */
   number: number;
-  verb: 'create' | 'update' | 'apply' | 'patchStatus' | 'delete';
+  verb: WriteVerb;
   type: ResourceType;
   key: ObjectKey;
 }
@@ -22,7 +49,7 @@ export interface WriteHook {
 /** The client with `hook` around each of its writes. */
 export function withWriteHook(client: KubeClient, hook: WriteHook): KubeClient {
   let number = 0;
-  const around = async <R>(verb: Write['verb'], type: ResourceType, key: ObjectKey, act: () => Promise<R>): Promise<R> => {
+  return aroundWrites(client, async (verb, type, key, act) => {
     const write: Write = { number: ++number, verb, type, key: { namespace: key.namespace, name: key.name } };
     hook.before?.(write);
     try {
@@ -30,17 +57,5 @@ export function withWriteHook(client: KubeClient, hook: WriteHook): KubeClient {
     } finally {
       hook.after?.(write);
     }
-  };
-  return {
-    get: (type, key) => client.get(type, key),
-    list: (type, options) => client.list(type, options),
-    watch: (type, options) => client.watch(type, options),
-    create: (type, object) => around('create', type, keyOf(object), () => client.create(type, object)),
-    update: (type, object) => around('update', type, keyOf(object), () => client.update(type, object)),
-    apply: (type, object, options) =>
-      around('apply', type, keyOf(object as KubeObject), () => client.apply(type, object, options)),
-    patchStatus: (type, key, patch, options) =>
-      around('patchStatus', type, key, () => client.patchStatus(type, key, patch, options)),
-    delete: (type, key, options) => around('delete', type, key, () => client.delete(type, key, options)),
-  };
+  });
 }

@@ -27,6 +27,21 @@ export const errorTable = {
     remedy: 'Choose another name, or delete it first.',
     exit: 'userError',
   },
+  WL_CLUSTER_ACCESS: {
+    cause: 'No API server could be found, or the kubeconfig or service account can not be used.',
+    remedy: 'Give --kubeconfig and --context, or run in a pod with a service account.',
+    exit: 'userError',
+  },
+  WL_CLUSTER_UNREADY: {
+    cause: 'The API server does not answer, or lacks the CRDs or permissions that the operator needs.',
+    remedy: 'The log names the kind and the answer; install the CRDs, and check the role of the service account.',
+    exit: 'retryable',
+  },
+  WL_LEADERSHIP_LOST: {
+    cause: 'The lease by which one of several operators leads could not be renewed in time.',
+    remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
+    exit: 'retryable',
+  },
   WL_DATA_EMPTY: {
     cause: 'The data holds too little text for one training sequence and a held-out part.',
     remedy: 'Add text, or lower task.pretrain.batch.length.',
