@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * unit: no I/O beyond temporary folders. native: loads the addon, one process per file. cluster: talks to a real API server, started once.
- * e2e: starts `windlass` itself.
+ * e2e: starts `windlass` itself. nodes: starts whole clusters; not part of `npm test`, but of `npm run e2e`.
  */
 export default defineConfig({
   test: {
@@ -34,6 +34,16 @@ export default defineConfig({
           maxWorkers: 1,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: 'nodes',
+          include: ['tests/nodes/**/*.test.ts'],
+          pool: 'forks',
+          maxWorkers: 1,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
       {

@@ -49,7 +49,7 @@ describe('documents', () => {
   it('name npm scripts and commands that exist', () => {
     const scripts = Object.keys((JSON.parse(read('package.json')) as { scripts: object }).scripts);
     const text = documents.map(read).join('\n');
-    const used = [...text.matchAll(/npm run ([a-z:-]+)/g)].map((match) => match[1] ?? '');
+    const used = [...text.matchAll(/npm run ([a-z0-9:-]+)/g)].map((match) => match[1] ?? '');
     expect(used.filter((script) => !scripts.includes(script))).toEqual([]);
     const executable = read('bin/windlass.ts');
     const commands = [...text.matchAll(/windlass ([a-z]+)(?: -|[^a-z ]| FILE)/g)].map((match) => match[1] ?? '');

@@ -35,7 +35,7 @@ export async function startApiServer({ say, ...options }: ApiServerOptions = {})
   return { ...access, access, stop, [Symbol.asyncDispose]: stop };
 }
 
-export interface NodeClusterOptions extends Omit<ApiServerOptions, 'with'> {
+interface NodeClusterOptions extends Omit<ApiServerOptions, 'with'> {
   /** 1 if left out. */
   readonly nodes?: number;
 }

@@ -26,10 +26,11 @@ program
     `build programs that are not in the cache: groups (${Object.keys(groups).join(', ')}) or single ones; all if none is named`,
   )
   .argument('[part...]', [...Object.keys(groups), ...Object.keys(components)].join(', '))
-  .action(async (parts: string[]) => {
+  .option('--quiet', 'do not print where the programs are', false)
+  .action(async (parts: string[], { quiet }: { quiet: boolean }) => {
     const names = parts.length === 0 ? (Object.keys(components) as ComponentName[]) : [...new Set(parts.flatMap(namesOf))];
     await build(names, say);
-    for (const name of names) console.log(binaryOf(name));
+    if (!quiet) for (const name of names) console.log(binaryOf(name));
   });
 
 function namesOf(part: string): readonly ComponentName[] {

@@ -15,7 +15,8 @@ import type { Processes } from './processes.ts';
 import { Sandbox } from './sandbox.ts';
 import { get, until } from './wait.ts';
 
-export const cgroupPrefix = (cluster: string): string => `windlass-${cluster}-`;
+/** No name of a cluster holds a dot: one is never taken for the beginning of another. */
+export const cgroupPrefix = (cluster: string): string => `windlass.${cluster}.`;
 
 /** Starts `count` nodes with `images` on each, and resolves when they are ready and names are answered for. */
 export async function startNodes(

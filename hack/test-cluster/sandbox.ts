@@ -5,11 +5,16 @@ import { capture } from './command.ts';
 import type { Processes } from './processes.ts';
 import { until } from './wait.ts';
 
-/** PID 1 of the room: mounts what programs write to outside of their own folders, and reaps orphans. */
+/** PID 1 of the room: covers what programs write to outside of their own folders, settings of the machine included, and reaps orphans. */
 const init = String.raw`
 set -e
 mount --make-rshared /
-for folder in /run /var/lib /var/log; do mount -t tmpfs -o mode=755 tmpfs $folder; done
+for folder in /run /var/lib /var/log /usr/libexec; do mount -t tmpfs -o mode=755 tmpfs $folder; done
+for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+  mkdir -p /run/settings/$setting
+  cat /proc/sys/$setting >/run/settings/$setting/value
+  mount --bind /run/settings/$setting/value /proc/sys/$setting
+done
 ip link set lo up
 touch "$0"
 while :; do sleep infinity & wait $!; done

@@ -35,10 +35,16 @@ interface Process {
 }
 
 /** One folder per user: another user's is not to be written. */
-export const clustersFolder = (): string => join(tmpdir(), `windlass-clusters-${userInfo().uid}`);
+const clustersFolder = (): string => join(tmpdir(), `windlass-clusters-${userInfo().uid}`);
 
-/** Makes the folder of a new cluster. Throws when the name is taken. */
+/** It becomes part of the names of folders, control groups and users. */
+const namePattern = /^[A-Za-z0-9][-A-Za-z0-9]{0,39}$/;
+
+/** Makes the folder of a new cluster. Throws when the name is taken or is none. */
 export function claimFolder(name: string | undefined): string {
+  if (name !== undefined && !namePattern.test(name)) {
+    throw new Error(`the name of a cluster must be letters, digits and "-", at most 40; got ${JSON.stringify(name)}`);
+  }
   mkdirSync(clustersFolder(), { recursive: true, mode: 0o700 });
   const folder = name === undefined ? mkdtempSync(join(clustersFolder(), 'c-')) : join(clustersFolder(), name);
   try {

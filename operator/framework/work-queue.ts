@@ -56,7 +56,7 @@ export class WorkQueue {
 
   /** Keys that wait to be taken, by priority. */
   get depths(): Map<number, number> {
-    return new Map([...this.#waiting].map(([priority, keys]) => [priority, keys.size]));
+    return new Map([[0, 0], [lowPriority, 0], ...[...this.#waiting].map(([priority, keys]) => [priority, keys.size] as const)]);
   }
 
   /** Whether nothing waits or is processed. Keys that are delayed don't count. */

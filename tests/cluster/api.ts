@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import type { Resource } from '#crds/resource.ts';
 
 /** An object of any kind, or the Status that says why there is none. */
-export interface ApiObject {
+interface ApiObject {
   readonly metadata?: { readonly name?: string; readonly uid?: string };
   readonly spec?: unknown;
   readonly status?:
@@ -17,7 +17,7 @@ export interface ApiObject {
   readonly message?: string;
 }
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly body: ApiObject;
   readonly warnings: readonly string[];
@@ -71,7 +71,7 @@ export async function servedCrd(resource: Resource): Promise<Record<string, stri
 const crdsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
 /** Where objects of a kind are created. */
-export function pathOf(resource: Resource, namespace = 'default'): string {
+function pathOf(resource: Resource, namespace = 'default'): string {
   return `/apis/${resource.apiVersion}/${resource.namespaced ? `namespaces/${namespace}/` : ''}${resource.plural}`;
 }
 

@@ -1,0 +1,101 @@
+// A kubelet without containers: binds pods to a node that does not exist, says that they run, and ends them as a script tells.
+import { formatKey, keyOf } from '#operator/kube/client.ts';
+import { isoTime, systemClock } from '#operator/kube/clock.ts';
+import { isPodFinished, Pod } from '#operator/kube/core.ts';
+import { isConflict, isNotFound } from '#operator/kube/errors.ts';
+import { reflect } from '#operator/framework/reflector.ts';
+import { Store } from '#operator/framework/store.ts';
+import type { TerminationMessage } from '#runtime/api/messages.ts';
+import { connect } from './kube.ts';
+
+/** How the container of a running pod ends; undefined lets it run on. */
+export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage } | undefined;
+
+export interface StubKubelet extends AsyncDisposable {
+  /** May be changed while pods run. */
+  fate: Fate;
+  /** Names of pods, with their attempt of a job, in the order in which they were seen. */
+  readonly seen: string[];
+  /** Looks at all pods again. */
+  nudge(): void;
+}
+
+export async function startStubKubelet(namespace: string, fate: Fate): Promise<StubKubelet> {
+  const { client, transport } = await connect();
+  const store = new Store(Pod, {}, [namespace]);
+  const abort = new AbortController();
+  const busy = new Map<string, Promise<void>>();
+  const failures: unknown[] = [];
+  const uids = new Set<string>();
+
+  const step = async (pod: Pod): Promise<void> => {
+    const key = keyOf(pod);
+    if (pod.metadata.deletionTimestamp !== undefined) {
+      await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
+      return;
+    }
+    if (isPodFinished(pod)) return;
+    if (pod.spec.nodeName === undefined) {
+      const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
+      const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
+      const body = { apiVersion: 'v1', kind: 'Binding', metadata: { name: pod.metadata.name, namespace }, target };
+      await transport.request({ method: 'POST', path, body });
+      return;
+    }
+    const { name } = pod.spec.containers[0]!;
+    const status = { name, image: pod.spec.containers[0]!.image, imageID: '', restartCount: 0 };
+    if (pod.status?.phase !== 'Running') {
+      await client.patchStatus(Pod, key, {
+        phase: 'Running',
+        podIP: '10.0.0.1',
+        startTime: isoTime(Date.now()),
+        conditions: [{ type: 'Ready', status: 'True' }],
+        containerStatuses: [{ ...status, ready: true, state: { running: { startedAt: isoTime(Date.now()) } } }],
+      });
+      return;
+    }
+    const end = kubelet.fate(pod);
+    if (!end) return;
+    const { exitCode, words } = end;
+    const terminated = { exitCode, finishedAt: isoTime(Date.now()), message: words ? JSON.stringify(words) : '' };
+    await client.patchStatus(Pod, key, {
+      phase: exitCode === 0 ? 'Succeeded' : 'Failed',
+      conditions: [{ type: 'Ready', status: 'False' }],
+      containerStatuses: [{ ...status, ready: false, state: { terminated } }],
+    });
+  };
+  const look = (pod: Pod): void => {
+    const key = formatKey(keyOf(pod));
+    const latest = async () => {
+      const current = store.get(keyOf(pod));
+      if (current && !abort.signal.aborted) await step(current);
+    };
+    const done = (busy.get(key) ?? Promise.resolve()).then(latest).catch((error: unknown) => {
+      // Another step, or the controller, was there before: its event leads to the next one.
+      if (!isConflict(error) && !isNotFound(error) && !abort.signal.aborted) failures.push(error);
+    });
+    busy.set(key, done);
+  };
+  store.onChange(({ object }) => {
+    if (!object) return;
+    if (!uids.has(object.metadata.uid!)) {
+      uids.add(object.metadata.uid!);
+      kubelet.seen.push(`${object.metadata.name} ${object.metadata.labels?.['windlass.dev/attempt'] ?? ''}`.trim());
+    }
+    look(object);
+  });
+  const kubelet: StubKubelet = {
+    fate,
+    seen: [],
+    nudge: () => store.list().forEach(look),
+    async [Symbol.asyncDispose]() {
+      abort.abort();
+      await Promise.all([reflecting, ...busy.values()]);
+      transport.close();
+      if (failures.length > 0) throw new AggregateError(failures, 'the stub kubelet failed');
+    },
+  };
+  const reflecting = reflect({ client, store, clock: systemClock, selector: { namespace } }, abort.signal);
+  await store.whenSynced();
+  return kubelet;
+}
