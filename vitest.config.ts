@@ -12,7 +12,8 @@ export default defineConfig({
           name: 'unit',
           include: ['{crds,operator,runtime,kernels,hack,bin}/**/*.test.ts'],
           exclude: ['**/*.native.test.ts'],
-          testTimeout: 20_000,
+          maxWorkers: 2,
+          testTimeout: 90_000,
         },
       },
       {

@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { OperatorFlags } from '#operator/cli/operator.ts';
 import { endWith, report } from './report.ts';
+import type { PlanOptions } from './plan/command.ts';
 
 // Every process of a pod or a local run compiles the same files: the second one starts in half the time.
 enableCompileCache();
@@ -186,14 +187,16 @@ program
   )
   .option('--schedule', 'show when each rank of the pipeline computes what', false)
   .option('--svg <file>', 'draw the mesh, or with --schedule the timeline, into this file')
-  .option('--trace <dir>', 'with --schedule: the folder of the job, to show beside it what its trace measured')
-  .action(
-    async (options: { file: string[]; output: 'text' | 'json' | 'csv'; schedule: boolean; svg?: string; trace?: string }) => {
-      const { plan } = await import('./plan/command.ts');
-      const { file: files, output, schedule, svg, trace } = options;
-      await plan({ files, output, schedule, svg, trace, write: (text) => void process.stdout.write(text) });
-    },
-  );
+  .option('--schedule-csv <file>', 'take the pipeline schedule from this file, as -o csv prints one: to check and to draw it')
+  .option(
+    '--trace <dir>',
+    'the folder of the job: show what its trace measured and the stageLayers that suit it, or with --schedule its timeline',
+  )
+  .action(async (options: Omit<PlanOptions, 'files' | 'write'> & { file: string[] }) => {
+    const { plan } = await import('./plan/command.ts');
+    const { file: files, output, schedule, svg, trace, scheduleCsv } = options;
+    await plan({ files, output, schedule, svg, trace, scheduleCsv, write: (text) => void process.stdout.write(text) });
+  });
 
 program
   .command('export')

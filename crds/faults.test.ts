@@ -69,6 +69,7 @@ describe('manifests', () => {
           "dataReplicate": 1,
           "dataShard": 1,
           "pipeline": 1,
+          "reduceEveryGrain": false,
           "reshardAfterForward": true,
           "schedule": "1f1b",
           "sequenceParallel": false,

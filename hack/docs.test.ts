@@ -96,6 +96,7 @@ describe('docs/parallelism.md', () => {
         schedule: false,
         svg: undefined,
         trace: undefined,
+        scheduleCsv: undefined,
         write: (part) => written.push(part),
       });
     } catch (error) {
@@ -111,6 +112,13 @@ describe('docs/parallelism.md', () => {
         .replace(/^#.*\n/gm, '')
         .split('---\n')[0],
     ).toBe(manifest);
+  });
+
+  it('shows a schedule of one’s own that can run, and how one is refused that can not', async () => {
+    const own = blocks(path, 'yaml').find((text) => text.includes('scheduleCsv')) ?? '';
+    expect(await planOf(own)).toContain('schedule of its own (1f1b ahead), 2 stages on 2 ranks');
+    const circle = own.replace('F0.0,F0.1,F0.2,B0.0', 'B0.0,F0.0,F0.1,F0.2');
+    expect(blocks(path, 'text')).toContain(await planOf(circle));
   });
 
   it('shows what the plan of its example says, in 80 columns, and how a layout is refused', async () => {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { expect, it } from 'vitest';
 import { bubbleShare } from '#runtime/parallel/schedule/main.ts';
-import type { ScheduleName } from '#runtime/parallel/schedule/main.ts';
+import type { GeneratedSchedule } from '#runtime/parallel/schedule/main.ts';
 import { generateSchedules } from './gen-schedules.ts';
 
 const text = readFileSync(join(resolve(import.meta.dirname, '..'), 'docs/parallelism.md'), 'utf8');
@@ -12,7 +12,7 @@ it('the bubbles in the table are those of the formulas', () => {
   const rows = [...text.matchAll(/^\| `(\w+)`(?:, v = (\d))? \|.*?\| ([\d.]+ %) \| ([\d.]+ %) \|/gm)];
   expect(rows.length).toBe(7);
   for (const [, name, stages, small, large] of rows) {
-    const schedule = name as ScheduleName;
+    const schedule = name as GeneratedSchedule;
     const stagesPerRank = Number(stages ?? (schedule === 'zbv' || schedule === 'dualpipev' ? 2 : 1));
     const share = (pipeline: number, grains: number) => {
       const cost = { forward: 1, backwardInput: 1, backwardWeight: 1 };

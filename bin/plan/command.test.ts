@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isWindlassError } from '#runtime/api/errors.ts';
 import { plan } from './command.ts';
 import type { PlanOptions } from './command.ts';
@@ -46,6 +46,7 @@ async function planned(manifest: string, options: Partial<PlanOptions> = {}): Pr
     schedule: false,
     svg: undefined,
     trace: undefined,
+    scheduleCsv: undefined,
     write: (text) => written.push(text),
     ...options,
   });
@@ -73,7 +74,7 @@ test('one rank', async () => {
     0      3.4M        embedding, blocks 0-5, head
 
     RANKS  WEIGHTS   GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
-    0      13.1 MiB  80.7 MiB   26.3 MiB   23.0 MiB     143 MiB
+    0      13.1 MiB  69.3 MiB   26.3 MiB   23.0 MiB     132 MiB
     "
   `);
 });
@@ -87,7 +88,8 @@ test('all axes at once', async () => {
     model  llama, 6 layers, hidden 192, vocabulary 4100, 32 bits
     step   32 sequences of 128 tokens, in 16 grains of 256 tokens; 4 for each data
            rank
-    modes  zero 3: dataShard shares optimizer and weights, gathered per grain
+    modes  zero 3: dataShard shares optimizer, gradients and weights, gathered per
+           grain
            sequenceParallel: norms and residuals split over positions
            schedule 1f1b, 1 stage per rank
 
@@ -96,9 +98,10 @@ test('all axes at once', async () => {
     8, 10, 12, 14  836.5k      blocks 4, 5, head
     9, 11, 13, 15  837.3k      blocks 4, 5, head
 
-    RANKS  WEIGHTS  GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
-    0-7    5.4 MiB  17.1 MiB   4.9 MiB    15.5 MiB     42.9 MiB
-    8-15   4.6 MiB  11.2 MiB   3.2 MiB    6.5 MiB      25.5 MiB
+    RANKS       WEIGHTS  GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
+    0, 2, 4, 6  5.4 MiB  14.5 MiB   4.9 MiB    15.5 MiB     40.4 MiB
+    1, 3, 5, 7  5.4 MiB  14.6 MiB   4.9 MiB    15.5 MiB     40.4 MiB
+    8-15        4.6 MiB  10.3 MiB   3.2 MiB    6.5 MiB      24.7 MiB
 
     RANKS          GRADIENTS  WEIGHTS   TENSOR    PIPELINE  TIED     SENT PER STEP
     0, 2, 4, 6     4.9 MiB    14.6 MiB  12.8 MiB  384 KiB   768 KiB  33.4 MiB
@@ -162,7 +165,7 @@ test('JSON holds every rank with its bytes', async () => {
       },
       "memory": {
         "activations": 15441920,
-        "gradients": 33881088,
+        "gradients": 27873792,
         "moments": 13788672,
         "weights": 6894336,
       },
@@ -269,6 +272,113 @@ test('--trace shows the step of median length as its ranks measured it beside th
   expect(drawn.match(/<path d=/g)).toHaveLength((2 * spans.length) / 3);
 });
 
+test('--trace shows what each part of the model took, and the cut that balances the stages', async () => {
+  const jobDir = await mkdtemp(join(folder, 'job-'));
+  const took = [1, 2, 2, 2, 2, 2, 2, 12].flatMap((cost, unit) => [
+    { unit, pass: 'forward', dur: cost * 500 },
+    { unit, pass: 'backward', dur: cost * 1500 },
+  ]);
+  const action = { cat: 'action', ts: 0, dur: 1e6, args: { step: 1, type: 'backward', stage: 0, grain: 0 } };
+  const passes = took.map(({ dur, ...args }) => ({ cat: 'unit', ts: 1, dur, args: { step: 1, ...args } }));
+  const trace = { otherData: { world: 1 }, traceEvents: [action, ...passes] };
+  await writeFile(join(jobDir, traceFileName(0)), JSON.stringify(trace));
+  const text = await planned(job({ parallelism: '{ pipeline: 2, dataShard: 8, stageLayers: [2, 4] }' }), { trace: jobDir });
+  expect(text.slice(text.indexOf('measured'))).toMatchInlineSnapshot(`
+    "measured on 1 rank: medians of one grain, in milliseconds
+
+    UNIT       FORWARD  BACKWARD  BOTH
+    embedding  0.50     1.50      2.00
+    block 0    1.00     3.00      4.00
+    block 1    1.00     3.00      4.00
+    block 2    1.00     3.00      4.00
+    block 3    1.00     3.00      4.00
+    block 4    1.00     3.00      4.00
+    block 5    1.00     3.00      4.00
+    head       6.00     18.0      24.0
+
+    STAGE  LAYERS  TAKES  BEST  WOULD TAKE
+    0      2       10.0   6     26.0
+    1      4       40.0   0     24.0
+
+    stageLayers: [6, 0] would make the longest stage 26.0 instead of 40.0
+    "
+  `);
+  const best = await planned(job({ parallelism: '{ pipeline: 2, stageLayers: [6, 0] }' }), { trace: jobDir });
+  expect(best.slice(best.lastIndexOf('STAGE'))).toMatchInlineSnapshot(`
+    "STAGE  LAYERS  TAKES  BEST  WOULD TAKE
+    0      6       26.0   6     26.0
+    1      0       24.0   0     24.0
+
+    no other cut makes the longest stage shorter
+    "
+  `);
+  const one = await planned(job({ parallelism: '{}' }), { trace: jobDir, output: 'json' });
+  const { measured } = JSON.parse(one) as { measured: { units: object[]; best: object } };
+  expect(measured.units[7]).toEqual({ name: 'head', forward: 6, backward: 18 });
+  expect(measured.best).toEqual({ stageLayers: [6], milliseconds: [50] });
+});
+
+describe('a schedule from a file', () => {
+  const own = '# name: mine\nF0.0,F0.1,B0.0,B0.1\nF1.0,F1.1,B1.0,B1.1\n';
+  const layout = '{ pipeline: 2, dataReplicate: 8 }';
+  const planOf = async (text: string, options: Partial<PlanOptions> = {}) => {
+    const scheduleCsv = join(folder, 'own.csv');
+    await writeFile(scheduleCsv, text);
+    return [job({ parallelism: layout }), { scheduleCsv, ...options }] as const;
+  };
+
+  test('is planned, drawn and printed in the place of that of the job', async () => {
+    const text = await planned(...(await planOf(own, { schedule: true })));
+    expect(text.match(/schedule.*|rank [01] .*/g)).toMatchInlineSnapshot(`
+      [
+        "schedule of its own (mine), 2 stages on 2 ranks",
+        "rank 0 |F0------F1-----                     B0-------------B1-------------| 32 %",
+        "rank 1 |        F0---- F1-----B0------------B1------------                | 37 %",
+      ]
+    `);
+    expect(await planned(...(await planOf(own, { output: 'csv' })))).toMatchInlineSnapshot(`
+      "# name: mine
+      F0.0,SF0.0,F0.1,SF0.1,RB0.0,B0.0,RB0.1,B0.1
+      RF1.0,F1.0,RF1.1,F1.1,B1.0,SB1.0,B1.1,SB1.1
+      "
+    `);
+  });
+
+  test('is refused with its line and column, or for what it does not fit', async () => {
+    const refusals = {
+      'a cell': own.replace('B1.0', 'b1.0'),
+      'a deadlock': own.replace('F0.0,F0.1,B0.0', 'B0.0,F0.0,F0.1'),
+      'one rank': 'F0.0,B0.0,F0.1,B0.1',
+      'one grain': 'F0.0,B0.0\nF1.0,B1.0\n',
+      'half of the sharding': own.replace('B0.1', 'B0.1,REDUCE0'),
+    };
+    const said: Record<string, string> = {};
+    for (const [name, text] of Object.entries(refusals)) said[name] = await refusalOf(...(await planOf(text)));
+    said['no file'] = await refusalOf(job({ parallelism: layout }), { scheduleCsv: join(folder, 'none.csv') });
+    said['two jobs'] = await refusalOf(`${job({ parallelism: layout })}---\n${job({ parallelism: '{}', name: 'dick' })}`, {
+      scheduleCsv: join(folder, 'own.csv'),
+    });
+    expect(said).toMatchInlineSnapshot(`
+      {
+        "a cell": "WL_MANIFEST_INVALID /own.csv: line 3, column 11: "b1.0" is no action; B1.0 is one",
+        "a deadlock": "WL_MANIFEST_INVALID /own.csv: deadlock: line 2, column 1 (B0.0) waits for line 2, column 6 (F0.0), which stands behind it. Move something that is waited for before what it stands behind",
+        "half of the sharding": "WL_MANIFEST_INVALID /own.csv: has no REDUCE1: write UNSHARD, RESHARD and REDUCE for every stage, or none of them, and they are put in",
+        "no file": "WL_FILE_MISSING /none.csv: ENOENT: no such file or directory, open '/none.csv'",
+        "one grain": "WL_MANIFEST_INVALID /own.csv: is for 1 grain, but each data rank works through 2: it needs batch.grains: 8, or cells for 2",
+        "one rank": "WL_MANIFEST_INVALID /own.csv: has 1 line of actions, one for each rank, but the pipeline has 2 ranks: write a line for each",
+        "two jobs": "WL_USAGE --schedule-csv is for one job; /job.yaml has 2",
+      }
+    `);
+  });
+
+  test('that is in the manifest is refused with the line of the job', async () => {
+    const parallelism = '{ pipeline: 2, dataReplicate: 8, schedule: csv, scheduleCsv: "F0.0,X\\nF1.0,B1.0" }';
+    expect(await refusalOf(job({ parallelism }))).toMatchInlineSnapshot(
+      `"WL_MANIFEST_INVALID /job.yaml:1: spec.parallelism.scheduleCsv: line 1, column 6: "X" is no action; F0.3 is one: forward of stage 0, grain 3"`,
+    );
+  });
+});
+
 test('prints the schedule with its sends and receives as CSV', async () => {
   const manifest = job({ parallelism: '{ pipeline: 2, dataReplicate: 8 }' });
   expect(await planned(manifest, { output: 'csv' })).toMatchInlineSnapshot(`
@@ -294,7 +404,7 @@ test('traces that are not there, or of another layout, are told apart', async ()
       "WL_FILE_MISSING /JOB/trace-rank-00000.json can't be read; the job writes it if it has spec.trace",
       "WL_USAGE /JOB/trace-rank-00000.json is of 4 ranks, the plan has 2",
       "WL_USAGE /JOB/trace-rank-00000.json is no trace of a rank",
-      "WL_USAGE --trace goes with --schedule and one job; /job.yaml has 1",
+      "WL_USAGE /JOB/trace-rank-00000.json is no trace of a rank",
     ]
   `);
 });

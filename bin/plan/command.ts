@@ -11,7 +11,9 @@ import { formatScheduleCsv, withCommunication } from '#runtime/parallel/schedule
 import { planWarnings } from '#runtime/parallel/plan/warnings.ts';
 import { planRequestOf } from '#runtime/train/plan-request.ts';
 import { planJson } from './json.ts';
+import { balanceText, readBalance } from './balance.ts';
 import { readMeasured } from './measured.ts';
+import { withScheduleFile } from './own-schedule.ts';
 import { scheduleSvg, scheduleText } from './schedule.ts';
 import { planText } from './text.ts';
 
@@ -23,26 +25,30 @@ export interface PlanOptions {
   readonly schedule: boolean;
   /** File that gets a drawing: of the mesh, or with `schedule` of the timeline. */
   readonly svg: string | undefined;
-  /** Folder with the traces of a job that ran, whose timeline is shown beside the simulated one. */
+  /** File with a schedule in the place of the one that the job asks for. */
+  readonly scheduleCsv: string | undefined;
+  /**
+   * Folder with the traces of a job that ran: what its parts took and the cut that suits them, or with `schedule` its timeline beside the
+   * simulated one.
+   */
   readonly trace: string | undefined;
   readonly write: (text: string) => void;
 }
 
 /** Throws WL_MANIFEST_INVALID, with the file and line of the job, if a layout is not legal. */
-export async function plan({ files, output, schedule, svg, trace, write }: PlanOptions): Promise<void> {
+export async function plan(options: PlanOptions): Promise<void> {
+  const { files, output, schedule, svg, trace, scheduleCsv, write } = options;
   const jobs = (await readManifestFiles(files)).filter(({ resource }) => resource.kind === TrainingJob.kind);
   if (jobs.length === 0) throw new WindlassError('WL_MANIFEST_INVALID', `${files.join(', ')}: no TrainingJob in it`);
-  if (svg !== undefined && jobs.length > 1)
-    throw new WindlassError('WL_USAGE', `--svg draws one job; ${files.join(', ')} has ${jobs.length}`);
-  if (trace !== undefined && (jobs.length > 1 || !schedule))
-    throw new WindlassError('WL_USAGE', `--trace goes with --schedule and one job; ${files.join(', ')} has ${jobs.length}`);
-  if (output === 'csv' && jobs.length > 1)
-    throw new WindlassError('WL_USAGE', `-o csv prints the schedule of one job; ${files.join(', ')} has ${jobs.length}`);
+  for (const [option, does] of ofOneJob(options)) {
+    if (jobs.length > 1) throw new WindlassError('WL_USAGE', `${option} ${does} one job; ${files.join(', ')} has ${jobs.length}`);
+  }
   const plans: { name: string; plan: JobPlan; warnings: string[] }[] = [];
   for (const { object, file, line } of jobs) {
     const { name } = object.metadata;
+    const written = object.spec as TrainingJobSpec;
+    const spec = scheduleCsv === undefined ? written : await withScheduleFile(written, scheduleCsv);
     try {
-      const spec = object.spec as TrainingJobSpec;
       const request = await planRequestOf(spec);
       const planned = planJob(request);
       plans.push({ name, plan: planned, warnings: planWarnings(planned, request, memoryLimit(spec)) });
@@ -51,17 +57,29 @@ export async function plan({ files, output, schedule, svg, trace, write }: PlanO
     }
   }
   const [first] = plans;
-  const measured = trace === undefined || !first ? undefined : await readMeasured(trace, first.plan);
-  if (output === 'json') write(planJson(plans));
+  const traced = trace === undefined || !first ? undefined : { folder: trace, plan: first.plan };
+  const measured = traced && schedule ? await readMeasured(traced.folder, traced.plan) : undefined;
+  const balance = traced && !schedule ? await readBalance(traced.folder, traced.plan) : undefined;
+  if (output === 'json') write(planJson(plans, balance));
   else if (output === 'csv' && first) write(formatScheduleCsv(withCommunication(first.plan.schedule)));
   else {
     const texts = plans.map(
       ({ name, plan, warnings }) => planText(name, plan, warnings) + (schedule ? `\n${scheduleText(plan, measured)}` : ''),
     );
-    write(texts.join('\n'));
+    write(texts.join('\n') + (balance ? `\n${balanceText(balance)}` : ''));
   }
   if (svg === undefined || !first) return;
   await writeFile(svg, schedule ? scheduleSvg(first.name, first.plan, measured) : planSvg(first.name, first.plan));
+}
+
+/** The options that need the manifests to have one job only, and what they do with it. */
+function ofOneJob({ svg, trace, scheduleCsv, output }: PlanOptions): [option: string, does: string][] {
+  return [
+    ...(svg === undefined ? [] : [['--svg', 'draws'] as [string, string]]),
+    ...(trace === undefined ? [] : [['--trace', 'is of'] as [string, string]]),
+    ...(scheduleCsv === undefined ? [] : [['--schedule-csv', 'is for'] as [string, string]]),
+    ...(output === 'csv' ? [['-o csv', 'prints the schedule of'] as [string, string]] : []),
+  ];
 }
 
 function inManifest(error: unknown, place: string): unknown {

@@ -22,7 +22,8 @@ export function planText(name: string, plan: JobPlan, warnings: readonly string[
   return parts.filter((part) => part !== '').join('\n');
 }
 
-function facts(name: string, { parallelism, world, model, batch, grainsPerRank, tokensPerGrain }: JobPlan): string {
+function facts(name: string, plan: JobPlan): string {
+  const { parallelism, world, model, batch, grainsPerRank, tokensPerGrain, schedule } = plan;
   const { pipeline, dataReplicate, dataShard, tensor } = parallelism;
   const axes = { pipeline, dataReplicate, dataShard, tensor };
   const mesh = Object.entries(axes).flatMap(([axis, size]) => (size > 1 ? [`${axis} ${size}`] : []));
@@ -33,27 +34,26 @@ function facts(name: string, { parallelism, world, model, batch, grainsPerRank, 
     ['ranks', world === 1 ? '1' : `${world} = ${mesh.join(' x ')}`],
     ['model', `${model.family}, ${model.layers} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, 32 bits`],
     ['step', `${batch.sequences} sequences of ${batch.length} tokens, in ${grains} of ${tokensPerGrain} tokens${own}`],
-    ...modes(parallelism).map((mode, index): [string, string] => [index === 0 ? 'modes' : '', mode]),
+    ...modes(parallelism, schedule).map((mode, index): [string, string] => [index === 0 ? 'modes' : '', mode]),
   ];
   const title = 7;
   return table(rows.flatMap(([fact, value]) => wrap(value, width - title).map((line, index) => [index === 0 ? fact : '', line])));
 }
 
-function modes({
-  dataShard,
-  zero,
-  reshardAfterForward,
-  sequenceParallel,
-  pipeline,
-  schedule,
-  stagesPerRank,
-}: JobPlan['parallelism']) {
-  const sharded = { 1: 'optimizer', 2: 'optimizer', 3: 'optimizer and weights' }[zero];
-  const kept = zero < 3 ? '' : reshardAfterForward ? ', gathered per grain' : ', gathered once per step';
+function modes(parallelism: JobPlan['parallelism'], { name, stages }: JobPlan['schedule']) {
+  const { dataShard, zero, sequenceParallel, pipeline, schedule, stagesPerRank } = parallelism;
+  const { reshardAfterForward, reshardWithin, reduceEveryGrain } = parallelism;
+  const sharded = { 1: 'optimizer', 2: 'optimizer and gradients', 3: 'optimizer, gradients and weights' }[zero];
+  const near = reshardWithin === undefined ? '' : ` from ${reshardWithin} neighbours`;
+  const kept = zero < 3 ? '' : reshardAfterForward ? `, gathered per grain${near}` : ', gathered once per step';
+  const reduced = reduceEveryGrain ? ', reduced after every grain' : '';
   return [
-    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}`] : []),
+    ...(dataShard > 1 ? [`zero ${zero}: dataShard shares ${sharded}${kept}${reduced}`] : []),
     ...(sequenceParallel ? ['sequenceParallel: norms and residuals split over positions'] : []),
-    ...(pipeline > 1 ? [`schedule ${schedule}, ${stagesPerRank === 1 ? '1 stage' : `${stagesPerRank} stages`} per rank`] : []),
+    ...(pipeline > 1 && schedule !== 'csv'
+      ? [`schedule ${schedule}, ${stagesPerRank === 1 ? '1 stage' : `${stagesPerRank} stages`} per rank`]
+      : []),
+    ...(schedule === 'csv' ? [`schedule of its own (${name}), ${stages} stages on ${pipeline} ranks`] : []),
   ];
 }
 

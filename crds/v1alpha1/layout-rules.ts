@@ -85,4 +85,12 @@ const mostFit: Rule<Spread> = {
   path: ['elastic', 'maxRanks'],
 };
 
-export const layoutRules: readonly Rule<Spread>[] = [grainsFit, lengthFits, fewestFit, mostFit];
+/** With fewer data ranks each works through more grains than its schedule has. */
+const scheduleStays: Rule<Spread> = {
+  cel: "!has(self.elastic) || self.parallelism.schedule != 'csv'",
+  holds: ({ parallelism, elastic }) => !elastic || parallelism.schedule !== 'csv',
+  message: 'scheduleCsv is for one number of grains per data rank, which elastic changes; leave one of them out',
+  path: ['parallelism', 'scheduleCsv'],
+};
+
+export const layoutRules: readonly Rule<Spread>[] = [grainsFit, lengthFits, fewestFit, mostFit, scheduleStays];

@@ -41,11 +41,15 @@ export const components = {
 
 export type ComponentName = keyof typeof components;
 
-/** What each size of a cluster needs; `control` is what `up api --with` adds. */
+const api = ['etcd', 'kube-apiserver', 'kubectl'] as const;
+const control = ['kube-controller-manager', 'kube-scheduler'] as const;
+
+/** What each size of a cluster needs; `control` is what `up api --with` adds, `tools` what is installed into a cluster or with. */
 export const groups = {
-  api: ['etcd', 'kube-apiserver', 'kubectl'],
-  control: ['kube-controller-manager', 'kube-scheduler'],
-  node: Object.keys(components) as ComponentName[],
+  api,
+  control,
+  node: [...api, ...control, 'kubelet', 'kube-proxy', 'coredns'],
+  tools: ['nats-server', 'helm'],
 } as const satisfies Record<string, readonly ComponentName[]>;
 
 export type GroupName = keyof typeof groups;

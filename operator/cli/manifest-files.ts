@@ -4,6 +4,9 @@ import { dirname, isAbsolute, resolve } from 'node:path';
 import { formatManifestFault, readManifests } from '#operator/kube/manifest.ts';
 import type { Manifest } from '#operator/kube/manifest.ts';
 import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
+import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
+import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
+import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 
 /** Fields that name a file or folder; what is relative counts from the manifest. */
 const pathFields = [
@@ -22,12 +25,20 @@ export async function readManifestFiles(files: readonly string[]): Promise<Manif
     faults.push(...found.faults.map(formatManifestFault));
     for (const manifest of found.objects) {
       for (const field of pathFields) makeAbsolute(manifest.object, field, dirname(resolve(file)));
+      faults.push(...scheduleFaults(manifest));
       manifests.push(manifest);
     }
   }
   if (faults.length > 0) throw new WindlassError('WL_MANIFEST_INVALID', faults.join('\n'));
   if (manifests.length === 0) throw new WindlassError('WL_MANIFEST_UNREADABLE', `${files.join(', ')}: no object in it`);
   return manifests;
+}
+
+/** No schema can say whether a schedule runs. */
+function scheduleFaults({ resource, object, file, line }: Manifest): string[] {
+  if (resource.kind !== TrainingJob.kind) return [];
+  const fault = ownScheduleFault(object.spec as TrainingJobSpec);
+  return fault === undefined ? [] : [`${file}:${line}: ${fault}`];
 }
 
 async function readManifestText(file: string): Promise<string> {

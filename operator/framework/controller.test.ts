@@ -7,6 +7,7 @@ import type { KubeClient } from '#operator/kube/client.ts';
 import { Event, Pod } from '#operator/kube/core.ts';
 import { KubeError } from '#operator/kube/errors.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
+import { withWriteHook } from '#operator/kube/write-hook.ts';
 import { TerminalError } from './controller.ts';
 import type { ControllerSpec } from './controller.ts';
 import { Manager } from './manager.ts';
@@ -200,6 +201,49 @@ describe('events', () => {
     manager.events.emit(object, happening);
     await manager.events.flush();
     expect((await kube.list(Event)).items).toHaveLength(3);
+    await manager.stop();
+  });
+
+  it('of a series are counted here, and told when the series begins, every half hour, and when it ends', async () => {
+    const written: string[] = [];
+    const { kube, clock, manager } = await managed(
+      () => async () => ({}),
+      (kube) => withWriteHook(kube, { before: ({ verb, type }) => type.kind === 'Event' && written.push(verb) }),
+    );
+    const object = await kube.create(Model, model('a'));
+    const happening = { type: 'Warning', reason: 'Failed', action: 'Fail', note: 'no disk' } as const;
+    const count = async () => (await kube.list(Event)).items.map(({ series }) => series?.count);
+    const minutes = async (passed: number) => {
+      clock.advance(passed * 60_000);
+      await turns();
+    };
+    for (let repeat = 0; repeat < 3; repeat++) manager.events.emit(object, happening);
+    await turns();
+    expect([written, await count()]).toEqual([['create', 'patch'], [3]]);
+    for (let passed = 0; passed < 40; passed += 5) {
+      await minutes(5);
+      manager.events.emit(object, happening);
+    }
+    expect(await count()).toEqual([8]);
+    await minutes(20);
+    expect([written, await count()]).toEqual([['create', 'patch', 'patch', 'patch'], [11]]);
+    manager.events.emit(object, happening);
+    await turns();
+    expect(await count()).toEqual([11, undefined]);
+    await manager.stop();
+  });
+
+  it('that were deleted meanwhile are made again', async () => {
+    const { kube, manager } = await managed(() => async () => ({}));
+    const object = await kube.create(Model, model('a'));
+    const happening = { type: 'Normal', reason: 'R', action: 'A', note: 'n' } as const;
+    manager.events.emit(object, happening);
+    await manager.events.flush();
+    const [event] = (await kube.list(Event)).items;
+    await kube.delete(Event, event!.metadata);
+    manager.events.emit(object, happening);
+    await manager.events.flush();
+    expect((await kube.list(Event)).items.map(({ series }) => series?.count)).toEqual([2]);
     await manager.stop();
   });
 

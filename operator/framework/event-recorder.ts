@@ -106,7 +106,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
       running.count += 1;
       running.lastAt = now;
       // The second one makes it a series; what follows is counted here, and told when it is due.
-      if (running.writtenCount === 1) enqueue(() => write(running));
+      if (running.count === 2) enqueue(() => write(running));
       return;
     }
     running?.cancel();

@@ -33,7 +33,7 @@ export interface LeadershipOptions {
 }
 
 /** A write was stopped because this process does not lead (any more). */
-export class NotLeadingError extends Error {
+class NotLeadingError extends Error {
   constructor(message: string) {
     super(message);
     this.name = 'NotLeadingError';

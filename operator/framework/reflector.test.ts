@@ -114,6 +114,46 @@ describe('reflector', () => {
     await done;
   });
 
+  it('goes on at once after a watch that ended well, and waits after one that was short and empty', async () => {
+    const kube = new MemoryKube();
+    const clock = new ManualClock();
+    const versions: (string | undefined)[] = [];
+    const client = Object.create(kube) as KubeClient;
+    client.watch = async function* (type, options) {
+      versions.push(options.resourceVersion);
+      if (versions.length === 2) clock.advance(300_000);
+      if (versions.length > 1) return;
+      for await (const event of kube.watch(type, options)) {
+        yield event;
+        if (event.type === 'BOOKMARK') return;
+      }
+    };
+    const store = new Store(Model);
+    const abort = new AbortController();
+    const done = reflect({ client, store, clock, jitter: () => 0 }, abort.signal);
+    await setImmediate();
+    await setImmediate();
+    // The first told all that exists, the second lasted five minutes, the third said nothing and was over.
+    expect([versions, clock.nextTimerMs]).toEqual([[undefined, '0', '0'], 800]);
+    abort.abort();
+    await done;
+  });
+
+  it('waits as long as the server asks to', async () => {
+    const clock = new ManualClock();
+    const client = Object.create(new MemoryKube()) as KubeClient;
+    client.watch = async function* () {
+      yield* [];
+      throw new KubeError('TooManyRequests', 'later', { retryAfterMs: 20_000 });
+    };
+    const abort = new AbortController();
+    const done = reflect({ client, store: new Store(Model), clock, jitter: () => 0 }, abort.signal);
+    await setImmediate();
+    expect(clock.nextTimerMs).toBe(20_000);
+    abort.abort();
+    await done;
+  });
+
   it('misses nothing, whatever fails in between', async () => {
     const step = fc.record({
       what: fc.constantFrom('create', 'delete', 'label', 'break', 'mend', 'compact', 'settle'),

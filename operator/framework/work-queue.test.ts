@@ -76,6 +76,37 @@ describe('work queue', () => {
     expect(clock.nextTimerMs).toBe(5);
   });
 
+  it('spreads failures of very many keys: a hundred at once, then one every 100 ms', () => {
+    const { queue, clock } = queueWithClock();
+    for (let index = 0; index < 150; index++) queue.addAfterFailure(`k${index}`);
+    clock.advance(5);
+    expect(queue.depth).toBe(100);
+    clock.advance(1000);
+    expect(queue.depth).toBe(110);
+    clock.advance(4000);
+    expect(queue.depth).toBe(150);
+  });
+
+  it('keeps the priority of a key through failures and delays, and tells how many wait by priority', async () => {
+    const { queue, clock } = queueWithClock();
+    queue.add('listed', lowPriority);
+    const taken = (await queue.take())!;
+    queue.addAfterFailure(taken.key, taken.priority);
+    queue.done(taken.key);
+    clock.advance(5);
+    expect([...queue.depths]).toEqual([
+      [0, 0],
+      [lowPriority, 1],
+    ]);
+    queue.add('event');
+    expect([await take(queue), await take(queue)]).toEqual(['event', 'listed']);
+    queue.done('listed');
+    queue.addAfter('listed', 10, lowPriority);
+    queue.addAfter('listed', 20);
+    clock.advance(10);
+    expect(queue.depths.get(0)).toBe(1);
+  });
+
   it('wakes who waits, and lets everybody go when it closes', async () => {
     const { queue } = queueWithClock();
     const [first, second] = [take(queue), take(queue)];

@@ -20,7 +20,7 @@ export interface Call {
 }
 
 /** What an observer learns about each answer; `code` is 0 where there was none. */
-export interface Answered {
+interface Answered {
   method: Call['method'];
   host: string;
   code: number;

@@ -75,7 +75,7 @@ const key = { namespace: 'default', name: 'm' };
 const version = async () => (await instance.client.list(Pod)).resourceVersion;
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !(await condition());) {
+  for (const deadline = Date.now() + 60_000; !(await condition());) {
     if (Date.now() > deadline) throw new Error(`waited in vain; errors: ${errors.join('; ')}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -74,7 +74,7 @@ const log = (name: string) => {
 
 /** Waits until `condition` gives something; what it throws counts as not yet. */
 async function until<T>(condition: () => Promise<T> | T): Promise<NonNullable<T>> {
-  for (const deadline = Date.now() + 15_000; Date.now() < deadline;) {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline;) {
     const value = await Promise.resolve()
       .then(condition)
       .catch(() => undefined);

@@ -5,9 +5,12 @@ import type { BatchShape } from './layout-faults.ts';
 import { noParallelism, worldOf } from './parallelism.ts';
 import type { Parallelism } from './parallelism.ts';
 import { scheduleKinds } from './schedule/main.ts';
-import type { ScheduleName } from './schedule/main.ts';
+import type { GeneratedSchedule } from './schedule/main.ts';
 
-/** Every legal layout of exactly `world` ranks, from the fewest pipeline ranks on; no two of them do the same. */
+/**
+ * Every legal layout of exactly `world` ranks, from the fewest pipeline ranks on; no two of them do the same. How gradients are reduced and how
+ * weights are gathered have nothing to do with each other: `reduceEveryGrain` is there with kept weights and with one way of gathering them.
+ */
 export function legalLayouts(world: number, model: ModelConfig, batch: BatchShape): Parallelism[] {
   const axes = divisors(world).flatMap((pipeline) =>
     divisors(world / pipeline).flatMap((dataReplicate) =>
@@ -18,20 +21,34 @@ export function legalLayouts(world: number, model: ModelConfig, batch: BatchShap
     ),
   );
   return axes
-    .flatMap(sharded)
+    .flatMap((layout) => sharded(layout, batch))
     .flatMap((layout) => (layout.tensor === 1 ? [layout] : [layout, { ...layout, sequenceParallel: true }]))
     .flatMap((layout) => scheduled(layout, model))
     .filter((layout) => layoutFaults(layout, model, batch).length === 0);
 }
 
-function sharded(layout: Parallelism): Parallelism[] {
-  if (layout.dataShard === 1) return [layout];
-  return [{ ...layout, zero: 1 }, { ...layout, zero: 2 }, layout, { ...layout, reshardAfterForward: false }];
+function sharded(layout: Parallelism, { grains }: BatchShape): Parallelism[] {
+  const { dataReplicate, dataShard } = layout;
+  if (dataShard === 1) return [layout];
+  const within = [...divisors(dataShard).filter((size) => size > 1 && size < dataShard), undefined];
+  const reduceEveryGrain = true;
+  const everyGrain: Parallelism[] = [
+    { ...layout, zero: 2, reduceEveryGrain },
+    { ...layout, reshardWithin: within[0], reduceEveryGrain },
+  ];
+  return [
+    { ...layout, zero: 1 },
+    { ...layout, zero: 2 },
+    ...within.map((reshardWithin) => ({ ...layout, reshardWithin })),
+    { ...layout, reshardAfterForward: false },
+    // With one grain for each rank it is the same.
+    ...(grains > dataReplicate * dataShard ? everyGrain : []),
+  ];
 }
 
 function scheduled(layout: Parallelism, model: ModelConfig): Parallelism[] {
   if (layout.pipeline === 1) return [layout];
-  return (Object.keys(scheduleKinds) as ScheduleName[]).flatMap((schedule) => {
+  return (Object.keys(scheduleKinds) as GeneratedSchedule[]).flatMap((schedule) => {
     const { least, most } = scheduleKinds[schedule].stages;
     const stages = Math.min(most, Math.floor((model.layers + 2) / layout.pipeline));
     const counts = Array.from({ length: Math.max(0, stages - least + 1) }, (_, index) => least + index);
@@ -56,6 +73,8 @@ export function layoutForWorld(parallelism: Parallelism, world: number): Paralle
     else if (layout.dataShard % 2 === 0) layout = { ...layout, dataShard: layout.dataShard / 2 };
     else return undefined;
   }
-  const { zero, reshardAfterForward } = noParallelism;
-  return layout.dataShard === 1 ? { ...layout, zero, reshardAfterForward } : layout;
+  const { zero, reshardAfterForward, reshardWithin, reduceEveryGrain } = noParallelism;
+  if (layout.dataShard === 1) return { ...layout, zero, reshardAfterForward, reshardWithin, reduceEveryGrain };
+  const { dataShard, reshardWithin: within = 1 } = layout;
+  return within < dataShard && dataShard % within === 0 ? layout : { ...layout, reshardWithin };
 }

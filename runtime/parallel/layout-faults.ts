@@ -1,6 +1,8 @@
 // What stands against a layout for a model and a batch, each with the field, the value, the reason and a size that would fit.
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { Parallelism } from './parallelism.ts';
+import { isWindlassError } from '#runtime/api/errors.ts';
+import { pipelineSchedule } from './pipeline-schedule.ts';
 import { scheduleKinds } from './schedule/main.ts';
 
 /** `task.pretrain.batch` of a job. */
@@ -100,11 +102,36 @@ function dataFaults(parallelism: Parallelism, { grains, sequences }: BatchShape)
   }
   if (dataShard === 1 && zero !== 3)
     faults.push(about('zero', `is ${zero} with dataShard: 1; there is nothing to shard over. Set dataShard: 2, or leave it out`));
+  faults.push(...shardFaults(parallelism));
   if (!reshardAfterForward && (dataShard === 1 || zero !== 3)) {
     const reason = dataShard === 1 ? 'with dataShard: 1' : `with zero: ${zero}`;
     faults.push(
       about('reshardAfterForward', `is false ${reason}; weights are sharded by zero: 3 and dataShard above 1 only. Leave it out`),
     );
+  }
+  return faults;
+}
+
+function shardFaults({ dataShard, zero, reshardAfterForward, reshardWithin, reduceEveryGrain }: Parallelism): LayoutFault[] {
+  const faults: LayoutFault[] = [];
+  if (reshardWithin !== undefined) {
+    const fit = Array.from({ length: dataShard }, (_, size) => size).findLast((size) => size > 1 && dataShard % size === 0);
+    const remedy = fit === undefined ? 'Leave it out' : `${fit} would fit`;
+    if (zero !== 3 || !reshardAfterForward) {
+      const reason = zero === 3 ? 'reshardAfterForward: false' : `zero: ${zero}`;
+      faults.push(about('reshardWithin', `is ${reshardWithin} with ${reason}, which keeps all weights. Leave it out`));
+    } else if (!(reshardWithin > 1 && reshardWithin < dataShard && dataShard % reshardWithin === 0)) {
+      const reason = `${dataShard} ranks of dataShard can't be split evenly into smaller groups of so many`;
+      faults.push(about('reshardWithin', `is ${reshardWithin}, but ${reason}. ${remedy}`));
+    }
+  }
+  if (reduceEveryGrain && (dataShard === 1 || zero === 1)) {
+    const reason = dataShard === 1 ? 'dataShard: 1' : 'zero: 1';
+    faults.push(about('reduceEveryGrain', `is true with ${reason}; gradients are sharded by zero: 2 and 3. Leave it out`));
+  } else if (reduceEveryGrain && !isPowerOfTwo(dataShard)) {
+    const fit = 2 ** Math.floor(Math.log2(dataShard));
+    const reason = `the sum of a grain of each of ${dataShard} ranks is no branch of a binary tree`;
+    faults.push(about('reduceEveryGrain', `is true, but ${reason}. dataShard: ${fit} would fit`));
   }
   return faults;
 }
@@ -121,6 +148,7 @@ function grainsFor(ranks: number, sequences: number, near: number): number[] {
 
 function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: BatchShape): LayoutFault[] {
   const { pipeline, schedule, stagesPerRank } = parallelism;
+  if (schedule === 'csv') return ownScheduleFaults(parallelism, model, batch);
   const { stages, leastGrains } = scheduleKinds[schedule];
   const faults: LayoutFault[] = [];
   if (pipeline === 1) {
@@ -130,7 +158,7 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
       );
     else if (stagesPerRank !== 1)
       faults.push(about('stagesPerRank', `is ${stagesPerRank} with pipeline: 1; there is one stage. Leave it out`));
-    return faults;
+    return [...faults, ...cutFaults(parallelism, 1, model)];
   }
   if (stagesPerRank < stages.least || stagesPerRank > stages.most) {
     const needed = stages.least === stages.most ? `exactly ${stages.least}` : `at least ${stages.least}`;
@@ -150,7 +178,7 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
         `is ${asked}, but the model has ${model.layers} layers, an embedding and a head to fill them with. ${remedy}`,
       ),
     );
-  }
+  } else faults.push(...cutFaults(parallelism, pipeline * stagesPerRank, model));
   const perRank = batch.grains / (parallelism.dataReplicate * parallelism.dataShard);
   const least = leastGrains(pipeline);
   if (Number.isInteger(perRank) && perRank < least) {
@@ -163,6 +191,46 @@ function pipelineFaults(parallelism: Parallelism, model: ModelConfig, batch: Bat
     );
   }
   return faults;
+}
+
+/** Grains that don't fit the data ranks are told elsewhere, and no schedule is looked for that fits them. */
+function ownScheduleFaults(parallelism: Parallelism, model: ModelConfig, batch: BatchShape): LayoutFault[] {
+  if (batch.grains % (parallelism.dataReplicate * parallelism.dataShard) !== 0) return [];
+  try {
+    const { stages } = pipelineSchedule(parallelism, batch.grains);
+    const parts = model.layers + 2;
+    if (stages <= parts) return cutFaults(parallelism, stages, model);
+    const filling = `the model has ${model.layers} layers, an embedding and a head to fill them with`;
+    return [about('scheduleCsv', `has ${stages} stages, but ${filling}. ${parts} stages would fit`)];
+  } catch (error) {
+    if (!isWindlassError(error)) throw error;
+    return [{ path: 'spec.parallelism.scheduleCsv', message: error.message.replace(/^spec\.parallelism\.scheduleCsv: /, '') }];
+  }
+}
+
+function cutFaults({ stageLayers }: Parallelism, stages: number, { layers }: ModelConfig): LayoutFault[] {
+  if (!stageLayers) return [];
+  const shown = `[${stageLayers.join(', ')}]`;
+  const fit = `[${evenCut(layers, stages).join(', ')}] would fit`;
+  if (stageLayers.length !== stages)
+    return [about('stageLayers', `is ${shown}, but the pipeline has ${stages} stages, which need an entry each. ${fit}`)];
+  const sum = stageLayers.reduce((total, blocks) => total + blocks, 0);
+  if (sum !== layers) return [about('stageLayers', `is ${shown}, ${sum} layers in all, but the model has ${layers}. ${fit}`)];
+  const empty = stageLayers.findIndex((blocks, stage) => blocks === 0 && stage > 0 && stage < stages - 1);
+  if (empty >= 0)
+    return [
+      about(
+        'stageLayers',
+        `is ${shown}, but stage ${empty} would be empty: only the first, which has the embedding, and the last, which has the head, can do without a layer`,
+      ),
+    ];
+  return [];
+}
+
+/** Blocks of each stage where the embedding and the head count as one each. */
+function evenCut(layers: number, stages: number): number[] {
+  const endOf = (stage: number) => Math.min(Math.max(Math.floor(((layers + 2) * stage) / stages) - 1, 0), layers);
+  return Array.from({ length: stages }, (_, stage) => endOf(stage + 1) - endOf(stage));
 }
 
 function isPowerOfTwo(value: number): boolean {

@@ -62,12 +62,20 @@ export class ParallelLayout {
     return this.#along(rank, 'shard');
   }
 
+  /** Neighbours in the shard group of `rank` that keep gathered weights together: `rank` alone without `reshardWithin`. */
+  nearGroup(rank: number): number[] {
+    const { reshardWithin = 1 } = this.parallelism;
+    const { shard } = this.coordinates(rank);
+    const first = shard - (shard % reshardWithin);
+    return this.shardGroup(rank).slice(first, first + reshardWithin);
+  }
+
   /** The ranks that hold the same shard of other copies. */
   replicateGroup(rank: number): number[] {
     return this.#along(rank, 'replicate');
   }
 
-  /** The ranks with the same parameters and other grains, in the order of the grains. */
+  /** The ranks with the same parameters and other grains, by `data`. */
   dataGroup(rank: number): number[] {
     const { pipeline, tensor } = this.coordinates(rank);
     return this.#where((at) => at.pipeline === pipeline && at.tensor === tensor);

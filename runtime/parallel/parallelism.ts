@@ -11,6 +11,10 @@ export interface Parallelism {
   readonly zero: 1 | 2 | 3;
   /** With `zero` 3: whether gathered weights are given back after the forward pass and gathered again. */
   readonly reshardAfterForward: boolean;
+  /** With that: ranks among which weights stay spread after they were first gathered in a step; all of `dataShard` if absent. */
+  readonly reshardWithin?: number | undefined;
+  /** With `zero` 2 and 3: whether the gradients of each grain are reduced by themselves, and not the sum of a rank's grains. */
+  readonly reduceEveryGrain: boolean;
   /** Ranks that heads, MLPs and vocabulary are split over. */
   readonly tensor: number;
   /** Whether norms, residuals and dropout are split over the positions of a sequence within the tensor group. */
@@ -18,7 +22,12 @@ export interface Parallelism {
   /** Ranks that the blocks are split over, one run of blocks after the other. */
   readonly pipeline: number;
   readonly schedule: ScheduleName;
+  /** Unused with `schedule` csv, whose text tells which stage lies where. */
   readonly stagesPerRank: number;
+  /** With `schedule` csv: the schedule itself; see runtime/api/schedule/csv.ts. */
+  readonly scheduleCsv?: string | undefined;
+  /** Blocks of each stage, in order; stages are cut by estimated cost if absent. */
+  readonly stageLayers?: readonly number[] | undefined;
 }
 
 /** One rank. */
@@ -27,6 +36,7 @@ export const noParallelism: Parallelism = {
   dataShard: 1,
   zero: 3,
   reshardAfterForward: true,
+  reduceEveryGrain: false,
   tensor: 1,
   sequenceParallel: false,
   pipeline: 1,

@@ -1,6 +1,7 @@
 // Operations element by element: addition, activations, dropout.
 import { empty } from './create.ts';
 import { ops } from './device.ts';
+import type { Stream } from './stream.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -22,9 +23,9 @@ export function add(a: Tensor, b: Tensor): Tensor {
   return y;
 }
 
-/** target = target + x, in place. Not differentiable: for gradients and statistics. */
-export function addInto(target: Tensor, x: Tensor): void {
-  ops.add(target.device.stream, target.handle, x.handle, target.handle);
+/** target = target + x, in place, on the stream of the device if none is given. Not differentiable: for gradients and statistics. */
+export function addInto(target: Tensor, x: Tensor, stream?: Stream): void {
+  ops.add(stream?.handle ?? target.device.stream, target.handle, x.handle, target.handle);
   target.changed();
 }
 

@@ -1,6 +1,7 @@
 // Tensors that share memory: stretches of a flat buffer, each under a shape of its own.
 import { ops } from './device.ts';
 import { adopt } from './scope.ts';
+import type { Stream } from './stream.ts';
 import { Parameter, Tensor } from './tensor.ts';
 
 /** Elements from `offset` of `of` under another shape, in the same memory, which lives until the last tensor on it is freed. Throws WL_OP_INVALID where they are not inside. */
@@ -13,8 +14,8 @@ export function parameterView(flat: Tensor, offset: number, shape: readonly numb
   return new Parameter(flat.device, flat.device.view(flat, offset, shape), flat.dtype, shape, name);
 }
 
-/** to = from; f32, with as many elements. Not differentiable. */
-export function copyInto(from: Tensor, to: Tensor): void {
-  ops.copy(from.device.stream, from.handle, to.handle);
+/** to = from; f32, with as many elements, on the stream of the device if none is given. Not differentiable. */
+export function copyInto(from: Tensor, to: Tensor, stream?: Stream): void {
+  ops.copy(stream?.handle ?? from.device.stream, from.handle, to.handle);
   to.changed();
 }

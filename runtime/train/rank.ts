@@ -10,6 +10,7 @@ import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
+import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
 import { generateText } from '#runtime/engine/main.ts';
@@ -56,6 +57,9 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.task has no task that this version knows', {
       details: { path: 'spec.task' },
     });
+  const fault = ownScheduleFault(spec);
+  if (fault !== undefined)
+    throw new WindlassError('WL_MANIFEST_INVALID', fault, { details: { path: 'spec.parallelism.scheduleCsv' } });
   await mkdir(env.WL_JOB_DIR, { recursive: true });
   using world = await joinWorld(env, link, parallelismOf(spec.parallelism));
   try {

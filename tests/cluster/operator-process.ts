@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { inject, vi } from 'vitest';
 
-export interface LogLine {
+interface LogLine {
   level: string;
   msg: string;
   controller?: string;

@@ -64,7 +64,7 @@ const stray: fc.Arbitrary<unknown> = fc.oneof(
     'é',
     'a\n',
   ),
-  fc.constantFrom<unknown>([], {}, [{}], ['x'], { x: 1 }),
+  fc.constantFrom<unknown>(null, [], {}, [{}], ['x'], { x: 1 }),
   fc.integer({ min: -5, max: 5000 }),
   fc.double({ noNaN: true, noDefaultInfinity: true }),
   fc.string({ unit: 'grapheme', maxLength: 12 }),

@@ -60,8 +60,8 @@ it('lint says what is no YAML, empty or missing', async () => {
 it('every command explains itself', async () => {
   const { output: overview } = await windlass(folder, '--help');
   const names = [...overview.matchAll(/^ {2}([a-z]+) .*/gm)].map(([, name]) => name).filter((name) => name !== 'windlass');
-  expect(names).toEqual(['run', 'status', 'logs', 'chat', 'stop', 'lint', 'plan', 'export', 'completion', 'help']);
-  for (const name of ['run', 'status', 'logs', 'chat', 'stop', 'lint', 'plan', 'export', 'completion']) {
+  expect(names).toEqual(['run', 'status', 'logs', 'chat', 'stop', 'operator', 'lint', 'plan', 'export', 'completion', 'help']);
+  for (const name of ['run', 'status', 'logs', 'chat', 'stop', 'operator', 'lint', 'plan', 'export', 'completion']) {
     const { code, output } = await windlass(folder, name, '--help');
     expect(output).toMatch(new RegExp(`^Usage: windlass ${name} `));
     expect(code).toBe(0);

@@ -9,10 +9,10 @@ import { heldBytes } from '#runtime/parallel/plan/warnings.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { stepAll, testBatch, withRanks } from './ranks.ts';
 
-const batch = { sequences: 16, length: 128, grains: 8 };
+const usual = { sequences: 16, length: 128, grains: 8 };
 const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 0.5 };
 const size = { hiddenSize: 128, layers: 6, heads: 8, intermediateSize: 512 };
-const surroundings = { vocabularySize: 1027, trainingLength: batch.length };
+const surroundings = { vocabularySize: 1027, trainingLength: usual.length };
 const models = {
   'gpt2 with a tied head': newModelConfig('gpt2', size, surroundings),
   'llama with its own head': newModelConfig('llama', { ...size, tieEmbeddings: false }, surroundings),
@@ -20,6 +20,7 @@ const models = {
 interface Layout extends Partial<Parallelism> {
   readonly name: string;
   readonly recompute?: 'none' | 'block' | 'attention' | 'mlp';
+  readonly grains?: number;
 }
 
 const layouts: readonly Layout[] = [
@@ -32,21 +33,52 @@ const layouts: readonly Layout[] = [
   { name: 'zero 2', dataShard: 2, zero: 2 },
   { name: 'zero 3', dataShard: 2 },
   { name: 'zero 3 that keeps weights', dataShard: 2, reshardAfterForward: false },
+  { name: 'zero 2 with one grain for each rank', dataShard: 2, zero: 2, grains: 2 },
+  { name: 'zero 3 with one grain for each rank', dataShard: 2, grains: 2 },
+  { name: 'zero 2 that reduces every grain', dataShard: 2, zero: 2, reduceEveryGrain: true },
+  { name: 'zero 3 that reduces every grain', dataShard: 2, dataReplicate: 2, reduceEveryGrain: true, grains: 16 },
+  { name: 'zero 3 that gathers from neighbours', dataShard: 4, reshardWithin: 2 },
   { name: 'shards and replicas', dataShard: 2, dataReplicate: 2 },
   { name: 'tensor', tensor: 2 },
   { name: 'tensor and sequences, computing blocks again', tensor: 2, sequenceParallel: true, recompute: 'block' },
   { name: 'pipeline', pipeline: 3 },
   { name: 'pipeline, GPipe', pipeline: 2, schedule: 'gpipe' },
   { name: 'pipeline, interleaved, of shards', pipeline: 2, schedule: 'interleaved', stagesPerRank: 2, dataShard: 2 },
+  {
+    name: 'pipeline, interleaved, keeping weights',
+    pipeline: 2,
+    schedule: 'interleaved',
+    stagesPerRank: 3,
+    dataShard: 2,
+    reshardAfterForward: false,
+  },
+  {
+    name: 'pipeline, ZB1P, of shards that reduce every grain',
+    pipeline: 2,
+    schedule: 'zb1p',
+    dataShard: 2,
+    reduceEveryGrain: true,
+  },
+  { name: 'pipeline, ZBV, of neighbours', pipeline: 2, schedule: 'zbv', stagesPerRank: 2, dataShard: 4, reshardWithin: 2 },
   { name: 'pipeline, ZB1P, computing blocks again', pipeline: 2, schedule: 'zb1p', recompute: 'block' },
   { name: 'pipeline, ZBV', pipeline: 2, schedule: 'zbv', stagesPerRank: 2 },
   { name: 'pipeline, DualPipeV', pipeline: 2, schedule: 'dualpipev', stagesPerRank: 2 },
+  {
+    name: 'pipeline, own cut and schedule',
+    pipeline: 2,
+    stageLayers: [1, 1, 4],
+    schedule: 'csv',
+    scheduleCsv:
+      'F0.0,F0.1,F2.0,F2.1,B2.0,F0.2,B2.1,F2.2,B0.0,I2.2,B0.1,W2.2,I0.2,F0.3,W0.2,F2.3,B2.3,B0.3\nF1.0,F1.1,F1.2,B1.0,I1.1,I1.2,F1.3,W1.1,W1.2,B1.3',
+    dataShard: 2,
+  },
   { name: 'all axes', pipeline: 2, dataShard: 2, tensor: 2, sequenceParallel: true },
 ];
 
 describe.each(Object.entries(models))('%s', (_, config) => {
   it.each(layouts)('$name: holds what was planned within 5 percent, sends it within 1', async (layout) => {
-    const { name: _name, recompute = 'none', ...axes } = layout;
+    const { name: _name, recompute = 'none', grains = usual.grains, ...axes } = layout;
+    const batch = { ...usual, grains };
     const parallelism = { ...noParallelism, ...axes };
     const plan = planJob({ model: config, batch, parallelism, recompute });
     const before = bytesOfTensors();

@@ -32,6 +32,7 @@ const layouts: Record<string, Partial<Parallelism>> = {
   'tensor 8': { tensor: 8 },
   'pipeline 2': { pipeline: 2 },
   'pipeline 4': { pipeline: 4 },
+  'pipeline 2, all layers on one rank': { pipeline: 2, stageLayers: [0, 4] },
   'shards 2, tensor 2': { dataShard: 2, tensor: 2 },
   'pipeline 2, shards 2, tensor 2': { pipeline: 2, dataShard: 2, tensor: 2 },
 };

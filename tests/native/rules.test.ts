@@ -1,9 +1,10 @@
 // Rules of training that are easily broken by spreading it over ranks, each on its own, against the numbers of the definition.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { newModelConfig } from '#runtime/model/main.ts';
-import { noParallelism } from '#runtime/parallel/main.ts';
+import { noParallelism, ParallelLayout } from '#runtime/parallel/main.ts';
 import type { Batch, Parallelism } from '#runtime/parallel/main.ts';
-import { grainsOf } from '#runtime/parallel/execution/grains.ts';
+import { grainNumbers, grainsOf } from '#runtime/parallel/execution/grains.ts';
+import { worldOf } from '#runtime/parallel/parallelism.ts';
 import { liveTensorCount } from '#runtime/tensor/main.ts';
 import { digestOf, stepAll, testBatch, withRanks } from './ranks.ts';
 import type { Setting, TestRank } from './ranks.ts';
@@ -22,6 +23,7 @@ const layouts: readonly Partial<Parallelism>[] = [
   { dataReplicate: 4 },
   { dataShard: 4 },
   { dataShard: 2, zero: 1 },
+  { dataShard: 2, reduceEveryGrain: true },
   { tensor: 4, sequenceParallel: true },
   { pipeline: 2, dataShard: 2 },
   { pipeline: 2, tensor: 2, schedule: 'zb1p' },
@@ -54,7 +56,7 @@ describe('the loss', () => {
   });
 
   it('is the mean over all tokens that count, not the mean of the means of grains', async () => {
-    const grains = grainsOf(uneven(1), batch, 0, 1);
+    const grains = grainsOf(uneven(1), batch, [0, 1, 2, 3]);
     const sums = await run({}, async ([rank]) => await rank!.trainer.execution.evaluate(grains));
     const counts = grains.map(({ targets }) => targets.filter((target) => target >= 0).length);
     expect(counts).toEqual([30, 14, 0, 3]);
@@ -119,10 +121,16 @@ it.each(cases.filter(([, { pipeline = 1 }]) => pipeline > 1))(
   },
 );
 
-it('no sample is lost or repeated, whatever the number of data ranks of a step', () => {
+it('no sample is lost or repeated, however data ranks share out a step', () => {
   const given = testBatch(batch, config, 1);
-  for (const dataRanks of [1, 2, 4]) {
-    const grains = Array.from({ length: dataRanks }, (_, rank) => grainsOf(given, batch, rank, dataRanks)).flat();
+  const shared: Partial<Parallelism>[] = [{}, { dataReplicate: 4 }, { dataShard: 2 }, { dataReplicate: 2, dataShard: 2 }];
+  for (const axes of shared.flatMap((each) => [each, { ...each, reduceEveryGrain: true }])) {
+    const parallelism = { ...noParallelism, ...axes };
+    const layout = new ParallelLayout(parallelism, worldOf(parallelism));
+    const numbers = Array.from({ length: layout.world }, (_, rank) =>
+      grainNumbers(batch.grains, parallelism, layout.coordinates(rank)),
+    ).flat();
+    const grains = grainsOf(given, batch, numbers).sort((a, b) => a.firstToken - b.firstToken);
     expect(grains).toHaveLength(batch.grains);
     expect(grains.flatMap(({ inputs }) => [...inputs])).toEqual([...given.inputs]);
     expect(grains.flatMap(({ targets }) => [...targets])).toEqual([...given.targets]);

@@ -9,6 +9,8 @@ import type { PodState } from './testing.ts';
 
 const failed = (exitCode: number, more: PodState = {}) => pod({ phase: 'Failed', exitCode, ...more });
 
+const own = (scheduleCsv: string) => ({ pipeline: 2, schedule: 'csv', scheduleCsv });
+
 describe('the plan of a TrainingJob', () => {
   const running: Partial<TrainingJobStatus> = { effective, startTime: isoTime(now - 60_000) };
   const table: [string, Partial<Observed>, ReturnType<typeof said>][] = [
@@ -18,6 +20,21 @@ describe('the plan of a TrainingJob', () => {
       { actions: [], state: 'Pending', attempt: 0, restarts: 0 },
     ],
     ['then the pod is made', {}, { actions: ['create moby-worker-0 attempt 0'], state: 'Starting', attempt: 0, restarts: 0 }],
+    [
+      'a schedule of its own that can run gets its pods',
+      { job: job({ parallelism: own('F0.0,B0.0\nF1.0,B1.0\n') }) },
+      {
+        actions: ['service moby-workers', 'create moby-worker-0 attempt 0', 'create moby-worker-1 attempt 0'],
+        state: 'Starting',
+        attempt: 0,
+        restarts: 0,
+      },
+    ],
+    [
+      'a schedule of its own that can not run fails the job before a pod is made',
+      { job: job({ parallelism: own('B0.0,F0.0\nF1.0,B1.0\n') }) },
+      { actions: [], state: 'Failed', attempt: 0, restarts: 0 },
+    ],
     ['a running pod needs nothing', { pods: [pod()] }, { actions: [], state: 'Running', attempt: 0, restarts: 0 }],
     [
       'a lost rank raises the attempt and waits',
@@ -156,6 +173,11 @@ describe('the plan of a TrainingJob', () => {
       action: 'Fail',
       logTail: 'a\nb',
     });
+    const stuck = plan({ job: job({ parallelism: own('B0.0,F0.0\nF1.0,B1.0\n') }) });
+    expect(conditions(stuck)['Failed']).toBe('True ManifestInvalid');
+    expect(stuck.status.conditions?.[0]?.message).toMatchInlineSnapshot(
+      `"spec.parallelism.scheduleCsv: deadlock: line 1, column 1 (B0.0) waits for line 1, column 6 (F0.0), which stands behind it. Move something that is waited for before what it stands behind"`,
+    );
     const killed = plan({ pods: [failed(137, { signal: 9 })] });
     expect(killed.status.conditions?.[0]?.message).toMatchInlineSnapshot(
       `"moby-worker-0, rank 0, signal 9: the container was ended by signal 9."`,

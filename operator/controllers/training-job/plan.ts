@@ -5,6 +5,7 @@ import type { ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha
 import { isoTime } from '#operator/kube/clock.ts';
 import { isPodFinished, isPodReady } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
+import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
 import { endingOf } from '../pod-ending.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
@@ -53,6 +54,8 @@ function decide(seen: Observed, now: number): Decision {
     const message = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}; raise it, or give the job fewer steps`;
     return fail(seen, { reason: 'DeadlineExceeded', message, status: {} }, now);
   }
+  const fault = pods.length === 0 ? ownScheduleFault(job.spec) : undefined;
+  if (fault !== undefined) return fail(seen, { reason: reasonOf('WL_MANIFEST_INVALID'), message: fault, status: {} }, now);
   const cause = causeOf(gang, job);
   const settlingMs = cause ? settlesIn(gang, cause, job, now) : undefined;
   return cause && settlingMs === 0 ? recover(seen, gang, cause, now) : run(seen, gang, now, { deadline, settlingMs });

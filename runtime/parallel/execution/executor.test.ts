@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Tensor } from '#runtime/tensor/main.ts';
-import { buildSchedule, timelineFigures, withCommunication } from '../schedule/main.ts';
-import type { Schedule, Span, StageCost } from '../schedule/main.ts';
+import { buildSchedule, timelineFigures, withCommunication, withSharding } from '../schedule/main.ts';
+import type { Action, Schedule, Span, StageCost } from '../schedule/main.ts';
 import { bubbleShare } from '../schedule/timing/formulas.ts';
 import { simulate } from '../schedule/timing/simulate.ts';
 import { Executor } from './executor.ts';
@@ -54,14 +54,16 @@ function syntheticStage(schedule: Schedule, number: number, cost: StageCost, str
     isFirst,
     isLast,
     inFlight: 0,
-    prefetch() {},
+    unshard() {},
+    reshard() {},
+    reduce() {},
     clear() {},
     evaluate: () => nothing,
     forward() {
       void stream.enqueue(cost.forward);
       return isLast ? undefined : nothing;
     },
-    backward(_grain, _step, _gradient, weights) {
+    backward(_grain, _step, _gradient, { weights }) {
       void stream.enqueue(cost.backwardInput + (weights === 'later' ? 0 : cost.backwardWeight));
       return { input: isFirst ? undefined : nothing, loss: isLast ? nothing : undefined };
     },
@@ -152,3 +154,88 @@ it.each(schedules)(
     expect([figures.length, figures.bubble, figures.ranks]).toEqual([length, bubble, ranks]);
   },
 );
+
+/** What one rank does to its stages, with a schedule of its own. */
+async function calls(actions: readonly Action[], grains: number): Promise<string[]> {
+  const log: string[] = [];
+  const stageOf = (number: number): StageWork => ({
+    isFirst: true,
+    isLast: true,
+    inFlight: 0,
+    clear() {},
+    evaluate: () => nothing,
+    unshard: (pass) => log.push(`unshard ${number} ${pass}`),
+    reshard: () => log.push(`reshard ${number}`),
+    reduce: (isLast) => log.push(`reduce ${number}${isLast ? ' last' : ''}`),
+    forward: ({ index }) => void log.push(`F${number}.${index}`),
+    backward({ index }, _step, _gradient, { weights, reduces }) {
+      log.push(`${weights === 'now' ? 'B' : 'I'}${number}.${index}${reduces ? ' reducing' : ''}`);
+      return { input: undefined, loss: nothing };
+    },
+    backwardWeights: ({ index }, reduces) => log.push(`W${number}.${index}${reduces ? ' reducing' : ''}`),
+  });
+  const executor = new Executor({
+    device: { sync: async () => {} },
+    stages: new Map([
+      [0, stageOf(0)],
+      [1, stageOf(1)],
+    ]),
+    actions,
+    transfers: { send() {}, receive: () => nothing },
+    placement: [0, 0],
+    share: 1,
+    boundaryShape: [1, 1],
+  });
+  const all = Array.from({ length: grains }, (_, index) => ({ index, isLast: index === grains - 1 }) as Grain);
+  await executor.run(all, { step: 1, weight: 1 }, () => {});
+  return log;
+}
+
+it('gathers, gives back and reduces when the schedule says so', async () => {
+  const { actions } = buildSchedule({ schedule: '1f1b', pipeline: 1, stagesPerRank: 1, grains: 2 });
+  const schedule = { name: 'own', ranks: 1, stages: 1, grains: 2, placement: [0], actions };
+  expect(await calls(withSharding(schedule, { reshardAfterForward: true }).actions[0]!, 2)).toEqual([
+    'unshard 0 forward',
+    'F0.0',
+    'B0.0',
+    'F0.1',
+    'B0.1 reducing',
+    'reshard 0',
+  ]);
+});
+
+it('reduces where the schedule says, however much was computed since', async () => {
+  const stage = (number: number, grain: number): Action[] => [
+    { type: 'forward', stage: number, grain },
+    { type: 'backwardInput', stage: number, grain },
+    { type: 'backwardWeight', stage: number, grain },
+  ];
+  const actions: Action[] = [
+    ...stage(0, 0),
+    ...stage(0, 1),
+    { type: 'reduce', stage: 0, grain: 0 },
+    ...stage(1, 0),
+    { type: 'reduce', stage: 0, grain: 1 },
+    { type: 'unshard', stage: 1 },
+    { type: 'reduce', stage: 1, grain: 0 },
+    ...stage(1, 1),
+    { type: 'reduce', stage: 1, grain: 1 },
+  ];
+  expect(await calls(actions, 2)).toEqual([
+    'F0.0',
+    'I0.0',
+    'W0.0',
+    'F0.1',
+    'I0.1',
+    'W0.1',
+    'reduce 0',
+    'F1.0',
+    'I1.0',
+    'W1.0 reducing',
+    'reduce 0 last',
+    'unshard 1 forward',
+    'F1.1',
+    'I1.1',
+    'W1.1 reducing',
+  ]);
+});

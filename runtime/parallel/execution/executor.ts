@@ -1,6 +1,6 @@
 // Carries out what a schedule says for this rank: computes, sends, receives, and lets weights be gathered and gradients reduced.
 import type { Device, Tensor } from '#runtime/tensor/main.ts';
-import { isCompute } from '../schedule/main.ts';
+import { isCompute, joinedReductions } from '../schedule/main.ts';
 import type { Action } from '../schedule/main.ts';
 import type { Batch, Grain } from './grains.ts';
 import type { ComputeObserver } from './observer.ts';
@@ -28,25 +28,29 @@ const actionsAhead = 2;
 
 export class Executor {
   readonly #options: ExecutorOptions;
+  /** Positions of reductions, by that of the action which they go with. */
+  readonly #reductions: ReadonlyMap<number, number>;
   /** What was received, or comes from a stage of the same rank, for a stage and grain. */
   readonly #arrived = new Map<string, Tensor>();
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
+    this.#reductions = joinedReductions(options.actions);
   }
 
   /** Runs the actions of one step. Calls `onLoss` with the sum of the losses of each grain, [1], which the callee owns. */
   async run(grains: readonly Grain[], step: StepContext, onLoss: (loss: Tensor) => void): Promise<void> {
     const running: Promise<void>[] = [];
     try {
-      for (const action of this.#options.actions) {
+      const joined = new Set(this.#reductions.values());
+      for (const [at, action] of this.#options.actions.entries()) {
         if (!isCompute(action)) {
-          this.#carryOut(action, grains, step, onLoss);
+          if (!joined.has(at)) this.#carryOut(at, action, grains, step, onLoss);
           continue;
         }
         if (running.length >= actionsAhead) await running.shift();
         this.#options.observer?.begin({ action });
-        this.#carryOut(action, grains, step, onLoss);
+        this.#carryOut(at, action, grains, step, onLoss);
         this.#options.observer?.end(this.#inFlight());
         running.push(this.#done());
       }
@@ -82,13 +86,14 @@ export class Executor {
     return done;
   }
 
-  #carryOut(action: Action, grains: readonly Grain[], step: StepContext, onLoss: (loss: Tensor) => void): void {
+  #carryOut(at: number, action: Action, grains: readonly Grain[], step: StepContext, onLoss: (loss: Tensor) => void): void {
     const { transfers, boundaryShape } = this.#options;
     const { type, stage: number } = action;
     const stage = this.#stage(number);
-    if (type === 'unshard') return stage.prefetch();
-    // Weights give way to others by themselves, and gradients are reduced as soon as the last grain's are whole.
-    if (type === 'reshard' || type === 'reduce') return;
+    if (type === 'unshard') return stage.unshard(this.#nextPass(at, number));
+    if (type === 'reshard') return stage.reshard();
+    if (type === 'reduce') return stage.reduce(action.grain === undefined || action.grain === grains.length - 1);
+    const reduces = this.#reductions.has(at);
     const grain = grains[action.grain ?? -1];
     if (!grain) throw new Error(`internal: ${type} of a grain that the step does not have`);
     switch (type) {
@@ -113,15 +118,23 @@ export class Executor {
       case 'backward':
       case 'backwardInput': {
         const gradient = stage.isLast ? undefined : this.#take('backward', number, grain);
-        const { input, loss } = stage.backward(grain, step, gradient, type === 'backward' ? 'now' : 'later');
+        const { input, loss } = stage.backward(grain, step, gradient, {
+          weights: type === 'backward' ? 'now' : 'later',
+          reduces,
+        });
         gradient?.dispose();
         if (input) this.#arrive('backward', number - 1, grain, input);
         if (loss) onLoss(loss);
         return;
       }
       case 'backwardWeight':
-        stage.backwardWeights(grain);
+        stage.backwardWeights(grain, reduces);
     }
+  }
+
+  #nextPass(at: number, stage: number): 'forward' | 'backward' {
+    const next = this.#options.actions.find((action, index) => index > at && action.stage === stage && isCompute(action));
+    return next?.type === 'forward' ? 'forward' : 'backward';
   }
 
   /** Grains whose activations are kept, counted in each stage. */

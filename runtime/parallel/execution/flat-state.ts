@@ -1,6 +1,6 @@
 // The state of one flat run of parameters on a rank: weights, and the moments of the optimizer.
-import { Event, keep, unscoped, view, zeros } from '#runtime/tensor/main.ts';
-import type { Device, Tensor } from '#runtime/tensor/main.ts';
+import { keep, unscoped, view, zeros } from '#runtime/tensor/main.ts';
+import type { Device, Event, Tensor } from '#runtime/tensor/main.ts';
 import type { FlatLayout, Piece } from './flat-layout.ts';
 
 export interface FlatStateOptions {
@@ -8,6 +8,8 @@ export interface FlatStateOptions {
   readonly shard: number;
   /** Whether all weights are kept, and not the own shard only (ZeRO 3). */
   readonly keepsWhole: boolean;
+  /** See `FlatState.current`; the caller's. */
+  readonly current: Event;
   /** Whether the parameters count in the gradient norm here: one rank of those that hold the same ones counts them. */
   readonly counts: (piece: Piece) => boolean;
   /** Which of the ranks that hold the same piece this one is, and how many there are. */
@@ -34,12 +36,13 @@ export class FlatState {
   readonly whole: Tensor | undefined;
   readonly pieces: readonly PieceState[];
   /** The weights are those of the newest update. */
-  readonly current = new Event();
+  readonly current: Event;
   readonly #first: Tensor;
   readonly #second: Tensor;
 
   constructor(device: Device, layout: FlatLayout, options: FlatStateOptions) {
     this.layout = layout;
+    this.current = options.current;
     const { shardSize, size, name } = layout;
     const make = (elements: number, label: string) => unscoped(() => zeros(device, [elements], `${label} of ${name}`));
     this.whole = options.keepsWhole ? make(size, 'weights') : undefined;
@@ -73,7 +76,6 @@ export class FlatState {
   [Symbol.dispose](): void {
     for (const { weight, first, second } of this.pieces) for (const tensor of [weight, first, second]) tensor.dispose();
     for (const tensor of [this.shard, this.whole, this.#first, this.#second]) tensor?.dispose();
-    this.current[Symbol.dispose]();
   }
 
   #shardBegin(): number {

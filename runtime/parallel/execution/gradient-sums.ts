@@ -1,7 +1,8 @@
-// The gradients of one unit over the grains of a step: each grain writes into a buffer, and buffers are added in the fixed tree.
-import { addInto, empty, unscoped, view } from '#runtime/tensor/main.ts';
-import type { Device, Parameter, Tensor } from '#runtime/tensor/main.ts';
+// The gradients that one unit computes over the grains of a step, before they go to other ranks.
+import { addInto, unscoped, view } from '#runtime/tensor/main.ts';
+import type { Parameter, Tensor } from '#runtime/tensor/main.ts';
 import type { FlatEntry, FlatLayout } from './flat-layout.ts';
+import type { GradientBuffer, GradientBuffers } from './gradient-buffers.ts';
 import { GradientTree } from './gradient-tree.ts';
 
 /** A parameter that computes, and where it lies in its flat memory. */
@@ -10,86 +11,80 @@ export interface PlacedParameter {
   readonly entry: FlatEntry;
 }
 
-interface Buffer {
-  readonly flat: Tensor;
+interface Open {
+  readonly buffer: GradientBuffer;
   readonly views: readonly Tensor[];
 }
 
+export interface SumsOptions {
+  readonly buffers: GradientBuffers;
+  /** Whether grains are handed on one by one, and not their sum. */
+  readonly everyGrain: boolean;
+}
+
 export class GradientSums {
-  readonly #device: Device;
+  readonly #options: SumsOptions;
   readonly #layout: FlatLayout;
   readonly #parameters: readonly PlacedParameter[];
-  readonly #tree = new GradientTree<Buffer>((older, newer) => this.#add(older, newer));
-  readonly #all: Buffer[] = [];
-  readonly #free: Buffer[] = [];
-  readonly #open = new Map<number, Buffer>();
-  /** [layout.shardSize]: the own shard of the sum over the ranks of the shard group; absent where the rank is alone in it. */
-  readonly #shard: Tensor | undefined;
+  readonly #open = new Map<number, Open>();
+  readonly #tree: GradientTree<GradientBuffer>;
+  readonly #grains: GradientBuffer[] = [];
 
-  constructor(device: Device, layout: FlatLayout, parameters: readonly PlacedParameter[]) {
-    this.#device = device;
-    this.#shard =
-      layout.shardSize < layout.size
-        ? unscoped(() => empty(device, [layout.shardSize], `reduced gradient of ${layout.name}`))
-        : undefined;
+  constructor(options: SumsOptions, layout: FlatLayout, parameters: readonly PlacedParameter[]) {
+    this.#options = options;
     this.#layout = layout;
     this.#parameters = parameters;
-  }
-
-  /** Bytes of all buffers so far. */
-  get bytes(): number {
-    return this.#all.length * this.#layout.size * 4;
+    this.#tree = new GradientTree((older, newer) => {
+      addInto(older.flat, newer.flat);
+      options.buffers.giveWhole(newer);
+      return older;
+    });
   }
 
   /** From now on gradients of the parameters are written for `grain`; a second opening goes on with the same buffer. */
   open(grain: number): void {
-    const buffer = this.#open.get(grain) ?? this.#free.pop() ?? this.#make();
-    this.#open.set(grain, buffer);
-    for (const [index, { parameter }] of this.#parameters.entries()) parameter.gradTarget = buffer.views[index];
+    const open = this.#open.get(grain) ?? this.#begin();
+    this.#open.set(grain, open);
+    for (const [index, { parameter }] of this.#parameters.entries()) parameter.gradTarget = open.views[index];
   }
 
-  /** The gradient of `grain` is whole. `finish` is given its memory before it goes into the sum. Grains come in order. */
+  /** The gradient of `grain` is whole. `finish` is given its memory before it goes on. Grains come in order. */
   close(grain: number, finish: (flat: Tensor) => void): void {
-    const buffer = this.#open.get(grain);
-    if (!buffer) throw new Error(`internal: no gradient of grain ${grain} is open in ${this.#layout.name}`);
+    const open = this.#open.get(grain);
+    if (!open) throw new Error(`internal: no gradient of grain ${grain} is open in ${this.#layout.name}`);
     this.#open.delete(grain);
-    finish(buffer.flat);
-    this.#tree.add(buffer);
+    this.#end(open);
+    finish(open.buffer.flat);
+    if (this.#options.everyGrain) this.#grains.push(open.buffer);
+    else this.#tree.add(open.buffer);
   }
 
-  /** The sum of all grains, [layout.size]. Its memory is used again by the next step. */
-  total(): Tensor {
-    const total = this.#tree.finish();
-    this.#free.push(total);
-    return total.flat;
-  }
-
-  /** Where the sum over all ranks goes: the memory of `total` itself where the rank is alone in its shard group. */
-  reduced(total: Tensor): Tensor {
-    return this.#shard ?? total;
+  /** [layout.size]: the sum of all grains, or the oldest grain that was not taken. The caller gives it back. */
+  take(): GradientBuffer {
+    if (!this.#options.everyGrain) return this.#tree.finish();
+    const grain = this.#grains.shift();
+    if (!grain) throw new Error(`internal: no grain of ${this.#layout.name} is whole`);
+    return grain;
   }
 
   [Symbol.dispose](): void {
-    for (const { parameter } of this.#parameters) parameter.gradTarget = undefined;
-    for (const { flat, views } of this.#all) for (const tensor of [...views, flat]) tensor.dispose();
-    this.#shard?.dispose();
+    for (const open of this.#open.values()) this.#end(open);
   }
 
-  #add(older: Buffer, newer: Buffer): Buffer {
-    addInto(older.flat, newer.flat);
-    this.#free.push(newer);
-    return older;
+  #begin(): Open {
+    const buffer = this.#options.buffers.takeWhole(this.#layout.size);
+    const views = unscoped(() =>
+      this.#parameters.map(({ parameter, entry }) =>
+        view(buffer.flat, entry.offset, parameter.shape, `gradient of ${parameter.label}`),
+      ),
+    );
+    return { buffer, views };
   }
 
-  #make(): Buffer {
-    return unscoped(() => {
-      const flat = empty(this.#device, [this.#layout.size], `gradient of ${this.#layout.name}`);
-      const views = this.#parameters.map(({ parameter, entry }) =>
-        view(flat, entry.offset, parameter.shape, `gradient of ${parameter.label}`),
-      );
-      const buffer = { flat, views };
-      this.#all.push(buffer);
-      return buffer;
-    });
+  #end({ views }: Open): void {
+    for (const [index, { parameter }] of this.#parameters.entries()) {
+      if (parameter.gradTarget === views[index]) parameter.gradTarget = undefined;
+      views[index]?.dispose();
+    }
   }
 }

@@ -1,5 +1,7 @@
 // The batch of a step and the grains of it that a rank works on.
 import type { BatchShape } from '../layout-faults.ts';
+import type { Coordinates } from '../layout.ts';
+import type { Parallelism } from '../parallelism.ts';
 
 /** All sequences of a step; every rank has all of them and takes its own. */
 export interface Batch {
@@ -24,13 +26,27 @@ export function rowsOfGrain({ sequences, grains, length }: BatchShape): number {
   return (sequences / grains) * length;
 }
 
-/** The grains of data rank `data` of `dataRanks`: a run of consecutive ones. */
-export function grainsOf({ inputs, targets }: Batch, shape: BatchShape, data: number, dataRanks: number): Grain[] {
+/**
+ * Which of the `grains` of a step a data rank computes, in its order. A run of consecutive ones, so that their sum is a branch of the tree over
+ * all grains. With `reduceEveryGrain` the ranks of a shard group share out the run of their replica in turns: the sum over them of each
+ * one's next grain is then such a branch.
+ */
+export function grainNumbers(
+  grains: number,
+  { dataReplicate, dataShard, reduceEveryGrain }: Parallelism,
+  { replicate, shard }: Pick<Coordinates, 'replicate' | 'shard'>,
+): number[] {
+  const count = grains / (dataReplicate * dataShard);
+  const [stride, begin] = reduceEveryGrain ? [dataShard, shard] : [1, shard * count];
+  return Array.from({ length: count }, (_, index) => replicate * dataShard * count + begin + index * stride);
+}
+
+/** The grains with these numbers. */
+export function grainsOf({ inputs, targets }: Batch, shape: BatchShape, numbers: readonly number[]): Grain[] {
   const rows = rowsOfGrain(shape);
-  const count = shape.grains / dataRanks;
-  return Array.from({ length: count }, (_, index) => {
-    const firstToken = (data * count + index) * rows;
+  return numbers.map((number, index) => {
+    const firstToken = number * rows;
     const part = (of: Int32Array) => of.subarray(firstToken, firstToken + rows);
-    return { index, isLast: index === count - 1, inputs: part(inputs), targets: part(targets), firstToken };
+    return { index, isLast: index === numbers.length - 1, inputs: part(inputs), targets: part(targets), firstToken };
   });
 }

@@ -12,6 +12,8 @@ export interface Mesh {
   readonly tensor: Communicator | undefined;
   /** Gathers weights. */
   readonly shardGather: Communicator | undefined;
+  /** Gathers weights from the neighbours that keep them after a forward pass. */
+  readonly near: Communicator | undefined;
   /** Reduces gradients over the shards of one copy of the state. */
   readonly shardReduce: Communicator | undefined;
   /** Reduces gradients over the copies of the state. */
@@ -58,6 +60,7 @@ export function openMesh(layout: ParallelLayout, rank: number, world: Communicat
     world,
     tensor: group(layout.tensorGroup(rank), 'tensor'),
     shardGather: group(shards, 'gather'),
+    near: group(layout.nearGroup(rank), 'near'),
     shardReduce: group(shards, 'scatter'),
     replicate: group(layout.replicateGroup(rank), 'replicate'),
     data: group(layout.dataGroup(rank), 'data'),

@@ -1,19 +1,22 @@
 // A rank at work: its part of the model, what it computes in a step, and how weights come and gradients go.
 import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
 import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
-import { Event, Stream, addInto, fill, full, keep, scope, sum, view } from '#runtime/tensor/main.ts';
+import { Event, Stream, fill, full, keep, scope, sum, view } from '#runtime/tensor/main.ts';
 import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
+import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
-import { buildSchedule, withCommunication } from '../schedule/main.ts';
+import { withShards } from '../layout-schedule.ts';
+import { withCommunication } from '../schedule/main.ts';
 import { collectWeights } from './collect-weights.ts';
 import { Executor } from './executor.ts';
 import type { PieceState } from './flat-state.ts';
+import { GradientBuffers } from './gradient-buffers.ts';
 import { gradientNorm } from './gradient-norm.ts';
 import { GradientReducer } from './gradient-reducer.ts';
-import { GradientTree } from './gradient-tree.ts';
-import { grainsOf, rowsOfGrain } from './grains.ts';
+import { grainNumbers, grainsOf, rowsOfGrain } from './grains.ts';
 import type { Batch } from './grains.ts';
 import { loadPieces } from './load-weights.ts';
+import { lossOfStep } from './loss-of-step.ts';
 import type { Mesh } from './mesh.ts';
 import type { ComputeObserver } from './observer.ts';
 import { openRankModel } from './rank-model.ts';
@@ -61,6 +64,7 @@ export class RankExecution {
   readonly #event = new Event();
   readonly #weights: Weights;
   readonly #tied: Communicator | undefined;
+  readonly #buffers: GradientBuffers;
   readonly #reducer: GradientReducer;
   readonly #stages: ReadonlyMap<number, Stage>;
   readonly #layers: Layers & Partial<Disposable>;
@@ -69,17 +73,17 @@ export class RankExecution {
 
   constructor(options: ExecutionOptions) {
     const { config, device, mesh, batch } = options;
-    const { parallelism, dataRanks } = mesh.layout;
+    const { parallelism } = mesh.layout;
     this.#options = options;
     this.device = device;
     this.config = config;
     this.mesh = mesh;
     this.#compute = Stream.of(device);
-    const grains = batch.grains / dataRanks;
-    const { pipeline, stagesPerRank, schedule: name } = parallelism;
-    const schedule = withCommunication(buildSchedule({ schedule: name, pipeline, stagesPerRank, grains }));
-    const runs = modelStages(config, batch.length, schedule.stages);
-    this.#rank = openRankModel(config, device, mesh, runs, schedule.placement);
+    const schedule = withShards(withCommunication(pipelineSchedule(parallelism, batch.grains)), parallelism);
+    const runs = modelStages(config, batch.length, schedule.stages, parallelism.stageLayers);
+    this.#buffers = new GradientBuffers(device);
+    const sums = { buffers: this.#buffers, everyGrain: parallelism.reduceEveryGrain };
+    this.#rank = openRankModel(config, device, mesh, runs, schedule.placement, sums);
     this.pieces = this.#rank.states.flatMap(({ pieces }) => pieces);
     this.#weights = this.#openWeights();
     this.#tied = this.#rank.tiedRanks && mesh.group(this.#rank.tiedRanks, 'tied');
@@ -87,6 +91,7 @@ export class RankExecution {
       mesh,
       compute: this.#compute,
       stream: this.#reduce,
+      buffers: this.#buffers,
       waitsForAll: parallelism.dataShard > 1 && parallelism.zero === 1,
       tied: this.#tied,
     });
@@ -125,23 +130,17 @@ export class RankExecution {
   /** Enqueues forward and backward passes of a step (counted from 1) over the own grains, and the sums over all ranks. The caller owns the tensors. */
   async gradients(batch: Batch, step: number): Promise<StepGradients> {
     const tokens = batch.targets.reduce((count, target) => (target < 0 ? count : count + 1), 0);
-    const losses = new GradientTree<Tensor>((older, newer) => {
-      addInto(older, newer);
-      newer.dispose();
-      return older;
-    });
-    let hasLoss = false;
+    const losses: Tensor[] = [];
     const { mesh } = this;
-    const grains = grainsOf(batch, this.#options.batch, mesh.at.data, mesh.layout.dataRanks);
-    await this.#executor.run(grains, { step, weight: 1 / Math.max(1, tokens) }, (loss) => {
-      hasLoss = true;
-      losses.add(loss);
-    });
+    const { batch: shape } = this.#options;
+    const grains = grainsOf(batch, shape, grainNumbers(shape.grains, mesh.layout.parallelism, mesh.at));
+    this.#reducer.begin();
+    await this.#executor.run(grains, { step, weight: 1 / Math.max(1, tokens) }, (loss) => losses.push(loss));
     const byState = this.#reducer.finish();
     return keep(
       scope(() => {
-        const lossSum = hasLoss ? losses.finish() : full(this.device, [1], -0, 'loss');
-        if (hasLoss) mesh.data?.allReduce(this.#compute, lossSum, 'sum', 'loss');
+        const lossSum = losses.length > 0 ? lossOfStep(losses, mesh, this.#compute) : full(this.device, [1], -0, 'loss');
+        for (const loss of losses) loss.dispose();
         mesh.pipeline?.allReduce(this.#compute, lossSum, 'sum', 'loss to all stages');
         const gradients = this.#rank.states.flatMap((state) => state.gradients(byState.get(state)!));
         const counted = gradients.filter((_, index) => this.pieces[index]?.counts);
@@ -213,8 +212,8 @@ export class RankExecution {
 
   /** Bytes of activations, weights and gradients that this rank has sent to others so far. */
   get bytesSent(): number {
-    const { shardGather, shardReduce, replicate, tensor: tensorGroup } = this.mesh;
-    const groups = [shardGather, shardReduce, replicate, tensorGroup, this.#tied];
+    const { shardGather, near, shardReduce, replicate, tensor: tensorGroup } = this.mesh;
+    const groups = [shardGather, near, shardReduce, replicate, tensorGroup, this.#tied];
     return groups.reduce((sum, group) => sum + (group?.bytesSent ?? 0), this.#transfers.bytesSent);
   }
 
@@ -224,6 +223,7 @@ export class RankExecution {
     this.#layers[Symbol.dispose]?.();
     this.#reducer[Symbol.dispose]();
     this.#rank[Symbol.dispose]();
+    this.#buffers[Symbol.dispose]();
     this.#gather[Symbol.dispose]();
     this.#reduce[Symbol.dispose]();
     this.#event[Symbol.dispose]();
@@ -242,7 +242,7 @@ export class RankExecution {
   }
 
   #openWeights(): Weights {
-    const { shardGather, layout } = this.mesh;
+    const { shardGather, near, layout } = this.mesh;
     if (!shardGather || layout.parallelism.zero < 3) return keptWeights(this.#compute);
     const units = [...this.#rank.units.values()];
     const sizes = units.map(({ members }) => members.reduce((sum, { state }) => sum + state.layout.size, 0));
@@ -251,6 +251,7 @@ export class RankExecution {
       compute: this.#compute,
       stream: this.#gather,
       shardGroup: shardGather,
+      nearGroup: near,
       slots: layout.parallelism.reshardAfterForward ? Math.min(2, units.length) : units.length,
       slotSize: Math.max(...sizes),
     });

@@ -1,13 +1,14 @@
 // What a rank holds of a model: its stages, their parameters in flat memory, and who else holds the same.
 import { Model, parameterSpecs } from '#runtime/model/main.ts';
 import type { ModelConfig, ParameterSpec } from '#runtime/model/main.ts';
-import { detachedParameter, unscoped, view } from '#runtime/tensor/main.ts';
+import { detachedParameter, Event, unscoped, view } from '#runtime/tensor/main.ts';
 import type { Device, Parameter, Tensor } from '#runtime/tensor/main.ts';
 import { ownsInNorm, tensorBox } from '../sharding.ts';
 import { FlatLayout } from './flat-layout.ts';
 import type { FlatEntry } from './flat-layout.ts';
 import { FlatState } from './flat-state.ts';
 import { GradientSums } from './gradient-sums.ts';
+import type { SumsOptions } from './gradient-sums.ts';
 import type { Mesh } from './mesh.ts';
 import type { Unit, UnitMember } from './unit.ts';
 
@@ -34,6 +35,7 @@ export function openRankModel(
   mesh: Mesh,
   stages: StageUnits,
   placement: readonly number[],
+  gradients: SumsOptions,
 ): RankModel {
   const { dataShard, zero, tensor } = mesh.layout.parallelism;
   const boxOf = (spec: ParameterSpec) => tensorBox(spec, mesh.at.tensor, tensor);
@@ -49,6 +51,16 @@ export function openRankModel(
   const isSplit = tiedHead !== undefined && rankOfUnit(0) !== rankOfUnit(lastUnit);
   const attached: Tensor[] = [];
   const states: FlatState[] = [];
+  // States whose weights come one by one are current one by one, others all at once.
+  const keepsWhole = dataShard === 1 || zero < 3;
+  const events: Event[] = [];
+  const currentOf = () => {
+    const [shared] = events;
+    if (shared && (dataShard === 1 || !keepsWhole)) return shared;
+    const event = new Event();
+    events.push(event);
+    return event;
+  };
   const openState = (name: string, own: readonly ParameterSpec[]) => {
     const layout = new FlatLayout(
       name,
@@ -57,7 +69,8 @@ export function openRankModel(
     );
     const state = new FlatState(device, layout, {
       shard: mesh.at.shard,
-      keepsWhole: dataShard === 1 || zero < 3,
+      keepsWhole,
+      current: currentOf(),
       counts: ({ entry: { spec } }) => ownsInNorm(spec, mesh.at.tensor) && (spec.name !== tableName || hasOwnTable),
       replica: ({ entry }) =>
         replicaOf(mesh, entry, isSplit && entry.spec.name === tableName ? (hasOwnTable ? 0 : 1) : undefined),
@@ -75,7 +88,7 @@ export function openRankModel(
         parameter.attach(part);
       }
     }
-    return { state, parameters, gradients: new GradientSums(device, state.layout, parameters), isTied };
+    return { state, parameters, gradients: new GradientSums(gradients, state.layout, parameters), isTied };
   };
   const named = (prefix: string) => [...specs.values()].filter(({ name }) => name === prefix || name.startsWith(`${prefix}.`));
   const ofModel = ({ name }: ParameterSpec) => model.parameters.get(name)!;
@@ -104,7 +117,7 @@ export function openRankModel(
       for (const parameter of [...model.parameters.values(), tiedHead]) parameter?.detach();
       model.dispose();
       for (const tensor of attached) tensor.dispose();
-      for (const state of states) state[Symbol.dispose]();
+      for (const each of [...states, ...events]) each[Symbol.dispose]();
     },
   };
 }

@@ -34,8 +34,26 @@ export interface StepContext {
 /** What the executor needs of a stage. */
 export type StageWork = Pick<
   Stage,
-  'isFirst' | 'isLast' | 'inFlight' | 'prefetch' | 'forward' | 'backward' | 'backwardWeights' | 'evaluate' | 'clear'
+  | 'isFirst'
+  | 'isLast'
+  | 'inFlight'
+  | 'unshard'
+  | 'reshard'
+  | 'forward'
+  | 'backward'
+  | 'backwardWeights'
+  | 'reduce'
+  | 'evaluate'
+  | 'clear'
 >;
+
+/** How a backward pass goes. */
+export interface BackwardWay {
+  /** Whether the gradients of weights are computed in it or wait for `backwardWeights`. */
+  readonly weights: 'now' | 'later';
+  /** Whether each unit's gradients are reduced as soon as they are whole. */
+  readonly reduces: boolean;
+}
 
 interface Held {
   readonly tape: Tape;
@@ -55,6 +73,8 @@ export class Stage {
   readonly #held = new Map<number, Held>();
   /** Whether a unit's gradients are whole once the backward pass has come by. */
   #closesUnits = true;
+  /** Whether a unit's gradients are reduced as soon as they are whole. */
+  #reducesUnits = false;
   readonly #deferred = new Map<number, DeferredGradients>();
 
   /** `units`: a run of consecutive ones. */
@@ -70,14 +90,27 @@ export class Stage {
     return this.#held.size + this.#deferred.size;
   }
 
-  /** Weights that will be used soon. */
-  prefetch(): void {
-    this.#context.weights.prefetch(this.#units[0]);
+  /** The weights will be used next, by this pass. */
+  unshard(pass: 'forward' | 'backward'): void {
+    // The head is for the backward pass only, which begins with its forward pass.
+    const forward = this.isLast ? this.#units.slice(0, -1) : this.#units;
+    this.#context.weights.unshard(pass === 'forward' ? forward : this.#units.toReversed());
+  }
+
+  /** The weights will not be used for a while. */
+  reshard(): void {
+    this.#context.weights.reshard(this.#units);
+  }
+
+  /** Reduces gradients that are whole, if no backward pass has done so: those of a grain or, where grains are summed up first, their sum. */
+  reduce(isLast: boolean): void {
+    for (const unit of this.#units.toReversed()) this.#context.reducer.take(unit, isLast);
   }
 
   /** Runs forward on `input` [M / share, D], which is consumed. Returns what the next stage needs; the last stage computes its loss later. */
   forward(grain: Grain, step: StepContext, input: Tensor | undefined): Tensor | undefined {
-    const { model, layers, length, seed, recompute } = this.#context;
+    const { model, layers, length, seed, recompute, reducer } = this.#context;
+    reducer.pause();
     const tape = new Tape({ length });
     if (input) tape.track(input);
     const { pass, stream, output } = keep(
@@ -98,19 +131,20 @@ export class Stage {
 
   /**
    * Runs backward from `gradient` of the output, or from the loss. Returns the gradient of the input, and in the last stage the sum of the
-   * losses, [1]; the caller owns both. With `weights: 'later'` the gradients of weights wait for `backwardWeights`.
+   * losses, [1]; the caller owns both.
    */
   backward(
     grain: Grain,
     step: StepContext,
     gradient: Tensor | undefined,
-    weights: 'now' | 'later' = 'now',
+    { weights, reduces }: BackwardWay,
   ): { input: Tensor | undefined; loss: Tensor | undefined } {
     const held = this.#held.get(grain.index);
     if (!held) throw new Error(`internal: backward of grain ${grain.index} without forward`);
     this.#held.delete(grain.index);
     const { tape, input } = held;
     this.#closesUnits = weights === 'now';
+    this.#reducesUnits = reduces;
     try {
       return keep(
         scope(() => {
@@ -130,13 +164,14 @@ export class Stage {
   }
 
   /** The gradients of weights that `backward` left for later. */
-  backwardWeights(grain: Grain): void {
+  backwardWeights(grain: Grain, reduces: boolean): void {
     const deferred = this.#deferred.get(grain.index);
     if (!deferred) throw new Error(`internal: no weight gradients of grain ${grain.index} are waiting`);
     this.#deferred.delete(grain.index);
     for (const { members } of this.#units) for (const { gradients } of members) gradients.open(grain.index);
     deferred.run();
     deferred[Symbol.dispose]();
+    this.#reducesUnits = reduces;
     for (const unit of this.#units.toReversed()) this.#close(unit, grain);
   }
 
@@ -196,7 +231,9 @@ export class Stage {
     const { weights, observer } = this.#context;
     const unit = this.#units[at]!;
     weights.use(unit);
-    weights.prefetch(this.#units[at + 1]);
+    // After the head, which is the last one, its backward pass begins.
+    const turns = this.isLast && at === this.#units.length - 1;
+    weights.prefetch(this.#units[turns ? at - 1 : at + 1]);
     if (!tape || !grain) {
       const result = fn();
       weights.done(unit);
@@ -241,7 +278,7 @@ export class Stage {
       const { replicatedSize, name } = state.layout;
       gradients.close(grain.index, (flat) => this.#context.finishGradient(flat, replicatedSize, name));
     }
-    if (grain.isLast) this.#context.reducer.take(unit);
+    if (this.#reducesUnits) this.#context.reducer.take(unit, grain.isLast);
   }
 }
 

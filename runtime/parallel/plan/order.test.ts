@@ -1,37 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { buildSchedule } from '../schedule/main.ts';
-import { activationBytes, gatherCounts, gradientBuffers } from './order.ts';
+import { activationBytes, gatherCounts } from './order.ts';
 
 const grains = (count: number) =>
   Array.from({ length: count }, () => [
     { type: 'forward', stage: 0 },
     { type: 'backward', stage: 0 },
   ]).flat();
-
-describe('gradient buffers', () => {
-  test.each([
-    [1, 1],
-    [2, 2],
-    [3, 2],
-    [4, 3],
-    [8, 4],
-    [9, 4],
-  ])('%i grains after each other need %i', (count, buffers) => {
-    expect(gradientBuffers(grains(count), 0)).toBe(buffers);
-  });
-
-  test('grains whose weight gradient waits keep a buffer of their own', () => {
-    const { actions } = buildSchedule({ schedule: 'zb1p', pipeline: 4, stagesPerRank: 1, grains: 8 });
-    expect(actions.map((of, rank) => gradientBuffers(of, rank))).toMatchInlineSnapshot(`
-      [
-        4,
-        4,
-        5,
-        6,
-      ]
-    `);
-  });
-});
 
 describe('activations', () => {
   const sizes = { kept: 10, deferred: 4, working: 1, deferring: 0 };
@@ -63,6 +37,34 @@ describe('gathers of weights', () => {
         ['head', 1],
       ]),
     );
+  });
+
+  test('what is announced ahead is gathered while the last unit of the pass before is in use, and once', () => {
+    const two = new Map([
+      [0, ['block 0', 'block 1', 'block 2']],
+      [1, ['block 3', 'block 4', 'block 5']],
+    ]);
+    const action = (type: string, stage: number) => ({ type, stage });
+    const actions = [
+      action('unshard', 0),
+      action('unshard', 1),
+      action('forward', 0),
+      action('reshard', 0),
+      action('forward', 1),
+    ];
+    expect(gatherCounts(actions, two, undefined, 2).values().toArray()).toEqual([1, 1, 1, 1, 1, 1]);
+  });
+
+  test('what a schedule gives back goes before what was used longer ago, and is there until then', () => {
+    const two = new Map([
+      [0, ['block 0']],
+      [1, ['block 1']],
+      [2, ['block 2']],
+    ]);
+    const forward = (stage: number) => ({ type: 'forward', stage });
+    const back = { type: 'reshard', stage: 1 };
+    expect(gatherCounts([forward(0), forward(1), back, forward(2), forward(0)], two, undefined, 2).get('block 0')).toBe(1);
+    expect(gatherCounts([forward(0), forward(1), back, forward(1)], two, undefined, 2).get('block 1')).toBe(1);
   });
 
   test('a slot for each unit gathers it once per step', () => {

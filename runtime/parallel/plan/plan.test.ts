@@ -20,6 +20,11 @@ function planOf(axes: Partial<Parallelism>, model = untied): JobPlan {
   return planJob({ model, batch, parallelism: { ...noParallelism, ...axes }, recompute: 'none' });
 }
 
+/** Bytes of a block. */
+function blockOf(model: typeof untied): number {
+  return (4 * (parameterCount(model) - 2 * 512 * 64 - 64)) / 4;
+}
+
 describe('one rank', () => {
   const [rank] = planOf({}).ranks;
 
@@ -28,14 +33,15 @@ describe('one rank', () => {
     expect(Object.values(rank!.sent)).toEqual([0, 0, 0, 0, 0, 0]);
   });
 
-  test('adds 8 grains in a tree that needs 4 buffers at one time', () => {
-    expect(rank!.memory.gradients).toBe(4 * whole);
+  test('adds 8 grains in a tree of 3 sums, and computes into what all units share', () => {
+    const norm = 4 * 64;
+    expect(rank!.memory.gradients).toBe(3 * whole + 4 * 512 * 64 + norm + blockOf(untied));
   });
 
   test('a tied head has a second gradient of the table', () => {
-    const table = 4 * 512 * 64;
-    const { memory } = planOf({}, tied).ranks[0]!;
-    expect(memory.gradients).toBe(4 * (memory.weights + table));
+    const one = { ...batch, grains: 1 };
+    const { memory } = planJob({ model: tied, batch: one, parallelism: noParallelism, recompute: 'none' }).ranks[0]!;
+    expect(memory.gradients).toBe(memory.weights + 4 * 512 * 64);
   });
 });
 
@@ -48,6 +54,29 @@ describe('dataShard', () => {
     for (const zero of [1, 2, 3] as const) expect(of({ zero }).memory.moments).toBe(whole / 2);
     expect(of({ zero: 2 }).memory.weights).toBe(whole);
     expect(of({ zero: 3 }).memory.weights).toBe(whole / 4 + 2 * Math.max(table + 4 * 64, block));
+  });
+
+  test('gradients are shards with zero 2 and 3 once they are reduced, and after each grain if asked', () => {
+    const one = { ...batch, grains: 4 };
+    const held = (axes: Partial<Parallelism>, shape = one) =>
+      planJob({ model: untied, batch: shape, parallelism: { ...noParallelism, dataShard: 4, ...axes }, recompute: 'none' })
+        .ranks[0]!;
+    const largest = 4 * 512 * 64 + 4 * 64 + blockOf(untied);
+    const passing = largest + blockOf(untied);
+    expect(held({ zero: 1 }).memory.gradients).toBe(whole + whole / 4);
+    for (const zero of [2, 3] as const) expect(held({ zero }).memory.gradients).toBe(whole / 4 + passing);
+    const many = { ...batch, grains: 16 };
+    const [sums, shards] = [held({}, many), held({ reduceEveryGrain: true }, many)];
+    expect(sums.memory.gradients).toBe(2 * whole + largest + whole / 4);
+    expect(shards.memory.gradients).toBe(whole / 2 + largest / 4 + passing);
+    expect(shards.sent.gradientReduceScatter).toBe(4 * sums.sent.gradientReduceScatter);
+  });
+
+  test('weights that neighbours keep are gathered from all shards once, and take memory', () => {
+    const [all, near] = [of({}), of({ reshardWithin: 2 })];
+    const first = (3 / 4) * whole;
+    expect(near.sent.weightAllGather - first).toBeCloseTo((all.sent.weightAllGather - first) * (2 / 3), 6);
+    expect(near.memory.weights - all.memory.weights).toBe(whole / 2);
   });
 
   test('gradients are scattered once per step, weights gathered once after it, or with zero 3 for the grains', () => {

@@ -1,19 +1,21 @@
 // What each rank of a job holds, keeps in memory and sends, computed from the layout alone: nothing is run.
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { BatchShape } from '../layout-faults.ts';
+import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { layerOf, unitCost, unitsOf } from '../layout-units.ts';
+import { withShards } from '../layout-schedule.ts';
 import { ParallelLayout } from '../layout.ts';
 import type { Coordinates } from '../layout.ts';
 import { worldOf } from '../parallelism.ts';
 import type { Parallelism } from '../parallelism.ts';
-import { buildSchedule, simulate } from '../schedule/main.ts';
+import { simulate } from '../schedule/main.ts';
 import type { Schedule, StageCost } from '../schedule/main.ts';
 import type { Recompute } from '#runtime/model/forward.ts';
 import { distinctRuns, heldUnits, runElements } from './flat-runs.ts';
 import type { HeldUnit } from './flat-runs.ts';
 import { gradientBytes, momentBytes, weightBytes, weightSlots } from './memory.ts';
-import { activationBytes, gatherCounts, gradientBuffers } from './order.ts';
+import { activationBytes, gatherCounts } from './order.ts';
 import { stageActivations } from './stage-activations.ts';
 import { boundaryBytes, gradientTraffic, tensorTraffic, tiedTraffic, weightTraffic } from './traffic.ts';
 import type { TrafficKind } from './traffic.ts';
@@ -53,6 +55,8 @@ export interface JobPlan extends Omit<PlanRequest, 'recompute'> {
   readonly tokensPerGrain: number;
   readonly ranks: readonly RankPlan[];
   readonly schedule: Schedule;
+  /** Units of each stage: 0 is the embedding, the head comes last. */
+  readonly stageUnits: readonly (readonly [first: number, end: number])[];
   /** Estimated floating-point operations of each stage for one grain. */
   readonly stageCosts: readonly StageCost[];
   /** Share of the step in which ranks wait for each other in the pipeline, 0 to 1; sending is taken as free. */
@@ -62,12 +66,11 @@ export interface JobPlan extends Omit<PlanRequest, 'recompute'> {
 /** Throws WL_MANIFEST_INVALID if the layout is not legal for model and batch. */
 export function planJob(request: PlanRequest): JobPlan {
   const { model, batch, parallelism, recompute } = request;
-  const { schedule: name, pipeline, stagesPerRank } = parallelism;
   const world = worldOf(parallelism);
   const layout = new ParallelLayout(parallelism, world);
   layout.validate(model, batch);
   const grainsPerRank = batch.grains / layout.dataRanks;
-  const schedule = buildSchedule({ schedule: name, pipeline, stagesPerRank, grains: grainsPerRank });
+  const schedule = pipelineSchedule(parallelism, batch.grains);
   const context: Context = {
     model,
     parallelism,
@@ -75,7 +78,7 @@ export function planJob(request: PlanRequest): JobPlan {
     grainsPerRank,
     tokensPerGrain: (batch.sequences / batch.grains) * batch.length,
     schedule,
-    stages: modelStages(model, batch.length, schedule.stages),
+    stages: modelStages(model, batch.length, schedule.stages, parallelism.stageLayers),
   };
   const stageCosts = costsOf(context, batch.length);
   return {
@@ -87,6 +90,7 @@ export function planJob(request: PlanRequest): JobPlan {
     tokensPerGrain: context.tokensPerGrain,
     ranks: planRanks(context, layout),
     schedule,
+    stageUnits: context.stages,
     stageCosts,
     bubble: simulate(schedule, stageCosts).bubble,
   };
@@ -116,7 +120,7 @@ function planRanks(context: Context, layout: ParallelLayout): RankPlan[] {
 
 function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'>): Omit<RankPlan, 'rank' | 'at'> {
   const { model, parallelism, grainsPerRank, tokensPerGrain, schedule } = context;
-  const actions = schedule.actions[at.pipeline] ?? [];
+  const actions = withShards(schedule, parallelism).actions[at.pipeline] ?? [];
   const numbers = [...schedule.placement.keys()].filter((stage) => schedule.placement[stage] === at.pipeline);
   const units = unitsOf(model);
   const stageOf = new Map(
@@ -143,12 +147,16 @@ function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'
     parameters: distinctRuns(held).reduce((sum, run) => sum + runElements(run), 0),
     memory: {
       weights: weightBytes(held, parallelism),
-      gradients: gradientBytes(held, ({ unit }) => gradientBuffers(actions, stageOf.get(unit)!)),
+      gradients: gradientBytes(
+        actions,
+        byStage((own) => own),
+        parallelism,
+      ),
       moments: momentBytes(held),
       activations: activationBytes(actions, activations),
     },
     sent: {
-      ...gradientTraffic(held, parallelism),
+      ...gradientTraffic(held, parallelism, grainsPerRank),
       weightAllGather: weightTraffic(held, parallelism, (unit) => gathers.get(unit) ?? 0),
       tensor: grainsPerRank * tensorTraffic(model, held, tokensPerGrain, { ...parallelism, recompute: context.recompute }),
       pipeline: grainsPerRank * boundaries(schedule.placement, at.pipeline) * boundaryBytes(model, tokensPerGrain, parallelism),

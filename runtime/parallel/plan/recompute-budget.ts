@@ -1,9 +1,7 @@
 // Which blocks are computed again in the backward pass so that what a rank keeps of the forward pass stays within a budget.
+import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { layerOf, unitsOf } from '../layout-units.ts';
-import { ParallelLayout } from '../layout.ts';
-import { worldOf } from '../parallelism.ts';
-import { buildSchedule } from '../schedule/main.ts';
 import type { Recompute } from '#runtime/model/forward.ts';
 import { activationBytes } from './order.ts';
 import type { PlanRequest } from './plan.ts';
@@ -17,10 +15,10 @@ export function recomputeWithin(
   budgetBytes: number,
   { model, batch, parallelism }: Pick<PlanRequest, 'model' | 'batch' | 'parallelism'>,
 ): (layer: number) => Recompute {
-  const { schedule: name, pipeline, stagesPerRank } = parallelism;
-  const grains = batch.grains / new ParallelLayout(parallelism, worldOf(parallelism)).dataRanks;
-  const schedule = buildSchedule({ schedule: name, pipeline, stagesPerRank, grains });
-  const stages = modelStages(model, batch.length, schedule.stages).map(([first, end]) => unitsOf(model).slice(first, end));
+  const schedule = pipelineSchedule(parallelism, batch.grains);
+  const stages = modelStages(model, batch.length, schedule.stages, parallelism.stageLayers).map(([first, end]) =>
+    unitsOf(model).slice(first, end),
+  );
   const tokensPerGrain = (batch.sequences / batch.grains) * batch.length;
   const again = new Set<number>();
   for (const [rank, actions] of schedule.actions.entries()) {

@@ -29,34 +29,38 @@ function allReduceBytes(bytes: number, ranks: number): number {
 }
 
 /**
- * Gradients, once per step: with shards a reduce-scatter among them, then an all-reduce of the own shard among the replicas. The two
- * gradients of a tied table count as two.
+ * Gradients: with shards a reduce-scatter among them, once per step or with reduceEveryGrain for each grain of a rank; then an all-reduce of the
+ * own shard among the replicas. The two gradients of a tied table count as two.
  */
 export function gradientTraffic(
   held: readonly HeldUnit[],
-  { dataShard, dataReplicate }: Pick<Parallelism, 'dataShard' | 'dataReplicate'>,
+  { dataShard, dataReplicate, reduceEveryGrain }: Pick<Parallelism, 'dataShard' | 'dataReplicate' | 'reduceEveryGrain'>,
+  grainsPerRank: number,
 ): Pick<Record<TrafficKind, number>, 'gradientReduceScatter' | 'gradientAllReduce'> {
   const bytes = sum(held.map(unitSize)) * bytesPerValue;
   return {
-    gradientReduceScatter: scatterBytes(bytes, dataShard),
+    gradientReduceScatter: (reduceEveryGrain ? grainsPerRank : 1) * scatterBytes(bytes, dataShard),
     gradientAllReduce: allReduceBytes(bytes / dataShard, dataReplicate),
   };
 }
 
 /**
- * Weights: gathered once after the update with zero 1 and 2, and with zero 3 whenever a unit is not in one of the slots.
+ * Weights: gathered once after the update with zero 1 and 2, and with zero 3 whenever a unit is not in one of the slots; with reshardWithin from
+ * all shards only the first time, then from neighbours.
  *
  * @param gathersOf how often a unit is gathered in a step with zero 3.
  */
 export function weightTraffic(
   held: readonly HeldUnit[],
-  parallelism: Pick<Parallelism, 'dataShard' | 'zero'>,
+  parallelism: Pick<Parallelism, 'dataShard' | 'zero' | 'reshardWithin'>,
   gathersOf: (unit: HeldUnit) => number,
 ): number {
-  const elements = shardsWeights(parallelism)
-    ? held.map((unit) => gathersOf(unit) * unitSize(unit))
-    : distinctRuns(held).map(({ size }) => size);
-  return scatterBytes(sum(elements) * bytesPerValue, parallelism.dataShard);
+  const { dataShard, reshardWithin = dataShard } = parallelism;
+  const once = sum(distinctRuns(held).map(({ size }) => size)) * bytesPerValue;
+  const first = scatterBytes(once, dataShard);
+  if (!shardsWeights(parallelism)) return first;
+  const all = sum(held.map((unit) => gathersOf(unit) * unitSize(unit))) * bytesPerValue;
+  return first + scatterBytes(all - once, reshardWithin);
 }
 
 /**

@@ -36,6 +36,7 @@ function bubbleWarnings({ bubble, grainsPerRank, batch }: JobPlan, request: Plan
   if (bubble < muchBubble) return [];
   const lost = `${percent(bubble)} of a step is lost waiting in the pipeline with ${grainsPerRank} grains per data rank`;
   const grains = batch.grains * 2;
+  if (request.parallelism.schedule === 'csv') return [`${lost}; another order, or more grains, would shorten it`];
   if (batch.sequences % grains !== 0) return [`${lost}; more sequences in more grains would shorten it`];
   const better = planJob({ ...request, batch: { ...batch, grains } }).bubble;
   return [`${lost}; batch.grains: ${grains} would make it ${percent(better)}`];
@@ -55,7 +56,10 @@ function stageWarnings({ ranks, schedule, stageCosts }: JobPlan): string[] {
 function gatherWarnings(plan: JobPlan, request: PlanRequest): string[] {
   const { parallelism } = request;
   if (parallelism.dataShard === 1 || parallelism.zero < 3 || !parallelism.reshardAfterForward) return [];
-  const kept = planJob({ ...request, parallelism: { ...parallelism, reshardAfterForward: false } });
+  const kept = planJob({
+    ...request,
+    parallelism: { ...parallelism, reshardAfterForward: false, reshardWithin: undefined },
+  });
   const most = (of: (rank: RankPlan) => number) => Math.max(...plan.ranks.map(of));
   const saved = most((rank) => rank.sent.weightAllGather - kept.ranks[rank.rank]!.sent.weightAllGather);
   const sent = most(({ sent }) => Object.values(sent).reduce((sum, bytes) => sum + bytes, 0));

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Schedule } from './action.ts';
+import type { Schedule } from '#runtime/api/schedule/action.ts';
 import type { ScheduleWishes } from './build.ts';
 import { buildSchedule } from './build.ts';
-import { checkSchedule } from './check.ts';
+import { checkSchedule } from '#runtime/api/schedule/check.ts';
 import { anyWishes, thrownBy } from './testing.ts';
 
 const letters: Record<string, string> = { forward: 'F', backward: 'B', backwardInput: 'I', backwardWeight: 'W' };

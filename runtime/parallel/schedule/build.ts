@@ -1,6 +1,6 @@
 // Builds the compute schedule that a job asks for.
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { GrainAction, Schedule, ScheduleName } from './action.ts';
+import type { GrainAction, Schedule, GeneratedSchedule } from '#runtime/api/schedule/action.ts';
 import { dualPipeV } from './generators/dual-pipe-v.ts';
 import { interleaved } from './generators/interleaved.ts';
 import { gpipe, oneForwardOneBackward, zeroBubbleOne } from './generators/one-stage.ts';
@@ -8,7 +8,7 @@ import { zeroBubbleV } from './generators/zero-bubble-v.ts';
 import { loopPlacement, vPlacement } from './placement.ts';
 
 export interface ScheduleWishes {
-  readonly schedule: ScheduleName;
+  readonly schedule: GeneratedSchedule;
   /** Ranks of the pipeline. */
   readonly pipeline: number;
   readonly stagesPerRank: number;
@@ -29,7 +29,7 @@ interface Kind {
 const one = { least: 1, most: 1 };
 const two = { least: 2, most: 2 };
 /** By name. */
-export const scheduleKinds: Readonly<Record<ScheduleName, Kind>> = {
+export const scheduleKinds: Readonly<Record<GeneratedSchedule, Kind>> = {
   gpipe: { generator: gpipe, shape: 'loop', stages: one, leastGrains: () => 1 },
   '1f1b': { generator: oneForwardOneBackward, shape: 'loop', stages: one, leastGrains: () => 1 },
   interleaved: { generator: interleaved, shape: 'loop', stages: { least: 2, most: Infinity }, leastGrains: () => 1 },

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { buildSchedule } from './build.ts';
-import { checkSchedule } from './check.ts';
+import { checkSchedule } from '#runtime/api/schedule/check.ts';
 import { withCommunication } from './communication.ts';
 import { withSharding } from './sharding.ts';
 import { simulate } from './timing/simulate.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Action, Schedule } from './action.ts';
+import type { Action, Schedule } from '#runtime/api/schedule/action.ts';
 import { buildSchedule } from './build.ts';
 import { withCommunication } from './communication.ts';
 import { withSharding } from './sharding.ts';

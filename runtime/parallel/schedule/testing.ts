@@ -1,9 +1,9 @@
 // For tests of schedules: arbitrary wishes that can be built, and what a call throws.
 import fc from 'fast-check';
-import type { ScheduleName } from './action.ts';
+import type { GeneratedSchedule } from '#runtime/api/schedule/action.ts';
 import type { ScheduleWishes } from './build.ts';
 
-const scheduleNames: readonly ScheduleName[] = ['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'];
+const scheduleNames: readonly GeneratedSchedule[] = ['gpipe', '1f1b', 'interleaved', 'zb1p', 'zbv', 'dualpipev'];
 
 /** Any schedule on 1 to 8 ranks, up to 4 stages per rank, up to 40 grains. */
 export const anyWishes: fc.Arbitrary<ScheduleWishes> = fc
@@ -20,7 +20,7 @@ export const anyWishes: fc.Arbitrary<ScheduleWishes> = fc
     grains: schedule === 'dualpipev' ? 2 * pipeline + (more % 25) : 1 + more,
   }));
 
-export function stagesPerRankOf(schedule: ScheduleName, chunks = 2): number {
+export function stagesPerRankOf(schedule: GeneratedSchedule, chunks = 2): number {
   if (schedule === 'interleaved') return chunks;
   return schedule === 'zbv' || schedule === 'dualpipev' ? 2 : 1;
 }

@@ -1,5 +1,5 @@
 // Numbers the stages that each rank computes, so that drawings can tell them apart.
-import { isCompute } from '../action.ts';
+import { isCompute } from '#runtime/api/schedule/action.ts';
 import type { Span } from '../timing/figures.ts';
 
 /** Of a rank and stage: 0 for the rank's first stage, 1 for its second and so on. */

@@ -1,5 +1,5 @@
 // A timeline as an SVG drawing: a row per rank, a box per action, readable on light and dark pages.
-import { isCompute } from '../action.ts';
+import { isCompute } from '#runtime/api/schedule/action.ts';
 import type { Span } from '../timing/figures.ts';
 import { timelineFigures } from '../timing/figures.ts';
 import { chunkNumbers } from './chunks.ts';

@@ -1,6 +1,6 @@
 // A timeline for the terminal: one line per rank.
-import type { ComputeType } from '../action.ts';
-import { isCompute } from '../action.ts';
+import type { ComputeType } from '#runtime/api/schedule/action.ts';
+import { isCompute } from '#runtime/api/schedule/action.ts';
 import type { Span } from '../timing/figures.ts';
 import { timelineFigures } from '../timing/figures.ts';
 import { chunkNumbers } from './chunks.ts';

@@ -1,6 +1,6 @@
 // Colours and fonts of drawn timelines: boxes are the same on light and dark pages, what surrounds them follows the reader.
-import type { ActionType } from '../action.ts';
-import { isCompute } from '../action.ts';
+import type { ActionType } from '#runtime/api/schedule/action.ts';
+import { isCompute } from '#runtime/api/schedule/action.ts';
 import type { Span } from '../timing/figures.ts';
 
 interface Kind {

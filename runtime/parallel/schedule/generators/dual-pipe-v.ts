@@ -1,5 +1,5 @@
 // DualPipeV: two stages per rank in a V; in the steady state a forward of one chunk stands beside a backward of the other.
-import type { GrainAction } from '../action.ts';
+import type { GrainAction } from '#runtime/api/schedule/action.ts';
 import { Program, repeat } from './program.ts';
 
 /**

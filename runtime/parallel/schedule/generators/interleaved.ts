@@ -1,5 +1,5 @@
 // Interleaved 1F1B: several chunks per rank, in a loop around the ranks.
-import type { GrainAction } from '../action.ts';
+import type { GrainAction } from '#runtime/api/schedule/action.ts';
 import { Program, repeat } from './program.ts';
 
 /**

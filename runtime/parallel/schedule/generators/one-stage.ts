@@ -1,5 +1,5 @@
 // Schedules with one stage per rank: GPipe, 1F1B and ZB1P.
-import type { GrainAction } from '../action.ts';
+import type { GrainAction } from '#runtime/api/schedule/action.ts';
 import { Program, repeat } from './program.ts';
 
 /** All forwards, then all backwards (Huang et al., arXiv 1811.06965). */

@@ -1,5 +1,5 @@
 // Collects the compute actions of one rank and numbers the grains of each stage in increasing order.
-import type { ComputeType, GrainAction } from '../action.ts';
+import type { ComputeType, GrainAction } from '#runtime/api/schedule/action.ts';
 
 /** Counts a stage's forwards, input gradients and weight gradients apart; a full backward counts as both. */
 export class Program {

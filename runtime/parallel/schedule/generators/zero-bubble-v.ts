@@ -1,5 +1,5 @@
 // ZBV: two stages per rank in a V, backward in halves, so that no rank waits between its first and its last action.
-import type { GrainAction } from '../action.ts';
+import type { GrainAction } from '#runtime/api/schedule/action.ts';
 import { Program, repeat } from './program.ts';
 
 /**

@@ -1,6 +1,6 @@
 // What a timeline amounts to, whether simulated or measured: length, bubble, how long each rank works and waits.
-import type { Action } from '../action.ts';
-import { isCompute } from '../action.ts';
+import type { Action } from '#runtime/api/schedule/action.ts';
+import { isCompute } from '#runtime/api/schedule/action.ts';
 
 /** One action as it ran. Times have one unit, whichever: milliseconds where they were measured. */
 export interface Span extends Action {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ScheduleName } from '../action.ts';
+import type { GeneratedSchedule } from '#runtime/api/schedule/action.ts';
 import { buildSchedule } from '../build.ts';
 import { activationsHeld, bubbleShare, idleTime } from './formulas.ts';
 import { simulate } from './simulate.ts';
@@ -29,7 +29,7 @@ it('every rank idles exactly as long as the formula says, for whole-number costs
   expect(known).toBeGreaterThan(200);
 });
 
-const grid = (schedule: ScheduleName) =>
+const grid = (schedule: GeneratedSchedule) =>
   [2, 3, 4, 5, 6, 7, 8].flatMap((pipeline) =>
     [1, 2, 3, 4, 6, 8, 12, 16, 17, 32].flatMap((grains) =>
       (schedule === 'interleaved' ? [2, 3, 4] : [stagesPerRankOf(schedule)])
@@ -66,13 +66,13 @@ it('no rank of zbv waits between its first and last action if the three passes t
 });
 
 it('gives the figures of the papers: 17.9 % for 1f1b on 8 ranks with 32 grains, 5.2 % in 4 chunks', () => {
-  const share = (schedule: ScheduleName, stagesPerRank: number) =>
+  const share = (schedule: GeneratedSchedule, stagesPerRank: number) =>
     (100 * bubbleShare({ schedule, pipeline: 8, stagesPerRank, grains: 32 }, even)!).toFixed(1);
   expect([share('1f1b', 1), share('interleaved', 4)]).toEqual(['17.9', '5.2']);
 });
 
 it('transfers lengthen a step by a number that does not grow with the grains, but with 1f1b by 2(p - 1) / p for each grain', () => {
-  const waited = (schedule: ScheduleName, pipeline: number, grains: number): number => {
+  const waited = (schedule: GeneratedSchedule, pipeline: number, grains: number): number => {
     const built = buildSchedule({ schedule, pipeline, stagesPerRank: stagesPerRankOf(schedule), grains });
     const cost = { forward: 100, backwardInput: 100, backwardWeight: 100 };
     return simulate(built, { ...cost, send: 1 }).length - simulate(built, cost).length;

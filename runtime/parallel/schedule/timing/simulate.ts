@@ -1,9 +1,9 @@
 // Runs a schedule on paper: when each action starts and ends, given what each costs.
-import type { Action, Schedule } from '../action.ts';
-import { givesWeightGradient, isCompute } from '../action.ts';
+import type { Action, Schedule } from '#runtime/api/schedule/action.ts';
+import { givesWeightGradient, isCompute } from '#runtime/api/schedule/action.ts';
 import type { Figures, Span } from './figures.ts';
 import { timelineFigures } from './figures.ts';
-import { walk } from '../walk.ts';
+import { walk } from '#runtime/api/schedule/walk.ts';
 
 /** Times of one stage for one grain, in any one unit. A full backward takes `backwardInput` + `backwardWeight`. */
 export interface StageCost {

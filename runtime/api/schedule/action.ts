@@ -24,11 +24,12 @@ export interface GrainAction extends Action {
   readonly grain: number;
 }
 
-/** `spec.parallelism.schedule`. */
-export type ScheduleName = 'gpipe' | '1f1b' | 'interleaved' | 'zb1p' | 'zbv' | 'dualpipev';
+export type GeneratedSchedule = 'gpipe' | '1f1b' | 'interleaved' | 'zb1p' | 'zbv' | 'dualpipev';
+/** `spec.parallelism.schedule`. `csv`: the user's own. */
+export type ScheduleName = GeneratedSchedule | 'csv';
 
 export interface Schedule {
-  /** A `ScheduleName`, or what a file calls itself. */
+  /** A `GeneratedSchedule`, or what a text calls itself. */
   readonly name: string;
   readonly ranks: number;
   readonly stages: number;
@@ -43,6 +44,11 @@ export interface Schedule {
 export function isCompute<A extends Action>(action: A): action is A & { readonly type: ComputeType; readonly grain: number } {
   const { type } = action;
   return type === 'forward' || type === 'backward' || type === 'backwardInput' || type === 'backwardWeight';
+}
+
+/** Whether the action computes with the weights of its stage: a weight gradient needs what went through them only. */
+export function usesWeights(type: ActionType): boolean {
+  return type === 'forward' || givesInputGradient(type);
 }
 
 /** Whether the gradient towards the stage before is ready once the action has ended. */

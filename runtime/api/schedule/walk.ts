@@ -17,6 +17,28 @@ export class ScheduleError extends Error {
   }
 }
 
+/** How messages name what they are about. */
+export interface Naming {
+  /** `rank 1, position 4 (forward of stage 1, grain 2)`. */
+  readonly place: (place: Place) => string;
+  /** `forward of stage 1, grain 2`. */
+  readonly action: (action: Action) => string;
+  /** `rank 1`. */
+  readonly rank: (rank: number) => string;
+  /** Where something is missing that should have come by the end of a rank's actions. */
+  readonly end: (rank: number) => string;
+}
+
+const rankName = (rank: number) => `rank ${rank}`;
+
+/** Names by number: positions count from 0. */
+export const plainNaming: Naming = {
+  place: ({ rank, position, action }) => `${rankName(rank)}, position ${position} (${describeAction(action)})`,
+  action: describeAction,
+  rank: rankName,
+  end: rankName,
+};
+
 /** Names what an action provides or needs: `F3.5`: the output of stage 3 for grain 5. */
 type Key = string;
 
@@ -25,10 +47,17 @@ type Key = string;
  * Sends do not wait; a receive waits for its send, and everything behind it on its rank waits for the receive. Throws
  * ScheduleError if nothing can go on, with the circle of actions that wait for each other.
  */
-export function walk(schedule: Schedule, visit: (place: Place, needs: readonly Place[]) => void): void {
+export function walk(
+  schedule: Schedule,
+  visit: (place: Place, needs: readonly Place[]) => void,
+  naming: Naming = plainNaming,
+): void {
   const transfers = hasTransfers(schedule);
   const done = new Map<Key, Place>();
   const positions = schedule.actions.map(() => 0);
+  /** Ranks that are stuck, by what they wait for. */
+  const waiting = new Map<Key, number[]>();
+  const isStuck = schedule.actions.map(() => false);
   const nextOf = (rank: number): Place | undefined => {
     const position = positions[rank]!;
     const action = schedule.actions[rank]![position];
@@ -37,19 +66,29 @@ export function walk(schedule: Schedule, visit: (place: Place, needs: readonly P
   for (let moved = true; moved;) {
     moved = false;
     for (let rank = 0; rank < schedule.ranks; rank += 1) {
-      for (let place = nextOf(rank); place; place = nextOf(rank)) {
-        const needs = needsOf(place.action, schedule, transfers).map((key) => done.get(key));
-        if (!needs.every((need) => need !== undefined)) break;
+      for (let place = nextOf(rank); place && !isStuck[rank]; place = nextOf(rank)) {
+        const keys = needsOf(place.action, schedule, transfers);
+        const missing = keys.find((key) => !done.has(key));
+        if (missing !== undefined) {
+          isStuck[rank] = true;
+          waiting.set(missing, [...(waiting.get(missing) ?? []), rank]);
+          break;
+        }
+        const needs = keys.map((key) => done.get(key)!);
         visit(place, needs);
         const key = givenBy(place.action);
-        if (key) done.set(key, place);
+        if (key) {
+          done.set(key, place);
+          for (const other of waiting.get(key) ?? []) isStuck[other] = false;
+          waiting.delete(key);
+        }
         positions[rank]! += 1;
         moved = true;
       }
     }
   }
   const stuck = schedule.actions.map((_, rank) => nextOf(rank));
-  if (stuck.some((place) => place)) throw new ScheduleError(explain(schedule, transfers, stuck, done));
+  if (stuck.some((place) => place)) throw new ScheduleError(explain(schedule, transfers, stuck, done, naming));
 }
 
 /** Whether the schedule says itself when ranks send and receive. */
@@ -108,6 +147,7 @@ function explain(
   transfers: boolean,
   stuck: readonly (Place | undefined)[],
   done: ReadonlyMap<Key, Place>,
+  naming: Naming,
 ): string {
   const givers = new Map<Key, Place>();
   for (const [rank, actions] of schedule.actions.entries()) {
@@ -116,39 +156,31 @@ function explain(
       if (key) givers.set(key, { rank, position, action });
     }
   }
-  const lines: string[] = [];
+  const waits: string[] = [];
   const seen: number[] = [];
   let place = stuck.find((candidate) => candidate !== undefined);
-  while (place) {
+  while (place && !seen.includes(place.rank)) {
     const missing = needsOf(place.action, schedule, transfers).find((key) => !done.has(key))!;
     const giver = givers.get(missing);
-    const waits = `${describePlace(place)} waits for ${wordsOf(missing)}`;
-    if (!giver) return `no rank can go on: ${waits}, which no rank provides`;
-    if (seen.includes(place.rank)) break;
+    if (!giver) return `${naming.place(place)} needs ${naming.action(actionOf(missing))}, which ${naming.rank(place.rank)} lacks`;
+    const next: Place = stuck[giver.rank]!;
+    const stands = giver.position === next.position ? '' : `, which stands behind ${next === place ? 'it' : naming.place(next)}`;
+    waits.push(`${naming.place(place)} waits for ${naming.place(giver)}${stands}`);
     seen.push(place.rank);
-    const where = giver.rank === place.rank ? 'the same rank' : `rank ${giver.rank}`;
-    lines.push(`${waits}, which comes later on ${where}, at position ${giver.position}`);
-    place = stuck[giver.rank];
+    place = next;
   }
-  const start = place ? seen.indexOf(place.rank) : 0;
-  return `deadlock: ${lines.slice(start).join('; ')}`;
+  const circle = waits.slice(seen.indexOf(place!.rank));
+  const more = circle.length > mostWaits ? `; and so on, ${circle.length} of them in a circle` : '';
+  const told = `${circle.slice(0, mostWaits).join('; ')}${more}`;
+  return `deadlock: ${told}. Move something that is waited for before what it stands behind`;
 }
 
-const words: Readonly<Record<string, string>> = {
-  F: 'forward',
-  I: 'the input gradient',
-  SF: 'sendForward',
-  RF: 'receiveForward',
-  SB: 'sendBackward',
-  RB: 'receiveBackward',
-};
+/** A circle through more ranks than this is not told to its end: messages stand in conditions of an object. */
+const mostWaits = 8;
 
-function wordsOf(key: Key): string {
+/** The action that gives a key; of those that give an input gradient, the half. */
+function actionOf(key: Key): Action {
   const [, letters = '', stage, grain] = /^([A-Z]+)(\d+)\.(\d+)$/.exec(key) ?? [];
-  return `${words[letters]} of stage ${stage}, grain ${grain}`;
-}
-
-/** `rank 1, position 4 (forward of stage 1, grain 2)`. */
-export function describePlace({ rank, position, action }: Place): string {
-  return `rank ${rank}, position ${position} (${describeAction(action)})`;
+  const type = letters === 'I' ? 'backwardInput' : Object.entries(gives).find(([, given]) => given === letters)![0];
+  return { type: type as ActionType, stage: Number(stage), grain: Number(grain) };
 }
