@@ -148,7 +148,11 @@ program
   .option('--context <name>', 'context of the kubeconfig; its current one if left out')
   .option('-n, --namespace <name...>', 'namespaces to work in; all of the cluster if left out')
   .addOption(new Option('--image <image>', 'image of pods whose runtime names none').env('WL_IMAGE').makeOptionMandatory())
-  .option('--bus <url>', 'event bus that ranks report their progress to, nats://HOST:PORT or tls://HOST:PORT; none if left out', busUrl)
+  .option(
+    '--bus <url>',
+    'event bus that ranks report their progress to, nats://HOST:PORT or tls://HOST:PORT; none if left out',
+    busUrl,
+  )
   .option('--leader-elect', 'let one of several operators lead, by a lease', true)
   .option('--no-leader-elect', 'lead at once: only where no second operator can run')
   .option('--lease-namespace <name>', 'namespace of the lease; that of the service account or context if left out')

@@ -32,7 +32,12 @@ export const leaseName = 'windlass-operator';
 const store: readonly Verb[] = ['list', 'watch'];
 
 export const access: readonly Access[] = [
-  { where: 'watched', type: TrainingJob, verbs: [...store, 'delete'], why: 'the jobs to run; they go when their time to live is over' },
+  {
+    where: 'watched',
+    type: TrainingJob,
+    verbs: [...store, 'delete'],
+    why: 'the jobs to run; they go when their time to live is over',
+  },
   { where: 'watched', type: TrainingJob, subresource: 'status', verbs: ['patch'], why: 'state, progress and failures of jobs' },
   { where: 'watched', type: InferenceService, verbs: store, why: 'the services to serve' },
   { where: 'watched', type: InferenceService, subresource: 'status', verbs: ['patch'], why: 'replicas and address of services' },
@@ -43,7 +48,12 @@ export const access: readonly Access[] = [
   { where: 'watched', type: TrainingRuntime, verbs: store, why: 'settings of pods, of a namespace' },
   { where: 'cluster', type: ClusterTrainingRuntime, verbs: store, why: 'settings of pods, of the cluster' },
   { where: 'watched', type: Pod, verbs: [...store, 'create', 'delete'], why: 'ranks of jobs and replicas of services' },
-  { where: 'watched', type: Service, verbs: [...store, 'create', 'update'], why: 'names of ranks, and what stands in front of replicas' },
+  {
+    where: 'watched',
+    type: Service,
+    verbs: [...store, 'create', 'update'],
+    why: 'names of ranks, and what stands in front of replicas',
+  },
   { where: 'watched', type: Event, verbs: ['create', 'patch'], why: 'tells people what was done; a patch raises the count' },
   { where: 'own', type: Lease, verbs: ['create'], why: 'the first operator makes the lease; a name cannot be asked for here' },
   { where: 'own', type: Lease, verbs: ['get', 'update'], names: [leaseName], why: 'one of several operators leads' },

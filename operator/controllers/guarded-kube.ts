@@ -9,7 +9,7 @@ import type { Verb } from './access.ts';
 /** `verb resource`, such as `patch trainingjobs.windlass.dev/status`. */
 type Use = `${Verb} ${string}`;
 
-export const useOf = (verb: Verb, { plural, group }: ResourceType, subresource?: string): Use =>
+const useOf = (verb: Verb, { plural, group }: ResourceType, subresource?: string): Use =>
   `${verb} ${group === '' ? plural : `${plural}.${group}`}${subresource === undefined ? '' : `/${subresource}`}`;
 
 /** Everything that the table grants. */

@@ -27,7 +27,7 @@ for (const check of [served, running]) {
   for (;;) {
     try {
       await check();
-      console.log(`${check.name}: yes`);
+      process.stdout.write(`${check.name}: yes\n`);
       break;
     } catch (error) {
       if (Date.now() > deadline) throw error;
