@@ -28,6 +28,30 @@ describe('manifests', () => {
     expect(faults(resource, manifestOf(resource))).toEqual([]);
   });
 
+  it('takes a field that is null for one that is absent, but not an entry of a list', () => {
+    const emptied = validate(
+      TrainingJob,
+      job((spec) => Object.assign(spec, { suspend: null, podTemplate: { labels: { team: null } }, checkpoint: { keep: null } })),
+    );
+    if (!emptied.ok) throw new Error(emptied.faults.map(formatFault).join('\n'));
+    expect(emptied.object.spec).toMatchObject({ suspend: false, podTemplate: { labels: {} }, checkpoint: { keep: 2 } });
+    expect(
+      faults(
+        TrainingJob,
+        job((spec) => (at(spec, 'task', 'pretrain')['steps'] = null)),
+      ),
+    ).toEqual(['spec.task.pretrain.steps: is required: a number']);
+    expect(
+      faults(
+        TrainingJob,
+        job((spec) => (spec['podTemplate'] = { tolerations: [null], stray: null })),
+      ),
+    ).toEqual([
+      'spec.podTemplate.tolerations[0]: must be a map of fields; got null',
+      expect.stringContaining('spec.podTemplate.stray: unknown field'),
+    ]);
+  });
+
   it('fills defaults in, at every depth', () => {
     const result = validate(TrainingJob, job());
     if (!result.ok) throw new Error('invalid');

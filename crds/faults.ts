@@ -11,14 +11,32 @@ export interface Fault {
 
 export type Validated<T> = { ok: true; object: T } | { ok: false; faults: Fault[] };
 
-/** Parses an object of a known kind: defaults are filled in, unknown fields are faults. */
+/** Parses an object of a known kind: defaults are filled in, unknown fields are faults, and a field that is null is one that is absent. */
 export function validate<Spec extends z.ZodType, Status extends z.ZodType>(
   resource: Resource<Spec, Status>,
   raw: unknown,
 ): Validated<Custom<z.output<Spec>, z.output<Status>>> {
   const parsed = resource.manifest.safeParse(raw, { reportInput: true });
   if (parsed.success) return { ok: true, object: parsed.data };
+  const nulls = parsed.error.issues.map(({ path }) => path.map(String)).filter((path) => isNullField(raw, path));
+  if (nulls.length > 0) return validate(resource, nulls.reduce(without, raw));
   return { ok: false, faults: parsed.error.issues.flatMap((issue) => faultsOf(issue, resource.manifest, raw)) };
+}
+
+/** Of an object or a map: an API server takes null for absence there, but not in a list. */
+function isNullField(raw: unknown, path: readonly string[]): boolean {
+  return path.length > 0 && valueAt(raw, path) === null && !Array.isArray(valueAt(raw, path.slice(0, -1)));
+}
+
+/** A copy that lacks the field. */
+function without(value: unknown, [key = '', ...rest]: readonly string[]): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((item: unknown, index) => (String(index) === key ? without(item, rest) : item));
+  const fields = Object.entries(value).flatMap(([name, inner]) => {
+    if (name !== key) return [[name, inner]];
+    return rest.length === 0 ? [] : [[name, without(inner, rest)]];
+  });
+  return Object.fromEntries(fields) as unknown;
 }
 
 /** `spec.task.pretrain.steps`, `spec.podTemplate.tolerations[0].key`. */

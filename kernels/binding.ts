@@ -212,6 +212,9 @@ type Native = {
   readonly mapRead: (map: MapHandle, offset: number, into: ArrayBufferView) => void;
   readonly mapClose: (map: MapHandle) => void;
   readonly writeFromMap: (stream: StreamHandle, tensor: TensorHandle, map: MapHandle, offset: number, bytes: number) => void;
+  readonly readFile: (stream: StreamHandle, tensor: TensorHandle, file: number, position: number) => Promise<number>;
+  readonly checksum: (stream: StreamHandle, data: ArrayBufferView, finite: boolean) => Promise<number>;
+  readonly digest: (stream: StreamHandle, tensors: Uint32Array) => Promise<number>;
   readonly streamNew: () => StreamHandle;
   readonly streamFree: (stream: StreamHandle) => void;
   readonly streamReset: (stream: StreamHandle) => void;
@@ -295,6 +298,19 @@ export const mapRead = native.mapRead;
 export const mapClose = native.mapClose;
 /** Enqueues a copy of a byte range of the file into the tensor, without passing through JavaScript. */
 export const tensorWriteFromMap = native.writeFromMap;
+
+/**
+ * Fills the tensor with the bytes from `position` of an open file, given by its descriptor, which may be closed after the call. Resolves with
+ * their CRC-32, or -1 where the file ends before. A file that can't be read rejects and does not poison the stream.
+ */
+export const readFile = native.readFile;
+/**
+ * CRC-32 of memory, which must not be detached or resized until the promise settles. With `finite`, -1 where one of the f32 values in it is
+ * NaN or infinite.
+ */
+export const checksum = native.checksum;
+/** A number that two lists of tensors have in common if all their bytes are equal, and almost surely only then. Means nothing by itself. */
+export const digest = native.digest;
 
 /** A FIFO with a thread of its own. It holds 4096 commands; an enqueue that finds it full waits. */
 export const newStream = native.streamNew;

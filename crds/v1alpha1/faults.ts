@@ -40,7 +40,7 @@ export const Faults = z
       .max(100_000_000)
       .optional()
       .describe(
-        'Steps between two comparisons of what ranks hold in common, by digest: finds memory that flips bits. Never if absent.',
+        'Steps between two comparisons of what ranks hold in common, by digest: finds memory that flips bits. What one rank alone holds must be as the update before left it. Never if absent.',
       ),
   })
   .describe(

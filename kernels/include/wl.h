@@ -128,6 +128,17 @@ WL_API int wl_map_read(wl_map map, int64_t offset, int64_t bytes, void* out);
 WL_API int wl_write_from_map(wl_stream on, wl_tensor tensor, wl_map map, int64_t offset, int64_t bytes);
 WL_API int wl_map_close(wl_map map);
 
+/* -- CRC-32, as of zip files; it is in *out when `done` is called */
+/*
+ * Fills the tensor with the bytes from `position` of an open file, which may be closed after the call. *out is -1 where the file ends before.
+ * A file that can't be read is an error of this call alone: it does not poison the stream.
+ */
+WL_API int wl_read_file(wl_stream on, wl_tensor tensor, int file, int64_t position, double* out, wl_done done, void* user);
+/* Of host memory that must stay valid until `done`. With `finite`, *out is -1 where one of the f32 values in it is NaN or infinite. */
+WL_API int wl_checksum(wl_stream on, const void* data, int64_t bytes, int finite, double* out, wl_done done, void* user);
+/* One number for the bytes of all these tensors, to be compared with another digest only. */
+WL_API int wl_digest(wl_stream on, const wl_tensor* tensors, int64_t count, double* out, wl_done done, void* user);
+
 /* Cancels and frees the streams of an owner, and frees its tensors, events and mappings. */
 WL_API void wl_release_owner(wl_owner owner);
 

@@ -24,6 +24,7 @@ NAPI_MODULE_INIT() {
     return NULL;
   }
   napi_define_properties(env, exports, memory_function_count, memory_functions);
+  napi_define_properties(env, exports, file_function_count, file_functions);
   napi_define_properties(env, exports, machine_function_count, machine_functions);
   napi_value comm;
   napi_create_object(env, &comm);

@@ -28,11 +28,13 @@ double* result_of(Pending* pending);
 /* For a call that was refused: throws the last error, frees. Always returns NULL. */
 napi_value drop_pending(napi_env env, Pending* pending);
 
-/* machine.c, memory.c, comm.c: the functions beside the operations */
+/* machine.c, memory.c, file.c, comm.c: the functions beside the operations */
 extern const napi_property_descriptor machine_functions[];
 extern const size_t machine_function_count;
 extern const napi_property_descriptor memory_functions[];
 extern const size_t memory_function_count;
+extern const napi_property_descriptor file_functions[];
+extern const size_t file_function_count;
 extern const napi_property_descriptor comm_functions[];
 extern const size_t comm_function_count;
 

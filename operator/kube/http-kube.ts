@@ -1,5 +1,5 @@
 // The API of a cluster over HTTP: the same interface as the in-memory one, by the paths and verbs of Kubernetes.
-import type { KubeObject, ResourceType } from '#crds/resource.ts';
+import type { KubeObject, ObjectMeta, ResourceType } from '#crds/resource.ts';
 import { apiVersionOf } from './client.ts';
 import type {
   Applied,
@@ -79,7 +79,7 @@ export class HttpKube implements KubeClient {
       ...selectorOf(options),
       ...watchQuery(resourceVersion, this.#jitter()),
     });
-    const chunks = this.#transport.stream({ method: 'GET', path, signal: options.signal });
+    const chunks = this.#transport.stream({ method: 'GET', path }, options.signal);
     return watchEvents<T>(chunks, (raw) => received(type, raw), options);
   }
 
@@ -179,7 +179,8 @@ function received<T extends KubeObject>(type: ResourceType<T>, raw: unknown): T 
   const object = raw as T;
   object.apiVersion ??= apiVersionOf(type);
   object.kind ??= type.kind;
-  delete (object.metadata as { managedFields?: unknown }).managedFields;
+  const { managedFields: _, ...metadata } = object.metadata as ObjectMeta & { managedFields?: unknown };
+  object.metadata = metadata;
   return deepFreeze(object);
 }
 

@@ -1,9 +1,11 @@
 // The API server of a kubeconfig: client certificates, tokens, exec plugins and OIDC, as @kubernetes/client-node reads them.
-import type { RequestOptions } from 'node:https';
+import { fork } from 'node:child_process';
+import { join } from 'node:path';
 import { AccessError } from './api-server.ts';
 import type { ApiServer, Credentials } from './api-server.ts';
 import { systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
+import type { KubeconfigAnswer, KubeconfigRequest } from './kubeconfig-process.ts';
 
 /** Exec plugins and OIDC are asked again when what they gave expires; that is looked at this often. */
 const recheckMs = 5000;
@@ -18,58 +20,39 @@ export interface KubeconfigOptions {
 
 /** Throws AccessError naming what is missing or can't be used. */
 export async function fromKubeconfig({ file, context, clock = systemClock }: KubeconfigOptions = {}): Promise<ApiServer> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
-  try {
-    if (file === undefined) config.loadFromDefault();
-    else config.loadFromFile(file);
-  } catch (cause) {
-    throw new AccessError(`the kubeconfig ${file ?? ''} can't be read: ${(cause as Error).message}`, { cause });
-  }
-  if (context !== undefined) {
-    const names = config.getContexts().map(({ name }) => name);
-    if (!names.includes(context)) throw new AccessError(`the kubeconfig has no context ${context}; it has ${names.join(', ')}`);
-    config.setCurrentContext(context);
-  }
-  const cluster = config.getCurrentCluster();
-  const name = config.getCurrentContext();
-  if (!cluster) throw new AccessError(`the context ${name || '(none)'} of the kubeconfig names no cluster`);
-  if (cluster.proxyUrl)
-    throw new AccessError(`the cluster ${cluster.name} is behind a proxy (proxy-url), which is not supported`);
-
+  const request: KubeconfigRequest = { file, context };
+  const reader = fork(join(import.meta.dirname, 'kubeconfig-process.ts'), [JSON.stringify(request)], { execArgv: [] });
+  const next = () =>
+    new Promise<Exclude<KubeconfigAnswer, { refused: string }>>((resolve, reject) => {
+      const failed = (why: unknown) => reject(new AccessError(`the process that reads the kubeconfig ended: ${String(why)}`));
+      reader.once('error', failed).once('exit', failed);
+      reader.once('message', (answer: KubeconfigAnswer) => {
+        reader.off('error', failed).off('exit', failed);
+        if ('refused' in answer) reject(new AccessError(answer.refused));
+        else resolve(answer);
+      });
+    });
+  const first = await next();
+  // It ends by itself: at once if the credentials stay as they are, else with this process.
+  reader.unref();
+  reader.channel?.unref();
+  let held = { credentials: first.credentials, askedAt: clock.now() };
+  let asking: Promise<Credentials> | undefined;
   const ask = async (): Promise<Credentials> => {
-    const options: RequestOptions = {};
-    try {
-      await config.applyToHTTPSOptions(options);
-    } catch (cause) {
-      throw new AccessError(`the credentials of context ${name} could not be had: ${(cause as Error).message}`, { cause });
-    }
-    return credentialsOf(options);
+    if (!reader.connected) throw new AccessError('the process that reads the kubeconfig was ended');
+    const answered = next();
+    reader.send('again');
+    const { credentials } = await answered;
+    held = { credentials, askedAt: clock.now() };
+    return credentials;
   };
-  let held = { credentials: await ask(), askedAt: clock.now() };
   return {
-    url: new URL(cluster.server),
-    namespace: config.getContextObject(name)?.namespace ?? 'default',
+    url: new URL(first.url),
+    namespace: first.namespace,
     async credentials({ fresh } = { fresh: false }) {
-      if (fresh || clock.now() - held.askedAt >= recheckMs) held = { credentials: await ask(), askedAt: clock.now() };
-      return held.credentials;
+      if (!first.changes || (!fresh && clock.now() - held.askedAt < recheckMs)) return held.credentials;
+      asking ??= ask().finally(() => (asking = undefined));
+      return asking;
     },
-  };
-}
-
-/** What client-node would give to a request of its own. */
-function credentialsOf({ headers, auth, ca, cert, key, rejectUnauthorized, servername }: RequestOptions): Credentials {
-  const given = Object.entries((headers ?? {}) as Record<string, unknown>).map(([name, value]) => [
-    name.toLowerCase(),
-    String(value),
-  ]);
-  const basic = auth == null ? {} : { authorization: `Basic ${Buffer.from(auth).toString('base64')}` };
-  return {
-    headers: { ...(Object.fromEntries(given) as Record<string, string>), ...basic },
-    ca: ca as string | Buffer | undefined,
-    cert: cert as string | Buffer | undefined,
-    key: key as string | Buffer | undefined,
-    rejectUnauthorized,
-    servername,
   };
 }

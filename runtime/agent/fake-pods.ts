@@ -15,7 +15,8 @@ const source = (path: string) => join(import.meta.dirname, path);
 
 /**
  * A rank: announces itself, counts steps of 10 ms up to WL_FAKE_STEPS, resumes from the step that it saved. Files in its folder tell it to fail
- * (`fail-INDEX`: a user error; `crash-INDEX`: a fault that may pass) or to stand still (`behind`: index of the rank that the others wait for).
+ * (`fail-INDEX`: a user error; `crash-INDEX`: a fault that may pass), to stand still (`behind`: index of the rank that the others wait for) or to
+ * prepare for ever (`preparing`).
  */
 const rankScript = `
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -29,16 +30,23 @@ const saved = file('saved-' + index);
 const link = new RankLink();
 let step = existsSync(saved) ? Number(readFileSync(saved, 'utf8')) : 0;
 let waits = { sequence: 16, state: 'done' };
+let loaded = 0;
+const isPreparing = () => has('preparing') && world.epoch === 0;
 const world = await link.announce('fake:' + index);
 appendFileSync(file('worlds'), JSON.stringify({ index: Number(index), pid: process.pid, secretOfJob: process.env.WL_SECRET, ...world }) + '\\n');
 link.beat(() => ({
-  step, phase: 'stepping', rssBytes: process.memoryUsage.rss(), measuredSteps: 0,
+  step, ...(isPreparing() ? { phase: 'preparing', activity: 'loading ' + loaded } : { phase: 'stepping' }), rssBytes: process.memoryUsage.rss(), measuredSteps: 0,
   collectives: [{ group: 'data-0', operation: 'all-reduce', site: 'block 3 gradient', ...waits }],
 }));
 const fail = async (code, exit) => {
   await link.send({ type: 'failed', code, message: 'made to fail', remedy: 'Do not.', step });
   process.exit(exit);
 };
+while (isPreparing()) {
+  loaded += 1;
+  link.send({ type: 'progress', progress: { step, steps: Number(WL_FAKE_STEPS), phase: 'loading' } });
+  await sleep(10);
+}
 while (step < Number(WL_FAKE_STEPS)) {
   if (has('fail-' + index)) await fail('WL_DATA_EMPTY', 64);
   if (has('crash-' + index)) process.exit(75);

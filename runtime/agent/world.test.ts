@@ -95,6 +95,19 @@ it('a rank that stands still is killed, named as silent, and replaced', async ()
   expect(() => process.kill(second!.pid, 0)).toThrow('ESRCH');
 }, 60_000);
 
+it('a rank that is stopped before its first step is killed, named with what it was doing, and replaced', async () => {
+  await job(2, { WL_HANG_TIMEOUT_SECONDS: '3' });
+  await pods.tell('preparing');
+  await pods.start(0, 1);
+  const [, second] = await pods.world(0);
+  await pods.report('heartbeats of all', ({ ranks }) => ranks?.length === 2 && ranks.every(({ phase }) => phase === 'preparing'));
+  process.kill(second!.pid, 'SIGSTOP');
+  await pods.world(1);
+  const { fault } = await pods.report('the fault', ({ fault }) => fault !== undefined);
+  expect(fault).toMatchObject({ code: 'WL_HANG', rank: 1, pod: 'moby-worker-1' });
+  expect(fault?.message).toMatch(/has given no sign of life for \d+ s, preparing \(loading \d+\) at step 0/);
+}, 60_000);
+
 it('a rank that has not entered the collective of the others is named with operation and call site', async () => {
   await job(3, { WL_HANG_TIMEOUT_SECONDS: '2' });
   await pods.tell('behind', '2');

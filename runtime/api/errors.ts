@@ -112,6 +112,11 @@ export const errorTable = {
     remedy: 'All ranks start again from the newest checkpoint; if it repeats on the rank named, take its machine out of use.',
     exit: 'dataCorrupt',
   },
+  WL_MEMORY_CHANGED: {
+    cause: 'A rank found that weights or moments changed between two updates, when nothing writes them: its memory is faulty.',
+    remedy: 'All ranks start again from the newest checkpoint; if it repeats on the rank named, take its machine out of use.',
+    exit: 'dataCorrupt',
+  },
   WL_OUT_OF_MEMORY: {
     cause: 'Memory for a tensor could not be allocated.',
     remedy: 'Lower batch.sequences or batch.length, set recompute: block, or give the pod more memory.',

@@ -79,6 +79,8 @@ export const Heartbeat = z.object({
   /** Step that the rank is in, or did last. */
   step: z.int().min(0),
   phase: RankPhase,
+  /** What it does where that is not a step, and how far it is: a change shows that it advances. */
+  activity: z.string().max(64).optional(),
   /** Newest collective of each group. */
   collectives: z.array(CollectiveState).max(16),
   rssBytes: z.number().min(0),

@@ -4,12 +4,13 @@ import { crc32 } from 'node:zlib';
 import { safetensorsHeader } from '#runtime/model/safetensors.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { Box } from './box.ts';
+import { bytesOf } from './disk.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import type { Chunk, FileFacts } from './manifest.ts';
 import { padded } from './names.ts';
 import type { PlannedChunk } from './save-plan.ts';
 
-/** Writes that are under way while the next chunk is checked: enough that the disk never waits for this thread. */
+/** Chunks that are checked and written at a time: enough that the disk never waits for this thread. */
 const writesAhead = 4;
 /** A file is closed and made durable at about this size, while the next one is written. */
 const fileElements = 64 << 20;
@@ -42,26 +43,24 @@ export class ChunkWriter {
     this.#planned = byFile(chunks);
   }
 
-  /** Writes the next chunk; `values` must hold until `written`. Throws WL_LOSS_NOT_FINITE where one is NaN or infinite. */
+  /**
+   * Writes the next chunk; `values` must hold until `written`. Throws WL_LOSS_NOT_FINITE, here or when a later call waits for this chunk, where
+   * one is NaN or infinite.
+   */
   async write({ tensor, box }: PlannedChunk, values: Float32Array): Promise<void> {
     const open = (this.#open ??= await this.#next());
     const begin = open.bytes;
-    if (!areFinite(values)) {
-      throw new WindlassError('WL_LOSS_NOT_FINITE', `${tensor} holds NaN or infinite values; it is not saved`);
-    }
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    const checksum = crc32(bytes);
-    await this.#enqueue(open.file, bytes, begin);
     open.bytes += values.byteLength;
     open.chunks += 1;
-    (this.tensors[tensor] ??= []).push({
-      offsets: [...box.offsets],
-      sizes: [...box.sizes],
-      file: open.name,
-      begin,
-      end: open.bytes,
-      crc32: checksum,
-    });
+    const [offsets, sizes] = [[...box.offsets], [...box.sizes]];
+    const chunk = { offsets, sizes, file: open.name, begin, end: open.bytes, crc32: 0 };
+    (this.tensors[tensor] ??= []).push(chunk);
+    const checking = async () => {
+      const checksum = await this.#disk.checksum(values);
+      if (checksum !== undefined) chunk.crc32 = checksum;
+      else throw new WindlassError('WL_LOSS_NOT_FINITE', `${tensor} holds NaN or infinite values; it is not saved`);
+    };
+    await this.#enqueue(both(checking(), open.file.write(bytesOf(values), begin)));
     if (open.chunks === this.#planned[0]?.length) await this.#finishFile();
   }
 
@@ -83,9 +82,9 @@ export class ChunkWriter {
     this.#open = undefined;
   }
 
-  async #enqueue(file: DiskFile, bytes: Uint8Array, position: number): Promise<void> {
+  async #enqueue(writing: Promise<void>): Promise<void> {
+    this.#writing.push(guard(writing));
     if (this.#writing.length >= writesAhead) await this.#oldest();
-    this.#writing.push(guard(file.write(bytes, position)));
   }
 
   async #oldest(): Promise<void> {
@@ -100,7 +99,7 @@ export class ChunkWriter {
       (this.#planned[0] ?? []).map(({ tensor, box }) => ({ name: chunkName(tensor, box), dtype: 'F32', shape: box.sizes })),
     );
     const file = await this.#disk.create(join(this.#folder, name));
-    await this.#enqueue(file, header, 0);
+    await this.#enqueue(file.write(header, 0));
     const headerBytes = header.length;
     return { file, name, headerBytes, headerCrc32: crc32(header), bytes: headerBytes, chunks: 0 };
   }
@@ -144,17 +143,9 @@ async function syncAndClose(file: DiskFile): Promise<void> {
   }
 }
 
-/** Anything but NaN and the infinities gives 0 times 0. Four sums, so that no addition waits for the one before. */
-function areFinite(values: Float32Array): boolean {
-  const factor = 0;
-  let [a, b, c, d] = [0, 0, 0, 0];
-  for (let at = 0; at < values.length; at += 4) {
-    a += (values[at] ?? 0) * factor;
-    b += (values[at + 1] ?? 0) * factor;
-    c += (values[at + 2] ?? 0) * factor;
-    d += (values[at + 3] ?? 0) * factor;
-  }
-  return a + b + c + d === 0;
+/** Resolves when both have; rejects when both have ended, as they use the same memory. */
+async function both(one: Promise<void>, other: Promise<void>): Promise<void> {
+  for (const end of await Promise.allSettled([one, other])) if (end.status === 'rejected') throw end.reason;
 }
 
 function chunkName(tensor: string, { offsets }: Box): string {

@@ -66,6 +66,7 @@ export function cutDisk(cutAt: number): CutDisk {
     open: (path) => localDisk.open(path),
     names: (folder) => localDisk.names(folder),
     freeBytes: (folder) => localDisk.freeBytes(folder),
+    checksum: (values) => localDisk.checksum(values),
     makeFolder: (path) => call(() => localDisk.makeFolder(path)),
     rename: (from, to) =>
       call(async () => {

@@ -1,11 +1,26 @@
 // The calls of the file system that checkpoints are made of. Tests put a disk of their own in its place, which is full, slow or cut off.
 import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
+import type { ShardMemory } from './shard.ts';
+
+/** Elements from `offset` of memory. */
+export interface Place {
+  readonly memory: Pick<ShardMemory, 'write'>;
+  readonly offset: number;
+  readonly elements: number;
+}
+
+/** CRC-32 of what was read; undefined where the file ends before. */
+type Checksum = number | undefined;
 
 export interface DiskFile {
   /** Writes all of it from `position` on. */
   write(bytes: Uint8Array, position: number): Promise<void>;
-  /** Fills `into` from `position` on as far as the file goes. Returns the number of bytes. */
-  read(into: Uint8Array, position: number): Promise<number>;
+  /** Fills `into` with the bytes from `position` on. */
+  read(into: Uint8Array, position: number): Promise<Checksum>;
+  /** Fills the place without a copy in between; absent, or undefined, where that can't be done. */
+  readonly readInto?: (place: Place, position: number) => Promise<Checksum> | undefined;
   size(): Promise<number>;
   /** Makes durable what was written. */
   sync(): Promise<void>;
@@ -23,11 +38,13 @@ export interface Disk {
   /** Makes the names in a folder durable. */
   syncFolder(path: string): Promise<void>;
   freeBytes(folder: string): Promise<number>;
+  /** CRC-32 of values that are to be written; undefined where one is NaN or infinite. */
+  checksum(values: Float32Array): Promise<number | undefined>;
 }
 
 export const localDisk: Disk = {
-  create: (path) => openFile(path, 'w'),
-  open: (path) => openFile(path, 'r'),
+  create: async (path) => fileOf(await open(path, 'w')),
+  open: async (path) => fileOf(await open(path, 'r')),
   makeFolder: async (path) => void (await mkdir(path, { recursive: true })),
   names: (folder) => readdir(folder),
   rename: (from, to) => rename(from, to),
@@ -40,10 +57,11 @@ export const localDisk: Disk = {
     const { bavail, bsize } = await statfs(folder);
     return bavail * bsize;
   },
+  checksum: async (values) => (values.every((value) => Number.isFinite(value)) ? crc32(bytesOf(values)) : undefined),
 };
 
-async function openFile(path: string, flags: 'r' | 'w'): Promise<DiskFile> {
-  const handle = await open(path, flags);
+/** An open file, through the calls of Node. `sum` makes the CRC-32 of what was read. */
+export function fileOf(handle: FileHandle, sum: (bytes: Uint8Array) => number | Promise<number> = crc32): DiskFile {
   return {
     write: async (bytes, position) => {
       // A disk that fills up takes a part of what is written without an error; the next write gets it.
@@ -58,10 +76,14 @@ async function openFile(path: string, flags: 'r' | 'w'): Promise<DiskFile> {
         if (bytesRead === 0) break;
         filled += bytesRead;
       }
-      return filled;
+      return filled < into.length ? undefined : await sum(into);
     },
     size: async () => (await handle.stat()).size,
     sync: () => handle.sync(),
     close: () => handle.close(),
   };
+}
+
+export function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }

@@ -96,6 +96,17 @@ it.each(['shards 8', 'tensor 8 by columns', 'pipeline 4'])('a rank of %s reads i
   });
 });
 
+it('tells each rank how much of what it needs is read, chunk by chunk to the end', async () => {
+  const layout = layouts['shards 2, tensor 2 by columns']!;
+  await onEveryRank(layout, async (rank, exchange) => {
+    const shares: number[] = [];
+    const options = { exchange, onRead: (share: number) => shares.push(share), onDamaged: noDamage };
+    await loadNewest(join(root, 'pipeline 4'), 'c0ffee', shardsOfRank(tensors, layout, rank, true), options);
+    expect(shares.length).toBeGreaterThan(10);
+    expect(shares).toEqual(shares.map((_, index) => (index + 1) / shares.length));
+  });
+});
+
 it('spreads the bytes evenly over the replicas, each of which finds its own by itself', () => {
   const layout = { replicas: 4, tensor: 2 };
   const large = shapes.map(({ name }, index) => ({ group: 'weights' as const, name, shape: [400 + index, 96], from: 0 }));

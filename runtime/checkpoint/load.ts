@@ -20,6 +20,8 @@ export interface LoadOptions {
   readonly disk?: Disk;
   /** Once one is loaded, all but this many of the newest go. */
   readonly keep?: number;
+  /** Told how much of what this rank needs is read, 0 to 1, chunk by chunk. */
+  readonly onRead?: (share: number) => void;
   /** Told of each damaged checkpoint, which file it is, and where the folder was put. */
   readonly onDamaged: (error: WindlassError) => void;
 }
@@ -34,12 +36,12 @@ export async function loadNewest(
   root: string,
   configDigest: string,
   shards: readonly Shard[],
-  { exchange = alone, disk = localDisk, keep, onDamaged }: LoadOptions,
+  { exchange = alone, disk = localDisk, keep, onRead, onDamaged }: LoadOptions,
 ): Promise<TrainingState | undefined> {
   const paths = await agreeOnFolders(root, exchange, disk);
   for (const path of paths) {
     try {
-      const state = await loadInto(shards, path, configDigest, exchange, disk);
+      const state = await loadInto(shards, path, configDigest, { exchange, disk, onRead });
       await together(exchange, async () => {
         if (exchange.rank === 0 && keep !== undefined) await pruneCheckpoints(root, keep, disk);
         return '';
@@ -72,14 +74,14 @@ async function loadInto(
   shards: readonly Shard[],
   path: string,
   configDigest: string,
-  exchange: Exchange,
-  disk: Disk,
+  { exchange, disk, onRead }: { exchange: Exchange; disk: Disk; onRead: LoadOptions['onRead'] | undefined },
 ): Promise<TrainingState> {
   let manifest: Manifest | undefined;
   const digests = await together(exchange, async () => {
     const reader = await CheckpointReader.open(disk, path);
     checkFit(reader, configDigest, shards);
-    await reader.read(shards.flatMap((shard) => planShard(reader, shard)));
+    const reads = shards.flatMap((shard) => planShard(reader, shard));
+    await reader.read(reads, (count) => onRead?.(count / reads.length));
     manifest = reader.manifest;
     return createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
   });

@@ -9,7 +9,8 @@ export async function readText(disk: Disk, path: string): Promise<string> {
     const bytes = await file.size();
     if (bytes > maxManifestBytes) throw corrupt(path, 'is too large');
     const into = new Uint8Array(bytes);
-    return new TextDecoder().decode(into.subarray(0, await file.read(into, 0)));
+    await file.read(into, 0);
+    return new TextDecoder().decode(into);
   } finally {
     await file.close();
   }

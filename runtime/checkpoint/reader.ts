@@ -1,8 +1,8 @@
 // Reads a checkpoint for any layout: whole chunks, which are checked before the parts that are wanted go to their targets.
 import { basename, join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { toWindlassError, WindlassError } from '#runtime/api/errors.ts';
 import { elementsOf } from './box.ts';
+import { bytesOf } from './disk.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import { isMissing, stepOf } from './folders.ts';
 import { corrupt, Manifest, unseal } from './manifest.ts';
@@ -11,8 +11,8 @@ import { ChunkIndex, planReads } from './read-plan.ts';
 import type { PlannedRead, Wanted } from './read-plan.ts';
 import { readText } from './read-text.ts';
 
-/** Reads that are under way while a chunk is checked and copied. */
-const readsAhead = 4;
+/** Chunks that are read at a time: enough that the disk never waits for this thread. */
+const lanes = 4;
 
 export class CheckpointReader {
   readonly path: string;
@@ -57,10 +57,10 @@ export class CheckpointReader {
   }
 
   /**
-   * Carries out the reads in their order. Throws WL_CHECKPOINT_CORRUPT, naming the file, when bytes are not those that were saved: a single
-   * flipped bit is found before its chunk goes anywhere.
+   * Carries out the reads, begun in their order. Throws WL_CHECKPOINT_CORRUPT, naming the file, when bytes are not those that were saved: a
+   * single flipped bit is found. What lies where the values go counts only when this has resolved. `onRead` is told how many are done.
    */
-  async read(reads: readonly PlannedRead[]): Promise<void> {
+  async read(reads: readonly PlannedRead[], onRead: (count: number) => void = () => {}): Promise<void> {
     const files = new Map<string, Promise<DiskFile>>();
     const fileOf = (name: string) => {
       const known = files.get(name);
@@ -70,41 +70,52 @@ export class CheckpointReader {
       return opening;
     };
     try {
-      await this.#readAhead(reads, fileOf);
+      await this.#readAll(reads, fileOf, onRead);
     } finally {
       for (const file of await Promise.allSettled(files.values())) if (file.status === 'fulfilled') await file.value.close();
     }
   }
 
-  async #readAhead(reads: readonly PlannedRead[], fileOf: (name: string) => Promise<DiskFile>): Promise<void> {
-    const spare: ArrayBuffer[] = [];
-    const start = async ({ chunk }: PlannedRead): Promise<Float32Array> => {
-      const elements = elementsOf(chunk.sizes);
-      if (chunk.end - chunk.begin !== elements * 4) throw this.#damaged(chunk);
-      const file = await fileOf(chunk.file);
-      const values = new Float32Array(takeBuffer(spare, elements * 4), 0, elements);
-      const filled = await file.read(bytesOf(values), chunk.begin);
-      if (filled < elements * 4) throw this.#damaged(chunk);
-      return values;
-    };
-    const ahead: Promise<Float32Array>[] = [];
-    try {
-      let started = 0;
-      for (const { chunk, uses } of reads) {
-        for (; started < reads.length && ahead.length < readsAhead; started += 1) {
-          const reading = start(reads[started]!);
-          // Whoever takes the reading sees a failure; that it is not its turn yet must not end the process.
-          reading.catch(() => {});
-          ahead.push(reading);
-        }
-        const values = await ahead.shift()!;
-        if (crc32(bytesOf(values)) !== chunk.crc32) throw this.#damaged(chunk);
-        for (const { target, part } of uses) target.put(part, chunk, values);
-        spare.push(values.buffer as ArrayBuffer);
+  async #readAll(
+    reads: readonly PlannedRead[],
+    fileOf: (name: string) => Promise<DiskFile>,
+    onRead: (count: number) => void,
+  ): Promise<void> {
+    const left = reads.values();
+    let isFailed = false;
+    let done = 0;
+    const work = async () => {
+      const memory = new ChunkMemory();
+      for (const read of left) {
+        if (isFailed) return;
+        await this.#readChunk(read, await fileOf(read.chunk.file), memory);
+        onRead((done += 1));
       }
-    } finally {
-      await Promise.allSettled(ahead);
+    };
+    const ends = await Promise.allSettled(
+      Array.from({ length: lanes }, () =>
+        work().catch((error: unknown) => {
+          isFailed = true;
+          throw error;
+        }),
+      ),
+    );
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  }
+
+  async #readChunk({ chunk, uses }: PlannedRead, file: DiskFile, memory: ChunkMemory): Promise<void> {
+    const elements = elementsOf(chunk.sizes);
+    if (chunk.end - chunk.begin !== elements * 4) throw this.#damaged(chunk);
+    const [only, ...others] = uses;
+    const place = others.length === 0 ? only?.target.placeOf(only.part, chunk) : undefined;
+    const reading = place && file.readInto?.(place, chunk.begin);
+    if (reading) {
+      if ((await reading) !== chunk.crc32) throw this.#damaged(chunk);
+      return;
     }
+    const values = memory.take(elements);
+    if ((await file.read(bytesOf(values), chunk.begin)) !== chunk.crc32) throw this.#damaged(chunk);
+    for (const { target, part } of uses) target.put(part, chunk, values);
   }
 
   /** Opens a chunk file and checks its length and header. */
@@ -118,8 +129,7 @@ export class CheckpointReader {
       const size = await file.size();
       if (size !== facts?.bytes) throw damaged(path, `${size} bytes instead of ${facts?.bytes}`);
       const header = new Uint8Array(facts.headerBytes);
-      const filled = await file.read(header, 0);
-      if (filled < header.length || crc32(header) !== facts.headerCrc32) throw damaged(path, 'the header');
+      if ((await file.read(header, 0)) !== facts.headerCrc32) throw damaged(path, 'the header');
       return file;
     } catch (error) {
       await file.close();
@@ -132,14 +142,14 @@ export class CheckpointReader {
   }
 }
 
-function bytesOf(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-}
+/** Memory for one chunk after another. */
+class ChunkMemory {
+  #values = new Float32Array(0);
 
-/** Memory of a chunk that has gone where it was wanted, or new memory where none is large enough. */
-function takeBuffer(spare: ArrayBuffer[], bytes: number): ArrayBuffer {
-  const at = spare.findIndex(({ byteLength }) => byteLength >= bytes);
-  return at < 0 ? new ArrayBuffer(bytes) : spare.splice(at, 1)[0]!;
+  take(elements: number): Float32Array {
+    if (this.#values.length < elements) this.#values = new Float32Array(elements);
+    return this.#values.subarray(0, elements);
+  }
 }
 
 function damaged(path: string, what: string): WindlassError {

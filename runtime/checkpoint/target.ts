@@ -1,6 +1,7 @@
 // Where the values of chunks go: straight to memory where they lie in one piece there, else through a copy of the range until all of it is there.
 import { copyRuns, elementsOf, isOneRun } from './box.ts';
 import type { Box } from './box.ts';
+import type { Place } from './disk.ts';
 import type { ShardMemory } from './shard.ts';
 
 /** `part` of a chunk has its place in the row-major box `piece`, which begins at element `at` of the target. */
@@ -26,6 +27,14 @@ export class Target {
   expect(part: Box, piece: Box): void {
     this.#parts += 1;
     this.#isScattered ||= !isOneRun(part, piece);
+  }
+
+  /** Where the values of a chunk go if all of them go there in one piece: they need not be `put` then. */
+  placeOf({ part, piece, at }: PlacedPart, chunk: Box): Place | undefined {
+    const elements = elementsOf(chunk.sizes);
+    if (this.#isScattered || elementsOf(part.sizes) < elements) return undefined;
+    const [first] = copyRuns(part, chunk, piece).take(1);
+    return { memory: this.#memory, offset: at + (first?.target ?? 0), elements };
   }
 
   /** Takes the values of a part out of those of its chunk. */

@@ -2,16 +2,11 @@
 import { ops } from './device.ts';
 import { adopt } from './scope.ts';
 import type { Stream } from './stream.ts';
-import { Parameter, Tensor } from './tensor.ts';
+import { Tensor } from './tensor.ts';
 
 /** Elements from `offset` of `of` under another shape, in the same memory, which lives until the last tensor on it is freed. Throws WL_OP_INVALID where they are not inside. */
 export function view(of: Tensor, offset: number, shape: readonly number[], label = of.label): Tensor {
   return adopt(new Tensor(of.device, of.device.view(of, offset, shape), of.dtype, shape, label));
-}
-
-/** A parameter whose values are elements of `flat`; as every parameter it belongs to the caller, not to a scope. */
-export function parameterView(flat: Tensor, offset: number, shape: readonly number[], name: string): Parameter {
-  return new Parameter(flat.device, flat.device.view(flat, offset, shape), flat.dtype, shape, name);
 }
 
 /** to = from; f32, with as many elements, on the stream of the device if none is given. Not differentiable. */

@@ -6,6 +6,7 @@ import { WindlassError } from '#runtime/api/errors.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import type { Batch } from '#runtime/parallel/main.ts';
 import { evaluate, noteEvaluation } from './evaluate.ts';
+import type { MemoryWatch } from './memory-watch.ts';
 import type { MetricsWriter, MetricValues } from './metrics.ts';
 import type { ProgressReporter } from './progress.ts';
 import { learningRateAt } from './schedule.ts';
@@ -33,8 +34,8 @@ export interface PretrainRun {
   readonly peakShare: (tokensPerSecond: number) => number;
   /** Whether a step may begin; false asks for a checkpoint and an end, on all ranks before the same step. */
   readonly mayStart: (step: number) => Promise<boolean>;
-  /** Compares what ranks hold in common; throws WL_REPLICAS_DIFFER. All ranks call it. */
-  readonly compareReplicas: (step: number) => Promise<void>;
+  /** Looks whether memory changes by itself, every so many steps and before each checkpoint. */
+  readonly memoryWatch?: MemoryWatch | undefined;
   /** Told of a step that is left out or undone, and why. */
   readonly onSetback: (error: WindlassError, words: string) => void;
   /** Told how long each step took. */
@@ -45,7 +46,7 @@ export type PretrainEnd = 'finished' | 'stoppedEarly' | 'interrupted';
 
 /** Trains from `start` to the last step. Throws WL_LOSS_NOT_FINITE before anything of such a step is saved. */
 export async function pretrain(run: PretrainRun, start: TrainingState): Promise<{ end: PretrainEnd; state: TrainingState }> {
-  const { task, progress, trainer } = run;
+  const { task, progress, trainer, memoryWatch } = run;
   const schedule = { ...task.optimizer, warmupSteps: warmupSteps(task), steps: task.steps };
   let state = start;
   let saved = start.step;
@@ -62,12 +63,10 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
     const learningRate = learningRateAt(step, schedule);
     const { gradientNormMean: mean } = state;
     const judge = (result: StepResult) => judgeStep(run.faults, step, result, mean);
-    const running = trainer.step(
-      batch,
-      step,
-      learningRate,
-      guardOf(run, (result) => judge(result).action === 'go'),
-    );
+    const running = trainer.step(batch, step, learningRate, {
+      mayUpdate: guardOf(run, (result) => judge(result).action === 'go'),
+      around: memoryWatch && ((update) => memoryWatch.around(update)),
+    });
     if (step < task.steps) batch = run.batchAt(step);
     const result = await running;
     const { loss, gradientNorm } = result;
@@ -77,13 +76,14 @@ export async function pretrain(run: PretrainRun, start: TrainingState): Promise<
       run.onSetback(verdict.error, 'going back to the newest checkpoint');
       undone = step;
       state = await run.rollBack();
+      memoryWatch?.forget();
       await run.metrics.goBack(state.step);
       saved = state.step;
       batch = run.batchAt(state.step);
       continue;
     }
     if (verdict.action === 'skip') run.onSetback(verdict.error, 'the update of this step is left out');
-    if (isDue(step, run.faults.checkGradientsEverySteps)) await run.compareReplicas(step);
+    if (isDue(step, run.faults.checkGradientsEverySteps)) await memoryWatch?.check(step);
     run.onStep(step, performance.now() - begin);
     state = {
       ...state,
@@ -120,8 +120,11 @@ function endOf({ task }: PretrainRun, state: TrainingState): PretrainEnd | undef
 }
 
 async function saveNow(run: PretrainRun, state: TrainingState): Promise<void> {
+  run.progress.note({ phase: 'saving a checkpoint' });
+  await run.memoryWatch?.check(state.step);
   await run.metrics.flush();
   await run.checkpointer.save(state);
+  run.progress.note({ phase: undefined });
   run.progress.resumeClock();
 }
 

@@ -5,10 +5,7 @@ import { ProgressReporter } from './progress.ts';
 function reporter(steps = 100) {
   const sent: Progress[] = [];
   const clock = { ms: 0 };
-  const progress = new ProgressReporter(
-    { steps, tokensPerStep: 1000, send: (report) => sent.push(report), now: () => clock.ms },
-    0,
-  );
+  const progress = new ProgressReporter({ steps, tokensPerStep: 1000, send: (report) => sent.push(report), now: () => clock.ms });
   return { progress, sent, clock };
 }
 
@@ -24,17 +21,28 @@ it('measures speed over the newest ten seconds, so that a slow start is forgotte
   expect(progress.current.etaSeconds).toBe(485);
 });
 
-it('does not count a pause for evaluation as slow steps', () => {
+it('does not count pauses for evaluation and a checkpoint as slow steps', () => {
   const { progress, clock } = reporter();
   for (const step of [1, 2]) {
     clock.ms += 1000;
     progress.stepped(step, {});
   }
-  clock.ms += 50_000;
-  progress.resumeClock();
+  for (const pause of [50_000, 20_000]) {
+    clock.ms += pause;
+    progress.resumeClock();
+  }
   clock.ms += 1000;
   progress.stepped(3, {});
   expect(progress.current.tokensPerSecond).toBe(1000);
+});
+
+it('measures short steps as well as long ones', () => {
+  const { progress, clock } = reporter(10_000);
+  for (let step = 1; step <= 2000; step += 1) {
+    clock.ms += 4;
+    progress.stepped(step, {});
+  }
+  expect(progress.current.tokensPerSecond).toBe(250_000);
 });
 
 it('sends at most four reports of steps a second and keeps the newest values for the next', () => {

@@ -5,6 +5,8 @@ import type { Progress } from '#runtime/api/messages.ts';
 const reportEveryMs = 250;
 /** Speed is measured over about this many of the newest milliseconds. */
 const speedWindowMs = 10_000;
+/** Shortest time between two steps that are remembered for it: short steps must not take more memory than long ones. */
+const markEveryMs = 250;
 
 export interface ProgressOptions {
   readonly steps: number;
@@ -16,13 +18,15 @@ export interface ProgressOptions {
 
 export class ProgressReporter {
   readonly #options: ProgressOptions;
+  /** Steps of the window, oldest first. */
   readonly #marks: { time: number; step: number }[] = [];
+  #steppedAt = 0;
   #state: Progress;
   #lastSent = -Infinity;
 
-  constructor(options: ProgressOptions, startStep: number) {
+  constructor(options: ProgressOptions) {
     this.#options = options;
-    this.#state = { step: startStep, steps: options.steps };
+    this.#state = { step: 0, steps: options.steps };
   }
 
   /** What is known now. */
@@ -30,13 +34,21 @@ export class ProgressReporter {
     return this.#state;
   }
 
+  /** Training goes on from a step: what was before it is over. */
+  startFrom(step: number): void {
+    this.#state = { step, steps: this.#options.steps };
+    this.#marks.length = 0;
+    this.#lastSent = -Infinity;
+  }
+
   /** A step is done. */
   stepped(step: number, values: Partial<Progress>): void {
     const time = this.#options.now();
-    this.#marks.push({ time, step });
+    this.#steppedAt = time;
+    if (time - (this.#marks.at(-1)?.time ?? -Infinity) >= markEveryMs) this.#marks.push({ time, step });
     while (this.#marks.length > 2 && time - (this.#marks[0]?.time ?? time) > speedWindowMs) this.#marks.shift();
     const { phase: _phase, phaseShare: _share, ...rest } = this.#state;
-    this.#state = { ...rest, ...values, step, ...this.#speed(step) };
+    this.#state = { ...rest, ...values, step, ...this.#speed(time, step) };
     if (time - this.#lastSent >= reportEveryMs) this.#send(time);
   }
 
@@ -53,8 +65,8 @@ export class ProgressReporter {
 
   /** A pause (evaluation, checkpoint wait) is over: it does not count as slow steps. */
   resumeClock(): void {
-    const last = this.#marks.at(-1);
-    const pause = last ? this.#options.now() - last.time : 0;
+    const pause = this.#options.now() - this.#steppedAt;
+    this.#steppedAt += pause;
     for (const mark of this.#marks) mark.time += pause;
   }
 
@@ -63,11 +75,10 @@ export class ProgressReporter {
     this.#send(this.#options.now());
   }
 
-  #speed(step: number): Pick<Progress, 'tokensPerSecond' | 'etaSeconds'> {
+  #speed(time: number, step: number): Pick<Progress, 'tokensPerSecond' | 'etaSeconds'> {
     const [first] = this.#marks;
-    const last = this.#marks.at(-1);
-    if (!first || !last || last.step === first.step) return {};
-    const secondsPerStep = (last.time - first.time) / 1000 / (last.step - first.step);
+    if (!first || step === first.step) return {};
+    const secondsPerStep = (time - first.time) / 1000 / (step - first.step);
     return {
       tokensPerSecond: this.#options.tokensPerStep / secondsPerStep,
       etaSeconds: secondsPerStep * (this.#options.steps - step),

@@ -16,21 +16,27 @@ const waiting = new Set([...Object.keys(comm), 'wait']);
 const phases: readonly (readonly [RegExp, RankPhase])[] = [
   [/^evaluating/, 'evaluating'],
   [/^publishing/, 'publishing'],
-  [/checkpoint/, 'checkpointing'],
+  [/^saving/, 'checkpointing'],
 ];
 
 export class RankLife {
   readonly #times = new StepTimes();
-  readonly #cohort: string;
   readonly #beat: Disposable;
+  #cohort: string | undefined;
+  #progress: () => Progress = () => ({ step: 0, steps: 0, phase: 'joining the other ranks' });
   #step = 0;
   #stepped = 0;
 
-  /** Beats until it is disposed of. `cohort` names the ranks that do the same work. */
-  constructor(link: RankLink, cohort: string, progress: () => Progress) {
-    this.#cohort = cohort;
+  /** Beats until it is disposed of. */
+  constructor(link: RankLink) {
     profile(true);
-    this.#beat = link.beat(() => this.#read(progress()));
+    this.#beat = link.beat(() => this.now);
+  }
+
+  /** The ranks have met: from now on it tells of `progress`. `cohort` names the ranks that do the same work. */
+  follow(progress: () => Progress, cohort: string): void {
+    this.#progress = progress;
+    this.#cohort = cohort;
   }
 
   /** A step is done. */
@@ -42,25 +48,32 @@ export class RankLife {
     this.#stepped = step;
   }
 
-  [Symbol.dispose](): void {
-    this.#beat[Symbol.dispose]();
-  }
-
-  #read({ step, phase }: Progress): Heartbeat {
+  /** What the next heartbeat says. */
+  get now(): Heartbeat {
+    const { step, phase, phaseShare } = this.#progress();
     return {
       step: Math.max(step, this.#step),
       phase: phaseOf(phase, this.#stepped > 0),
+      ...(phase === undefined ? {} : { activity: activityOf(phase, phaseShare) }),
       collectives: newestByGroup(commLog()),
       rssBytes: process.memoryUsage.rss(),
-      cohort: this.#cohort,
+      ...(this.#cohort === undefined ? {} : { cohort: this.#cohort }),
       ...this.#times.medians(),
     };
+  }
+
+  [Symbol.dispose](): void {
+    this.#beat[Symbol.dispose]();
   }
 }
 
 function phaseOf(words: string | undefined, hasStepped: boolean): RankPhase {
   if (words === undefined) return hasStepped ? 'stepping' : 'preparing';
   return phases.find(([pattern]) => pattern.test(words))?.[1] ?? 'preparing';
+}
+
+function activityOf(words: string, share: number | undefined): string {
+  return share === undefined ? words : `${words} ${(100 * share).toFixed(1)} %`;
 }
 
 function newestByGroup(records: readonly CommRecord[]): CollectiveState[] {

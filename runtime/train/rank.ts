@@ -1,7 +1,5 @@
 // One rank of a training job, from its environment to a published model: prepares data and model, resumes, trains, publishes.
-import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
-import * as kernels from '#kernels/binding.ts';
 import { parallelismOf } from '#crds/v1alpha1/parallelism.ts';
 import type { Pretrain } from '#crds/v1alpha1/pretrain.ts';
 import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
@@ -11,28 +9,26 @@ import { WindlassError } from '#runtime/api/errors.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
+import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
-import { createSampler, heldOutBatches, unigramEntropy } from '#runtime/data/main.ts';
-import { generateText } from '#runtime/engine/main.ts';
+import { unigramEntropy } from '#runtime/data/main.ts';
 import { parameterCount } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
-import { flopsPerToken } from './flops.ts';
+import type { Corpus } from './corpus.ts';
 import { JobTrace } from './job-trace.ts';
 import { localPath } from './local-path.ts';
-import { noMetrics, openMetrics } from './metrics.ts';
-import { pretrain } from './pretrain.ts';
 import type { PretrainEnd } from './pretrain.ts';
 import { ProgressReporter } from './progress.ts';
 import { publish } from './publish.ts';
 import { RankLife } from './rank-life.ts';
+import { RankState } from './rank-state.ts';
+import { trainRank } from './rank-training.ts';
 import { recomputeOf } from './recompute.ts';
-import { Checkpointer, shardsOf } from './snapshot.ts';
-import { compareReplicas } from './replicas.ts';
+import { configOf } from './starting-weights.ts';
 import { rankZero } from './together.ts';
-import { configOf, openWeights } from './starting-weights.ts';
 import { Trainer } from './trainer.ts';
 import { joinWorld } from './world.ts';
 import type { RankWorld } from './world.ts';
@@ -46,14 +42,21 @@ export interface RankOptions {
   readonly signal: AbortSignal;
 }
 
-/** Held-out sequences of an evaluation where the job does not say. */
-const defaultEvaluationSequences = 64;
+/** The job of a rank, and the ranks that it does it with. */
+export interface RankJob extends RankOptions {
+  readonly spec: TrainingJobSpec;
+  readonly task: Pretrain;
+  readonly world: RankWorld;
+  readonly life: RankLife;
+  readonly progress: ProgressReporter;
+}
 
 /** Runs the rank to its end. Throws what the job failed with; the caller turns it into an exit code. */
 export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   const { env, link } = options;
   const spec = TrainingJob.definition.spec.parse(JSON.parse(env.WL_JOB));
-  if (!spec.task.pretrain)
+  const { pretrain: task } = spec.task;
+  if (!task)
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.task has no task that this version knows', {
       details: { path: 'spec.task' },
     });
@@ -61,146 +64,82 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   if (fault !== undefined)
     throw new WindlassError('WL_MANIFEST_INVALID', fault, { details: { path: 'spec.parallelism.scheduleCsv' } });
   await mkdir(env.WL_JOB_DIR, { recursive: true });
+  using life = new RankLife(link);
   using world = await joinWorld(env, link, parallelismOf(spec.parallelism));
+  const progress = openProgress(task, link, world);
+  life.follow(() => progress.current, `stage ${world.mesh.at.pipeline}`);
   try {
-    return await trainAndPublish(options, spec, world);
+    return await trainAndPublish({ ...options, spec, task, world, life, progress });
   } catch (error) {
     world.abort(error instanceof Error ? error.message : String(error));
     throw error;
   }
 }
 
-async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, world: RankWorld): Promise<PretrainEnd> {
-  const { env, link, log, signal } = options;
-  const { pretrain: task } = spec.task;
-  const { mesh } = world;
-  const speaks = world.rank === 0;
-  const tokensPerStep = task.batch.sequences * task.batch.length;
-  const reporterOptions = {
-    steps: task.steps,
-    tokensPerStep,
-    send: (progress: object) => void (speaks && link.send({ type: 'progress', progress: progress as never })),
+/** One rank speaks for all. */
+function openProgress({ steps, batch }: Pretrain, link: RankLink, { rank }: RankWorld): ProgressReporter {
+  return new ProgressReporter({
+    steps,
+    tokensPerStep: batch.sequences * batch.length,
+    send: (progress) => void (rank === 0 && link.send({ type: 'progress', progress })),
     now: () => performance.now(),
-  };
-  let progress = new ProgressReporter(reporterOptions, 0);
-  using life = new RankLife(link, `stage ${mesh.at.pipeline}`, () => progress.current);
-  progress.tell({ phase: 'preparing' });
+  });
+}
 
-  const modelFolder = spec.model.from === undefined ? undefined : localPath(spec.model.from);
+async function trainAndPublish(job: RankJob): Promise<PretrainEnd> {
+  const { env, spec, task, world, progress, log } = job;
+  const { mesh } = world;
+  progress.tell({ phase: 'preparing' });
+  const corpus = await prepareData(job);
+  using _store = closing(corpus.tokens.store);
+
+  using device = openDevice();
+  const config = await configOf(spec, corpus.tokenizer, task, device);
+  checkPrompt(task, config, corpus.tokenizer);
+  mesh.layout.validate(config, task.batch);
+  using trace = spec.trace && new JobTrace(spec.trace, { folder: env.WL_JOB_DIR, mesh, device, log });
+  const recompute = recomputeOf(spec, config, mesh.layout);
+  const { batch, seed, optimizer } = task;
+  using trainer = new Trainer({ config, device, mesh, batch, seed, recompute, optimizer, observer: trace?.observer });
+
+  using disk = openDeviceDisk();
+  const rankState = new RankState(job, { trainer, device, disk, corpus });
+  const restored = await rankState.restore();
+  const start = restored ?? (await rankState.begin());
+  log({ step: start.step, parameters: parameterCount(config), ranks: world.size }, restored ? 'resumed' : 'training starts');
+  progress.startFrom(start.step);
+  if (restored) progress.note({ checkpointStep: start.step });
+
+  const { end, state } = await trainRank(job, { trainer, device, corpus, rankState, trace, start });
+  if (end === 'interrupted') return end;
+  progress.tell({ phase: 'publishing' });
+  await publishTogether(job, trainer, corpus, state);
+  return end;
+}
+
+/** One rank tokenizes; the others find it done. */
+async function prepareData({ env, spec, task, world, progress, log }: RankJob): Promise<Corpus> {
   const prepare = () =>
     prepareCorpus({
       data: spec.data,
       jobDir: env.WL_JOB_DIR,
-      modelFolder,
+      modelFolder: spec.model.from === undefined ? undefined : localPath(spec.model.from),
       length: task.batch.length,
       onProgress: (phase, phaseShare) => progress.tell({ phase, phaseShare }),
     });
-  // One rank tokenizes; the others find it done.
-  const corpus = (await rankZero(mesh.exchange, prepare)) ?? (await prepare());
+  const corpus = (await rankZero(world.mesh.exchange, prepare)) ?? (await prepare());
+  const { tokens, documents, fromCache } = corpus.tokens;
+  log({ tokens, documents, fromCache }, 'data is ready');
+  return corpus;
+}
+
+async function publishTogether(job: RankJob, trainer: Trainer, corpus: Corpus, state: TrainingState): Promise<void> {
+  const { env, spec, world, log, link } = job;
   const { tokens, split, tokenizer } = corpus;
-  log({ tokens: tokens.tokens, documents: tokens.documents, fromCache: tokens.fromCache }, 'data is ready');
-
-  using _store = closing(tokens.store);
-  using device = openDevice();
-  const peak = (await kernels.measureFmaPeak(device.stream)) * 1e9 * world.size;
-  const config = await configOf(spec, tokenizer, task, device);
-  checkPrompt(task, config, tokenizer);
-  mesh.layout.validate(config, task.batch);
-  const recompute = recomputeOf(spec, config, mesh.layout);
-  using trace = spec.trace && new JobTrace(spec.trace, { folder: env.WL_JOB_DIR, mesh, device, log });
-  const { batch, seed, optimizer } = task;
-  using trainer = new Trainer({ config, device, mesh, batch, seed, recompute, optimizer, observer: trace?.observer });
-  const { execution } = trainer;
-  const sampler = createSampler(tokens.store, split.training, { seed: task.seed, ...task.batch });
-  const checkpointer = new Checkpointer(shardsOf(execution.pieces), {
-    jobDir: env.WL_JOB_DIR,
-    keep: spec.checkpoint.keep,
-    configDigest: digestOf({
-      model: config,
-      data: [tokens.key, spec.data.heldOut],
-      tokenizer: tokenizer.digest,
-      task: spec.task,
-    }),
-    ...(mesh.checkpointExchange ? { exchange: mesh.checkpointExchange } : {}),
-    onSaved: (step) => progress.tell({ checkpointStep: step }),
-    onFailed: (error) => log({ code: error.code, err: error }, `checkpoint failed: ${error.message}. ${error.remedy}`),
-  });
-  const fromCheckpoint = async (): Promise<TrainingState | undefined> => {
-    const state = await checkpointer.restore((error) => log({ code: error.code }, error.message));
-    if (state) execution.weightsChanged();
-    return state;
-  };
-  const fromTheBeginning = async (): Promise<TrainingState> => {
-    await using source = await openWeights(spec, tokenizer, task, device);
-    await trainer.load(source);
-    return { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
-  };
-  const rollBack = async (): Promise<TrainingState> => {
-    await checkpointer.finished();
-    return (await fromCheckpoint()) ?? (await fromTheBeginning());
-  };
-  progress.tell({ phase: 'looking for a checkpoint' });
-  const restored = await fromCheckpoint();
-  const start = restored ?? (await fromTheBeginning());
-  log({ step: start.step, parameters: parameterCount(config), ranks: world.size }, restored ? 'resumed' : 'training starts');
-  progress = new ProgressReporter(reporterOptions, start.step);
-  if (restored) progress.note({ checkpointStep: start.step });
-
-  const onTrouble = (error: WindlassError) => log({ code: error.code, err: error }, `metrics wait: ${error.message}`);
-  const metrics = speaks
-    ? await openMetrics({ folder: env.WL_JOB_DIR, resumeStep: start.step, now: () => new Date(), onTrouble })
-    : noMetrics;
-  const sequences = task.evaluation?.sequences ?? defaultEvaluationSequences;
-  const batchSequences = task.batch.sequences / task.batch.grains;
-  const flops = flopsPerToken(config, task.batch.length);
-  const generate = async (prompt: string, count: number) => {
-    using whole = await execution.wholeModel();
-    return await rankZero(mesh.exchange, () =>
-      generateText(whole!.model, tokenizer, prompt, { tokens: count, temperature: 0.8, seed: task.seed }),
-    );
-  };
-  const training = pretrain(
-    {
-      trainer,
-      task,
-      faults: spec.faults,
-      compareReplicas: (step) => compareReplicas(execution.pieces, mesh.exchange, step),
-      rollBack,
-      onSetback: (error, words) => log({ code: error.code, ...error.details }, `${error.message}: ${words}`),
-      checkpointEverySteps: spec.checkpoint.everySteps,
-      batchAt: (step) => sampler.batch(step),
-      heldOut: () => heldOutBatches(tokens.store, split.heldOut, { length: task.batch.length, sequences, batchSequences }),
-      generate,
-      checkpointer,
-      metrics,
-      progress,
-      peakShare: (speed) => (speed * flops) / peak,
-      mayStart: async (step) => {
-        const may = world.size === 1 && signal.aborted ? false : await link.mayStart(step);
-        await trace?.starting(may ? step : undefined);
-        return may;
-      },
-      onStep: (step, milliseconds) => {
-        trace?.stepped();
-        life.stepped(step, milliseconds);
-      },
-    },
-    start,
-  );
-  const checkpointed = () => checkpointer.finished();
-  // However training ended: the state and the lines of the steps before must not be lost with this process.
-  const unsaved = await training.then(checkpointed, checkpointed);
-  await metrics.close();
-  const { end, state } = await training;
-  await trace?.starting(undefined);
-  progress.flush();
-  if (unsaved) throw unsaved;
-  if (end === 'interrupted') return end;
-
-  progress.tell({ phase: 'publishing' });
-  using whole = await execution.wholeModel();
-  const published = await rankZero(mesh.exchange, async () => {
-    const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, config.vocabularySize) : undefined;
+  using whole = await trainer.execution.wholeModel();
+  const published = await rankZero(world.mesh.exchange, async (): Promise<PublishedModel> => {
+    const { vocabularySize } = trainer.config;
+    const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, vocabularySize) : undefined;
     return await publish(whole!.model, tokenizer, {
       modelsDir: env.WL_MODELS_DIR,
       model: spec.output.model,
@@ -209,13 +148,9 @@ async function trainAndPublish(options: RankOptions, spec: TrainingJobSpec, worl
       metrics: metricsOf(state, entropy),
     });
   });
-  if (published) await announce(published, options);
-  return end;
-}
-
-async function announce(model: PublishedModel, { log, link }: RankOptions): Promise<void> {
-  log({ step: model.step, ...model.metrics }, 'published');
-  await link.send({ type: 'published', model });
+  if (!published) return;
+  log({ step: published.step, ...published.metrics }, 'published');
+  await link.send({ type: 'published', model: published });
 }
 
 function metricsOf(state: TrainingState, entropy: number | undefined): Record<string, number> {
@@ -239,8 +174,4 @@ function checkPrompt({ samples }: Pretrain, config: ModelConfig, tokenizer: Toke
     `spec.task.pretrain.samples.prompt has ${tokens} tokens; the model takes ${config.contextLength} with what it adds`,
     { details: { path: 'spec.task.pretrain.samples.prompt', limit: config.contextLength - 1 } },
   );
-}
-
-function digestOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
 }

@@ -1,27 +1,7 @@
 // Compares what several ranks hold of the same: weights and moments must agree to the bit, or memory or a processor is faulty.
-import { crc32 } from 'node:zlib';
-import { WindlassError } from '#runtime/api/errors.ts';
-import type { PieceState } from '#runtime/parallel/main.ts';
-import type { Talk } from './together.ts';
 
-/** What a rank says of a piece: what it is, and a checksum of weights and moments. */
-export type PieceDigest = readonly [piece: string, crc32: number];
-
-/** All ranks call it after the same step. Throws WL_REPLICAS_DIFFER on all of them, naming piece and ranks. */
-export async function compareReplicas(pieces: readonly PieceState[], talk: Talk | undefined, step: number): Promise<void> {
-  if (!talk) return;
-  const own: PieceDigest[] = [];
-  for (const { piece, replicas, weight, first, second } of pieces) {
-    if (replicas === 1) continue;
-    let sum = 0;
-    for (const tensor of [weight, first, second]) sum = crc32(new Uint8Array((await tensor.read()).buffer), sum);
-    const { spec, box } = piece.entry;
-    own.push([`${spec.name}[${box.offsets.join(',')}] elements ${piece.begin} to ${piece.end}`, sum]);
-  }
-  const all = (await talk.allGather(JSON.stringify(own))).map((text) => JSON.parse(text) as PieceDigest[]);
-  const fault = findDifference(all);
-  if (fault) throw new WindlassError('WL_REPLICAS_DIFFER', `after step ${step}: ${fault}`, { details: { step } });
-}
+/** What a rank says of a piece: what it is, and a digest of weights and moments. */
+export type PieceDigest = readonly [piece: string, digest: number];
 
 /** In words, the first piece on which ranks differ and which of them stand alone; undefined if there is none. By rank, what each says. */
 export function findDifference(all: readonly (readonly PieceDigest[])[]): string | undefined {

@@ -2,6 +2,8 @@
 import { join } from 'node:path';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import type { WindlassError } from '#runtime/api/errors.ts';
+import { localDisk } from '#runtime/checkpoint/disk.ts';
+import type { Disk } from '#runtime/checkpoint/disk.ts';
 import { alone } from '#runtime/checkpoint/exchange.ts';
 import type { Exchange } from '#runtime/checkpoint/exchange.ts';
 import { loadNewest } from '#runtime/checkpoint/load.ts';
@@ -17,6 +19,7 @@ export interface CheckpointerOptions {
   readonly configDigest: string;
   /** How this rank talks to the others; without it there are none. All ranks save and restore alike. */
   readonly exchange?: Exchange;
+  readonly disk?: Disk;
   /**
    * Host memory for copies. Less than this rank writes makes `save` wait for the disk until the last part is copied; without it there is
    * room for all.
@@ -32,6 +35,7 @@ export class Checkpointer {
   readonly #options: CheckpointerOptions;
   readonly #root: string;
   readonly #exchange: Exchange;
+  readonly #disk: Disk;
   readonly #staging: Staging;
   #saving: Promise<WindlassError | undefined> = Promise.resolve(undefined);
 
@@ -41,6 +45,7 @@ export class Checkpointer {
     this.#options = options;
     this.#root = join(options.jobDir, 'checkpoints');
     this.#exchange = options.exchange ?? alone;
+    this.#disk = options.disk ?? localDisk;
     this.#staging = new Staging(options.stagingBytes ?? Infinity);
   }
 
@@ -62,18 +67,28 @@ export class Checkpointer {
 
   /**
    * Puts the newest good checkpoint back. Undefined if there is none: weights are then to be loaded, moments are as they were, or zero. Throws
-   * WL_CHECKPOINT_MISMATCH for another job's.
+   * WL_CHECKPOINT_MISMATCH for another job's. `onRead` is told the share that is read.
    */
-  async restore(onDamaged: (error: WindlassError) => void): Promise<TrainingState | undefined> {
+  async restore(
+    onDamaged: (error: WindlassError) => void,
+    onRead: (share: number) => void = () => {},
+  ): Promise<TrainingState | undefined> {
     const { configDigest, keep } = this.#options;
-    return await loadNewest(this.#root, configDigest, this.#shards, { exchange: this.#exchange, keep, onDamaged });
+    return await loadNewest(this.#root, configDigest, this.#shards, {
+      exchange: this.#exchange,
+      disk: this.#disk,
+      keep,
+      onRead,
+      onDamaged,
+    });
   }
 
   async #save(state: TrainingState, onCopied: () => void): Promise<WindlassError | undefined> {
     const { configDigest, keep, onSaved, onFailed } = this.#options;
     try {
       const contents = { configDigest, state, shards: this.#shards };
-      await saveCheckpoint(this.#root, contents, { exchange: this.#exchange, keep, staging: this.#staging, onCopied });
+      const [exchange, disk, staging] = [this.#exchange, this.#disk, this.#staging];
+      await saveCheckpoint(this.#root, contents, { exchange, disk, keep, staging, onCopied });
       onSaved(state.step);
       return undefined;
     } catch (thrown) {

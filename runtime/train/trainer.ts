@@ -21,6 +21,13 @@ export interface StepResult {
   readonly gradientNorm: number;
 }
 
+export interface StepOptions {
+  /** The weights change only if it says so of the numbers of the step; the device waits for it. */
+  readonly mayUpdate?: ((result: StepResult) => boolean) | undefined;
+  /** Enqueues the update, and what must be before and after it. */
+  readonly around?: ((update: () => void) => void) | undefined;
+}
+
 export class Trainer {
   readonly execution: RankExecution;
   readonly #optimizer: AdamWConfig;
@@ -43,11 +50,13 @@ export class Trainer {
     await this.execution.load(source);
   }
 
-  /**
-   * One optimizer step. `step` counts from 1. Resolves, on all ranks to the same numbers, when it has run. With `mayUpdate` the weights
-   * change only if it says so of those numbers; the device waits for it.
-   */
-  async step(batch: Batch, step: number, learningRate: number, mayUpdate?: (result: StepResult) => boolean): Promise<StepResult> {
+  /** One optimizer step. `step` counts from 1. Resolves, on all ranks to the same numbers, when it has run. */
+  async step(
+    batch: Batch,
+    step: number,
+    learningRate: number,
+    { mayUpdate, around = (update) => update() }: StepOptions = {},
+  ): Promise<StepResult> {
     const { execution } = this;
     const { lossSum, tokens, gradients, norm } = await execution.gradients(batch, step);
     const read = async (): Promise<StepResult> => {
@@ -57,7 +66,8 @@ export class Trainer {
     try {
       const first = mayUpdate && (await read());
       if (first && !mayUpdate(first)) return first;
-      updateWeights(execution.device, execution.pieces, gradients, { norm, learningRate, step, config: this.#optimizer });
+      const options = { norm, learningRate, step, config: this.#optimizer };
+      around(() => updateWeights(execution.device, execution.pieces, gradients, options));
       execution.weightsChanged();
       return first ?? (await read());
     } finally {

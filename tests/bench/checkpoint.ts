@@ -2,13 +2,13 @@
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
+import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
 import { wholeBox } from '#runtime/checkpoint/box.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import type { Shard } from '#runtime/checkpoint/shard.ts';
 import { newModelConfig, parameterCount, parameterSpecs } from '#runtime/model/main.ts';
 import type { Device, Tensor } from '#runtime/tensor/main.ts';
-import { openDevice, unscoped, zeros } from '#runtime/tensor/main.ts';
+import { FileLanes, openDevice, unscoped, zeros } from '#runtime/tensor/main.ts';
 import { Checkpointer } from '#runtime/train/snapshot.ts';
 import { median } from './median.ts';
 
@@ -57,11 +57,13 @@ const config = newModelConfig(
 export async function benchCheckpoint({ json, rounds, folder: parent }: CheckpointBenchOptions): Promise<void> {
   const folder = await mkdtemp(join(parent, 'wl-bench-'));
   const device = openDevice();
+  using disk = openDeviceDisk();
   const tensors = unscoped(() => groups.map(() => parameterSpecs(config).map(({ shape }) => zeros(device, shape))));
   try {
     for (const tensor of tensors.flat()) tensor.write(Float32Array.from({ length: tensor.size }, Math.random));
     const checkpointer = new Checkpointer(stateOf(tensors), {
       jobDir: folder,
+      disk,
       keep: 1,
       configDigest: 'bench',
       onSaved: () => {},
@@ -95,7 +97,7 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
       await rm(join(folder, `plain-${round - 1}`), { force: true });
     }
     // The first round makes files and buffers that the later ones find; it does not count.
-    const figures = { bytes, isCold, rounds: samples.slice(1), waits: waits.slice(1), speeds: measureSpeeds() };
+    const figures = { bytes, isCold, rounds: samples.slice(1), waits: waits.slice(1), speeds: await measureSpeeds() };
     if (json) console.log(JSON.stringify({ ...figures, ratios: ratiosOf(figures), loadAverage: loadavg() }));
     else print(figures);
   } finally {
@@ -154,17 +156,15 @@ async function emptyCache(): Promise<boolean> {
   );
 }
 
-function measureSpeeds(): Figures['speeds'] {
+async function measureSpeeds(): Promise<Figures['speeds']> {
+  using lanes = new FileLanes(1);
   const [from, to] = [new Uint8Array(64 << 20).fill(7), new Uint8Array(64 << 20)];
-  const best = (work: () => void) => {
-    const tries = Array.from({ length: 5 }, () => {
-      const start = performance.now();
-      work();
-      return performance.now() - start;
-    });
+  const best = async (work: () => unknown) => {
+    const tries: number[] = [];
+    for (let round = 0; round < 5; round += 1) tries.push((await timed(async () => await work())).ms);
     return from.length / Math.min(...tries) / 1e6;
   };
-  return { copy: best(() => to.set(from)), checksum: best(() => void crc32(from)) };
+  return { copy: await best(() => to.set(from)), checksum: await best(() => lanes.checksum(from)) };
 }
 
 /** Plain time over ours, round by round. */

@@ -1,4 +1,4 @@
-// Once V8 and malloc have their size, steps leave memory as it was; JavaScript never holds up the event loop of a rank.
+// Two thousand steps leave memory as it was, and JavaScript never holds up the event loop of a rank.
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -12,9 +12,7 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
-it('the second thousand steps leave the memory within 2 %, no tensor behind, and turns of the event loop below 20 ms', async ({
-  annotate,
-}) => {
+it('2,000 steps leave the memory within 2 %, no tensor behind, and turns of the event loop below 20 ms', async ({ annotate }) => {
   const folder = await newFolder();
   try {
     const file = join(folder, 'probe.json');
@@ -24,13 +22,20 @@ it('the second thousand steps leave the memory within 2 %, no tensor behind, and
       checkpoint: { everySteps: 50 },
     });
     // Garbage that V8 has not collected yet would count as memory in use; the probe has it collected before it looks.
-    const flags = ['--expose-gc', '--import', join(import.meta.dirname, 'rank-probe.ts')];
+    // V8 doubles the space for young objects at times of its own choosing, by more than the limit; here it has its last size from the start.
+    const flags = [
+      '--expose-gc',
+      '--min-semi-space-size=16',
+      '--max-semi-space-size=16',
+      '--import',
+      join(import.meta.dirname, 'rank-probe.ts'),
+    ];
     const end = await runRank(folder, spec, { PROBE_FILE: file }, flags);
     expect(end.code, end.log).toBe(0);
     const { memory, turnCpuMs, left } = JSON.parse(await readFile(file, 'utf8')) as Probe;
 
     const around = (from: number, to: number) => memory.filter(({ step }) => step >= from && step <= to);
-    const [early, late] = [around(950, 1100), around(1850, 2000)];
+    const [early, late] = [around(450, 600), around(1850, 2000)];
     expect(Math.min(early.length, late.length)).toBeGreaterThanOrEqual(3);
     const growth = median(late.map(({ rssBytes }) => rssBytes)) / median(early.map(({ rssBytes }) => rssBytes)) - 1;
     await annotate(

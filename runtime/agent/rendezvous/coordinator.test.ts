@@ -4,10 +4,11 @@ import type { FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
 import { Coordinator } from './coordinator.ts';
 import type { CoordinatorOptions, Place } from './coordinator.ts';
 
-const beat = (step: number, phase: Heartbeat['phase'] = 'stepping'): Heartbeat => ({
+const beat = (step: number, phase: Heartbeat['phase'] = 'stepping', more: Partial<Heartbeat> = {}): Heartbeat => ({
   step,
   phase,
-  collectives: [],
+  ...more,
+  collectives: more.collectives ?? [],
   rssBytes: 1,
   measuredSteps: 0,
 });
@@ -203,6 +204,53 @@ describe('restarts', () => {
     expect([job.told(0), job.told(1)]).toEqual([['kill 0'], ['kill 0']]);
     job.end(0, 0, killed).end(1, 0, killed).pass(1_000);
     expect(job.coordinator.view.fault).toMatchObject({ code: 'WL_HANG', rank: 1 });
+  });
+
+  it('replace the rank whose preparation stands still for ten minutes, however often the others ask for it', () => {
+    const job = Job.running(2);
+    const question = (sequence: number, state: 'waiting' | 'done') => ({
+      group: 'world',
+      operation: 'all-gather',
+      site: 'exchange',
+      sequence,
+      state,
+    });
+    const prepare = (seconds: number, share: (second: number) => number) => {
+      for (let second = 1; second <= seconds; second++) {
+        job.beat(
+          0,
+          beat(0, 'preparing', { activity: `tokenizing ${share(second)} %`, collectives: [question(second, 'done')] }),
+          0,
+        );
+        job
+          .beat(0, beat(0, 'preparing', { activity: 'preparing', collectives: [question(second + 1, 'waiting')] }), 1)
+          .pass(1_000);
+      }
+    };
+    prepare(20_000, (second) => second / 250);
+    expect([...job.told(0), ...job.told(1)]).toEqual([]);
+    prepare(599, () => 81);
+    expect([...job.told(0), ...job.told(1)]).toEqual([]);
+    prepare(3, () => 81);
+    expect([job.told(0), job.told(1)]).toEqual([['kill 0'], ['kill 0']]);
+    job.end(0, 0, killed).end(1, 0, killed).pass(1_000);
+    expect(job.coordinator.view.fault).toMatchObject({
+      code: 'WL_HANG',
+      rank: 0,
+      message: expect.stringContaining('(tokenizing 81 %)'),
+    });
+  });
+
+  it('replace a rank that was stopped while it started or prepared', () => {
+    const mute = new Job(2).join(0).join(1);
+    mute.announce(0, 0).beat(0, beat(0, 'preparing'), 0);
+    expect([mute.told(0), mute.told(1)]).toEqual([['start 0'], ['start 0']]);
+    for (let second = 1; second <= 119; second++) mute.beat(0, beat(0, 'preparing', { activity: `${second}` }), 0).pass(1_000);
+    expect([...mute.told(0), ...mute.told(1)]).toEqual([]);
+    mute.pass(1_500);
+    expect(mute.told(1)).toEqual(['kill 0']);
+    mute.end(0, 0, killed).end(1, 0, killed).pass(1_000);
+    expect(mute.coordinator.view.fault).toMatchObject({ code: 'WL_HANG', rank: 1 });
   });
 
   it('are not made because the rendezvous itself was stopped for a while', () => {

@@ -5,7 +5,7 @@ import type { Failure, FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
 import { medianOf } from '#runtime/api/step-times.ts';
 import { restartDelay } from '../restart.ts';
 import { exitCodeOf, isFault, isFirstHand } from './fault.ts';
-import { findHang, findStraggler, hangTimeout } from './health.ts';
+import { findHang, findStraggler, hangLimits } from './health.ts';
 import type { Hang } from './health.ts';
 import { casualtyOf, forgiveSilence, hasEnded, hasProgressed, hearBeat, newestStep, newSeat } from './seats.ts';
 import type { Seat } from './seats.ts';
@@ -274,7 +274,7 @@ export class Coordinator {
       findHang(
         live.filter((seat) => !hasEnded(seat)),
         now,
-        hangTimeout(this.#options.hangTimeoutMs, this.#stepMs),
+        hangLimits(this.#options.hangTimeoutMs, this.#stepMs),
       );
     if (hang) return this.#break(now, hang);
     if (this.#couldGrow(members, now)) this.#halt('resize', now);

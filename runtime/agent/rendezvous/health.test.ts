@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CollectiveState, Heartbeat } from '#runtime/api/messages.ts';
-import { findHang, findStraggler, hangTimeout } from './health.ts';
+import { findHang, findStraggler, hangLimits } from './health.ts';
 import type { Vitals } from './health.ts';
 
 const now = 10_000_000;
@@ -24,6 +24,8 @@ function rank(number: number, { heardAgo = 500, advancedAgo = 500, ...beat }: Ch
 const stalled = (number: number, collectives: CollectiveState[], more: Change = {}) =>
   rank(number, { advancedAgo: 61_000, collectives, ...more });
 
+const limits = hangLimits(undefined, 100);
+
 describe('a hang', () => {
   it.each([
     ['60 s where steps are short', undefined, 100, 60_000],
@@ -31,7 +33,7 @@ describe('a hang', () => {
     ['ten minutes before a step was timed', undefined, undefined, 600_000],
     ['what the job says', 5000, 30_000, 5000],
   ])('has a timeout of %s', (_, configured, median, expected) => {
-    expect(hangTimeout(configured, median)).toBe(expected);
+    expect(hangLimits(configured, median).steppingMs).toBe(expected);
   });
 
   it.each([
@@ -64,9 +66,30 @@ describe('a hang', () => {
       [stalled(0, [at(3, 'waiting')]), stalled(1, [at(3, 'waiting')])],
       'rank 0 (pod pod-0) waits in all-reduce 3 of group data-0 (call site block 3 gradient), as every rank waits in something; no rank has advanced for 61 s',
     ],
+    [
+      'a rank that stopped while it prepared',
+      [
+        rank(0, { phase: 'preparing' }),
+        rank(1, { phase: 'preparing', activity: 'loading the checkpoint 43 %', heardAgo: 61_000 }),
+      ],
+      'rank 1 (pod pod-1) has given no sign of life for 61 s, preparing (loading the checkpoint 43 %) at step 7',
+    ],
+    [
+      'a rank of which nothing is heard after its start',
+      [rank(0), { ...rank(1, { heardAgo: 121_000 }), heartbeat: undefined }],
+      'rank 1 (pod pod-1) has given no sign of life for 121 s, before its first heartbeat',
+    ],
+    [
+      'the rank whose preparation stands still while it beats and the others wait for it',
+      [
+        rank(0, { phase: 'preparing', activity: 'tokenizing 12 %', advancedAgo: 601_000, collectives: [at(8, 'done')] }),
+        rank(1, { phase: 'preparing', activity: 'preparing', advancedAgo: 700_000, collectives: [at(9, 'waiting')] }),
+      ],
+      'rank 0 (pod pod-0) has not entered all-reduce 9 of group data-0 (call site block 3 gradient) that rank 1 waits in for 601 s, preparing (tokenizing 12 %) at step 7 after all-reduce 8 of group data-0 (call site block 3 gradient)',
+    ],
     ['a rank that computes for ever', [stalled(0, [])], 'rank 0 (pod pod-0) computes; no rank has advanced for 61 s'],
   ] as const)('names %s', (_, ranks, message) => {
-    expect(findHang(ranks, now, 60_000)?.message).toBe(message);
+    expect(findHang(ranks, now, limits)?.message).toBe(message);
   });
 
   it.each([
@@ -76,14 +99,22 @@ describe('a hang', () => {
       'the limit is not reached',
       [stalled(0, [at(17, 'waiting')], { advancedAgo: 60_000 }), stalled(1, [], { advancedAgo: 60_000 })],
     ],
+    [
+      'the first step takes long, in which nothing is heard of a rank',
+      [rank(0), rank(1, { phase: 'preparing', heardAgo: 599_000 })],
+    ],
     ['rank 0 evaluates while the others wait', [stalled(0, [], { phase: 'evaluating' }), stalled(1, [at(17, 'waiting')])]],
     [
       'rank 0 saves a checkpoint',
       [stalled(0, [], { phase: 'checkpointing', heardAgo: 90_000 }), stalled(1, [at(17, 'waiting')])],
     ],
-    ['a rank has just started', [rank(0), { ...rank(1, { heardAgo: 300_000 }), heartbeat: undefined }]],
+    ['a rank has just started', [rank(0), { ...rank(1, { heardAgo: 119_000 }), heartbeat: undefined }]],
+    [
+      'a rank prepares for long, and says so',
+      [rank(0, { phase: 'preparing', activity: 'tokenizing', advancedAgo: 599_000 }), stalled(1, [at(17, 'waiting')])],
+    ],
   ] as const)('is no hang: %s', (_, ranks) => {
-    expect(findHang(ranks, now, 60_000)).toBeUndefined();
+    expect(findHang(ranks, now, limits)).toBeUndefined();
   });
 });
 

@@ -25,9 +25,15 @@ const shortestHangMs = 60_000;
 /** Until a step has been timed: the first one pays for what later ones find ready. */
 const untimedHangMs = 600_000;
 const medianSteps = 5;
-/** A phase other than stepping is silent for this long at most: nothing in it keeps the event loop busy for longer. */
+/** A job that wants hangs found fast still starts on machines that have much else to do. */
+const shortestPreparingMs = 10_000;
+/** From the start of the process to its first heartbeat, which it sends when its code is loaded. */
+const longestStartMs = 120_000;
+/** A phase other than preparing and stepping is silent for this long at most: nothing in it keeps the event loop busy for longer. */
 const longestSilenceMs = 600_000;
-/** How long a phase may go on without a sign of advance. */
+/** A rank that says what it prepares also says how far it is, chunk by chunk. */
+const longestChunkMs = 600_000;
+/** How long a phase may go on without a sign of advance. The first step of a large model belongs to the preparation. */
 const phaseLimitMs: Record<Exclude<RankPhase, 'stepping'>, number> = {
   preparing: 7_200_000,
   evaluating: 3_600_000,
@@ -35,33 +41,48 @@ const phaseLimitMs: Record<Exclude<RankPhase, 'stepping'>, number> = {
   publishing: 3_600_000,
 };
 
-/** max(60 s, five median steps) unless the job says otherwise. */
-export function hangTimeout(configuredMs: number | undefined, medianStepMs: number | undefined): number {
-  return configuredMs ?? (medianStepMs === undefined ? untimedHangMs : Math.max(shortestHangMs, medianSteps * medianStepMs));
+/** How long ranks may do without a step or a heartbeat while they step, and without a heartbeat while they prepare. */
+export interface HangLimits {
+  readonly steppingMs: number;
+  readonly preparingMs: number;
 }
 
-/** The rank that holds the others up, if there is one. `timeoutMs` counts while ranks step; see `hangTimeout`. */
-export function findHang(ranks: readonly Vitals[], now: number, timeoutMs: number): Hang | undefined {
-  const silent = ranks.find((rank) => now - rank.heardAt > silenceLimit(rank, timeoutMs));
+/** max(60 s, five median steps) unless the job says otherwise. Preparation is made of small parts: between two of them goes a heartbeat. */
+export function hangLimits(configuredMs: number | undefined, medianStepMs: number | undefined): HangLimits {
+  const measuredMs = medianStepMs === undefined ? untimedHangMs : Math.max(shortestHangMs, medianSteps * medianStepMs);
+  return { steppingMs: configuredMs ?? measuredMs, preparingMs: Math.max(shortestPreparingMs, configuredMs ?? shortestHangMs) };
+}
+
+/** The rank that holds the others up, if there is one. */
+export function findHang(ranks: readonly Vitals[], now: number, limits: HangLimits): Hang | undefined {
+  const silent = ranks.find((rank) => now - rank.heardAt > silenceLimit(rank, limits));
   if (silent) {
     const seconds = Math.round((now - silent.heardAt) / 1000);
     const message = `${nameOf(silent)} has given no sign of life for ${seconds} s, ${whereIs(silent)}`;
     return { rank: silent.rank, message, collective: newestOf(silent) };
   }
   const beating = ranks.filter(({ heartbeat }) => heartbeat !== undefined);
-  const limitMs = Math.max(...beating.map(({ heartbeat }) => advanceLimit(heartbeat!.phase, timeoutMs)));
+  const limitMs = Math.max(...beating.map(({ heartbeat }) => advanceLimit(heartbeat!, limits)));
   const stalledMs = now - Math.max(...beating.map(({ advancedAt }) => advancedAt));
   if (beating.length < ranks.length || beating.length === 0 || stalledMs <= limitMs) return undefined;
   return nameCulprit(beating, Math.round(stalledMs / 1000));
 }
 
-function silenceLimit({ heartbeat }: Vitals, timeoutMs: number): number {
-  if (!heartbeat) return phaseLimitMs.preparing;
-  return heartbeat.phase === 'stepping' ? timeoutMs : Math.max(timeoutMs, longestSilenceMs);
+function silenceLimit({ heartbeat }: Vitals, { steppingMs, preparingMs }: HangLimits): number {
+  if (!heartbeat) return Math.max(preparingMs, longestStartMs);
+  if (isPreparing(heartbeat)) return preparingMs;
+  return heartbeat.phase === 'stepping' ? steppingMs : Math.max(steppingMs, longestSilenceMs);
 }
 
-function advanceLimit(phase: RankPhase, timeoutMs: number): number {
-  return phase === 'stepping' ? timeoutMs : Math.max(timeoutMs, phaseLimitMs[phase]);
+function advanceLimit(heartbeat: Heartbeat, { steppingMs }: HangLimits): number {
+  const { phase } = heartbeat;
+  if (isPreparing(heartbeat)) return Math.max(steppingMs, longestChunkMs);
+  return phase === 'stepping' ? steppingMs : Math.max(steppingMs, phaseLimitMs[phase]);
+}
+
+/** Whether the rank prepares something that it can say the progress of. */
+export function isPreparing({ phase, activity }: Heartbeat): boolean {
+  return phase === 'preparing' && activity !== undefined;
 }
 
 /** Of ranks that stand still: who has not entered what others wait in, or else who waits for nobody. */
@@ -111,7 +132,8 @@ function whereIs(rank: Vitals): string {
   if (!heartbeat) return 'before its first heartbeat';
   const collective = newestOf(rank);
   const last = collective ? ` ${collective.state === 'waiting' ? 'in' : 'after'} ${collectiveInWords(collective)}` : '';
-  return `${heartbeat.phase} at step ${heartbeat.step}${last}`;
+  const activity = heartbeat.activity === undefined ? '' : ` (${heartbeat.activity})`;
+  return `${heartbeat.phase}${activity} at step ${heartbeat.step}${last}`;
 }
 
 const slowFactor = 1.5;

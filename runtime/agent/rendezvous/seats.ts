@@ -1,7 +1,7 @@
 // The ranks of one world as the rendezvous sees them: who sits where, what they said last, how they ended.
 import type { Heartbeat } from '#runtime/api/messages.ts';
 import type { Casualty, RankEnding } from './fault.ts';
-import { newestOf } from './health.ts';
+import { isPreparing, newestOf } from './health.ts';
 
 export interface Seat {
   readonly rank: number;
@@ -28,7 +28,7 @@ export function newSeat(rank: number, member: { index: number; pod: string }, no
   return { rank, index: member.index, pod: member.pod, startedAt: now, heardAt: now, advancedAt: now, order: 0 };
 }
 
-/** Takes a heartbeat over; a step, phase or collective that changed counts as an advance. */
+/** Takes a heartbeat over; a step, phase, activity or collective that changed counts as an advance. */
 export function hearBeat(seat: Seat, heartbeat: Heartbeat, now: number): void {
   seat.heardAt = now;
   if (!seat.heartbeat || markOf(seat.heartbeat) !== markOf(heartbeat)) seat.advancedAt = now;
@@ -36,8 +36,12 @@ export function hearBeat(seat: Seat, heartbeat: Heartbeat, now: number): void {
   seat.firstStep ??= heartbeat.step;
 }
 
-const markOf = ({ step, phase, collectives }: Heartbeat) =>
-  [step, phase, ...collectives.map(({ group, sequence, state }) => `${group} ${sequence} ${state}`)].join('\n');
+/** Ranks that wait for one that prepares something for all ask it again and again: that their questions get answers is no advance. */
+function markOf(heartbeat: Heartbeat): string {
+  const { step, phase, activity, collectives } = heartbeat;
+  const passed = isPreparing(heartbeat) ? [] : collectives.map(({ group, sequence, state }) => `${group} ${sequence} ${state}`);
+  return [step, phase, activity, ...passed].join('\n');
+}
 
 /** Time in which nobody listened says nothing about the ranks. */
 export function forgiveSilence(seats: readonly Seat[], pauseMs: number): void {
