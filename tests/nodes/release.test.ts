@@ -112,7 +112,10 @@ test(
     const [leader = ''] = (await kubectl(...lease)).split('_');
     await kubectl('delete', 'pod', leader, '--namespace', system, '--wait=false');
     await kubectl('wait', 'trainingjob/four', '--namespace', team, '--for=condition=Complete', limit);
-    expect((await kubectl(...lease)).startsWith(leader)).toBe(false);
+    await vi.waitFor(
+      async () => expect(await kubectl(...lease)).toMatch(new RegExp(`^windlass-(?!${leader.slice(9)}_)`)),
+      waiting,
+    );
     expect(await uids()).toEqual(before);
     expect(await job('four', '.status.restarts')).toBe('0');
   },
