@@ -29,6 +29,11 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
+function busUrl(text: string): string {
+  if (!/^(nats|tls):\/\/[^/]+:\d+$/.test(text)) throw new InvalidArgumentError('Give nats://HOST:PORT or tls://HOST:PORT.');
+  return text;
+}
+
 /** Numbers that a shell adds to 128 for an end by signal. */
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 type EndSignal = keyof typeof signalNumbers;
@@ -143,6 +148,11 @@ program
   .option('--context <name>', 'context of the kubeconfig; its current one if left out')
   .option('-n, --namespace <name...>', 'namespaces to work in; all of the cluster if left out')
   .addOption(new Option('--image <image>', 'image of pods whose runtime names none').env('WL_IMAGE').makeOptionMandatory())
+  .option(
+    '--bus <url>',
+    'event bus that ranks report their progress to, nats://HOST:PORT or tls://HOST:PORT; none if left out',
+    busUrl,
+  )
   .option('--leader-elect', 'let one of several operators lead, by a lease', true)
   .option('--no-leader-elect', 'lead at once: only where no second operator can run')
   .option('--lease-namespace <name>', 'namespace of the lease; that of the service account or context if left out')

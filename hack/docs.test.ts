@@ -9,7 +9,7 @@ import { plan } from '../bin/plan/command.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
-const documents = ['README.md', ...globSync('docs/*.md', { cwd: root })];
+const documents = ['README.md', 'charts/windlass/README.md', ...globSync('docs/*.md', { cwd: root })];
 const blocks = (path: string, language: string) =>
   [...read(path).matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map((match) => match[1] ?? '');
 

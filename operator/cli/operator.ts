@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
 import { label, managedBy } from '#crds/names.ts';
+import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
 import { probe, servePages } from '#operator/framework/health-server.ts';
@@ -23,6 +24,8 @@ import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
 import { Transport } from '#operator/kube/transport.ts';
 import type { TransportOptions } from '#operator/kube/transport.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
+import { connectNatsBus } from '#runtime/api/nats-bus.ts';
+import type { NatsBus } from '#runtime/api/nats-bus.ts';
 
 /** As the command line gives them. */
 export interface OperatorFlags {
@@ -30,6 +33,7 @@ export interface OperatorFlags {
   context?: string;
   namespace?: string[];
   image: string;
+  bus?: string;
   leaderElect: boolean;
   leaseNamespace?: string;
   metricsAddress: string;
@@ -51,7 +55,6 @@ export interface OperatorOptions extends Omit<OperatorFlags, 'namespace'> {
 
 /** controller-runtime's: how long the first listing may take. */
 const syncTimeoutMs = 120_000;
-const leaseName = 'windlass-operator';
 /** Half of the time within which a lease must be renewed. */
 const leaseTimeoutMs = 5000;
 /** Address that means nowhere. */
@@ -91,7 +94,14 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });
-  addControllers(manager, { builtin: { image: options.image }, progress: noProgress, workers: options.workers });
+  const { image, bus: busUrl, workers } = options;
+  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log);
+  if (bus) started.defer(() => bus.close());
+  addControllers(manager, {
+    builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }) },
+    progress: bus ?? noProgress,
+    workers,
+  });
 
   const serve = async (what: string, address: string, pages: Pages) => {
     if (address === nowhere) return;
@@ -138,6 +148,19 @@ async function untilEnd(manager: Manager, leadership: Leadership | undefined, si
   const reason = leadership.lost.reason as Error;
   log.fatal({ err: reason }, 'leadership was lost');
   throw new WindlassError('WL_LEADERSHIP_LOST', reason.message, { cause: reason });
+}
+
+/** In the background: the operator works without it, and hears of progress as soon as it is there. */
+function connectBus(server: string, identity: string, log: Logger): NatsBus {
+  return connectNatsBus({
+    server,
+    name: identity,
+    certificates: process.env['WL_BUS_CERTIFICATES'],
+    onChange(connected, why) {
+      if (connected) log.info({ bus: server }, 'the event bus is there');
+      else log.warn({ bus: server, why }, 'the event bus is away; trying again');
+    },
+  });
 }
 
 async function findServer({ kubeconfig, context }: OperatorOptions): Promise<ApiServer> {

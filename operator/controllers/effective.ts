@@ -6,6 +6,8 @@ import type { Effective, PodTemplate, RuntimeReference, TrainingRuntime } from '
 export interface BuiltinSettings {
   /** Image of the operator's own release. */
   image: string;
+  /** Event bus that ranks report to, as WL_BUS says it; absent where the node tells pods, or where there is none. */
+  bus?: string;
 }
 
 /** Both kinds of runtime have the same fields. */

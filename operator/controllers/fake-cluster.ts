@@ -10,6 +10,7 @@ import { withWriteHook } from '#operator/kube/write-hook.ts';
 import type { Write } from '#operator/kube/write-hook.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
 import type { TerminationMessage } from '#runtime/api/messages.ts';
+import { guardedKube } from './guarded-kube.ts';
 import { addControllers } from './main.ts';
 
 /** How a container of a running pod ends; undefined lets it run on. */
@@ -30,6 +31,8 @@ export class FakeCluster {
   readonly bus = createInProcessBus();
   /** Writes of the operator, over all its lives. */
   readonly writes: Write[] = [];
+  /** What the operator asked of the API, over all its lives. */
+  readonly uses = new Set<string>();
   /** Names of pods in the order they were made. */
   readonly podsMade: string[] = [];
   fate: Fate = () => undefined;
@@ -57,7 +60,7 @@ export class FakeCluster {
       this.killed = true;
       throw new Error('the operator was killed');
     };
-    const client = withWriteHook(this.kube, {
+    const client = withWriteHook(guardedKube(this.kube, this.uses), {
       before: (write) => {
         if (dead) throw new Error('the operator is dead');
         this.writes.push(write);

@@ -220,6 +220,16 @@ describe('the plan of a TrainingJob', () => {
 });
 
 describe('the pod of a rank', () => {
+  it('is told the event bus of the operator, and none where the operator has none', () => {
+    const busOf = (builtin: Observed['builtin']) => {
+      const made = plan({ job: job(), builtin }).actions.find((action) => action.type === 'createPod');
+      return made?.pod.spec.containers[0]?.env?.filter(({ name }) => name === 'WL_BUS');
+    };
+    const bus = 'nats://bus.windlass-system.svc:4222';
+    expect(busOf({ image: 'windlass:1', bus })).toEqual([{ name: 'WL_BUS', value: bus }]);
+    expect(busOf({ image: 'windlass:1' })).toEqual([]);
+  });
+
   it('follows the environment contract and Pod Security restricted', () => {
     const made = workerPod(job({ podTemplate: { resources: { limits: { cpu: 2 } } } }), effective, {
       rank: 0,

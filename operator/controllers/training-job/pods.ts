@@ -75,6 +75,8 @@ export interface WorkerOptions {
   secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
+  /** Event bus to report to. */
+  bus?: string | undefined;
 }
 
 /** The pod of one rank. */
@@ -104,7 +106,7 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
 }
 
 function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOptions): EnvVar[] {
-  const { rank, attempt, restartsLeft } = options;
+  const { rank, attempt, restartsLeft, bus } = options;
   const { name, namespace = 'default', uid = '' } = job.metadata;
   const values: Record<string, string> = {
     WL_NAMESPACE: namespace,
@@ -119,6 +121,7 @@ function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOp
     WL_JOB_DIR: `${storage.jobsMount}/${namespace}/${name}`,
     WL_MODELS_DIR: `${storage.modelsMount}/${namespace}`,
     WL_MODELS_URI: `pvc://${effective.modelsClaim}/${namespace}`,
+    ...(bus === undefined ? {} : { WL_BUS: bus }),
     ...(podsOf(job) > 1 ? gangVariables(job, options) : {}),
   };
   const fixed = Object.entries(values).map(([name, value]) => ({ name, value }));

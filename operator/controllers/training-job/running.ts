@@ -74,7 +74,7 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
 }
 
 /** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret }: Observed, attempt: number): Pod[] {
+function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number): Pod[] {
   const status = job.status ?? {};
   const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
@@ -84,7 +84,9 @@ function missingPods({ job, pods, freshSecret }: Observed, attempt: number): Pod
     .map(secretOf)
     .find((known) => known !== undefined);
   const ranks = Array.from({ length: podsOf(job) }, (_, rank) => rank).filter((rank) => !names.has(workerName(job, rank)));
-  return ranks.map((rank) => workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret }));
+  return ranks.map((rank) =>
+    workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret, bus }),
+  );
 }
 
 /** Of the pods that make room, those that are still there. */

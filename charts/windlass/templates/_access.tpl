@@ -1,0 +1,164 @@
+{{- /* Generated from operator/controllers/access.ts by `npm run gen`; do not edit. */ -}}
+{{- define "windlass.access.watched" -}}
+# the jobs to run; they go when their time to live is over
+- apiGroups:
+    - windlass.dev
+  resources:
+    - trainingjobs
+  verbs:
+    - list
+    - watch
+    - delete
+# state, progress and failures of jobs
+- apiGroups:
+    - windlass.dev
+  resources:
+    - trainingjobs/status
+  verbs:
+    - patch
+# the services to serve
+- apiGroups:
+    - windlass.dev
+  resources:
+    - inferenceservices
+  verbs:
+    - list
+    - watch
+# replicas and address of services
+- apiGroups:
+    - windlass.dev
+  resources:
+    - inferenceservices/status
+  verbs:
+    - patch
+# a job makes the model that it publishes to
+- apiGroups:
+    - windlass.dev
+  resources:
+    - models
+  verbs:
+    - list
+    - watch
+    - create
+# the newest version of models
+- apiGroups:
+    - windlass.dev
+  resources:
+    - models/status
+  verbs:
+    - patch
+# what a job has published
+- apiGroups:
+    - windlass.dev
+  resources:
+    - modelversions
+  verbs:
+    - list
+    - watch
+    - create
+# versions are ready
+- apiGroups:
+    - windlass.dev
+  resources:
+    - modelversions/status
+  verbs:
+    - patch
+# settings of pods, of a namespace
+- apiGroups:
+    - windlass.dev
+  resources:
+    - trainingruntimes
+  verbs:
+    - list
+    - watch
+# ranks of jobs and replicas of services
+- apiGroups:
+    - ""
+  resources:
+    - pods
+  verbs:
+    - list
+    - watch
+    - create
+    - delete
+# names of ranks, and what stands in front of replicas
+- apiGroups:
+    - ""
+  resources:
+    - services
+  verbs:
+    - list
+    - watch
+    - create
+    - update
+# tells people what was done; a patch raises the count
+- apiGroups:
+    - events.k8s.io
+  resources:
+    - events
+  verbs:
+    - create
+    - patch
+{{- end }}
+{{- define "windlass.access.cluster" -}}
+# settings of pods, of the cluster
+- apiGroups:
+    - windlass.dev
+  resources:
+    - clustertrainingruntimes
+  verbs:
+    - list
+    - watch
+{{- end }}
+{{- define "windlass.access.own" -}}
+# the first operator makes the lease; a name cannot be asked for here
+- apiGroups:
+    - coordination.k8s.io
+  resources:
+    - leases
+  verbs:
+    - create
+# one of several operators leads
+- apiGroups:
+    - coordination.k8s.io
+  resources:
+    - leases
+  resourceNames:
+    - windlass-operator
+  verbs:
+    - get
+    - update
+{{- end }}
+{{- define "windlass.access.view" -}}
+- apiGroups:
+    - windlass.dev
+  resources:
+    - trainingjobs
+    - inferenceservices
+    - models
+    - modelversions
+    - trainingruntimes
+    - clustertrainingruntimes
+    - inferenceservices/scale
+  verbs:
+    - get
+    - list
+    - watch
+{{- end }}
+{{- define "windlass.access.edit" -}}
+- apiGroups:
+    - windlass.dev
+  resources:
+    - trainingjobs
+    - inferenceservices
+    - models
+    - modelversions
+    - trainingruntimes
+    - inferenceservices/scale
+  verbs:
+    - create
+    - update
+    - patch
+    - delete
+    - deletecollection
+{{- end }}

@@ -1,0 +1,217 @@
+// The chart on real nodes: installed by Helm, it trains and serves the quickstart, and a job of four ranks over two nodes; then all of it goes.
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { imageName, windlassImage } from '../../hack/oci-image/image.ts';
+import { packImage } from '../../hack/oci-image/layout.ts';
+import { loadImage, startNodeCluster } from '../../hack/test-cluster/cluster.ts';
+import type { TestCluster } from '../../hack/test-cluster/cluster.ts';
+import { capture } from '../../hack/test-cluster/command.ts';
+import { binaryOf } from '../../hack/test-cluster/components.ts';
+import { chart, helm } from '../cluster/helm.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const system = 'windlass-system';
+const team = 'team';
+const busImage = 'windlass.dev/nats:test';
+const limitMs = 600_000;
+const limit = `--timeout=${limitMs / 1000}s`;
+
+let cluster: TestCluster;
+let folder: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'wl-release-'));
+  cluster = await startNodeCluster({ nodes: 2, say: (line) => process.stderr.write(`cluster: ${line}\n`) });
+  const bus = [{ path: 'nats-server', type: 'file', data: readFileSync(binaryOf('nats-server')), executable: true }] as const;
+  const images = [
+    windlassImage().archive,
+    packImage(busImage, [bus], { entrypoint: ['/nats-server'], user: '65532:65532' }).archive,
+  ];
+  for (const [index, archive] of images.entries()) {
+    const file = join(folder, `image-${index}.tar`);
+    writeFileSync(file, archive);
+    await loadImage(cluster, file);
+    rmSync(file);
+  }
+  await create(...[system, team].map(namespace), ...['jobs', 'models'].flatMap(storage));
+}, 3_600_000);
+
+afterAll(async () => {
+  await cluster?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test(
+  'helm install --wait ends when two operators are ready, and helm test finds them working',
+  { timeout: limitMs },
+  async () => {
+    const [repository, tag] = imageName.split(':');
+    const [busRepository, busTag] = busImage.split(':');
+    const values = { replicas: 2, image: { repository, tag }, nats: { image: { repository: busRepository, tag: busTag } } };
+    writeFileSync(join(folder, 'values.json'), JSON.stringify(values));
+    await inRelease('install', 'windlass', chart, '--values', join(folder, 'values.json'), '--wait', '--timeout=8m');
+    const ready = [
+      'get',
+      'deployments',
+      '--namespace',
+      system,
+      '-o',
+      'jsonpath={range .items[*]}{.metadata.name} {.status.readyReplicas}{"\\n"}{end}',
+    ];
+    expect(await kubectl(...ready)).toBe('windlass 2\nwindlass-bus 1\n');
+    expect(await inRelease('test', 'windlass', '--timeout=5m')).toContain('Succeeded');
+  },
+);
+
+test('the quickstart trains, tells its progress, publishes, and answers another pod', { timeout: 2 * limitMs }, async () => {
+  const quickstart = readFileSync(join(root, 'examples/quickstart.yaml'), 'utf8');
+  const short = quickstart.replace('steps: 600', 'steps: 20');
+  expect(short).not.toBe(quickstart);
+  await apply(short);
+  await vi.waitFor(async () => expect(Number(await job('moby', '.status.progress.step'))).toBeGreaterThan(0), waiting);
+  await kubectl('wait', 'trainingjob/moby', '--namespace', team, '--for=condition=Complete', limit);
+  expect(await job('moby', '.status.summary.step')).toBe('20/20');
+  expect(await job('moby', '.status.restarts')).toBe('0');
+  expect(await kubectl('get', 'modelversions', '--namespace', team, '-o', 'name')).toBe('modelversion.windlass.dev/moby-1\n');
+  await kubectl('wait', 'inferenceservice/moby', '--namespace', team, '--for=condition=Ready', limit);
+  const url = await kubectl('get', 'inferenceservice', 'moby', '--namespace', team, '-o', 'jsonpath={.status.url}');
+  expect(await ask(`${url}/v1/completions`, { model: 'moby', prompt: 'Call me', max_tokens: 8 })).toMatchObject({
+    usage: { completion_tokens: 8 },
+  });
+});
+
+test(
+  'four ranks, two to a node, train one model, and the operator that leads may go meanwhile',
+  { timeout: 2 * limitMs },
+  async () => {
+    // Two of them fit on a node, whatever its size; three do not.
+    const requests = { cpu: `${350 * availableParallelism()}m` };
+    const manifest = {
+      apiVersion: 'windlass.dev/v1alpha1',
+      kind: 'TrainingJob',
+      metadata: { name: 'four' },
+      spec: {
+        model: { family: 'llama', config: { hiddenSize: 64, intermediateSize: 128, layers: 2, heads: 4 } },
+        data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 1024 } } },
+        parallelism: { dataReplicate: 2, tensor: 2 },
+        task: { pretrain: { steps: 10, batch: { sequences: 4, length: 64, grains: 2 } } },
+        podTemplate: { resources: { requests } },
+        output: { model: 'four' },
+      },
+    };
+    await apply(JSON.stringify(manifest));
+    const pods = ['get', 'pods', '--namespace', team, '-l', 'windlass.dev/job=four', '-o'];
+    const uids = async () => (await kubectl(...pods, 'jsonpath={.items[*].metadata.uid}')).split(' ').toSorted();
+    await vi.waitFor(async () => expect(await job('four', '.status.state')).toBe('Running'), waiting);
+    const nodes = (await kubectl(...pods, 'jsonpath={.items[*].spec.nodeName}')).split(' ').toSorted();
+    expect(nodes).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
+    const before = await uids();
+    const lease = ['get', 'lease', 'windlass-operator', '--namespace', system, '-o', 'jsonpath={.spec.holderIdentity}'];
+    const [leader = ''] = (await kubectl(...lease)).split('_');
+    await kubectl('delete', 'pod', leader, '--namespace', system, '--wait=false');
+    await kubectl('wait', 'trainingjob/four', '--namespace', team, '--for=condition=Complete', limit);
+    await vi.waitFor(
+      async () => expect(await kubectl(...lease)).toMatch(new RegExp(`^windlass-(?!${leader.slice(9)}_)`)),
+      waiting,
+    );
+    expect(await uids()).toEqual(before);
+    expect(await job('four', '.status.restarts')).toBe('0');
+  },
+);
+
+test('what is deleted takes everything along that was made for it', { timeout: limitMs }, async () => {
+  await kubectl('delete', 'trainingjobs,inferenceservices,models,modelversions', '--all', '--namespace', team, limit);
+  const left = ['get', 'pods,services,endpointslices,models,modelversions', '--namespace', team, '-o', 'name'];
+  await vi.waitFor(async () => expect(await kubectl(...left)).toBe(''), waiting);
+});
+
+test('helm uninstall leaves the CRDs, and nothing else', { timeout: limitMs }, async () => {
+  await inRelease('uninstall', 'windlass', '--wait', '--timeout=5m');
+  const left = ['get', 'pods,services,deployments,roles,rolebindings,networkpolicies', '--namespace', system, '-o', 'name'];
+  await vi.waitFor(async () => expect(await kubectl(...left)).toBe(''), waiting);
+  expect(await kubectl('get', 'clusterroles,clusterrolebindings', '-o', 'name')).not.toContain('windlass');
+  expect(await kubectl('get', 'crds', '-o', 'name')).toContain('trainingjobs.windlass.dev');
+});
+
+const waiting = { timeout: limitMs, interval: 500 };
+
+function namespace(name: string): object {
+  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
+}
+
+/** A claim of the team that all nodes mount: they share the file system of this machine. */
+function storage(name: string): object[] {
+  const path = join(folder, name);
+  mkdirSync(path);
+  chmodSync(path, 0o777);
+  const common = { accessModes: ['ReadWriteMany'], storageClassName: 'shared' };
+  const onNodes = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1', 'node-2'] };
+  const claimName = `windlass-${name}`;
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: claimName },
+      spec: {
+        ...common,
+        capacity: { storage: '1Gi' },
+        claimRef: { namespace: team, name: claimName },
+        local: { path },
+        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [onNodes] }] } },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: claimName, namespace: team },
+      spec: { ...common, resources: { requests: { storage: '1Gi' } } },
+    },
+  ];
+}
+
+/** What an HTTP server of the cluster answers a pod that posts JSON. */
+async function ask(url: string, body: object): Promise<unknown> {
+  const request = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const program = `fetch(${JSON.stringify(url)}, ${JSON.stringify(request)}).then((answer) => answer.text()).then(console.log)`;
+  await create({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'client', namespace: team },
+    spec: {
+      restartPolicy: 'Never',
+      securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+      containers: [
+        {
+          name: 'client',
+          image: imageName,
+          command: ['/usr/bin/node', '-e', program],
+          securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+        },
+      ],
+    },
+  });
+  await kubectl('wait', 'pod/client', '--namespace', team, '--for=jsonpath={.status.phase}=Succeeded', limit);
+  const answer: unknown = JSON.parse(await kubectl('logs', 'client', '--namespace', team));
+  await kubectl('delete', 'pod', 'client', '--namespace', team);
+  return answer;
+}
+
+const job = (name: string, path: string): Promise<string> =>
+  kubectl('get', 'trainingjob', name, '--namespace', team, '-o', `jsonpath={${path}}`);
+
+const create = (...items: object[]): Promise<string> =>
+  kubectlWith(JSON.stringify({ apiVersion: 'v1', kind: 'List', items }), 'create', '-f', '-');
+
+const apply = (manifest: string): Promise<string> => kubectlWith(manifest, 'apply', '--namespace', team, '-f', '-');
+
+const kubectl = (...args: string[]): Promise<string> => kubectlWith('', ...args);
+
+function kubectlWith(input: string, ...args: string[]): Promise<string> {
+  return capture(binaryOf('kubectl'), ['--kubeconfig', cluster.kubeconfig, ...args], { input });
+}
+
+const inRelease = (...args: string[]): Promise<string> =>
+  helm(join(folder, 'helm'), ...args, '--kubeconfig', cluster.kubeconfig, '--namespace', system);
