@@ -1,4 +1,5 @@
 // Carries out what the plan of an InferenceService says: actions, then one status write, then events.
+import { inBatches, runsOf } from '../batches.ts';
 import { annotation } from '#crds/names.ts';
 import { InferenceService, Model, ModelVersion } from '#crds/v1alpha1/index.ts';
 import type { KubeObject } from '#crds/resource.ts';
@@ -66,7 +67,7 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
         manager.clock.now(),
       );
       try {
-        for (const action of plan.actions) await carryOut(action, client);
+        for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, client));
       } catch (error) {
         throw await refusal(client, InferenceService, service, error, manager.clock);
       }

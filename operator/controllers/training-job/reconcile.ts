@@ -8,6 +8,7 @@ import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
+import { inBatches, runsOf } from '../batches.ts';
 import { deleteObject, deletePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
@@ -60,7 +61,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       manager.clock.now(),
     );
     try {
-      for (const action of plan.actions) await carryOut(action, job, client);
+      for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, job, client));
     } catch (error) {
       throw await refusal(client, TrainingJob, job, error, manager.clock);
     }

@@ -1,8 +1,10 @@
 // A real HTTPS server with the paths, verbs and answers of an API server, over the in-memory API: what tests let the HTTP client talk to.
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KubeObject, ResourceType } from '#crds/resource.ts';
 import { formatPath } from '#crds/faults.ts';
@@ -15,9 +17,23 @@ import { KubeError } from '../errors.ts';
 import type { JsonObject } from '../json.ts';
 import { MemoryKube } from '../memory-kube.ts';
 
-const read = (name: string) => readFileSync(join(import.meta.dirname, name), 'utf8');
-/** A certificate for 127.0.0.1, its own authority, and a client's too: known to everybody, for tests only. */
-export const testCertificate = { cert: read('localhost.pem'), key: read('localhost-key.pem'), ca: read('localhost.pem') };
+/** A certificate for 127.0.0.1, its own authority, and a client's too: made anew for every process. */
+export const testCertificate = makeCertificate();
+
+function makeCertificate(): { readonly cert: string; readonly key: string; readonly ca: string } {
+  const settings = '[req]\nprompt=no\ndistinguished_name=name\nx509_extensions=more\n[name]\nCN=windlass test\n[more]\n';
+  const extensions = 'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=critical,CA:TRUE\n';
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', '-'];
+  const folder = mkdtempSync(join(tmpdir(), 'wl-rest-'));
+  writeFileSync(join(folder, 'settings'), settings + extensions);
+  const made = execFileSync('openssl', ['req', '-x509', '-config', join(folder, 'settings'), ...key, '-out', '-'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  rmSync(folder, { recursive: true });
+  const pem = (kind: string) => new RegExp(`-----BEGIN ${kind}-----[^-]+-----END ${kind}-----\n`).exec(made)![0];
+  return { cert: pem('CERTIFICATE'), key: pem('PRIVATE KEY'), ca: pem('CERTIFICATE') };
+}
 
 export interface RestServer {
   readonly kube: MemoryKube;
