@@ -1,4 +1,4 @@
-// Two thousand steps leave memory as it was, and JavaScript never holds up the event loop of a rank.
+// Two thousand steps take no more memory than a few hundred, and JavaScript never holds up the event loop of a rank.
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -12,7 +12,9 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
 }
 
-it('2,000 steps leave the memory within 2 %, no tensor behind, and turns of the event loop below 20 ms', async ({ annotate }) => {
+it('2,000 steps take at most 2 % more memory than 500, leave no tensor behind, and turns of the event loop below 20 ms', async ({
+  annotate,
+}) => {
   const folder = await newFolder();
   try {
     const file = join(folder, 'probe.json');
@@ -22,9 +24,11 @@ it('2,000 steps leave the memory within 2 %, no tensor behind, and turns of the 
       checkpoint: { everySteps: 50 },
     });
     // Garbage that V8 has not collected yet would count as memory in use; the probe has it collected before it looks.
-    // V8 doubles the space for young objects at times of its own choosing, by more than the limit; here it has its last size from the start.
+    // V8 doubles the space for young objects, and gives memory back, at times of its own choosing and by more than the limit: not here.
     const flags = [
       '--expose-gc',
+      '--no-memory-reducer',
+      '--no-flush-bytecode',
       '--min-semi-space-size=16',
       '--max-semi-space-size=16',
       '--import',
@@ -41,11 +45,12 @@ it('2,000 steps leave the memory within 2 %, no tensor behind, and turns of the 
     await annotate(
       `resident memory ${(100 * growth).toFixed(2)} %; turns p99 ${turnCpuMs.p99.toFixed(1)} ms of CPU, most ${turnCpuMs.max.toFixed(1)} ms`,
     );
-    expect(Math.abs(growth)).toBeLessThan(0.02);
+    // Less is no fault: V8 and malloc give memory back when they see fit.
+    expect(growth).toBeLessThan(0.02);
     expect(median(late.map(({ tensors }) => tensors))).toBe(median(early.map(({ tensors }) => tensors)));
     expect(left).toEqual([]);
     expect(turnCpuMs.p99).toBeLessThan(longestTurnMs);
   } finally {
     await rm(folder, { recursive: true });
   }
-});
+}, 600_000);
