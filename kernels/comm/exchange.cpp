@@ -49,13 +49,15 @@ void Exchange::run() {
   plan_.copy_own();
   Waiter waiter(group_);
   while (!done()) {
-    for (Lane& lane : lanes_) lane.gone = lane.link->ended();
+    for (Lane& lane : lanes_) {
+      lane.gone = lane.link->ended();
+      if (lane.link->carrier != nullptr) lane.link->carrier->poll(channel_);
+    }
     if (step()) {
       waiter.advanced();
       continue;
     }
     for (const Lane& lane : lanes_) {
-      if (lane.link->carrier != nullptr) lane.link->carrier->poll(channel_);
       if (lane.gone && (!received(lane) || !sent(lane))) lost(lane);
     }
     if (!waiter.pause([this] { return announce(); })) late();

@@ -12,9 +12,11 @@ namespace wl::comm {
 class Carrier {
  public:
   virtual ~Carrier() = default;
-  /** There are new bytes to send, or there is new room to receive into. Called on an operation's thread. */
-  virtual void kick(Channel channel) = 0;
-  /** Looks for what has come, instead of waiting for the service to do so. Called on an operation's thread. */
+  /** There are new bytes to send. Called on an operation's thread. */
+  virtual void send(Channel channel) = 0;
+  /** There is new room to receive into. Called on an operation's thread. */
+  virtual void receive(Channel channel) = 0;
+  /** Looks for what has come, unless the service does so just now. Called on an operation's thread. */
   virtual void poll(Channel channel) = 0;
   /** Nothing more comes from the peer, and all that came is in the rings. */
   virtual bool ended() const = 0;
@@ -41,7 +43,7 @@ struct Link {
     if (!writer(channel).has_news()) return;
     const bool wanted = writer(channel).publish();
     if (carrier != nullptr) {
-      carrier->kick(channel);
+      carrier->send(channel);
     } else if (wanted) {
       theirs->arrived(channel);
     }
@@ -52,7 +54,7 @@ struct Link {
     const bool was_full = carrier != nullptr && reader(channel).is_half_full();
     const bool wanted = reader(channel).consume(bytes);
     if (was_full) {
-      carrier->kick(channel);
+      carrier->receive(channel);
     } else if (carrier == nullptr && wanted) {
       theirs->bell().ring();
     }

@@ -11,10 +11,10 @@
 namespace wl::comm {
 namespace {
 
-// All rings of a rank together nearly fit a core's second-level cache. Smaller ones are full before ranks that share a core take turns.
+// All rings of a rank together stay in a core's caches. Smaller ones are full before ranks that share a core take turns.
 constexpr int64_t kRingsBytes = int64_t{1} << 21;
 constexpr int64_t kLeastRing = int64_t{1} << 16;
-constexpr int64_t kMostRing = int64_t{1} << 19;
+constexpr int64_t kMostRing = int64_t{1} << 20;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 int64_t ring_bytes_of(int size) {

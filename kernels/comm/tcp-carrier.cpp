@@ -13,9 +13,10 @@
 namespace wl::comm {
 namespace {
 
-constexpr uint64_t kStripe = 64 << 10;
+// So many stripes fit a ring: several sockets have something to do, and each is called for much at once.
+constexpr uint64_t kStripesInRing = 4;
 
-uint64_t end_of_stripe(uint64_t position) { return (position / kStripe + 1) * kStripe; }
+uint64_t end_of_stripe(uint64_t position, uint64_t stripe) { return (position / stripe + 1) * stripe; }
 
 }  // namespace
 
@@ -37,8 +38,9 @@ std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer
     lane.in = carrier->own_->ring(static_cast<Channel>(channel), peer);
     link->out[channel] = RingWriter(lane.out);
     link->in[channel] = RingReader(lane.in);
+    lane.stripe = lane.out.bytes / kStripesInRing;
     for (OwnedFile& file : files[channel]) {
-      const uint64_t first = lane.sockets.size() * kStripe;
+      const uint64_t first = lane.sockets.size() * lane.stripe;
       lane.sockets.push_back({file.release(), 0, first, first, false});
       carrier->receiving_.fetch_add(1);
     }
@@ -58,14 +60,8 @@ TcpCarrier::~TcpCarrier() {
   if (!lanes_[0].sockets.empty()) close_all();
 }
 
-void TcpCarrier::kick(Channel channel) {
-  Lane& lane = lanes_[static_cast<int>(channel)];
-  send(lane);
-  receive(lane);
-}
-
 void TcpCarrier::poll(Channel channel) {
-  Lane& lane = lanes_[static_cast<int>(channel)];
+  Lane& lane = lane_of(channel);
   std::unique_lock guard(lane.in_lock, std::try_to_lock);
   if (guard.owns_lock()) receive_locked(lane);
 }
@@ -83,7 +79,7 @@ void TcpCarrier::on_events(Lane& lane) {
 /** A socket carries stripes number i, i + n, i + 2 n and so on, one after the other. */
 uint64_t TcpCarrier::next_position(const Lane& lane, uint64_t position, int64_t bytes) const {
   const uint64_t next = position + static_cast<uint64_t>(bytes);
-  return next % kStripe == 0 ? next + (lane.sockets.size() - 1) * kStripe : next;
+  return next % lane.stripe == 0 ? next + (lane.sockets.size() - 1) * lane.stripe : next;
 }
 
 void TcpCarrier::send(Lane& lane) {
@@ -92,7 +88,7 @@ void TcpCarrier::send(Lane& lane) {
   uint64_t done = head;
   for (Socket& socket : lane.sockets) {
     while (socket.sent < head) {
-      const uint64_t bytes = std::min(head, end_of_stripe(socket.sent)) - socket.sent;
+      const uint64_t bytes = std::min(head, end_of_stripe(socket.sent, lane.stripe)) - socket.sent;
       const ssize_t put = ::send(socket.file, lane.out.data + (socket.sent & (lane.out.bytes - 1)), bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (put <= 0) break;
       socket.sent = next_position(lane, socket.sent, put);
@@ -115,7 +111,7 @@ void TcpCarrier::receive_locked(Lane& lane) {
   int ended = 0;
   for (Socket& socket : lane.sockets) {
     while (!socket.ended && socket.received < limit) {
-      const uint64_t bytes = std::min(limit, end_of_stripe(socket.received)) - socket.received;
+      const uint64_t bytes = std::min(limit, end_of_stripe(socket.received, lane.stripe)) - socket.received;
       const ssize_t got = recv(socket.file, lane.in.data + (socket.received & (lane.in.bytes - 1)), bytes, MSG_DONTWAIT);
       if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
       if (got <= 0) {

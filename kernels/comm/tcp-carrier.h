@@ -18,7 +18,8 @@ class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrie
   static std::unique_ptr<Link> connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<OwnedFile> (&files)[kChannels], int64_t linger);
   ~TcpCarrier() override;
 
-  void kick(Channel channel) override;
+  void send(Channel channel) override { send(lane_of(channel)); }
+  void receive(Channel channel) override { receive(lane_of(channel)); }
   void poll(Channel channel) override;
   bool ended() const override { return receiving_.load() == 0; }
   void finish() override;
@@ -37,9 +38,11 @@ class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrie
     std::mutex in_lock;
     RingMemory out;
     RingMemory in;
+    uint64_t stripe = 0;  // bytes
     std::vector<Socket> sockets;
   };
 
+  Lane& lane_of(Channel channel) { return lanes_[static_cast<int>(channel)]; }
   void on_events(Lane& lane);
   void send(Lane& lane);
   void receive(Lane& lane);

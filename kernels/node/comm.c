@@ -227,66 +227,40 @@ typedef struct {
   char site[WL_COMM_SITE];
 } Arguments;
 
-enum { has_y = 1, has_root = 2, has_reduction = 4, has_dtype = 8 };
+/* What an operation takes beside stream, communicator and site, in this order; with x also the dtype that its bytes stand for, at the end. */
+enum { takes_x = 1, takes_y = 2, takes_rank = 4, takes_reduction = 8 };
 
-static bool read_collective(napi_env env, napi_callback_info info, const char* op, int form, Arguments* out) {
+static bool read_collective(napi_env env, napi_callback_info info, const char* op, unsigned takes, Arguments* out) {
   napi_value argv[8];
-  size_t given = 8;
-  napi_get_cb_info(env, info, &given, argv, NULL, NULL);
-  const size_t needed = 3 + ((form & has_dtype) ? 2 : 0) + ((form & has_y) ? 1 : 0) + ((form & has_root) ? 1 : 0) + ((form & has_reduction) ? 1 : 0);
-  if (given != needed) return read_arguments(env, info, op, needed, argv);
-  size_t at = 0;
-  out->as = WL_COMM_OWN;
-  if (!read_stream(env, op, argv[at++], &out->on) || !read_handle(env, op, "comm", argv[at++], &out->comm)) return false;
-  if ((form & has_dtype) && !read_tensor(env, op, "x", argv[at++], &out->x)) return false;
-  if ((form & has_y) && !read_optional_tensor(env, op, "y", argv[at++], &out->y)) return false;
-  if ((form & has_root) && !read_int(env, op, "rank", argv[at++], &out->root)) return false;
-  if ((form & has_reduction) && !read_int(env, op, "reduction", argv[at++], &out->reduction)) return false;
-  if ((form & has_dtype) && !read_int(env, op, "as", argv[at++], &out->as)) return false;
-  return read_site(env, op, argv[at], out->site);
+  const napi_value* next = argv;
+  if (!read_arguments(env, info, op, 3 + (size_t)__builtin_popcount(takes) + ((takes & takes_x) != 0), argv)) return false;
+  if (!read_stream(env, op, *next++, &out->on) || !read_handle(env, op, "comm", *next++, &out->comm)) return false;
+  if ((takes & takes_x) && !read_tensor(env, op, "x", *next++, &out->x)) return false;
+  if ((takes & takes_y) && !read_optional_tensor(env, op, "y", *next++, &out->y)) return false;
+  if ((takes & takes_rank) && !read_int(env, op, "rank", *next++, &out->root)) return false;
+  if ((takes & takes_reduction) && !read_int(env, op, "reduction", *next++, &out->reduction)) return false;
+  if ((takes & takes_x) && !read_int(env, op, "as", *next++, &out->as)) return false;
+  return read_site(env, op, *next, out->site);
 }
 
-static napi_value all_reduce(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "allReduce", has_y | has_reduction | has_dtype, &a)) return NULL;
-  if (wl_comm_all_reduce(a.on, a.comm, a.x, a.y, a.reduction, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
+#define COLLECTIVE(name, op, takes, call)                                                            \
+  static napi_value name(napi_env env, napi_callback_info info) {                                    \
+    Arguments a;                                                                                     \
+    if (read_collective(env, info, op, takes, &a) && (call) != WL_OK) throw_last(env);               \
+    return NULL;                                                                                     \
+  }
 
-static napi_value reduce_scatter(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "reduceScatter", has_y | has_reduction | has_dtype, &a)) return NULL;
-  if (wl_comm_reduce_scatter(a.on, a.comm, a.x, a.y, a.reduction, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
-
-static napi_value all_gather(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "allGather", has_y | has_dtype, &a)) return NULL;
-  if (wl_comm_all_gather(a.on, a.comm, a.x, a.y, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
-
-static napi_value broadcast(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "broadcast", has_root | has_dtype, &a)) return NULL;
-  if (wl_comm_broadcast(a.on, a.comm, a.x, a.root, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
-
-static napi_value reduce(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "reduce", has_y | has_root | has_reduction | has_dtype, &a)) return NULL;
-  if (wl_comm_reduce(a.on, a.comm, a.x, a.y, a.root, a.reduction, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
-
-static napi_value all_to_all(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "allToAll", has_y | has_dtype, &a)) return NULL;
-  if (wl_comm_all_to_all(a.on, a.comm, a.x, a.y, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
+COLLECTIVE(all_reduce, "allReduce", takes_x | takes_y | takes_reduction, wl_comm_all_reduce(a.on, a.comm, a.x, a.y, a.reduction, a.as, a.site))
+COLLECTIVE(reduce_scatter, "reduceScatter", takes_x | takes_y | takes_reduction,
+           wl_comm_reduce_scatter(a.on, a.comm, a.x, a.y, a.reduction, a.as, a.site))
+COLLECTIVE(all_gather, "allGather", takes_x | takes_y, wl_comm_all_gather(a.on, a.comm, a.x, a.y, a.as, a.site))
+COLLECTIVE(broadcast, "broadcast", takes_x | takes_rank, wl_comm_broadcast(a.on, a.comm, a.x, a.root, a.as, a.site))
+COLLECTIVE(reduce, "reduce", takes_x | takes_y | takes_rank | takes_reduction,
+           wl_comm_reduce(a.on, a.comm, a.x, a.y, a.root, a.reduction, a.as, a.site))
+COLLECTIVE(all_to_all, "allToAll", takes_x | takes_y, wl_comm_all_to_all(a.on, a.comm, a.x, a.y, a.as, a.site))
+COLLECTIVE(send, "send", takes_x | takes_rank, wl_comm_send(a.on, a.comm, a.x, a.root, a.as, a.site))
+COLLECTIVE(receive, "receive", takes_x | takes_rank, wl_comm_receive(a.on, a.comm, a.x, a.root, a.as, a.site))
+COLLECTIVE(barrier, "barrier", 0, wl_comm_barrier(a.on, a.comm, a.site))
 
 static napi_value all_to_all_v(napi_env env, napi_callback_info info) {
   static const char op[] = "allToAllV";
@@ -312,27 +286,6 @@ static napi_value all_to_all_v(napi_env env, napi_callback_info info) {
   }
   free(send_counts);
   free(receive_counts);
-  return NULL;
-}
-
-static napi_value send(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "send", has_root | has_dtype, &a)) return NULL;
-  if (wl_comm_send(a.on, a.comm, a.x, a.root, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
-
-static napi_value receive(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "receive", has_root | has_dtype, &a)) return NULL;
-  if (wl_comm_receive(a.on, a.comm, a.x, a.root, a.as, a.site) != WL_OK) throw_last(env);
-  return NULL;
-}
-
-static napi_value barrier(napi_env env, napi_callback_info info) {
-  Arguments a;
-  if (!read_collective(env, info, "barrier", 0, &a)) return NULL;
-  if (wl_comm_barrier(a.on, a.comm, a.site) != WL_OK) throw_last(env);
   return NULL;
 }
 
