@@ -1,6 +1,16 @@
 // Builds the programs of the test cluster from Go modules, once per version and machine.
 import { spawn } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  createWriteStream,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { binaryOf, cacheFolder, components, linkerFlags, stagingVersion } from './components.ts';
 import type { ComponentName } from './components.ts';
@@ -17,6 +27,9 @@ export async function build(names: readonly ComponentName[], say: (line: string)
   if (missing(names).length === 0) return;
   mkdirSync(cacheFolder(), { recursive: true });
   await using _lock = await lockCache(say);
+  // Of builds that were killed: nobody else builds while the lock is held.
+  for (const left of globSync('.building-*', { cwd: cacheFolder() }))
+    rmSync(join(cacheFolder(), left), { recursive: true, force: true });
   const todo = missing(names);
   const go = await goCommand(say);
   for (const [index, name] of todo.entries()) {

@@ -43,13 +43,15 @@ export type ComponentName = keyof typeof components;
 
 const api = ['etcd', 'kube-apiserver', 'kubectl'] as const;
 const control = ['kube-controller-manager', 'kube-scheduler'] as const;
+const tools = ['nats-server', 'helm'] as const;
 
-/** What each size of a cluster needs; `control` is what `up api --with` adds, `tools` what is installed into a cluster or with. */
+/** What each size of a cluster needs; `control` is what `up api --with` adds, `tools` what is installed into a cluster or with, `tests` what `npm test` takes. */
 export const groups = {
   api,
   control,
   node: [...api, ...control, 'kubelet', 'kube-proxy', 'coredns'],
-  tools: ['nats-server', 'helm'],
+  tools,
+  tests: [...api, ...tools],
 } as const satisfies Record<string, readonly ComponentName[]>;
 
 export type GroupName = keyof typeof groups;

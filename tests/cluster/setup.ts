@@ -16,7 +16,7 @@ let cluster: TestCluster | undefined;
 /** Builds what the files of the project take as well: no test could wait for that. */
 export async function setup({ provide }: TestProject): Promise<void> {
   const say = (line: string): void => void process.stderr.write(`cluster: ${line}\n`);
-  await build([...groups.api, 'nats-server'], say);
+  await build(groups.tests, say);
   cluster = await startApiServer({ say });
   provide('cluster', cluster.access);
 }
