@@ -21,7 +21,7 @@ export function run(command: string, args: readonly string[], env: Record<string
   });
 }
 
-/** The vitest projects of `npm test`, or what `args` select. Builds the API server that the project `cluster` talks to, where no run before has: it takes minutes. */
+/** The vitest projects of `npm test`, or what `args` select. Builds the servers that the project `cluster` talks to, where no run before has: it takes minutes. */
 export async function runVitest(args: readonly string[] = []): Promise<Counts> {
   const projects = args.flatMap((arg, index) =>
     arg === '--project' ? [args[index + 1]] : (arg.match(/^--project=(.*)/)?.slice(1) ?? []),
@@ -29,7 +29,8 @@ export async function runVitest(args: readonly string[] = []): Promise<Counts> {
   // Whole clusters take longer than all the rest: `npm run e2e` is for them.
   const selected = projects.length === 0 ? ['--project=!nodes', ...args] : args;
   // A build that fails says why here, and is counted where the project can't start.
-  if (projects.length === 0 || projects.includes('cluster')) await run('hack/cluster', ['build', '--quiet', 'api']);
+  if (projects.length === 0 || projects.includes('cluster'))
+    await run('hack/cluster', ['build', '--quiet', 'api', 'nats-server']);
   const report = freshReport('vitest.json');
   const code = await run('vitest', ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...selected]);
   return counted('vitest', code, () => {

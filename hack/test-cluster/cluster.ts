@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { ControlPlaneOptions } from './control-plane.ts';
-import { importImage } from './nodes.ts';
+import { cutPower, importImage } from './nodes.ts';
 import type { ClusterAccess } from './state.ts';
 import type { ClusterOptions, Report } from './supervisor.ts';
 
@@ -50,6 +50,11 @@ export async function startNodeCluster({ say, nodes = 1, ...options }: NodeClust
 export async function loadImage({ folder }: ClusterAccess, archive: string): Promise<void> {
   const nodes = readdirSync(join(folder, 'nodes'));
   await Promise.all(nodes.map((node) => importImage({ folder: join(folder, 'nodes', node) }, archive)));
+}
+
+/** Takes a node (`node-1`, `node-2` ...) away as a power cut would. */
+export function loseNode({ folder }: ClusterAccess, node: string): void {
+  cutPower({ folder: join(folder, 'nodes', node) });
 }
 
 /** Starts the supervisor and waits until the cluster is up. Throws with what went wrong. */

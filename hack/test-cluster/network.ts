@@ -55,7 +55,7 @@ async function plugInHost(hub: Sandbox): Promise<{ network: number; link: string
   for (let network = 0; ; network++) {
     const link = `windlass${network}`;
     try {
-      await capture('ip', ['link', 'add', link, 'type', 'veth', 'peer', 'name', 'host', 'netns', String(hub.networkOwner)]);
+      await capture('ip', ['link', 'add', link, 'type', 'veth', 'peer', 'name', 'host', 'netns', String(hub.pid)]);
       return { network, link };
     } catch (error) {
       if (!String(error).includes('File exists') || network + 1 === maxNetworks) throw error;
@@ -65,7 +65,7 @@ async function plugInHost(hub: Sandbox): Promise<{ network: number; link: string
 
 async function connect(hub: Sandbox, addresses: Addresses, index: number, sandbox: Sandbox): Promise<void> {
   const port = `node${index}`;
-  await hub.run('ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(sandbox.networkOwner));
+  await hub.run('ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(sandbox.pid));
   await hub.run('ip', 'link', 'set', port, 'master', 'br0', 'up');
   await sandbox.run('ip', 'address', 'add', `${addresses.node(index)}/24`, 'dev', 'eth0');
   await sandbox.run('ip', 'link', 'set', 'eth0', 'up');

@@ -1,5 +1,5 @@
 // Real nodes: containerd, kubelet and kube-proxy, each node in a room of its own.
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createCgroup } from './cgroups.ts';
 import { capture } from './command.ts';
@@ -39,6 +39,7 @@ export async function startNodes(
   await capture(binaryOf('kubectl'), kubectl, { input: JSON.stringify(manifests) });
   const ready = Promise.all([...places.map(({ name }) => nodeReady(plane, name)), nameServerReady(plane)]);
   await Promise.race([processes.failed, ready]);
+  processes.letEnd(/^node-/);
 }
 
 async function startNode(
@@ -52,6 +53,7 @@ async function startNode(
   for (const part of ['cni', 'kubelet', 'volume-plugins', 'pod-logs']) mkdirSync(join(folder, part), { recursive: true });
   createCgroup(place.cgroup);
   const sandbox = await Sandbox.create(name, folder, processes);
+  writeFileSync(join(folder, 'sandbox.pid'), String(sandbox.pid));
   await network.connect(index, sandbox);
   const start = (program: string, ...command: string[]): void => {
     const [first = '', ...rest] = [...sandbox.enter(), ...command];
@@ -89,6 +91,11 @@ async function startNode(
   const proxyConfig = write('kube-proxy.yaml', kubeProxyConfig(place, join(folder, 'kube-proxy.kubeconfig')));
   start('kube-proxy', binaryOf('kube-proxy'), `--config=${proxyConfig}`);
   return sandbox;
+}
+
+/** Takes a node away as a power cut would: every process of it ends at once. The cluster lives on without it. */
+export function cutPower({ folder }: Pick<NodePlace, 'folder'>): void {
+  process.kill(Number(readFileSync(join(folder, 'sandbox.pid'), 'utf8')), 'SIGKILL');
 }
 
 /** Gives a node an image from an OCI layout in a tar archive; nothing is pulled. */

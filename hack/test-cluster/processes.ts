@@ -20,6 +20,7 @@ export class Processes {
   readonly #logs: string;
   readonly #running: Running[] = [];
   readonly #failed = Promise.withResolvers<never>();
+  #mayEnd: RegExp | undefined;
   #stopping = false;
 
   constructor(logs: string) {
@@ -34,6 +35,11 @@ export class Processes {
     return this.#failed.promise;
   }
 
+  /** From now on processes of these names may end: what lives on has to cope with it. */
+  letEnd(names: RegExp): void {
+    this.#mayEnd = names;
+  }
+
   start(name: string, command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
     if (this.#stopping) throw new Error('stopped while it started');
     const log = openSync(join(this.#logs, `${name}.log`), 'a');
@@ -46,7 +52,8 @@ export class Processes {
         done();
       });
       child.once('close', (code, signal) => {
-        if (!this.#stopping) this.#failed.reject(new Error(`${name} ended with ${code ?? signal}:\n${this.lastLines(name)}`));
+        if (!this.#stopping && !this.#mayEnd?.test(name))
+          this.#failed.reject(new Error(`${name} ended with ${code ?? signal}:\n${this.lastLines(name)}`));
         done();
       });
     });

@@ -21,12 +21,11 @@ while :; do sleep infinity & wait $!; done
 `;
 
 export class Sandbox {
-  readonly name: string;
-  readonly #pid: number;
+  /** All that is inside ends with this process. `ip link ... netns` takes it as the name of the network. */
+  readonly pid: number;
 
-  private constructor(name: string, pid: number) {
-    this.name = name;
-    this.#pid = pid;
+  private constructor(pid: number) {
+    this.pid = pid;
   }
 
   /** `folder` is where it says that it is there; nothing of the machine's network is seen inside. */
@@ -35,19 +34,14 @@ export class Sandbox {
     const rooms = ['--pid', '--mount', '--net', '--fork', '--kill-child', '--mount-proc'];
     const child = processes.start(`${name}-sandbox`, 'unshare', [...rooms, 'bash', '-c', init, mark]);
     await Promise.race([processes.failed, until(`sandbox ${name}`, async () => existsSync(mark))]);
-    return new Sandbox(name, child.pid ?? 0);
-  }
-
-  /** For `ip link ... netns`. */
-  get networkOwner(): number {
-    return this.#pid;
+    return new Sandbox(child.pid ?? 0);
   }
 
   /** The command that runs a program inside: with all namespaces, or only in its network. */
   enter(where: 'all' | 'network' = 'all'): string[] {
-    const network = `--net=/proc/${this.#pid}/ns/net`;
+    const network = `--net=/proc/${this.pid}/ns/net`;
     if (where === 'network') return ['nsenter', network, '--'];
-    return ['nsenter', `--mount=/proc/${this.#pid}/ns/mnt`, network, `--pid=/proc/${this.#pid}/ns/pid_for_children`, '--'];
+    return ['nsenter', `--mount=/proc/${this.pid}/ns/mnt`, network, `--pid=/proc/${this.pid}/ns/pid_for_children`, '--'];
   }
 
   /** Runs a command in its network to the end. */

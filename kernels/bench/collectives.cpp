@@ -1,4 +1,5 @@
-// Times all-reduce and reduce-scatter between local processes, by turns with Gloo where that is installed. Usage:
+// Times all-reduce and reduce-scatter between local processes, by turns with Gloo where that is installed, and what the fixed order of
+// sums costs all-reduce. Usage:
 //   bench-collectives [--ranks N] [--bytes B] [--transport shm|tcp] [--rounds R]
 #include <algorithm>
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "bench/arrival-order.h"
 #include "core/futex.h"
 #include "wl_comm.h"
 #if WL_WITH_GLOO
@@ -46,11 +48,11 @@ struct Done {
       std::fprintf(stderr, "%s\n", error->message);
       _exit(1);
     }
-    static_cast<Done*>(user)->flag.store(true);
+    auto& flag = static_cast<Done*>(user)->flag;
+    flag.store(true);
+    flag.notify_all();
   }
-  void wait() {
-    while (!flag.load()) usleep(20);
-  }
+  void wait() { flag.wait(false); }
 };
 
 class Ours {
@@ -84,6 +86,7 @@ class Ours {
   }
   void all_reduce() { must(wl_comm_all_reduce(stream_, comm_, x_, x_, WL_COMM_SUM, WL_COMM_OWN, "bench")); }
   void reduce_scatter() { must(wl_comm_reduce_scatter(stream_, comm_, x_, slice_, WL_COMM_SUM, WL_COMM_OWN, "bench")); }
+  wl::comm::ArrivalOrder arrival_order() const { return {comm_, x_}; }
   void finish() {
     Done done;
     must(wl_sync(stream_, Done::settle, &done));
@@ -124,23 +127,44 @@ void report(const char* what, const Settings& settings, const std::vector<double
   std::printf("\n");
 }
 
+/** Medians of times that were measured by turns, and of their proportion in each turn. */
+void report_order(const Settings& settings, const std::vector<double>& fixed, const std::vector<double>& arrival) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < fixed.size(); ++i) ratios.push_back(fixed[i] / arrival[i]);
+  std::printf("order of sums  %d ranks %9.1f KiB  fixed tree %.1f us, as they arrive %.1f us: the fixed order costs %+.1f %%\n", settings.ranks,
+              static_cast<double>(settings.bytes) / 1024, median(fixed) * 1e6, median(arrival) * 1e6, (median(ratios) - 1) * 100);
+}
+
 int rank_main(int rank, const Settings& settings, Board& board) {
   Ours ours(rank, settings, board);
   // A few milliseconds for each measurement, so that starting and stopping does not count.
   const int repeats = static_cast<int>(std::clamp<int64_t>((int64_t{32} << 20) / settings.bytes, 1, 2000));
   const int rounds = settings.rounds > 0 ? settings.rounds : 15;
-  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter;
+  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter, arrival_times;
+  wl::comm::ArrivalOrder arrival = ours.arrival_order();
 #if WL_WITH_GLOO
   GlooPeer gloo(rank, settings.ranks, board.folder);
   std::vector<float> data(static_cast<size_t>(settings.bytes / 4), 1e-3f);
   const std::unique_ptr<gloo::Algorithm> scatter = gloo.reduce_scatter(data.data(), data.size());
 #endif
   const auto start = [&] { ours.barrier(); };
+  const auto fixed_order = [&](int times) {
+    for (int i = 0; i < times; ++i) ours.all_reduce();
+    ours.finish();
+  };
+  const auto arrival_order = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      if (!arrival.run()) _exit(1);
+    }
+  };
+  // Of few bytes, each rank sums all by itself: whatever the order, it waits for all.
+  const bool compares_order = settings.bytes >= int64_t{1} << 20;
   for (int round = 0; round < rounds; ++round) {
-    reduce_times.push_back(timed(repeats, start, [&](int times) {
-      for (int i = 0; i < times; ++i) ours.all_reduce();
-      ours.finish();
-    }));
+    // By turns the first one: what ran before it has left other data in the caches.
+    const bool fixed_first = round % 2 == 0;
+    if (fixed_first) reduce_times.push_back(timed(repeats, start, fixed_order));
+    if (compares_order) arrival_times.push_back(timed(repeats, start, arrival_order));
+    if (!fixed_first) reduce_times.push_back(timed(repeats, start, fixed_order));
     scatter_times.push_back(timed(repeats, start, [&](int times) {
       for (int i = 0; i < times; ++i) ours.reduce_scatter();
       ours.finish();
@@ -159,6 +183,7 @@ int rank_main(int rank, const Settings& settings, Board& board) {
   if (rank == 0) {
     report("all-reduce", settings, reduce_times, gloo_reduce);
     report("reduce-scatter", settings, scatter_times, gloo_scatter);
+    if (compares_order) report_order(settings, reduce_times, arrival_times);
     std::fflush(stdout);
   }
   ours.barrier();

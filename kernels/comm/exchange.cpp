@@ -41,9 +41,6 @@ Exchange::Exchange(Operation& operation)
     const int peer = (group_.rank + i) % group_.size;
     const Kind kind = operation.request.kind;
     if (is_message(kind) && peer != operation.request.root) continue;
-    int64_t bytes = kHeaderBytes;
-    for (int64_t at = 0; at < plan_.pieces() && bytes <= group_.own().ring_bytes(); ++at) bytes += padded(plan_.incoming(peer, at).bytes);
-    fits_ring_ = (lanes_.empty() || fits_ring_) && bytes <= group_.own().ring_bytes();
     lanes_.push_back({peer, kind != Kind::receive, kind != Kind::send, &group_.link(peer), {}, {}});
   }
 }
@@ -61,7 +58,7 @@ void Exchange::run() {
       if (lane.link->carrier != nullptr) lane.link->carrier->poll(channel_);
       if (lane.gone && (!received(lane) || !sent(lane))) lost(lane);
     }
-    if (!waiter.pause(awaited())) late();
+    if (!waiter.pause([this] { return announce(); })) late();
   }
   group_.bytes_sent.fetch_add(operation_.bytes_sent);
 }
@@ -72,16 +69,36 @@ bool Exchange::done() const {
 }
 
 /**
- * The rank without whose bytes nothing goes on, or -1. Where all fits into the rings, nobody is held up by bytes that are not taken at
- * once, so waking up for each peer would only cost time.
+ * Tells each peer what to wake this rank for: a reduction needs the pieces of all, so only the last one wakes it. Where there is nothing
+ * to reduce, half a ring is worth waking up for.
  */
-int Exchange::awaited() const {
-  if (!fits_ring_ || short_of_room_ || channel_ == Channel::message) return -1;
-  for (const Lane& lane : lanes_) {
-    const bool waits = lane.in.piece < plan_.pieces() && lane.link->carrier == nullptr;
-    if (waits && lane.link->reader(channel_).available() == 0) return lane.peer;
+bool Exchange::announce() {
+  const bool reduces = reduced_ < plan_.chunks();
+  const Plan::Chunk chunk = reduces ? plan_.chunk(reduced_) : Plan::Chunk{};
+  bool news = false;
+  int missing = 0;
+  for (Lane& lane : lanes_) {
+    RingReader& reader = lane.link->reader(channel_);
+    int64_t wanted = 0;
+    if (!received(lane)) {
+      wanted = reduces ? rest(lane, chunk.piece) : std::min(rest(lane, plan_.pieces() - 1), reader.bytes() / 2);
+      if (reader.available() >= wanted) wanted = 0;
+    }
+    missing += wanted > 0;
+    news = reader.want_bytes(wanted) || news;
+    news = lane.link->writer(channel_).want_room(lane.crowded) || news;
   }
-  return -1;
+  if (news && channel_ == Channel::collective) group_.own().bell().expect(reduces ? missing : 1);
+  return news;
+}
+
+/** Bytes that are to come from a peer up to the end of a piece, as far as a ring holds them. */
+int64_t Exchange::rest(const Lane& lane, int64_t last) const {
+  int64_t bytes = (lane.in.piece < 0 ? kHeaderBytes : 0) - lane.in.done;
+  for (int64_t at = std::max<int64_t>(lane.in.piece, 0); at <= last && bytes <= lane.link->reader(channel_).bytes(); ++at) {
+    bytes += padded(plan_.incoming(lane.peer, at).bytes);
+  }
+  return bytes;
 }
 
 bool Exchange::step() {
@@ -90,8 +107,8 @@ bool Exchange::step() {
     if (lane.receives) advanced = pull(lane) || advanced;
   }
   while (reduce()) advanced = true;
-  short_of_room_ = false;
   for (Lane& lane : lanes_) {
+    lane.crowded = false;
     if (lane.sends) advanced = push(lane) || advanced;
   }
   return advanced;
@@ -117,7 +134,7 @@ bool Exchange::push(Lane& lane) {
     // All but the end of a piece moves in whole lines; its end is followed by what is missing to one.
     if (bytes < rest) bytes -= bytes % kRingAlign;
     if (bytes <= 0 && rest > 0) {
-      short_of_room_ = true;
+      lane.crowded = true;
       break;
     }
     writer.append(piece.data + at.done, bytes);
@@ -148,7 +165,7 @@ bool Exchange::pull(Lane& lane) {
       Header theirs;
       std::memcpy(&theirs, reader.data(), sizeof theirs);
       check(lane, theirs);
-      consume(lane, kHeaderBytes);
+      lane.link->consume(channel_, kHeaderBytes);
       at.piece = 0;
       advanced = true;
       continue;
@@ -165,20 +182,12 @@ bool Exchange::pull(Lane& lane) {
     const int64_t bytes = to_the_end ? rest : available - available % kRingAlign;
     if (bytes <= 0) break;
     std::memcpy(piece.data + at.done, reader.data(), static_cast<size_t>(bytes));
-    consume(lane, to_the_end ? padded(rest) : bytes);
+    lane.link->consume(channel_, to_the_end ? padded(rest) : bytes);
     at.done += bytes;
     if (to_the_end) at = {at.piece + 1, 0};
     advanced = true;
   }
   return advanced;
-}
-
-/** Tells the writer of new room where the ring was so full that it may wait for some. */
-void Exchange::consume(Lane& lane, int64_t bytes) {
-  RingReader& reader = lane.link->reader(channel_);
-  const bool was_full = reader.available() > group_.own().ring_bytes() / 2;
-  reader.consume(bytes);
-  if (was_full) lane.link->notify(channel_);
 }
 
 /** Makes the next reduction if the pieces of all peers have come. */
@@ -196,7 +205,7 @@ bool Exchange::reduce() {
   const Request& request = operation_.request;
   WL_SELECT(reduce_ranks)(request.type, request.reduction, group_.size, sources, chunk.to, chunk.bytes / size_of(request.type));
   for (Lane& lane : lanes_) {
-    consume(lane, padded(chunk.bytes));
+    lane.link->consume(channel_, padded(chunk.bytes));
     lane.in = {chunk.piece + 1, 0};
     pull(lane);
   }

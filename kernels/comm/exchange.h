@@ -30,7 +30,8 @@ class Exchange {
     Link* link;
     Cursor out;
     Cursor in;
-    bool gone = false;  // had left before the last look
+    bool gone = false;     // had left before the last look
+    bool crowded = false;  // no room to send, at the last look
   };
 
   bool step();
@@ -40,8 +41,8 @@ class Exchange {
   bool sent(const Lane& lane) const { return !lane.sends || lane.out.piece == plan_.pieces(); }
   bool received(const Lane& lane) const { return !lane.receives || lane.in.piece == plan_.pieces(); }
   bool done() const;
-  int awaited() const;
-  void consume(Lane& lane, int64_t bytes);
+  bool announce();
+  int64_t rest(const Lane& lane, int64_t last) const;
   Header header_to(int peer) const;
   void check(const Lane& lane, const Header& theirs) const;
   [[noreturn]] void lost(const Lane& lane) const;
@@ -53,8 +54,6 @@ class Exchange {
   const Plan plan_;
   std::vector<Lane> lanes_;
   int64_t reduced_ = 0;
-  bool fits_ring_ = false;      // all that a peer sends
-  bool short_of_room_ = false;  // to send, at the last look
 };
 
 }  // namespace wl::comm

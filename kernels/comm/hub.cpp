@@ -23,7 +23,6 @@ std::string key_of(const Group& group) { return group.key + '\n' + group.session
 /** The link of `from` to `to`: writes into the memory of `to`, reads from its own. */
 std::unique_ptr<Link> memory_link(Group& from, Group& to) {
   auto link = std::make_unique<Link>();
-  link->from = from.rank;
   link->theirs = to.segment();
   for (const Channel channel : {Channel::collective, Channel::message}) {
     link->out[static_cast<int>(channel)] = RingWriter(to.segment()->ring(channel, from.rank));

@@ -23,8 +23,6 @@ class Carrier {
 };
 
 struct Link {
-  /** The own rank. */
-  int from = -1;
   /** Where the peer receives, for as long as the link lives. */
   std::shared_ptr<Segment> theirs;
   std::shared_ptr<Carrier> carrier;
@@ -40,13 +38,23 @@ struct Link {
 
   /** Lets the peer see what was appended. */
   void publish(Channel channel) {
-    if (writer(channel).publish()) notify(channel);
-  }
-  void notify(Channel channel) {
+    if (!writer(channel).has_news()) return;
+    const bool wanted = writer(channel).publish();
     if (carrier != nullptr) {
       carrier->kick(channel);
-    } else {
-      theirs->bell().ring(from);
+    } else if (wanted) {
+      theirs->arrived(channel);
+    }
+  }
+  /** Makes room for what the peer sends. */
+  void consume(Channel channel, int64_t bytes) {
+    // The carrier has stopped where there was no more room.
+    const bool was_full = carrier != nullptr && reader(channel).is_half_full();
+    const bool wanted = reader(channel).consume(bytes);
+    if (was_full) {
+      carrier->kick(channel);
+    } else if (carrier == nullptr && wanted) {
+      theirs->bell().ring();
     }
   }
 };

@@ -10,8 +10,8 @@ namespace {
 // Below this, one exchange of everything is faster than two of a part.
 constexpr int64_t kWholeBytes = 16 << 10;
 // How many chunks a rank contributes to before it waits for the first result: they are under way together, and fit the ring.
-constexpr int64_t kAhead = 2;
-constexpr int64_t kPiecesInRing = 4;
+constexpr int64_t kAhead = 4;
+constexpr int64_t kPiecesInRing = 8;
 
 }  // namespace
 

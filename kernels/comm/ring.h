@@ -8,11 +8,38 @@
 
 namespace wl::comm {
 
-/** What both sides see. Positions count bytes since the beginning. */
+/**
+ * What both sides see. Positions count bytes since the beginning. Each side also says how far the other one must come before it is to be
+ * woken, should it sleep: who is woken for every piece, and can't go on, takes the core from those who could.
+ */
 struct RingControl {
-  alignas(64) std::atomic<uint64_t> head{0};  // written by the writer
-  alignas(64) std::atomic<uint64_t> tail{0};  // written by the reader
+  // Written by the writer.
+  alignas(64) std::atomic<uint64_t> head{0};
+  std::atomic<uint64_t> tail_wanted{0};
+  // Written by the reader.
+  alignas(64) std::atomic<uint64_t> tail{0};
+  std::atomic<uint64_t> head_wanted{0};
+
+  /** True where this comes to what the other side wants; only the writer moves the head, and only the reader the tail. */
+  bool move_head(uint64_t to) { return move(head, to, head_wanted); }
+  bool move_tail(uint64_t to) { return move(tail, to, tail_wanted); }
+
+ private:
+  static bool move(std::atomic<uint64_t>& position, uint64_t to, const std::atomic<uint64_t>& wanted) {
+    const uint64_t from = position.load(std::memory_order_relaxed);
+    position.store(to);
+    const uint64_t at = wanted.load();
+    return from < at && at <= to;
+  }
 };
+constexpr uint64_t kNowhere = UINT64_MAX;  // to be wanted: never to be woken
+
+/** Sets what is wanted; false where that stands there already. */
+inline bool want(std::atomic<uint64_t>& wanted, uint64_t position) {
+  if (wanted.load(std::memory_order_relaxed) == position) return false;
+  wanted.store(position);
+  return true;
+}
 
 /** Memory of a ring: 2 * bytes of address space over `bytes`, a power of two, of memory. */
 struct RingMemory {
@@ -41,12 +68,11 @@ class RingWriter {
     head_ += static_cast<uint64_t>(bytes);
   }
   void skip(int64_t bytes) { head_ += static_cast<uint64_t>(bytes); }
-  /** Lets the reader see what was appended; false where there was nothing new. */
-  bool publish() {
-    if (memory_.control->head.load(std::memory_order_relaxed) == head_) return false;
-    memory_.control->head.store(head_);
-    return true;
-  }
+  bool has_news() const { return memory_.control->head.load(std::memory_order_relaxed) != head_; }
+  /** Lets the reader see what was appended; true where that is what it waits for. */
+  bool publish() { return memory_.control->move_head(head_); }
+  /** To be woken when half of the ring is free, or never. */
+  bool want_room(bool wanted) { return want(memory_.control->tail_wanted, wanted ? head_ - memory_.bytes / 2 : kNowhere); }
 
  private:
   RingMemory memory_;
@@ -63,10 +89,17 @@ class RingReader {
     return static_cast<int64_t>(std::min(memory_.control->head.load() - tail_, memory_.bytes));
   }
   const char* data() const { return memory_.data + (tail_ & (memory_.bytes - 1)); }
-  void consume(int64_t bytes) {
+  /** True where that is the room that the writer waits for. */
+  bool consume(int64_t bytes) {
     tail_ += static_cast<uint64_t>(bytes);
-    memory_.control->tail.store(tail_);
+    return memory_.control->move_tail(tail_);
   }
+  /** To be woken when so many bytes are available; 0: never. */
+  bool want_bytes(int64_t bytes) {
+    return want(memory_.control->head_wanted, bytes == 0 ? kNowhere : tail_ + std::min(static_cast<uint64_t>(bytes), memory_.bytes));
+  }
+  int64_t bytes() const { return static_cast<int64_t>(memory_.bytes); }
+  bool is_half_full() const { return available() > static_cast<int64_t>(memory_.bytes / 2); }
 
  private:
   RingMemory memory_;

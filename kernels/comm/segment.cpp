@@ -11,8 +11,8 @@
 namespace wl::comm {
 namespace {
 
-// All rings of a rank together fit a core's second-level cache, and a ring holds several pieces.
-constexpr int64_t kRingsBytes = int64_t{1} << 20;
+// All rings of a rank together nearly fit a core's second-level cache. Smaller ones are full before ranks that share a core take turns.
+constexpr int64_t kRingsBytes = int64_t{1} << 21;
 constexpr int64_t kLeastRing = int64_t{1} << 16;
 constexpr int64_t kMostRing = int64_t{1} << 19;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;

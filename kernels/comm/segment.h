@@ -25,6 +25,8 @@ class Segment {
 
   int64_t ring_bytes() const { return ring_bytes_; }
   Doorbell& bell() { return *reinterpret_cast<Doorbell*>(control_); }
+  /** What the reader of a ring waits for has come. */
+  void arrived(Channel channel) { channel == Channel::collective ? bell().arrive() : bell().ring(); }
   /** The ring that rank `from` writes. */
   RingMemory ring(Channel channel, int from) const;
 

@@ -320,7 +320,6 @@ void Session::segment_came(const std::shared_ptr<Group>& group, int member, Owne
   std::shared_ptr<Segment> theirs = at < 0 || group->connected(at) ? nullptr : Segment::attach(file.get(), group->size, group->rank);
   if (theirs == nullptr) return;
   auto link = std::make_unique<Link>();
-  link->from = group->rank;
   for (const Channel channel : {Channel::collective, Channel::message}) {
     link->out[static_cast<int>(channel)] = RingWriter(theirs->ring(channel, group->rank));
     link->in[static_cast<int>(channel)] = RingReader(group->segment()->ring(channel, at));

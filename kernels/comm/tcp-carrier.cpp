@@ -32,6 +32,7 @@ std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer
   link->carrier = carrier;
   for (int channel = 0; channel < kChannels; ++channel) {
     Lane& lane = carrier->lanes_[channel];
+    lane.channel = static_cast<Channel>(channel);
     lane.out = carrier->outbox_->ring(static_cast<Channel>(channel), peer);
     lane.in = carrier->own_->ring(static_cast<Channel>(channel), peer);
     link->out[channel] = RingWriter(lane.out);
@@ -99,8 +100,7 @@ void TcpCarrier::send(Lane& lane) {
     done = std::min(done, socket.sent);
   }
   if (done == lane.out.control->tail.load()) return;
-  lane.out.control->tail.store(done);
-  own_->bell().ring();
+  if (lane.out.control->move_tail(done)) own_->bell().ring();
 }
 
 void TcpCarrier::receive(Lane& lane) {
@@ -127,10 +127,7 @@ void TcpCarrier::receive_locked(Lane& lane) {
     }
     done = std::min(done, socket.received);
   }
-  if (done != lane.in.control->head.load()) {
-    lane.in.control->head.store(done);
-    own_->bell().ring();
-  }
+  if (done != lane.in.control->head.load() && lane.in.control->move_head(done)) own_->arrived(lane.channel);
   // After the bytes: who sees the end has seen all of them.
   if (ended > 0 && receiving_.fetch_sub(ended) == ended) own_->bell().ring();
 }

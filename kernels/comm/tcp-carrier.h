@@ -32,6 +32,7 @@ class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrie
     bool ended = false;     // receives no more
   };
   struct Lane {
+    Channel channel = Channel::collective;
     std::mutex out_lock;
     std::mutex in_lock;
     RingMemory out;

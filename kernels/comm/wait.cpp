@@ -28,37 +28,34 @@ int64_t spin_nanoseconds(int ranks) { return ranks <= cores() ? kSpinNanoseconds
 
 }  // namespace
 
-bool Waiter::pause(int only) {
+Waiter::Turn Waiter::spin() {
   if (group_.state() == Group::State::failed) throw GroupFailed{};
   const int64_t now = nanoseconds();
   if (idle_since_ == 0) idle_since_ = now;
-  const int64_t idle = now - idle_since_;
-  if (idle < spin_nanoseconds(group_.size)) {
-    if (idle > kBeforeYield) {
-      sched_yield();
-    } else {
-      for (int i = 0; i < 8; ++i) cpu_relax();
-    }
-    return true;
+  idle_ = now - idle_since_;
+  if (idle_ >= spin_nanoseconds(group_.size)) return idle_ >= group_.deadline() ? Turn::late : Turn::sleep;
+  if (idle_ > kBeforeYield) {
+    sched_yield();
+  } else {
+    for (int i = 0; i < 8; ++i) cpu_relax();
   }
-  if (idle >= group_.deadline()) return false;
-  Doorbell& bell = group_.own().bell();
-  if (!asleep_ || only != only_) {
-    if (only != only_) bell.wait_only_for(only);
-    only_ = only;
-    if (!asleep_) bell.enter();
-    asleep_ = true;
-    seen_ = bell.pulses();
-    return true;  // the caller looks once more, now that peers know
-  }
-  bell.sleep(seen_, std::min(kLongestSleep, group_.deadline() - idle));
-  seen_ = bell.pulses();
+  return Turn::again;
+}
+
+bool Waiter::enter() {
+  if (asleep_) return false;
+  group_.own().bell().enter();
+  asleep_ = true;
   return true;
 }
 
+void Waiter::sleep() {
+  Doorbell& bell = group_.own().bell();
+  bell.sleep(seen_, std::min(kLongestSleep, group_.deadline() - idle_));
+  seen_ = bell.pulses();
+}
+
 void Waiter::rest() {
-  if (only_ >= 0) group_.own().bell().wait_only_for(-1);
-  only_ = -1;
   if (asleep_) group_.own().bell().leave();
   asleep_ = false;
 }

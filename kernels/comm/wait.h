@@ -24,17 +24,36 @@ class Waiter {
   }
   /**
    * To be called each time that a look around has found nothing to do. False where that has been so for the group's deadline.
-   * Throws GroupFailed. `only` is the one rank with whose bytes it can go on, or -1: for collectives, one at a time.
+   * Throws GroupFailed. Before it sleeps, announce() tells peers what to wake it for; true where that is not what it said last.
    */
-  bool pause(int only = -1);
+  template <class Announce>
+  bool pause(Announce announce) {
+    const Turn turn = spin();
+    if (turn != Turn::sleep) return turn == Turn::again;
+    // The caller looks once more, now that peers know.
+    const bool entered = enter();
+    if (announce() || entered) {
+      seen_ = group_.own().bell().pulses();
+    } else {
+      sleep();
+    }
+    return true;
+  }
+  bool pause() {
+    return pause([] { return false; });
+  }
 
  private:
+  enum class Turn { again, sleep, late };
+  Turn spin();
+  bool enter();
+  void sleep();
   void rest();
 
   Group& group_;
   int64_t idle_since_ = 0;
+  int64_t idle_ = 0;
   bool asleep_ = false;
-  int only_ = -1;
   uint32_t seen_ = 0;
 };
 

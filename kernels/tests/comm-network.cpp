@@ -5,10 +5,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <fcntl.h>
 #include <linux/if.h>
-#include <linux/if_tun.h>
 #include <poll.h>
 #include <sched.h>
 #include <spawn.h>
@@ -21,6 +19,7 @@
 #include "check.h"
 #include "comm-ranks.h"
 #include "core/futex.h"
+#include "line.h"
 
 extern char** environ;
 
@@ -45,20 +44,19 @@ void set_address(int by, const char* name, unsigned long what, const char* addre
   CHECK_EQUAL(ioctl(by, what, &request), 0);
 }
 
-/** A network device whose packets are read from and written to the file that is returned. */
-int open_line(const char* address) {
-  const int line = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  ifreq request{};
-  request.ifr_flags = IFF_TUN | IFF_NO_PI;
-  std::snprintf(request.ifr_name, sizeof request.ifr_name, "line0");
-  if (line < 0 || ioctl(line, TUNSETIFF, &request) != 0) return -1;
+/** An end of the line, with this address. */
+int open_end(const char* address) {
+  const int end = line::open_end("line0");
+  if (end < 0) return -1;
   const int by = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   set_address(by, "line0", SIOCSIFADDR, address);
   set_address(by, "line0", SIOCSIFNETMASK, "255.255.255.0");
+  ifreq request{};
+  std::snprintf(request.ifr_name, sizeof request.ifr_name, "line0");
   request.ifr_flags = IFF_UP | IFF_RUNNING;
   CHECK_EQUAL(ioctl(by, SIOCSIFFLAGS, &request), 0);
   close(by);
-  return line;
+  return end;
 }
 
 void send_file(int over, int file, const char* text) {
@@ -92,52 +90,29 @@ int receive_file(int over, char* text, size_t capacity) {
   return file;
 }
 
-/** Carries packets between two lines, badly. */
+/** Carries packets between the ends while it lives. */
 class Relay {
  public:
-  Relay(int a, int b, int lost_percent, int64_t delay_ms) : lines_{a, b}, lost_percent_(lost_percent), delay_(delay_ms * 1000000) {
+  Relay(int a, int b, int lost_percent, int64_t delay_ms) : ends_{a, b}, line_(a, b, lost_percent, delay_ms) {
     thread_ = std::thread([this] { carry(); });
   }
   ~Relay() {
     stop_ = true;
     thread_.join();
   }
-  void swallow_everything() { lost_percent_ = 100; }
+  void swallow_everything() { line_.swallow_everything(); }
 
  private:
-  struct Packet {
-    int64_t due;
-    int to;
-    std::string bytes;
-  };
-
   void carry() {
-    std::deque<Packet> under_way;
-    uint64_t dice = 88172645463325252u;
     while (!stop_) {
-      pollfd files[2] = {{lines_[0], POLLIN, 0}, {lines_[1], POLLIN, 0}};
-      poll(files, 2, under_way.empty() ? 20 : 1);
-      for (int from = 0; from < 2; ++from) {
-        char buffer[2048];
-        for (ssize_t got; (got = read(lines_[from], buffer, sizeof buffer)) > 0;) {
-          dice ^= dice << 13;
-          dice ^= dice >> 7;
-          dice ^= dice << 17;
-          if (static_cast<int>(dice % 100) >= lost_percent_) {
-            under_way.push_back({wl::nanoseconds() + delay_, 1 - from, std::string(buffer, static_cast<size_t>(got))});
-          }
-        }
-      }
-      for (; !under_way.empty() && under_way.front().due <= wl::nanoseconds(); under_way.pop_front()) {
-        const Packet& packet = under_way.front();
-        [[maybe_unused]] const ssize_t put = write(lines_[packet.to], packet.bytes.data(), packet.bytes.size());
-      }
+      pollfd files[2] = {{ends_[0], POLLIN, 0}, {ends_[1], POLLIN, 0}};
+      poll(files, 2, line_.is_empty() ? 20 : 1);
+      line_.carry();
     }
   }
 
-  const int lines_[2];
-  std::atomic<int> lost_percent_;
-  const int64_t delay_;
+  const int ends_[2];
+  line::Line line_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };
@@ -152,12 +127,12 @@ wl_comm open_rank(wl_listener listener, int rank, const char* first, const char*
 
 /** Rank 1, in a process and a network of its own: takes part until something fails. Exits with the reason, or 50 where it names another peer. */
 int child_main(int over, int64_t deadline_ms) {
-  const int line = leave_network() ? open_line(kAddresses[1]) : -1;
-  if (line < 0 || wl_start() != WL_OK) return 60;
+  const int end = leave_network() ? open_end(kAddresses[1]) : -1;
+  if (end < 0 || wl_start() != WL_OK) return 60;
   wl_listener listener = 0;
   char own[WL_COMM_ENDPOINT];
   if (wl_comm_listen(0, kAddresses[1], 2, &listener, own) != WL_OK) return 61;
-  send_file(over, line, own);
+  send_file(over, end, own);
   char theirs[WL_COMM_ENDPOINT] = "";
   if (read(over, theirs, sizeof theirs - 1) <= 0) return 62;
   Rank self;
@@ -177,7 +152,7 @@ int child_main(int over, int64_t deadline_ms) {
 struct Pair {
   Rank self;
   pid_t child = 0;
-  int line = -1;
+  int near = -1;
   std::unique_ptr<Relay> relay;
 
   Pair(int lost_percent, int64_t delay_ms, int64_t deadline_ms) {
@@ -194,8 +169,8 @@ struct Pair {
     char own[WL_COMM_ENDPOINT];
     char theirs[WL_COMM_ENDPOINT];
     const int far = receive_file(ends[0], theirs, sizeof theirs);
-    line = open_line(kAddresses[0]);
-    relay = std::make_unique<Relay>(line, far, lost_percent, delay_ms);
+    near = open_end(kAddresses[0]);
+    relay = std::make_unique<Relay>(near, far, lost_percent, delay_ms);
     far_ = far;
     CHECK_EQUAL(wl_comm_listen(0, kAddresses[0], 2, &self.listener, own), 0);
     CHECK(write(ends[0], own, std::strlen(own)) > 0);
@@ -210,7 +185,7 @@ struct Pair {
     wl_comm_close_listener(self.listener);
     wl_stream_free(self.stream);
     relay = nullptr;
-    close(line);
+    close(near);
     close(far_);
   }
   int wait() {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
+import { label, managedBy } from '#crds/names.ts';
 import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
@@ -16,6 +17,7 @@ import { profilePages } from '#operator/framework/profile.ts';
 import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
+import { Pod, Service } from '#operator/kube/core.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
@@ -88,6 +90,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
+    selectors: [Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });

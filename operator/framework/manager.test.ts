@@ -59,6 +59,18 @@ describe('manager', () => {
     await manager.stop();
   });
 
+  it('watches only the objects that matter, where a label tells them', async () => {
+    const kube = new MemoryKube();
+    const ours = { ...model('one', 'ours'), metadata: { name: 'ours', namespace: 'one', labels: { by: 'us' } } };
+    const manager = new Manager({ client: kube, log, selectors: [{ type: Model, labels: { by: 'us' } }] });
+    const store = manager.store(Model);
+    await kube.create(Model, ours);
+    await kube.create(Model, model('one', 'theirs'));
+    await manager.start();
+    expect(store.list().map(({ metadata }) => metadata.name)).toEqual(['ours']);
+    await manager.stop();
+  });
+
   it('keeps what it knows of one namespace when another is listed anew', async () => {
     const [kube, clock] = [new MemoryKube(), new ManualClock()];
     const cut = new Set<() => void>();

@@ -24,6 +24,8 @@ export interface ManagerOptions {
   instance?: string;
   /** Namespaces that are watched, each by itself; all of the cluster if absent. */
   namespaces?: readonly string[];
+  /** Labels of the objects of a kind that matter; a cluster has many that don't. */
+  selectors?: readonly { type: ResourceType; labels: Readonly<Record<string, string>> }[];
   /** Who may write, where several processes stand by. Stores are filled before, so that the next one begins at once. */
   leadership?: Leadership;
   /** How long the first listing may take; for ever if absent. */
@@ -145,7 +147,8 @@ export class Manager {
     const kind = store.type.kind;
     const onError = (error: unknown, what: string) =>
       this.log.warn({ err: error, kind, namespace }, `${what} failed; trying again`);
-    return reflect({ client, store, clock, onError, selector: { namespace } }, this.#abort.signal);
+    const labels = this.#options.selectors?.find(({ type }) => type === store.type)?.labels;
+    return reflect({ client, store, clock, onError, selector: { namespace, labels } }, this.#abort.signal);
   }
 
   async #filled(): Promise<void> {

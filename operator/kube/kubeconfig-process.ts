@@ -54,7 +54,7 @@ async function answer(): Promise<KubeconfigAnswer> {
 function credentialsOf({ headers, auth, ca, cert, key, rejectUnauthorized, servername }: RequestOptions): Credentials {
   const given = Object.entries((headers ?? {}) as Record<string, unknown>);
   const basic = auth == null ? {} : { authorization: `Basic ${Buffer.from(auth).toString('base64')}` };
-  const text = (value: unknown) => (value === undefined || value === null ? undefined : String(value as Buffer));
+  const text = (value: unknown) => (Buffer.isBuffer(value) ? value.toString() : typeof value === 'string' ? value : undefined);
   return {
     headers: { ...Object.fromEntries(given.map(([name, value]) => [name.toLowerCase(), String(value)])), ...basic },
     ca: text(ca),

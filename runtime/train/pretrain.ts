@@ -120,11 +120,11 @@ function endOf({ task }: PretrainRun, state: TrainingState): PretrainEnd | undef
 }
 
 async function saveNow(run: PretrainRun, state: TrainingState): Promise<void> {
-  run.progress.note({ phase: 'saving a checkpoint' });
-  await run.memoryWatch?.check(state.step);
-  await run.metrics.flush();
-  await run.checkpointer.save(state);
-  run.progress.note({ phase: undefined });
+  await run.progress.during('saving a checkpoint', async () => {
+    await run.memoryWatch?.check(state.step);
+    await run.metrics.flush();
+    await run.checkpointer.save(state);
+  });
   run.progress.resumeClock();
 }
 

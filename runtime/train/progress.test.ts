@@ -56,6 +56,16 @@ it('sends at most four reports of steps a second and keeps the newest values for
   expect(sent.at(-1)).toMatchObject({ step: 40, loss: 40 });
 });
 
+it('says what goes on as long as it does, also when it fails', async () => {
+  const { progress } = reporter();
+  const failing = progress.during('saving', async () => {
+    expect(progress.current.phase).toBe('saving');
+    throw new Error('no room');
+  });
+  await expect(failing).rejects.toThrow('no room');
+  expect(progress.current.phase).toBeUndefined();
+});
+
 it('forgets the phase once steps go on', () => {
   const { progress } = reporter();
   progress.tell({ phase: 'tokenizing', phaseShare: 0.5 });

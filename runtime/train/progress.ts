@@ -63,6 +63,16 @@ export class ProgressReporter {
     this.#send(this.#options.now());
   }
 
+  /** Says with the next report or heartbeat that `phase` goes on, as long as `work` takes. */
+  async during<T>(phase: string, work: () => Promise<T>): Promise<T> {
+    this.note({ phase });
+    try {
+      return await work();
+    } finally {
+      this.note({ phase: undefined });
+    }
+  }
+
   /** A pause (evaluation, checkpoint wait) is over: it does not count as slow steps. */
   resumeClock(): void {
     const pause = this.#options.now() - this.#steppedAt;

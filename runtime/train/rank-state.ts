@@ -1,5 +1,6 @@
 // The state of a rank: comes from the newest checkpoint or from the beginning, and goes back there.
 import { createHash } from 'node:crypto';
+import type { WindlassError } from '#runtime/api/errors.ts';
 import type { Disk } from '#runtime/checkpoint/disk.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
 import { parameterSpecs } from '#runtime/model/main.ts';
@@ -77,9 +78,14 @@ export class RankState {
     return { step: 0, seed: task.seed, sequences: 0, tokens: 0, evaluationsSinceBest: 0 };
   }
 
+  /** Waits for the save that is under way. Resolves to why it failed, if it did. */
+  finished(): Promise<WindlassError | undefined> {
+    return this.#job.progress.during('saving a checkpoint', () => this.checkpointer.finished());
+  }
+
   /** Back to the newest checkpoint, or to the beginning. */
   async rollBack(): Promise<TrainingState> {
-    await this.checkpointer.finished();
+    await this.finished();
     return (await this.restore()) ?? (await this.begin());
   }
 }

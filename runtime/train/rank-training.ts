@@ -38,7 +38,7 @@ export async function trainRank(job: RankJob, parts: RankTraining): Promise<{ en
   const metrics = await openJobMetrics(job, start.step);
   const training = pretrain(runOf(job, parts, metrics, peak), start);
   // However training ended: the state and the lines of the steps before must not be lost with this process.
-  const checkpointed = () => rankState.checkpointer.finished();
+  const checkpointed = () => rankState.finished();
   const unsaved = await training.then(checkpointed, checkpointed);
   await metrics.close();
   const outcome = await training;

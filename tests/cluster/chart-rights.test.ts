@@ -43,7 +43,7 @@ it('in one namespace it trains, publishes and serves without ever being refused,
   const isWorker = (pod: KubeObject) => pod.metadata.name.startsWith('moby-worker-');
   const kubelet = await startStubKubelet(namespace, (pod) => (isWorker(pod) ? { exitCode: 0, words: lastWords() } : undefined));
   stack.use(kubelet);
-  const operator = stack.use(startOperator(namespace, ['--kubeconfig', kubeconfig]));
+  const operator = stack.use(startOperator(namespace, { kubeconfig }));
   const inNamespace = <T extends KubeObject>(object: T): T => ({ ...object, metadata: { ...object.metadata, namespace } });
   await client.create(InferenceService, inNamespace(inferenceService('moby')));
   await client.create(TrainingJob, inNamespace(trainingJob('moby', { ttlSecondsAfterFinished: 1 })));

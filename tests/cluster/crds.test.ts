@@ -8,7 +8,6 @@ import { parseAllDocuments } from 'yaml';
 import { validate } from '#crds/faults.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
-import { build } from '../../hack/test-cluster/build.ts';
 import { applyCrd, ask, servedCrd, tryCreate } from './api.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -40,7 +39,6 @@ describe('with the CRDs applied', () => {
   beforeAll(async () => {
     for (const resource of resources) await applyCrd(resource);
     for (const resource of resources) await servedCrd(resource);
-    await build(['kubectl'], (line) => process.stderr.write(`cluster: ${line}\n`));
   });
 
   const manifests = [

@@ -29,10 +29,13 @@ export interface OperatorProcess extends AsyncDisposable {
 const windlass = resolve(import.meta.dirname, '../../bin/windlass.ts');
 
 /** Starts an operator that works in `namespace` alone. */
-export function startOperator(namespace: string, args: readonly string[] = []): OperatorProcess {
+export function startOperator(
+  namespace: string,
+  { args = [], kubeconfig = inject('cluster').kubeconfig }: { args?: readonly string[]; kubeconfig?: string } = {},
+): OperatorProcess {
   const addresses = ['metrics', 'health', 'profile'].flatMap((what) => [`--${what}-address`, '127.0.0.1:0']);
   const scope = ['--namespace', namespace, '--lease-namespace', namespace, '--image', 'windlass:test'];
-  const command = [windlass, 'operator', '--kubeconfig', inject('cluster').kubeconfig, ...scope, ...addresses, ...args];
+  const command = [windlass, 'operator', '--kubeconfig', kubeconfig, ...scope, ...addresses, ...args];
   const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
   const lines: LogLine[] = [];
   let stderr = '';

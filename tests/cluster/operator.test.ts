@@ -1,5 +1,8 @@
 // `windlass operator` on a real API server: jobs from their pods to their model, and what becomes of the operator.
-import { describe, expect, it, vi } from 'vitest';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, inject, it, vi } from 'vitest';
 import { label } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { lastWords, trainingJob } from '#operator/controllers/fixtures.ts';
@@ -9,6 +12,7 @@ import { connect, newNamespace } from './kube.ts';
 import { startOperator } from './operator-process.ts';
 import { startStubKubelet } from './stub-kubelet.ts';
 import type { Fate } from './stub-kubelet.ts';
+import { startProxy } from './tcp-proxy.ts';
 
 const rankOf = (pod: Pod) => Number(pod.metadata.labels?.[label.rank]);
 const finishes: Fate = (pod) => ({ exitCode: 0, ...(rankOf(pod) === 0 ? { words: lastWords() } : {}) });
@@ -145,5 +149,62 @@ describe('windlass operator', () => {
     await second.said('this operator leads');
     await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Succeeded');
     expect(kubelet.seen).toHaveLength(4);
+  });
+
+  it('that was stopped in its sleep finds that another leads, writes nothing more, and ends', async () => {
+    await using test = await setUp(runsOn);
+    const { client, namespace, kubelet } = test;
+    await using first = startOperator(namespace);
+    await first.said('this operator leads');
+    await using second = startOperator(namespace);
+    await second.said('health can be asked');
+    first.kill('SIGSTOP');
+    await second.said('this operator leads');
+    await client.create(TrainingJob, job(namespace, 'moby', fourRanks));
+    await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Running');
+    const { uid } = (await client.get(TrainingJob, { namespace, name: 'moby' })).metadata;
+    first.kill('SIGCONT');
+    expect(await first.ended).toBe(75);
+    expect(first.stderr).toContain('WL_LEADERSHIP_LOST');
+    expect(first.lines.filter(({ msg }) => msg === 'job changed state')).toEqual([]);
+    kubelet.fate = finishes;
+    kubelet.nudge();
+    const done = await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Succeeded');
+    expect(done.metadata.uid).toBe(uid);
+    expect(kubelet.seen).toHaveLength(4);
+    expect((await client.get(Lease, { namespace, name: 'windlass-operator' })).spec.leaseTransitions).toBe(1);
+  });
+
+  it('outlives an API server that goes away, and learns what happened meanwhile', async () => {
+    await using test = await setUp(runsOn);
+    const { client, namespace, kubelet } = test;
+    const { url, kubeconfig } = inject('cluster');
+    await using proxy = await startProxy(new URL(url));
+    const folder = await mkdtemp(join(tmpdir(), 'operator-'));
+    const through = join(folder, 'kubeconfig');
+    await writeFile(through, (await readFile(kubeconfig, 'utf8')).replaceAll(new URL(url).host, `127.0.0.1:${proxy.port}`));
+    await using operator = startOperator(namespace, { kubeconfig: through, args: ['--no-leader-elect'] });
+    await client.create(TrainingJob, job(namespace, 'moby', fourRanks));
+    await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Running');
+    for (const outage of ['close', 'freeze'] as const) {
+      const restarts = outage === 'close' ? 1 : 2;
+      proxy[outage]();
+      const killed = new Set<string>();
+      kubelet.fate = (pod) =>
+        rankOf(pod) === 1 && killed.size === 0 && killed.add(pod.metadata.uid!) ? { exitCode: 137 } : undefined;
+      kubelet.nudge();
+      const failed = async () => (await client.get(Pod, { namespace, name: 'moby-worker-1' })).status?.phase;
+      await vi.waitFor(async () => expect(await failed()).toBe('Failed'), { timeout: 60_000, interval: 50 });
+      if (outage === 'close') proxy.open();
+      else proxy.thaw();
+      await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Running' && status.restarts === restarts);
+    }
+    kubelet.fate = finishes;
+    kubelet.nudge();
+    await jobWhere(client, namespace, 'moby', ({ status }) => status?.state === 'Succeeded');
+    expect(kubelet.seen.toSorted()).toEqual([0, 1, 1, 1, 2, 3].map((rank) => `moby-worker-${rank} 0`));
+    operator.kill('SIGTERM');
+    expect(await operator.ended).toBe(0);
+    await rm(folder, { recursive: true });
   });
 });

@@ -121,6 +121,17 @@ it.each(cases.filter(([, { pipeline = 1 }]) => pipeline > 1))(
   },
 );
 
+it.each(cases)(
+  'an evaluation of batches that data ranks cannot share evenly comes to its end with the same losses: %s',
+  async (_, layout) => {
+    const grains = grainsOf(testBatch(batch, config, 1), batch, [0, 1, 2]);
+    const evaluated = (axes: Partial<Parallelism>) =>
+      run(axes, (ranks) => Promise.all(ranks.map(({ trainer }) => trainer.execution.evaluate(grains))));
+    const [alone] = await evaluated({});
+    for (const said of await evaluated(layout)) expect(said).toEqual(alone);
+  },
+);
+
 it('no sample is lost or repeated, however data ranks share out a step', () => {
   const given = testBatch(batch, config, 1);
   const shared: Partial<Parallelism>[] = [{}, { dataReplicate: 4 }, { dataShard: 2 }, { dataReplicate: 2, dataShard: 2 }];

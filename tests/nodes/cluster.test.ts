@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadImage, startNodeCluster } from '../../hack/test-cluster/cluster.ts';
+import { loadImage, loseNode, startNodeCluster } from '../../hack/test-cluster/cluster.ts';
 import type { TestCluster } from '../../hack/test-cluster/cluster.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
 import { imageName, windlassImage } from '../../hack/oci-image/image.ts';
@@ -75,6 +75,12 @@ test('a command can be run in a pod, and there is no shell to run', async () => 
 test('this machine reaches a Service as a pod does', async () => {
   const address = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
   expect(await (await fetch(`http://${address}/`)).text()).toBe('hello from node-2');
+});
+
+test('a node that loses its power is seen to be gone, and the cluster lives on', async () => {
+  loseNode(cluster, 'node-2');
+  await kubectl('wait', 'node/node-2', '--for=condition=Ready=Unknown', '--timeout=240s');
+  expect(await kubectl('get', 'node', 'node-1', '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')).toBe('True');
 });
 
 const restricted = {

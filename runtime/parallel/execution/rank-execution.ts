@@ -151,14 +151,15 @@ export class RankExecution {
 
   /**
    * Losses summed over the tokens of each batch, in nats, without gradients; the same on all ranks. Batches have whole sequences; data ranks
-   * take turns at them.
+   * take turns at them. All compute equally often, because they gather weights from each other: where there are too few batches in the end,
+   * several compute the last one.
    */
   async evaluate(batches: readonly Batch[]): Promise<number[]> {
     const own: [index: number, loss: number][] = [];
-    const { data } = this.mesh.at;
-    for (const [index, batch] of batches.entries()) {
-      if (index % this.mesh.layout.dataRanks !== data) continue;
-      const losses = this.#executor.evaluate(batch);
+    const { dataRanks } = this.mesh.layout;
+    for (let first = 0; first < batches.length; first += dataRanks) {
+      const index = Math.min(first + this.mesh.at.data, batches.length - 1);
+      const losses = this.#executor.evaluate(batches[index]!);
       if (!losses) continue;
       const [loss = NaN] = await scope(() => sum(losses).read());
       losses.dispose();
