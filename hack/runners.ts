@@ -30,7 +30,7 @@ export async function runVitest(args: readonly string[] = []): Promise<Counts> {
   const selected = projects.length === 0 ? ['--project=!nodes', ...args] : args;
   // A build that fails says why here, and is counted where the project can't start.
   if (projects.length === 0 || projects.includes('cluster'))
-    await run('hack/cluster', ['build', '--quiet', 'api', 'nats-server']);
+    await run('hack/cluster', ['build', '--quiet', 'api', 'nats-server', 'helm']);
   const report = freshReport('vitest.json');
   const code = await run('vitest', ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...selected]);
   return counted('vitest', code, () => {
@@ -52,7 +52,11 @@ type VitestReport = {
 export async function runCtest(folder: string, env: Record<string, string> = {}): Promise<Counts> {
   if ((await run('ninja', ['-C', folder, '--quiet'])) !== 0) return { passed: 0, failed: 1 };
   const report = freshReport(`ctest-${folder.replaceAll('/', '-')}.xml`);
-  const code = await run('ctest', ['--test-dir', folder, '--output-on-failure', '--output-junit', report], env);
+  const code = await run(
+    'ctest',
+    ['--test-dir', folder, '--parallel', '2', '--output-on-failure', '--output-junit', report],
+    env,
+  );
   return counted(`ctest ${folder}`, code, () => {
     const suite = readFileSync(report, 'utf8').match(/<testsuite [^>]*>/)?.[0] ?? '';
     const attribute = (name: string): number => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? Number.NaN);
