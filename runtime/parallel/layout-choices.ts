@@ -9,7 +9,7 @@ import type { GeneratedSchedule } from './schedule/main.ts';
 
 /**
  * Every legal layout of exactly `world` ranks, from the fewest pipeline ranks on; no two of them do the same. How gradients are reduced and how
- * weights are gathered have nothing to do with each other: `reduceEveryGrain` is there with kept weights and with one way of gathering them.
+ * weights are gathered have nothing to do with each other: `reduceEveryGrain` is there with one way of gathering them.
  */
 export function legalLayouts(world: number, model: ModelConfig, batch: BatchShape): Parallelism[] {
   const axes = divisors(world).flatMap((pipeline) =>
@@ -31,18 +31,13 @@ function sharded(layout: Parallelism, { grains }: BatchShape): Parallelism[] {
   const { dataReplicate, dataShard } = layout;
   if (dataShard === 1) return [layout];
   const within = [...divisors(dataShard).filter((size) => size > 1 && size < dataShard), undefined];
-  const reduceEveryGrain = true;
-  const everyGrain: Parallelism[] = [
-    { ...layout, zero: 2, reduceEveryGrain },
-    { ...layout, reshardWithin: within[0], reduceEveryGrain },
-  ];
   return [
     { ...layout, zero: 1 },
     { ...layout, zero: 2 },
     ...within.map((reshardWithin) => ({ ...layout, reshardWithin })),
     { ...layout, reshardAfterForward: false },
     // With one grain for each rank it is the same.
-    ...(grains > dataReplicate * dataShard ? everyGrain : []),
+    ...(grains > dataReplicate * dataShard ? [{ ...layout, reshardWithin: within[0], reduceEveryGrain: true }] : []),
   ];
 }
 

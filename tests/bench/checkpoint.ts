@@ -84,7 +84,11 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
     let isCold = true;
     for (let round = 0; round <= rounds; round += 1) {
       const plain = join(folder, `plain-${round}`);
-      const plainWrite = await timed(() => writePlain(plain, memory));
+      // A checkpoint takes the place of the one before, so a plain file does too.
+      const plainWrite = await timed(async () => {
+        await writePlain(plain, memory);
+        await rm(join(folder, `plain-${round - 1}`), { force: true });
+      });
       const save = await timed(async () => void waits.push(await saveAndWait(checkpointer, device, round)));
       isCold = (await emptyCache()) && isCold;
       const plainRead = await timed(() => readPlain(plain, memory));
@@ -93,8 +97,6 @@ export async function benchCheckpoint({ json, rounds, folder: parent }: Checkpoi
       const warmRead = await timed(() => readPlain(plain, memory));
       const warmLoad = await timed(restore);
       samples.push({ plainWrite, save, plainRead, load, warmRead, warmLoad });
-      // As a checkpoint takes the place of the one before.
-      await rm(join(folder, `plain-${round - 1}`), { force: true });
     }
     // The first round makes files and buffers that the later ones find; it does not count.
     const figures = { bytes, isCold, rounds: samples.slice(1), waits: waits.slice(1), speeds: await measureSpeeds() };
