@@ -32,7 +32,7 @@ export interface TransportOptions {
   maxRequests?: number;
   /** Longest wait for an answer. */
   timeoutMs?: number;
-  /** A watch that brings nothing for this long is given up. */
+  /** A watch that brings nothing for this long is ended, to be begun again. */
   watchIdleMs?: number;
   userAgent?: string;
   onAnswer?: (answered: Answered) => void;
@@ -43,7 +43,7 @@ export interface TransportOptions {
 const defaultMaxRequests = 16;
 /** What the API server itself gives a request. */
 const defaultTimeoutMs = 60_000;
-/** The API server sends a bookmark every 60 to 75 seconds. */
+/** The API server sends a bookmark every 60 to 75 seconds, where there is something new to tell. */
 const defaultWatchIdleMs = 100_000;
 /** The API server closes a connection that rests for 90 s; ours are closed before, so that no request meets one that is just closing. */
 const restingConnectionMs = 60_000;
@@ -106,7 +106,10 @@ export class Transport {
     }
   }
 
-  /** The chunks of an answer that goes on until the server or the signal ends it. Throws KubeError when it is refused, cut, or silent. */
+  /**
+   * The chunks of an answer that goes on until the server or the signal ends it, or nothing has come for long: the API server tells nothing of
+   * kinds that nobody touches, and a dead one is found by whoever asks again. Throws KubeError when it is refused or cut.
+   */
   async *stream(call: Call, until: AbortSignal): AsyncGenerator<Uint8Array> {
     const signal = AbortSignal.any([until, this.#closed.signal]);
     let response: IncomingMessage;
@@ -118,14 +121,19 @@ export class Transport {
     }
     if (response.statusCode !== 200) throw await this.#refusal(call, response);
     const idleMs = this.#options.watchIdleMs ?? defaultWatchIdleMs;
-    const silent = setTimeout(() => response.destroy(new Error(`nothing came for ${idleMs / 1000} s`)), idleMs).unref();
+    let isSilent = false;
+    const silent = setTimeout(() => {
+      isSilent = true;
+      response.destroy();
+    }, idleMs).unref();
     try {
       for await (const chunk of response as AsyncIterable<Uint8Array>) {
         silent.refresh();
         yield chunk;
       }
     } catch (cause) {
-      if (!signal.aborted) throw new KubeError('Unavailable', `${call.method} ${call.path} was cut: ${textOf(cause)}`, { cause });
+      if (!signal.aborted && !isSilent)
+        throw new KubeError('Unavailable', `${call.method} ${call.path} was cut: ${textOf(cause)}`, { cause });
     } finally {
       clearTimeout(silent);
       response.destroy();
