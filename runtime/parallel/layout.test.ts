@@ -215,10 +215,10 @@ describe('choices', () => {
     expect([1, 2, 3, 4, 8].map((world) => legalLayouts(world, model, batch).length)).toMatchInlineSnapshot(`
       [
         1,
-        16,
+        15,
         6,
-        94,
-        253,
+        83,
+        220,
       ]
     `);
   });
