@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { richTrainingJob } from '#crds/fixtures.ts';
 import { formatFault, validate } from '#crds/faults.ts';
 import { resources, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { generateCrds, rootSchema } from './gen-crds.ts';
@@ -121,17 +122,9 @@ function pathsOf(value: object, prefix: string[] = []): string[][] {
   ]);
 }
 
-const rich = {
-  ...TrainingJob.definition.example,
-  spec: {
-    ...(TrainingJob.definition.example['spec'] as object),
-    checkpoint: { everySteps: 10 },
-    runtimeRef: { name: 'cpu' },
-    podTemplate: { labels: { team: 'x' }, resources: { limits: { cpu: 2, memory: '4Gi' } }, tolerations: [{ key: 'gpu' }] },
-  },
-};
 const kinds = resources.map(
-  (resource) => [resource.kind, resource, resource.kind === 'TrainingJob' ? rich : resource.definition.example] as const,
+  (resource) =>
+    [resource.kind, resource, resource.kind === 'TrainingJob' ? richTrainingJob : resource.definition.example] as const,
 );
 
 describe.each(kinds)('the CRD of %s', (_, resource, example) => {
@@ -184,8 +177,8 @@ describe('generated CRDs', () => {
     const result = validate(TrainingJob, {
       apiVersion: TrainingJob.apiVersion,
       kind: 'TrainingJob',
-      ...rich,
-      spec: { ...rich.spec, task: {} },
+      ...richTrainingJob,
+      spec: { ...richTrainingJob.spec, task: {} },
     });
     expect(result.ok ? [] : result.faults.map(formatFault)).toEqual(['spec.task: set pretrain']);
     const task = rootSchema(TrainingJob).properties!['spec']!.properties!['task']!;

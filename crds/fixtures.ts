@@ -1,0 +1,13 @@
+// Objects for tests of the schemas.
+import { TrainingJob } from './v1alpha1/index.ts';
+
+/** A job that sets fields of every depth: its own defaults, a runtime, maps and lists. */
+export const richTrainingJob = {
+  ...TrainingJob.definition.example,
+  spec: {
+    ...(TrainingJob.definition.example['spec'] as object),
+    checkpoint: { everySteps: 10 },
+    runtimeRef: { name: 'cpu' },
+    podTemplate: { labels: { team: 'x' }, resources: { limits: { cpu: 2, memory: '4Gi' } }, tolerations: [{ key: 'gpu' }] },
+  },
+};
