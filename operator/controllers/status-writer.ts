@@ -10,17 +10,17 @@ import type { Clock } from '#operator/kube/clock.ts';
 import { isInvalid } from '#operator/kube/errors.ts';
 import { jsonCopy, mergePatchBetween } from '#operator/kube/json.ts';
 
-/** Brings the status to `next`. Throws a conflict if the object changed since it was read. */
+/** Brings the status to `next`, and gives the object as it is then. Throws a conflict if the object changed since it was read. */
 export async function writeStatus<T extends KubeObject & { status?: unknown }>(
   client: KubeClient,
   type: ResourceType<T>,
   object: T,
   next: object,
-): Promise<void> {
+): Promise<T> {
   const patch = mergePatchBetween(object.status ?? {}, jsonCopy(next));
-  if (!patch) return;
+  if (!patch) return object;
   const { uid, resourceVersion } = object.metadata;
-  await client.patchStatus(type, keyOf(object), patch, { uid, resourceVersion });
+  return await client.patchStatus(type, keyOf(object), patch, { uid, resourceVersion });
 }
 
 /**

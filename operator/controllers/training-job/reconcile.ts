@@ -2,11 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { annotation } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
+import type { ControllerSpec, ReconcileContext, ReconcileResult } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
 import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
+import type { ObjectKey } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
 import { inBatches, runsOf } from '../batches.ts';
 import { deleteObject, deletePod } from '../deletion.ts';
@@ -15,6 +16,7 @@ import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { refusal, writeStatus } from '../status-writer.ts';
+import { isBeginning, StatusPace } from './pace.ts';
 import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
@@ -39,13 +41,25 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const versions = manager.store(ModelVersion);
 
   const findRuntime = createRuntimeFinder(manager);
+  const pace = new StatusPace();
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
     if (!job) {
       book.forget(key);
+      pace.forget(formatKey(key));
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
+    return await follow(job, key, client, log);
+  };
+  /** One step of the job's plan, and the next one where this one only began something. */
+  const follow = async (
+    job: TrainingJob,
+    key: ObjectKey,
+    client: ReconcileContext['client'],
+    log: ReconcileContext['log'],
+  ): Promise<ReconcileResult> => {
+    const now = manager.clock.now();
     const plan = planTrainingJob(
       {
         job,
@@ -58,19 +72,21 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
         freshSecret: secret(),
         builtin: options.builtin,
       },
-      manager.clock.now(),
+      now,
     );
     try {
-      for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, job, client));
+      for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, job, client));
     } catch (error) {
       throw await refusal(client, TrainingJob, job, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
-    await writeStatus(client, TrainingJob, job, plan.status);
+    const waitMs = pace.waitFor(formatKey(key), job.status, plan.status, now);
+    const written = waitMs === 0 ? await writeStatus(client, TrainingJob, job, plan.status) : job;
     if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
     for (const event of plan.events) manager.events.emit(job, event);
-    return { requeueAfterMs: plan.requeueAfterMs };
+    if (isBeginning(job.status, written.status)) return await follow(written, key, client, log);
+    return { requeueAfterMs: waitMs === 0 ? plan.requeueAfterMs : Math.min(waitMs, plan.requeueAfterMs ?? Infinity) };
   };
 
   const jobsWith = (test: (job: TrainingJob) => boolean) => jobs.list().filter(test).map(keyOf);
@@ -97,6 +113,9 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     stop: async () => book.close(),
   });
 }
+
+/** The Service and the pods don't wait for each other. */
+const stepOf = ({ type }: Action): string => (type === 'createService' ? 'createPod' : type);
 
 async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
   switch (action.type) {
