@@ -28,7 +28,7 @@ interface Answered {
 
 export interface TransportOptions {
   clock?: Clock;
-  /** Requests under way at once, watches not counted. The server's own flow control is meant to be the limit. */
+  /** Requests under way at once, watches not counted. The server's own flow control is the limit: what it refuses makes them fewer. */
   maxRequests?: number;
   /** Longest wait for an answer. */
   timeoutMs?: number;
@@ -40,7 +40,8 @@ export interface TransportOptions {
   jitter?: () => number;
 }
 
-const defaultMaxRequests = 16;
+/** More than an API server works on at once: it should not wait for us. */
+const defaultMaxRequests = 64;
 /** What the API server itself gives a request. */
 const defaultTimeoutMs = 60_000;
 /** The API server sends a bookmark every 60 to 75 seconds, where there is something new to tell. */

@@ -75,6 +75,7 @@ program
   )
   .option('--divide <by>', 'divide the numbers of jobs and pods by this, for a quick look', wholeFrom(1), 1)
   .option('--parallel <count>', 'connections of the raw client', wholeFrom(1), 32)
+  .option('--profile <folder>', 'write a profile of the operator there, for the developer tools of Chrome')
   .action(async (options: OperatorBenchOptions) => {
     const { benchOperator } = await import('./operator.ts');
     process.exitCode = (await benchOperator(options)) ? 0 : 1;

@@ -15,8 +15,7 @@ import { openStage } from './operator/stage.ts';
 import type { Stage } from './operator/stage.ts';
 import { operatorWrites } from './operator/writes.ts';
 
-export const parts = ['jobs', 'gang', 'restart', 'rest'] as const;
-export type Part = (typeof parts)[number];
+type Part = 'jobs' | 'gang' | 'restart' | 'rest';
 
 export interface OperatorBenchOptions {
   readonly json: boolean;
@@ -27,10 +26,12 @@ export interface OperatorBenchOptions {
   readonly divide: number;
   /** Connections of the raw client. */
   readonly parallel: number;
+  /** Folder for profiles of the operator's processor time. */
+  readonly profile?: string;
 }
 
 /** Pods a second: ours beside the ceiling, medians over rounds. */
-export interface BurstFigures extends BurstSize {
+interface BurstFigures extends BurstSize {
   readonly name: string;
   readonly ours: number;
   readonly ceiling: number;
@@ -42,7 +43,7 @@ export interface BurstFigures extends BurstSize {
   readonly rounds: readonly BurstRound[];
 }
 
-export interface RestFigures {
+interface RestFigures {
   readonly jobs: number;
   readonly pods: number;
   readonly idleSeconds: number;
@@ -97,7 +98,7 @@ async function measure(stage: Stage, options: OperatorBenchOptions, say: (line: 
   const faults: string[] = [];
   let [checkedTurns, peakMemoryMiB] = [0, 0];
   {
-    await using operator = await startOperator(stage);
+    await using operator = await startOperator(stage, options.profile);
     const sizes = [
       ...(has('jobs') ? [{ jobs: Math.ceil(200 / divide), ranks: 8 }] : []),
       ...(has('gang') ? [{ jobs: 1, ranks: Math.ceil(512 / divide) }] : []),

@@ -15,7 +15,7 @@ import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
-import { refusal, writeStatus } from '../status-writer.ts';
+import { refusal, statusChange, writeStatusChange } from '../status-writer.ts';
 import { isBeginning, StatusPace } from './pace.ts';
 import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
@@ -80,8 +80,9 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       throw await refusal(client, TrainingJob, job, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
-    const waitMs = pace.waitFor(formatKey(key), job.status, plan.status, now);
-    const written = waitMs === 0 ? await writeStatus(client, TrainingJob, job, plan.status) : job;
+    const change = statusChange(job, plan.status);
+    const waitMs = change ? pace.waitFor(formatKey(key), change, now) : 0;
+    const written = change && waitMs === 0 ? await writeStatusChange(client, TrainingJob, job, change) : job;
     if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
     for (const event of plan.events) manager.events.emit(job, event);

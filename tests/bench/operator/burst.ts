@@ -32,7 +32,7 @@ export interface OursTurn {
   readonly faults: readonly string[];
 }
 
-export interface RawTurn {
+interface RawTurn {
   readonly podsPerSecond: number;
   readonly cpuMsPerPod: number;
 }
@@ -110,8 +110,9 @@ const ownVariables = ['WL_UID', 'WL_SECRET', 'WL_NAMESPACE', 'WL_JOB_DIR', 'WL_M
 
 /** The ceiling is one only if both sides made the same pods. */
 function assertSame(ours: Pod, raw: Pod): void {
-  const plain = ({ spec: { nodeName: _, ...spec } }: Pod) => ({
+  const plain = ({ spec }: Pod) => ({
     ...spec,
+    nodeName: undefined,
     containers: spec.containers.map((container) => ({
       ...container,
       // The API server sorts the keys of what it keeps.

@@ -21,17 +21,18 @@ export interface OperatorProcess extends AsyncDisposable {
   readonly errors: readonly LogLine[];
   cpuMs(): number;
   memory(): { nowMiB: number; peakMiB: number };
-  /** The profile of the next seconds, for Chrome's developer tools. */
-  profile(seconds: number): Promise<string>;
 }
 
 const windlass = resolve(import.meta.dirname, '../../../bin/windlass.ts');
 const startTimeoutMs = 120_000;
 
-export async function startOperator({ operatorKubeconfig }: Stage): Promise<OperatorProcess> {
+export async function startOperator({ operatorKubeconfig }: Stage, profile?: string): Promise<OperatorProcess> {
   const addresses = ['metrics', 'health', 'profile'].flatMap((what) => [`--${what}-address`, '127.0.0.1:0']);
+  const profiling = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   const scope = ['--kubeconfig', operatorKubeconfig, '--lease-namespace', systemNamespace, '--image', 'windlass:bench'];
-  const child = spawn(process.execPath, [windlass, 'operator', ...scope, ...addresses], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [...profiling, windlass, 'operator', ...scope, ...addresses], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const lines: LogLine[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => lines.push(JSON.parse(line) as LogLine));
   const said = async (message: string): Promise<LogLine> => {
@@ -51,10 +52,6 @@ export async function startOperator({ operatorKubeconfig }: Stage): Promise<Oper
     },
     cpuMs: () => cpuMsOf(pid),
     memory: () => memoryOf(pid),
-    async profile(seconds) {
-      const { port } = await said('profiles can be asked');
-      return await (await fetch(`http://127.0.0.1:${port}/debug/profile?seconds=${seconds}`)).text();
-    },
     [Symbol.asyncDispose]: () => endOf(child, 'SIGTERM'),
   };
 }
