@@ -8,6 +8,7 @@ import type { Clock } from './clock.ts';
 import { KubeError } from './errors.ts';
 import { FlowControl } from './flow-control.ts';
 import { errorOfStatus } from './http-error.ts';
+import { parseObject } from './object-text.ts';
 
 /** One request, without what is the same for all. */
 export interface Call {
@@ -153,7 +154,7 @@ export class Transport {
     try {
       const { statusCode = 0 } = response;
       if (statusCode >= 300) throw await this.#refusal(call, response);
-      return JSON.parse(await bodyOf(response)) as unknown;
+      return parseObject(await bodyOf(response));
     } catch (cause) {
       if (cause instanceof KubeError) throw cause;
       throw new KubeError('Unavailable', `${call.method} ${call.path}: the answer can't be read: ${textOf(cause)}`, { cause });

@@ -2,6 +2,7 @@
 import type { TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import { isJsonObject } from '#operator/kube/json.ts';
 import type { JsonObject } from '#operator/kube/json.ts';
+import type { Plan } from './decision.ts';
 
 /** Between two counts of pods; twice as long after each, up to the longest. */
 const firstDelayMs = 2000;
@@ -35,8 +36,9 @@ function isCount({ readyRanks: _, summary, ...rest }: JsonObject): boolean {
   return Object.keys(rest).length === 0 && changed.every((name) => name === 'ranks');
 }
 
-/** Whether the plan begins something in its status that its next step goes on from: there is no need to wait until it comes back. */
-export function isBeginning(before: TrainingJobStatus | undefined, written: TrainingJobStatus | undefined): boolean {
-  if (before?.effective === undefined) return written?.effective !== undefined;
-  return (before.attempt ?? 0) !== (written?.attempt ?? 0);
+/** Whether a plan only writes down what its next step goes on from: the settings of the pods, or another attempt. */
+export function isBeginning(before: TrainingJobStatus | undefined, { status, actions }: Plan): boolean {
+  if (actions.length > 0) return false;
+  const isResolved = before?.effective === undefined && status.effective !== undefined;
+  return isResolved || (before?.attempt ?? 0) !== status.attempt;
 }

@@ -2,12 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { annotation } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { ControllerSpec, ReconcileContext, ReconcileResult } from '#operator/framework/controller.ts';
+import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
+import type { Happening } from '#operator/framework/event-recorder.ts';
 import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
-import type { ObjectKey } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
 import { inBatches, runsOf } from '../batches.ts';
 import { deleteObject, deletePod } from '../deletion.ts';
@@ -15,10 +15,10 @@ import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
-import { refusal, statusChange, writeStatusChange } from '../status-writer.ts';
+import { refusal, statusChange, writeStatus, writeStatusChange } from '../status-writer.ts';
 import { isBeginning, StatusPace } from './pace.ts';
 import { planTrainingJob } from './plan.ts';
-import type { Action } from './decision.ts';
+import type { Action, Observed } from './decision.ts';
 import { workersName } from './pods.ts';
 import { progressDueIn } from './status.ts';
 
@@ -50,43 +50,39 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
-    return await follow(job, key, client, log);
-  };
-  /** One step of the job's plan, and the next one where this one only began something. */
-  const follow = async (
-    job: TrainingJob,
-    key: ObjectKey,
-    client: ReconcileContext['client'],
-    log: ReconcileContext['log'],
-  ): Promise<ReconcileResult> => {
     const now = manager.clock.now();
-    const plan = planTrainingJob(
-      {
-        job,
-        pods: pods.ownedBy(job.metadata.uid ?? ''),
-        service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
-        runtime: findRuntime(job),
-        model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
-        versions: versions.list(job.metadata.namespace),
-        report: book.latest(key),
-        freshSecret: secret(),
-        builtin: options.builtin,
-      },
-      now,
-    );
+    const observe = (current: TrainingJob): Observed => ({
+      job: current,
+      pods: pods.ownedBy(job.metadata.uid ?? ''),
+      service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
+      runtime: findRuntime(job),
+      model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
+      versions: versions.list(job.metadata.namespace),
+      report: book.latest(key),
+      freshSecret: secret(),
+      builtin: options.builtin,
+    });
+    const emit = (events: readonly Happening[]) => events.forEach((event) => manager.events.emit(job, event));
+    let [written, plan] = [job, planTrainingJob(observe(job), now)];
+    if (isBeginning(job.status, plan)) {
+      // It is written down together with what follows from it, and before any of that is done.
+      const { status, events } = plan;
+      plan = planTrainingJob(observe({ ...job, status }), now);
+      written = await writeStatus(client, TrainingJob, job, plan.status);
+      emit(events);
+    }
     try {
-      for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, job, client));
+      for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, written, client));
     } catch (error) {
-      throw await refusal(client, TrainingJob, job, error, manager.clock);
+      throw await refusal(client, TrainingJob, written, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
-    const change = statusChange(job, plan.status);
+    const change = statusChange(written, plan.status);
     const waitMs = change ? pace.waitFor(formatKey(key), change, now) : 0;
-    const written = change && waitMs === 0 ? await writeStatusChange(client, TrainingJob, job, change) : job;
+    if (change && waitMs === 0) await writeStatusChange(client, TrainingJob, written, change);
     if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
-    for (const event of plan.events) manager.events.emit(job, event);
-    if (isBeginning(job.status, written.status)) return await follow(written, key, client, log);
+    emit(plan.events);
     return { requeueAfterMs: waitMs === 0 ? plan.requeueAfterMs : Math.min(waitMs, plan.requeueAfterMs ?? Infinity) };
   };
 
