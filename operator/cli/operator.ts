@@ -1,5 +1,6 @@
 // `windlass operator`: the controllers on a cluster, with what surrounds them: access, leadership, probes, metrics, and an end in order.
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
@@ -21,6 +22,7 @@ import { Pod, Service } from '#operator/kube/core.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
+import { TrustOfInstallation } from '#operator/trust/main.ts';
 import { Transport } from '#operator/kube/transport.ts';
 import type { TransportOptions } from '#operator/kube/transport.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
@@ -34,6 +36,13 @@ export interface OperatorFlags {
   namespace?: string[];
   image: string;
   bus?: string;
+  busCa?: string;
+  ownBus: boolean;
+  credentialsUrl?: string;
+  credentialsAddress: string;
+  /** Milliseconds. */
+  certificateLifetime: number;
+  authorityLifetime: number;
   leaderElect: boolean;
   leaseNamespace?: string;
   metricsAddress: string;
@@ -95,10 +104,16 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     ...(leadership ? { leadership } : {}),
   });
   const { image, bus: busUrl, workers } = options;
-  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log);
+  const trust = createTrust(options, manager, connect(), server.namespace, () => leadership?.holds ?? true, log);
+  if (trust) {
+    manager.addService(trust.service);
+    started.defer(() => trust.close());
+    trust.start();
+  }
+  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, trust, log);
   if (bus) started.defer(() => bus.close());
   addControllers(manager, {
-    builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }) },
+    builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }), ...(trust ? { credentials: trust.settings } : {}) },
     progress: bus ?? noProgress,
     workers,
   });
@@ -150,12 +165,38 @@ async function untilEnd(manager: Manager, leadership: Leadership | undefined, si
   throw new WindlassError('WL_LEADERSHIP_LOST', reason.message, { cause: reason });
 }
 
+/** Pods of jobs get credentials where there is a URL at which they find them. */
+function createTrust(
+  options: OperatorOptions,
+  manager: Manager,
+  client: HttpKube,
+  ownNamespace: string,
+  leads: () => boolean,
+  log: Logger,
+): TrustOfInstallation | undefined {
+  const { credentialsUrl: url, credentialsAddress: address, certificateLifetime, authorityLifetime, leaseNamespace } = options;
+  if (url === undefined) return undefined;
+  return new TrustOfInstallation({
+    manager,
+    client,
+    namespace: leaseNamespace ?? ownNamespace,
+    leads,
+    rules: { certificateMs: certificateLifetime, authorityMs: authorityLifetime },
+    url,
+    address,
+    ownBus: options.ownBus ? options.bus : undefined,
+    busCa: options.busCa === undefined ? undefined : readFileSync(options.busCa, 'utf8'),
+    log,
+  });
+}
+
 /** In the background: the operator works without it, and hears of progress as soon as it is there. */
-function connectBus(server: string, identity: string, log: Logger): NatsBus {
+function connectBus(server: string, identity: string, trust: TrustOfInstallation | undefined, log: Logger): NatsBus {
   return connectNatsBus({
     server,
     name: identity,
     certificates: process.env['WL_BUS_CERTIFICATES'],
+    identity: trust && (() => trust.busIdentity()),
     onChange(connected, why) {
       if (connected) log.info({ bus: server }, 'the event bus is there');
       else log.warn({ bus: server, why }, 'the event bus is away; trying again');

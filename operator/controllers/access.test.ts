@@ -5,10 +5,11 @@ import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { createEventRecorder } from '#operator/framework/event-recorder.ts';
 import { Leadership } from '#operator/framework/leadership.ts';
 import { ManualClock } from '#operator/kube/clock.ts';
-import { Pod } from '#operator/kube/core.ts';
+import { Pod, Secret, TokenReview } from '#operator/kube/core.ts';
 import type { ResourceType } from '#operator/kube/client.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
-import { access, leaseName } from './access.ts';
+import { AuthorityKeeper } from '#operator/trust/authority-keeper.ts';
+import { access, authoritySecret, busSecret, leaseName } from './access.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
 import { granted, guardedKube } from './guarded-kube.ts';
@@ -58,14 +59,34 @@ async function usesOfEvents(): Promise<Set<string>> {
   return uses;
 }
 
+async function usesOfTrust(): Promise<Set<string>> {
+  const uses = new Set<string>();
+  const clock = new ManualClock();
+  const client = guardedKube(new MemoryKube({ clock }), uses);
+  const rules = { certificateMs: 3_600_000, authorityMs: 36_000_000 };
+  const leads = () => true;
+  const keeper = new AuthorityKeeper({ client, clock, secret: { namespace: 'windlass', name: authoritySecret }, rules, leads });
+  await keeper.look();
+  clock.advance(rules.authorityMs);
+  await keeper.look();
+  const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', metadata: { name: 'a' } };
+  await client.create(TokenReview, { ...review, spec: { token: 'x', audiences: ['windlass'] } });
+  return uses;
+}
+
 describe('the table of access', () => {
   it('grants what the operator asks for, and nothing that it never asks for', async () => {
-    const uses = new Set([...(await usesOfControllers()), ...(await usesOfLeadership()), ...(await usesOfEvents())]);
+    const asked = await Promise.all([usesOfControllers(), usesOfLeadership(), usesOfEvents(), usesOfTrust()]);
+    const uses = new Set(asked.flatMap((some) => [...some]));
     expect([...uses].toSorted()).toEqual([...granted()].toSorted());
   });
 
-  it('has no secrets, no rights to give, no commands in pods and no wildcard', () => {
-    const forbidden = ['secrets', 'roles', 'rolebindings', 'clusterroles', 'clusterrolebindings', 'serviceaccounts'];
+  it('has no secrets but its own two by name, no rights to give, no commands in pods and no wildcard', () => {
+    for (const { where, names, verbs } of access.filter(({ type }) => type === Secret)) {
+      expect(where).toBe('own');
+      expect(verbs.join() === 'create' || names?.join() === [authoritySecret, busSecret].join()).toBe(true);
+    }
+    const forbidden = ['roles', 'rolebindings', 'clusterroles', 'clusterrolebindings', 'serviceaccounts'];
     for (const { type, verbs } of access) {
       expect(forbidden).not.toContain(type.plural);
       expect([type.group, type.plural, ...verbs].join(' ')).not.toContain('*');

@@ -42,6 +42,7 @@ export interface Volume {
   name: string;
   persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
   emptyDir?: { sizeLimit?: string };
+  projected?: { sources: { serviceAccountToken: { audience: string; expirationSeconds: number; path: string } }[] };
 }
 
 interface PodSpec {
@@ -151,6 +152,32 @@ export interface Lease extends KubeObject {
   };
 }
 
+export interface Secret extends KubeObject {
+  type: 'Opaque';
+  /** Values in base64. */
+  data?: Record<string, string>;
+}
+
+/** Asks the API server whom a token is of. Nothing is kept of it. */
+export interface TokenReview extends KubeObject {
+  spec: { token: string; audiences: string[] };
+  status?: {
+    authenticated?: boolean;
+    /** Those of the audiences asked for that the token is for. */
+    audiences?: string[];
+    error?: string;
+    user?: { username?: string; extra?: Record<string, string[]> };
+  };
+}
+
+export const Secret: ResourceType<Secret> = { group: '', version: 'v1', kind: 'Secret', plural: 'secrets', namespaced: true };
+export const TokenReview: ResourceType<TokenReview> = {
+  group: 'authentication.k8s.io',
+  version: 'v1',
+  kind: 'TokenReview',
+  plural: 'tokenreviews',
+  namespaced: false,
+};
 export const Lease: ResourceType<Lease> = {
   group: 'coordination.k8s.io',
   version: 'v1',

@@ -109,6 +109,13 @@
   verbs:
     - list
     - watch
+# which pod asks for credentials
+- apiGroups:
+    - authentication.k8s.io
+  resources:
+    - tokenreviews
+  verbs:
+    - create
 {{- end }}
 {{- define "windlass.access.own" -}}
 # the first operator makes the lease; a name cannot be asked for here
@@ -125,6 +132,24 @@
     - leases
   resourceNames:
     - windlass-operator
+  verbs:
+    - get
+    - update
+# the first operator makes them; a name cannot be asked for here
+- apiGroups:
+    - ""
+  resources:
+    - secrets
+  verbs:
+    - create
+# the authority that certificates of pods come from, and the certificate of the bus
+- apiGroups:
+    - ""
+  resources:
+    - secrets
+  resourceNames:
+    - windlass-ca
+    - windlass-bus
   verbs:
     - get
     - update

@@ -74,7 +74,7 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
 }
 
 /** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number): Pod[] {
+function missingPods({ job, pods, freshSecret, builtin: { bus, credentials } }: Observed, attempt: number): Pod[] {
   const status = job.status ?? {};
   const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
@@ -85,7 +85,7 @@ function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, att
     .find((known) => known !== undefined);
   const ranks = Array.from({ length: podsOf(job) }, (_, rank) => rank).filter((rank) => !names.has(workerName(job, rank)));
   return ranks.map((rank) =>
-    workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret, bus }),
+    workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret, bus, credentials }),
   );
 }
 
