@@ -36,7 +36,8 @@ export function strangerFault(peer: Pick<PeerCertificate, 'subject' | 'subjectal
 function providerOf(source: IdentitySource): Provider {
   const stops = new Map<object, () => void>();
   const listen = <T>(listener: (update: T) => void, updateOf: (identity: Identity) => T): void => {
-    listener(updateOf(source.current));
+    // The server counts who listens after it has asked: what it is told at once, it forgets.
+    process.nextTick(() => listener(updateOf(source.current)));
     stops.set(listener, source.onRenewed((identity) => listener(updateOf(identity))));
   };
   const stop = (listener: object): void => {
