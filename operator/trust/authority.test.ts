@@ -14,9 +14,11 @@ const certificates = (bundle: string): X509Certificate[] =>
 
 /** Whether `leaf` is signed by one of the bundle that is valid at `now`, through `cross` if that helps. */
 function isTrusted(leaf: string, bundle: string, now: number, cross?: string): boolean {
-  const valid = (certificate: X509Certificate) => certificate.validFromDate.getTime() <= now && now < certificate.validToDate.getTime();
+  const valid = (certificate: X509Certificate) =>
+    certificate.validFromDate.getTime() <= now && now < certificate.validToDate.getTime();
   const roots = certificates(bundle).filter(valid);
-  const chained = cross === undefined ? [] : certificates(cross).filter((middle) => roots.some((root) => middle.verify(root.publicKey)));
+  const chained =
+    cross === undefined ? [] : certificates(cross).filter((middle) => roots.some((root) => middle.verify(root.publicKey)));
   const checked = new X509Certificate(leaf);
   return valid(checked) && [...roots, ...chained].some((authority) => checked.verify(authority.publicKey));
 }

@@ -54,11 +54,13 @@ export async function takeStep(
   now: number,
   rules: AuthorityRules,
 ): Promise<AuthorityState> {
-  const fresh = () => newAuthority(`windlass ${new Date(now).toISOString()}`, { from: now - skewMs, until: now + rules.authorityMs });
+  const fresh = () =>
+    newAuthority(`windlass ${new Date(now).toISOString()}`, { from: now - skewMs, until: now + rules.authorityMs });
   if (!state || step === 'make') return { current: await fresh(), since: now };
   if (step === 'announce') return { ...state, next: await fresh() };
-  const { previous, next, ...kept } = state;
-  if (step === 'retire' || !next) return { ...kept, ...(next ? { next } : {}) };
+  const { previous: _, ...kept } = state;
+  const { next } = state;
+  if (step === 'retire' || !next) return kept;
   return {
     current: next,
     since: now,

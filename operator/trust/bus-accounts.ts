@@ -65,7 +65,11 @@ export async function accountsConfig(keys: BusKeys): Promise<string> {
   const none = { subs: unlimited, data: unlimited, payload: unlimited, imports: unlimited, exports: unlimited };
   const limits = { ...none, wildcards: true, conn: unlimited, leaf: unlimited };
   const accountToken = (sub: string, name: string) =>
-    tokenOf({ sub, name, nats: { limits, default_permissions: { pub: {}, sub: {} }, type: 'account', version: 2 } }, keys.operator, 0);
+    tokenOf(
+      { sub, name, nats: { limits, default_permissions: { pub: {}, sub: {} }, type: 'account', version: 2 } },
+      keys.operator,
+      0,
+    );
   const operatorClaims = { sub: operator, name: 'windlass', nats: { system_account: system, type: 'operator', version: 2 } };
   const lines = [
     `operator: ${await tokenOf(operatorClaims, keys.operator, 0)}`,

@@ -43,7 +43,7 @@ export class BusKeeper {
 
   /** Writes what is due, and asks the server to reload while it shows another certificate than the one written. Cheap when nothing is due. */
   async look(): Promise<void> {
-    const { client, secret, clock, leads, onChange } = this.#options;
+    const { client, clock, leads, onChange } = this.#options;
     const trust = this.#options.trust();
     if (!trust || !leads()) return;
     let found = await this.#read();
@@ -113,7 +113,9 @@ export class BusKeeper {
     return {
       apiVersion: 'v1',
       kind: 'Secret',
-      metadata: found ? { ...found.metadata } : { name: secret.name, ...(secret.namespace === undefined ? {} : { namespace: secret.namespace }) },
+      metadata: found
+        ? { ...found.metadata }
+        : { name: secret.name, ...(secret.namespace === undefined ? {} : { namespace: secret.namespace }) },
       type: 'Opaque',
       data: Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, Buffer.from(text).toString('base64')])),
     };

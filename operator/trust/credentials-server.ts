@@ -21,7 +21,7 @@ export interface CredentialsOptions {
   /** undefined: not known yet. */
   readonly trust: () => Trust | undefined;
   readonly now: () => number;
-  readonly rules: GrantRules;
+  readonly rules: () => GrantRules;
   readonly log: Logger;
 }
 
@@ -46,7 +46,11 @@ const maxConnections = 512;
 const maxReviews = 32;
 
 /** Listens at `address` (HOST:PORT or :PORT). */
-export async function serveCredentials(address: string, files: TlsFiles, options: CredentialsOptions): Promise<CredentialsServer> {
+export async function serveCredentials(
+  address: string,
+  files: TlsFiles,
+  options: CredentialsOptions,
+): Promise<CredentialsServer> {
   let reviews = 0;
   const answer = async (request: IncomingMessage): Promise<CredentialsAnswer> => {
     const token = /^Bearer ([\w.-]+)$/.exec(request.headers.authorization ?? '')?.[1];
@@ -62,7 +66,7 @@ export async function serveCredentials(address: string, files: TlsFiles, options
     try {
       const pod = await reviewedPod(options.client, token);
       const entitlement = entitlementOf(pod, options.known(pod));
-      const granted = await grant(entitlement, asked, token, trust, options.now(), options.rules);
+      const granted = await grant(entitlement, asked, token, trust, options.now(), options.rules());
       options.log.info({ pod: `${pod.namespace}/${pod.name}`, attempt: entitlement.attempt }, 'gave credentials');
       return granted;
     } finally {
@@ -70,7 +74,8 @@ export async function serveCredentials(address: string, files: TlsFiles, options
     }
   };
   const server = createServer({ ...files, minVersion: 'TLSv1.3' }, (request, response) => {
-    if (request.url !== credentialsPath || request.method !== 'POST') return send(response, 404, { reason: `POST ${credentialsPath}` });
+    if (request.url !== credentialsPath || request.method !== 'POST')
+      return send(response, 404, { reason: `POST ${credentialsPath}` });
     answer(request).then(
       (granted) => send(response, 200, granted),
       (error: unknown) => {

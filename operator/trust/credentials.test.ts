@@ -65,13 +65,21 @@ it('another job, and another attempt of the same job, get other secrets', async 
 });
 
 const refusals: [string, RegExp, () => string | void][] = [
-  ['a token for another audience', /401: the token is not for the audience windlass/, () => installation.tokenFile(pods[0]!, { audience: 'vault' })],
+  [
+    'a token for another audience',
+    /401: the token is not for the audience windlass/,
+    () => installation.tokenFile(pods[0]!, { audience: 'vault' }),
+  ],
   [
     'a token that the API server takes for another audience only',
     /401: the API server does not take the token/,
     () => installation.tokenFile(pods[0]!, { known: { audiences: ['https://kubernetes.default.svc'] } }),
   ],
-  ['a token that the API server does not know', /401: .*nobody knows it/, () => installation.tokenFile(pods[0]!, { known: { authenticated: false, error: 'nobody knows it' } })],
+  [
+    'a token that the API server does not know',
+    /401: .*nobody knows it/,
+    () => installation.tokenFile(pods[0]!, { known: { authenticated: false, error: 'nobody knows it' } }),
+  ],
   ['an expired token', /401: the token has expired/, () => installation.tokenFile(pods[0]!, { exp: Date.now() / 1000 - 1 })],
   [
     'a token of a pod that is not of a job, whatever it claims to be',
@@ -99,13 +107,21 @@ const refusals: [string, RegExp, () => string | void][] = [
     /403: .*no pod of this name and uid/,
     () => installation.tokenFile({ ...pods[0]!, metadata: { ...pods[0]!.metadata, uid: 'earlier' } }),
   ],
-  ['a pod that has ended', /403: .*it has ended/, () => void (installation.pods[0] = { ...pods[0]!, status: { phase: 'Succeeded' } })],
+  [
+    'a pod that has ended',
+    /403: .*it has ended/,
+    () => void (installation.pods[0] = { ...pods[0]!, status: { phase: 'Succeeded' } }),
+  ],
   [
     'a pod that is being deleted',
     /403: .*it is being deleted/,
     () => void (installation.pods[0] = { ...pods[0]!, metadata: { ...pods[0]!.metadata, deletionTimestamp: 'now' } }),
   ],
-  ['a pod of an old attempt', /403: .*it is of attempt 0, the job is at 1/, () => void (installation.jobs[0] = { ...job, status: { attempt: 1 } })],
+  [
+    'a pod of an old attempt',
+    /403: .*it is of attempt 0, the job is at 1/,
+    () => void (installation.jobs[0] = { ...job, status: { attempt: 1 } }),
+  ],
   [
     'a pod of a job that has ended',
     /403: .*TrainingJob moby has ended/,
@@ -114,7 +130,11 @@ const refusals: [string, RegExp, () => string | void][] = [
       installation.jobs[0] = { ...job, status: { conditions: [complete] } };
     },
   ],
-  ['a pod of a job that was made anew under its name', /403: .*TrainingJob moby is not known/, () => void (installation.jobs[0] = { ...job, metadata: { ...job.metadata, uid: 'new' } })],
+  [
+    'a pod of a job that was made anew under its name',
+    /403: .*TrainingJob moby is not known/,
+    () => void (installation.jobs[0] = { ...job, metadata: { ...job.metadata, uid: 'new' } }),
+  ],
   [
     'a pod that says that a job owns it, under a name that no pod of the job has',
     /403: .*TrainingJob moby has no such pod/,
@@ -152,7 +172,12 @@ it('nonsense and tokens of pods that are not ours never reach the API server', a
 /** What the service answers to any body. */
 function post(body: object | string, token: string): Promise<{ status: number | undefined; text: string }> {
   return new Promise((resolve, reject) => {
-    const options = { method: 'POST', ca: bundleOf(installation.trust.authority), agent: false, headers: { authorization: `Bearer ${token}` } };
+    const options = {
+      method: 'POST',
+      ca: bundleOf(installation.trust.authority),
+      agent: false,
+      headers: { authorization: `Bearer ${token}` },
+    };
     const sent = request(new URL(credentialsPath, installation.url), options, (response) => {
       let text = '';
       response.on('data', (part: Buffer) => (text += part.toString()));
@@ -172,10 +197,18 @@ it('a request has no place for names: one that asks for them is refused, as is a
     proof: sign('sha256', Buffer.from('another token'), privateKey).toString('base64'),
     busUser: `U${'A'.repeat(55)}`,
   };
-  expect(await post({ ...good, dnsNames: ['windlass-bus.windlass-system.svc'] }, token)).toMatchObject({ status: 400, text: expect.stringMatching(/nothing else/) as string });
+  expect(await post({ ...good, dnsNames: ['windlass-bus.windlass-system.svc'] }, token)).toMatchObject({
+    status: 400,
+    text: expect.stringMatching(/nothing else/) as string,
+  });
   expect(await post(good, token)).toMatchObject({ status: 400, text: expect.stringMatching(/proof is not signed/) as string });
-  const rsa = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ type: 'spki', format: 'der' }).toString('base64');
-  expect(await post({ ...good, publicKey: rsa }, token)).toMatchObject({ status: 400, text: expect.stringMatching(/P-256/) as string });
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 1024 })
+    .publicKey.export({ type: 'spki', format: 'der' })
+    .toString('base64');
+  expect(await post({ ...good, publicKey: rsa }, token)).toMatchObject({
+    status: 400,
+    text: expect.stringMatching(/P-256/) as string,
+  });
   expect(await post('x'.repeat(5_000), token)).toMatchObject({ status: 400 });
   expect(await post('{', token)).toMatchObject({ status: 400 });
 });

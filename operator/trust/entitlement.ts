@@ -53,11 +53,13 @@ export function entitlementOf(bound: BoundPod, { pod, job }: Known): Entitlement
   if (pod.metadata.deletionTimestamp !== undefined) return refuse('it is being deleted');
   if (isPodFinished(pod)) return refuse('it has ended');
   const owner = pod.metadata.ownerReferences?.find(({ controller }) => controller);
-  if (owner?.kind !== TrainingJob.kind || owner.apiVersion !== TrainingJob.apiVersion) return refuse('it is not of a TrainingJob');
+  if (owner?.kind !== TrainingJob.kind || owner.apiVersion !== TrainingJob.apiVersion)
+    return refuse('it is not of a TrainingJob');
   if (!job || job.metadata.uid !== owner.uid || job.metadata.namespace !== bound.namespace)
     return refuse(`TrainingJob ${owner.name} is not known to be there`);
   if (job.metadata.deletionTimestamp !== undefined) return refuse(`TrainingJob ${owner.name} is being deleted`);
-  for (const end of ['Complete', 'Failed'] as const) if (isConditionTrue(job, end)) return refuse(`TrainingJob ${owner.name} has ended`);
+  for (const end of ['Complete', 'Failed'] as const)
+    if (isConditionTrue(job, end)) return refuse(`TrainingJob ${owner.name} has ended`);
   const attempt = Number(pod.metadata.labels?.[label.attempt]);
   const wanted = job.status?.attempt ?? 0;
   if (attempt !== wanted) return refuse(`it is of attempt ${attempt}, the job is at ${wanted}`);

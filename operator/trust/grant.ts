@@ -37,10 +37,24 @@ export async function grant(
     throw new Refusal(400, 'proof is not signed by publicKey');
   const until = now + rules.certificateMs;
   const certificate = await issue(
-    { commonName: pod.name.slice(0, maxNameLength), publicKey, dnsNames, uris: [uri], usages: ['server', 'client'], from: now - skewMs, until },
+    {
+      commonName: pod.name.slice(0, maxNameLength),
+      publicKey,
+      dnsNames,
+      uris: [uri],
+      usages: ['server', 'client'],
+      from: now - skewMs,
+      until,
+    },
     trust.authority.current,
   );
-  const user = { publicKey: request.busUser, name: `${pod.namespace}/${pod.name}`, mayPublish: subjects, maySubscribe: [], until };
+  const user = {
+    publicKey: request.busUser,
+    name: `${pod.namespace}/${pod.name}`,
+    mayPublish: subjects,
+    maySubscribe: [],
+    until,
+  };
   return {
     certificate,
     ca: bundleOf(trust.authority),
@@ -53,6 +67,6 @@ export async function grant(
 }
 
 /** The same for all pods of an attempt, whichever operator they ask; no other job and no other attempt has it. */
-export function attemptSecret(root: string, jobUid: string, attempt: number): string {
+function attemptSecret(root: string, jobUid: string, attempt: number): string {
   return createHmac('sha256', root).update(`windlass job\n${jobUid}\n${attempt}`).digest('base64url');
 }

@@ -17,8 +17,6 @@ import { serveCredentials } from './credentials-server.ts';
 import type { CredentialsServer } from './credentials-server.ts';
 import { clientIdentity, listenerLogin, serverIdentity } from './own-identity.ts';
 
-export type { AuthorityRules } from './authority.ts';
-
 export interface TrustOptions {
   readonly manager: Manager;
   /** Every operator asks the API server about tokens, whether it leads or not. */
@@ -129,7 +127,7 @@ export class TrustOfInstallation {
           },
           trust: () => this.#keeper.trust,
           now: Date.now,
-          rules: { certificateMs: rules.certificateMs, ownBus: ownBus !== undefined, busCa },
+          rules: () => ({ certificateMs: rules.certificateMs, ownBus: ownBus !== undefined, busCa }),
           log,
         });
       if (!served) log.info({ port: this.#server.port }, 'credentials can be asked');
@@ -151,9 +149,14 @@ export class TrustOfInstallation {
       trust: () => this.#keeper.trust,
       certificateMs: rules.certificateMs,
       leads,
-      onChange: (what) => log.info({}, what === 'written' ? 'wrote the certificates of the bus' : 'the bus took its new certificates'),
+      onChange: (what) =>
+        log.info({}, what === 'written' ? 'wrote the certificates of the bus' : 'the bus took its new certificates'),
     });
-    await this.#repeat(() => keeper.look(), signal, 'the bus has not taken its certificates yet; trying again (if this lasts, restart its pod)');
+    await this.#repeat(
+      () => keeper.look(),
+      signal,
+      'the bus has not taken its certificates yet; trying again (if this lasts, restart its pod)',
+    );
   }
 
   /** Now, with each change of the authority, and every few seconds. */

@@ -14,7 +14,12 @@ export interface Identity {
 }
 
 /** A server that answers to `dnsNames`. What stands between its certificate and an older authority comes along. */
-export async function serverIdentity(dnsNames: readonly string[], trust: Trust, now: number, certificateMs: number): Promise<Identity> {
+export async function serverIdentity(
+  dnsNames: readonly string[],
+  trust: Trust,
+  now: number,
+  certificateMs: number,
+): Promise<Identity> {
   const made = await newIdentity({ commonName: 'windlass server', dnsNames, usage: 'server' }, trust, now, certificateMs);
   return { ...made, cert: made.cert + (trust.authority.cross ?? '') };
 }
@@ -31,7 +36,15 @@ async function newIdentity(
 ): Promise<Identity> {
   const { key, publicKey } = await newKey();
   const uris = usage === 'client' ? ['spiffe://windlass/operator'] : [];
-  const leaf = { commonName, publicKey, dnsNames, uris, usages: [usage], from: now - skewMs, until: now + certificateMs } as const;
+  const leaf = {
+    commonName,
+    publicKey,
+    dnsNames,
+    uris,
+    usages: [usage],
+    from: now - skewMs,
+    until: now + certificateMs,
+  } as const;
   return { cert: await issue(leaf, authority.current), key, ca: bundleOf(authority) };
 }
 

@@ -49,6 +49,8 @@ export class TestInstallation implements AsyncDisposable {
   /** Tokens that the API server takes, and what it says of them. */
   readonly tokens = new Map<string, TokenReview['status']>();
   readonly reviewed: string[] = [];
+  /** How long the next certificates are valid. */
+  certificateMs = rules.certificateMs;
   trust: Trust;
   readonly #folder = mkdtempSync(join(tmpdir(), 'wl-trust-'));
   #server: CredentialsServer | undefined;
@@ -72,7 +74,7 @@ export class TestInstallation implements AsyncDisposable {
       },
       trust: () => installation.trust,
       now: Date.now,
-      rules: { certificateMs: rules.certificateMs, ownBus: true, busCa: undefined },
+      rules: () => ({ certificateMs: installation.certificateMs, ownBus: true, busCa: undefined }),
       log: pino({ level: 'silent' }),
     });
     return installation;
@@ -100,7 +102,11 @@ export class TestInstallation implements AsyncDisposable {
   /** A file with a token of the pod, as a kubelet writes it; `says` is laid over what the token claims, `known` over what the API server says. */
   tokenFile(
     { metadata: { name, uid, namespace = 'default' } }: Pod,
-    { audience = tokenAudience, exp = Date.now() / 1000 + 600, known = {} }: { audience?: string; exp?: number; known?: object } = {},
+    {
+      audience = tokenAudience,
+      exp = Date.now() / 1000 + 600,
+      known = {},
+    }: { audience?: string; exp?: number; known?: object } = {},
   ): string {
     const claims = { aud: [audience], exp, 'kubernetes.io': { namespace, pod: { name, uid } } };
     const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');

@@ -30,7 +30,7 @@ export async function reviewedPod(client: Pick<KubeClient, 'create'>, token: str
   const { status } = await client.create(TokenReview, { ...review, spec: { token, audiences: [tokenAudience] } });
   if (!status?.authenticated || !status.audiences?.includes(tokenAudience))
     throw new Refusal(401, `the API server does not take the token${status?.error ? `: ${status.error}` : ''}`);
-  const [, , namespace] = /^system:serviceaccount:/.test(status.user?.username ?? '') ? status.user!.username!.split(':') : [];
+  const namespace = /^system:serviceaccount:([^:]+):/.exec(status.user?.username ?? '')?.[1];
   const extra = (name: string) => status.user?.extra?.[`authentication.kubernetes.io/${name}`]?.[0];
   const [name, uid] = [extra('pod-name'), extra('pod-uid')];
   if (namespace === undefined || name === undefined || uid === undefined)

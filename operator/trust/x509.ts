@@ -52,7 +52,13 @@ export async function newKey(): Promise<{ readonly key: string; readonly publicK
 /** An authority that nobody but itself vouches for. It may sign leaves only. */
 export async function newAuthority(commonName: string, validity: Validity): Promise<KeyPair> {
   const { key, publicKey } = await newKey();
-  const certificate = await sign({ subject: commonName, publicKey, issuer: { subject: commonName, publicKey, key }, validity, leaf: undefined });
+  const certificate = await sign({
+    subject: commonName,
+    publicKey,
+    issuer: { subject: commonName, publicKey, key },
+    validity,
+    leaf: undefined,
+  });
   return { certificate, key };
 }
 
@@ -106,11 +112,14 @@ async function sign({ subject, publicKey, issuer, validity, leaf }: Request): Pr
   const [asn1, pki] = await Promise.all([import('asn1js'), import('pkijs')]);
   const nameOf = (commonName: string) =>
     new pki.RelativeDistinguishedNames({
-      typesAndValues: [new pki.AttributeTypeAndValue({ type: oid.commonName, value: new asn1.Utf8String({ value: commonName }) })],
+      typesAndValues: [
+        new pki.AttributeTypeAndValue({ type: oid.commonName, value: new asn1.Utf8String({ value: commonName }) }),
+      ],
     });
   const extension = (extnID: string, critical: boolean, value: { toBER(): ArrayBuffer }) =>
     new pki.Extension({ extnID, critical, extnValue: value.toBER() });
-  const keyUsage = (bits: number) => new asn1.BitString({ valueHex: new Uint8Array([bits]).buffer, unusedBits: bits & 0x02 ? 1 : 7 });
+  const keyUsage = (bits: number) =>
+    new asn1.BitString({ valueHex: new Uint8Array([bits]).buffer, unusedBits: bits & 0x02 ? 1 : 7 });
   const identifierOf = async (key: Buffer) =>
     new asn1.OctetString({ valueHex: await crypto.subtle.digest('SHA-256', new Uint8Array(key)) });
 
@@ -167,6 +176,9 @@ export function readPublicKey(der: Buffer): Buffer | undefined {
 }
 
 function pem(label: string, der: ArrayBuffer): string {
-  const lines = Buffer.from(der).toString('base64').match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`;
 }

@@ -72,7 +72,13 @@ async function hold(
           tls: tlsOf(env, identity),
         });
   if (server) log({ address: env.WL_POD_IP, port: server.port }, 'the rendezvous listens');
-  const bus = connectBusPublisher({ address: env.WL_BUS, certificates: env.WL_BUS_CERTIFICATES, identity: identity && busIdentity(identity), name: pod, log });
+  const bus = connectBusPublisher({
+    address: env.WL_BUS,
+    certificates: env.WL_BUS_CERTIFICATES,
+    identity: identity && busIdentity(identity),
+    name: pod,
+    log,
+  });
   const report = () => {
     const { restarts } = coordinator;
     const figures = progress() ?? { step: 0, steps: 0 };

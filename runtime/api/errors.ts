@@ -44,7 +44,8 @@ export const errorTable = {
   },
   WL_CREDENTIALS: {
     cause: 'A training pod got no credentials from the operator: it is away, or does not know the pod.',
-    remedy: 'The message says what the operator answered; see that it runs, and that a NetworkPolicy lets pods of jobs reach its Service.',
+    remedy:
+      'The message says what the operator answered; see that it runs, and that a NetworkPolicy lets pods of jobs reach its Service.',
     exit: 'retryable',
   },
   WL_DATA_EMPTY: {

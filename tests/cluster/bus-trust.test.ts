@@ -44,7 +44,9 @@ beforeEach(async () => {
   kube = new MemoryKube();
   changes = [];
   // The Secret is written before there is a server to ask.
-  await keeperFor(1).look().catch(() => {});
+  await keeperFor(1)
+    .look()
+    .catch(() => {});
   await mount();
   server = stack.use(await NatsServer.start('--config', join(folder, 'nats.conf')));
   keeper = keeperFor(server.port);
@@ -76,8 +78,17 @@ async function mount(): Promise<void> {
 async function podIdentity(name: string, of = trust): Promise<BusIdentity> {
   const { publicKey, seed } = await newBusKey();
   const now = Date.now();
-  const user = { publicKey, name, mayPublish: [jobSubjects('default', name)], maySubscribe: [], until: now + rules.certificateMs };
-  return { ...(await clientIdentity(of, now, rules.certificateMs)), login: { token: await userToken(user, of.bus.account, now), seed } };
+  const user = {
+    publicKey,
+    name,
+    mayPublish: [jobSubjects('default', name)],
+    maySubscribe: [],
+    until: now + rules.certificateMs,
+  };
+  return {
+    ...(await clientIdentity(of, now, rules.certificateMs)),
+    login: { token: await userToken(user, of.bus.account, now), seed },
+  };
 }
 
 async function operatorIdentity(of = trust): Promise<BusIdentity> {
@@ -85,7 +96,11 @@ async function operatorIdentity(of = trust): Promise<BusIdentity> {
   return { ...(await clientIdentity(of, now, rules.certificateMs)), login: await listenerLogin(of, now, rules.certificateMs) };
 }
 
-function busOf(identity: () => Promise<BusIdentity>): { bus: NatsBus; heard: unknown[]; states: { connected: boolean; why: string }[] } {
+function busOf(identity: () => Promise<BusIdentity>): {
+  bus: NatsBus;
+  heard: unknown[];
+  states: { connected: boolean; why: string }[];
+} {
   const heard: unknown[] = [];
   const states: { connected: boolean; why: string }[] = [];
   const bus = connectNatsBus({

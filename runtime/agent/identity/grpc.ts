@@ -27,7 +27,10 @@ export function channelCredentials({ ca, cert, key }: Identity, job: string): Ch
 }
 
 /** Why a peer is not a pod of the job; undefined if it is. */
-export function strangerFault(peer: Pick<PeerCertificate, 'subject' | 'subjectaltname'> | undefined, job: string): Error | undefined {
+export function strangerFault(
+  peer: Pick<PeerCertificate, 'subject' | 'subjectaltname'> | undefined,
+  job: string,
+): Error | undefined {
   const names = peer?.subjectaltname?.split(', ') ?? [];
   if (names.includes(`URI:${job}`)) return undefined;
   return new Error(`the peer is of another job: its certificate is for ${names.join(', ') || 'nobody'}, not for ${job}`);
@@ -38,7 +41,10 @@ function providerOf(source: IdentitySource): Provider {
   const listen = <T>(listener: (update: T) => void, updateOf: (identity: Identity) => T): void => {
     // The server counts who listens after it has asked: what it is told at once, it forgets.
     process.nextTick(() => listener(updateOf(source.current)));
-    stops.set(listener, source.onRenewed((identity) => listener(updateOf(identity))));
+    stops.set(
+      listener,
+      source.onRenewed((identity) => listener(updateOf(identity))),
+    );
   };
   const stop = (listener: object): void => {
     stops.get(listener)?.();

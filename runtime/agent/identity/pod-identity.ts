@@ -72,7 +72,10 @@ export class PodIdentity {
       const renewed = await ask(this.#options, this.#current.ca, signal, () => {}).catch(() => undefined);
       if (!renewed) continue;
       this.#current = renewed;
-      this.#options.log({ until: new X509Certificate(renewed.cert).validToDate.toISOString() }, 'renewed the credentials of this pod');
+      this.#options.log(
+        { until: new X509Certificate(renewed.cert).validToDate.toISOString() },
+        'renewed the credentials of this pod',
+      );
       for (const listener of this.#listeners) listener(renewed);
     }
   }
@@ -94,7 +97,8 @@ async function ask(
     } catch (error) {
       signal.throwIfAborted();
       const why = (error as Error).message;
-      if (why !== lastWhy) options.log({ operator: options.url, reason: why }, 'waiting for credentials of this pod; asking again');
+      if (why !== lastWhy)
+        options.log({ operator: options.url, reason: why }, 'waiting for credentials of this pod; asking again');
       lastWhy = why;
       onFault(why);
     }

@@ -48,7 +48,7 @@ export async function requestIdentity(source: CredentialsSource, signal: AbortSi
   const answer = CredentialsAnswer.parse(JSON.parse(text));
   return {
     cert: answer.certificate,
-    key: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     ca: answer.ca,
     secret: answer.secret,
     bus: { token: answer.bus.token, seed: busKey.seed, ca: answer.bus.ca },
@@ -62,7 +62,11 @@ function post(
   signal: AbortSignal,
 ): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+    const headers = {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+    };
     const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     const sent = request(
       new URL(credentialsPath, url),
@@ -77,7 +81,9 @@ function post(
         response.once('end', () => resolve({ status: response.statusCode ?? 0, text }));
       },
     );
-    sent.once('error', (error) => reject(limit.aborted && !signal.aborted ? new Error(`no answer within ${timeoutMs / 1000} s`) : error));
+    sent.once('error', (error) =>
+      reject(limit.aborted && !signal.aborted ? new Error(`no answer within ${timeoutMs / 1000} s`) : error),
+    );
     sent.end(body);
   });
 }

@@ -31,7 +31,15 @@ async function identityOf(pod: string, { uri = job, of = trust, host = `${pod}.m
   const { key, publicKey } = await newKey();
   const now = Date.now();
   const usages = ['server', 'client'] as const;
-  const leaf = { commonName: pod, publicKey, dnsNames: [host], uris: [uri], usages, from: now - 1_000, until: now + rules.certificateMs };
+  const leaf = {
+    commonName: pod,
+    publicKey,
+    dnsNames: [host],
+    uris: [uri],
+    usages,
+    from: now - 1_000,
+    until: now + rules.certificateMs,
+  };
   const cert = await issue(leaf, of.authority.current);
   return { cert, key, ca: bundleOf(of.authority), secret, bus: { token: undefined, seed: new Uint8Array(), ca: undefined } };
 }
@@ -53,7 +61,9 @@ class Renewable implements IdentitySource {
   }
 }
 
-async function serve(identity: IdentitySource | undefined): Promise<{ server: RendezvousServer; joined: string[]; heard: FromAgent[] }> {
+async function serve(
+  identity: IdentitySource | undefined,
+): Promise<{ server: RendezvousServer; joined: string[]; heard: FromAgent[] }> {
   const joined: string[] = [];
   const heard: FromAgent[] = [];
   const coordinator = {
@@ -77,7 +87,7 @@ async function agent(server: RendezvousServer, identity: IdentitySource | undefi
   await writeFile(hostsFile, '127.0.0.1 moby-worker-0.moby-workers\n');
   const lost: string[] = [];
   const closing = new AbortController();
-  let say = (_: FromAgent) => {};
+  let say: (said: FromAgent) => void = () => {};
   const done = stayJoined(
     {
       host: 'moby-worker-0.moby-workers',
@@ -136,7 +146,11 @@ it('a pod of the job can not join in the name of another', async () => {
 });
 
 const impostors: [string, () => Promise<Identity | undefined>, RegExp][] = [
-  ['a pod of another job', () => identityOf('moby-worker-0', { uri: jobUri('default', 'uid-of-other') }), /the peer is of another job/],
+  [
+    'a pod of another job',
+    () => identityOf('moby-worker-0', { uri: jobUri('default', 'uid-of-other') }),
+    /the peer is of another job/,
+  ],
   ['another pod of the job', () => identityOf('moby-worker-2'), /moby-worker-0\.moby-workers/],
   ['one of another authority', async () => identityOf('moby-worker-0', { of: await newTrust() }), /certificate|UNAVAILABLE/],
   ['one that speaks no TLS', async () => undefined, /UNAVAILABLE/],
