@@ -172,6 +172,7 @@ program
   .option('--credentials-address <address>', 'where these are served', ':8443')
   .option('--certificate-lifetime <time>', 'how long certificates of pods are valid, as 24h', lifetime, 24 * 3_600_000)
   .option('--authority-lifetime <time>', 'how long the authority that signs them is', lifetime, 8_760 * 3_600_000)
+  .option('--network-policies', 'let pods of jobs and services reach, and be reached by, only what they need', false)
   .option('--leader-elect', 'let one of several operators lead, by a lease', true)
   .option('--no-leader-elect', 'lead at once: only where no second operator can run')
   .option('--lease-namespace <name>', 'namespace of the lease; that of the service account or context if left out')

@@ -7,6 +7,7 @@ import type { DestinationStream, Logger } from 'pino';
 import { label, managedBy } from '#crds/names.ts';
 import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
+import type { NetworkSettings } from '#operator/controllers/network/policy.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
 import { probe, servePages } from '#operator/framework/health-server.ts';
 import type { Pages, Served } from '#operator/framework/health-server.ts';
@@ -18,7 +19,7 @@ import { profilePages } from '#operator/framework/profile.ts';
 import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { NetworkPolicy, Pod, Service } from '#operator/kube/core.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
@@ -38,6 +39,7 @@ export interface OperatorFlags {
   bus?: string;
   busCa?: string;
   ownBus: boolean;
+  networkPolicies: boolean;
   credentialsUrl?: string;
   credentialsAddress: string;
   /** Milliseconds. */
@@ -99,7 +101,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
-    selectors: [Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+    selectors: [NetworkPolicy, Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });
@@ -116,6 +118,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }), ...(trust ? { credentials: trust.settings } : {}) },
     progress: bus ?? noProgress,
     workers,
+    network: options.networkPolicies ? networkOf(options, server.namespace) : undefined,
   });
 
   const serve = async (what: string, address: string, pages: Pages) => {
@@ -163,6 +166,17 @@ async function untilEnd(manager: Manager, leadership: Leadership | undefined, si
   const reason = leadership.lost.reason as Error;
   log.fatal({ err: reason }, 'leadership was lost');
   throw new WindlassError('WL_LEADERSHIP_LOST', reason.message, { cause: reason });
+}
+
+/** What pods reach of this installation. */
+function networkOf({ bus, ownBus, credentialsUrl, leaseNamespace }: OperatorOptions, ownNamespace: string): NetworkSettings {
+  const portOf = (url: string | undefined) => (url === undefined ? [] : [Number(new URL(url).port)]);
+  const [own, other] = ownBus ? [bus, undefined] : [undefined, bus];
+  return {
+    namespace: leaseNamespace ?? ownNamespace,
+    ownPorts: [...portOf(own), ...portOf(credentialsUrl)],
+    otherPorts: portOf(other),
+  };
 }
 
 /** Pods of jobs get credentials where there is a URL at which they find them. */

@@ -1,17 +1,20 @@
 // The table of access is what the controllers need: all of it is used, and every other test of the controllers runs with these rights alone.
-import { describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { describe, expect, it, vi } from 'vitest';
 import { label } from '#crds/names.ts';
 import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { createEventRecorder } from '#operator/framework/event-recorder.ts';
+import { Manager } from '#operator/framework/manager.ts';
 import { Leadership } from '#operator/framework/leadership.ts';
 import { ManualClock } from '#operator/kube/clock.ts';
-import { Pod, Secret, TokenReview } from '#operator/kube/core.ts';
+import { NetworkPolicy, Pod, Secret, TokenReview } from '#operator/kube/core.ts';
 import type { ResourceType } from '#operator/kube/client.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
 import { AuthorityKeeper } from '#operator/trust/authority-keeper.ts';
 import { access, authoritySecret, busSecret, leaseName } from './access.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
+import { addNetworkControllers } from './network/reconcile.ts';
 import { granted, guardedKube } from './guarded-kube.ts';
 
 /** Trains, serves, publishes again, serves that at another port; and jobs go when their time is over. */
@@ -74,9 +77,25 @@ async function usesOfTrust(): Promise<Set<string>> {
   return uses;
 }
 
+async function usesOfNetwork(): Promise<Set<string>> {
+  const uses = new Set<string>();
+  const kube = new MemoryKube({ clock: new ManualClock() });
+  const client = guardedKube(kube, uses);
+  const manager = new Manager({ client, clock: new ManualClock(), log: pino({ level: 'silent' }) });
+  addNetworkControllers(manager, { ownPorts: [], otherPorts: [] });
+  await kube.create(TrainingJob, trainingJob('moby'));
+  await manager.start();
+  const key = { namespace: 'default', name: 'moby-job' };
+  const made = await vi.waitFor(() => kube.get(NetworkPolicy, key));
+  await kube.update(NetworkPolicy, { ...made, spec: { ...made.spec, egress: [{}] } });
+  await vi.waitFor(async () => expect((await kube.get(NetworkPolicy, key)).spec).toEqual(made.spec));
+  await manager.stop();
+  return uses;
+}
+
 describe('the table of access', () => {
   it('grants what the operator asks for, and nothing that it never asks for', async () => {
-    const asked = await Promise.all([usesOfControllers(), usesOfLeadership(), usesOfEvents(), usesOfTrust()]);
+    const asked = await Promise.all([usesOfControllers(), usesOfLeadership(), usesOfEvents(), usesOfTrust(), usesOfNetwork()]);
     const uses = new Set(asked.flatMap((some) => [...some]));
     expect([...uses].toSorted()).toEqual([...granted()].toSorted());
   });

@@ -9,7 +9,7 @@ import {
   TrainingJob,
   TrainingRuntime,
 } from '#crds/v1alpha1/index.ts';
-import { Event, Lease, Pod, Secret, Service, TokenReview } from '#operator/kube/core.ts';
+import { Event, Lease, NetworkPolicy, Pod, Secret, Service, TokenReview } from '#operator/kube/core.ts';
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
 
@@ -58,6 +58,12 @@ export const access: readonly Access[] = [
     type: Service,
     verbs: [...store, 'create', 'update'],
     why: 'names of ranks, and what stands in front of replicas',
+  },
+  {
+    where: 'watched',
+    type: NetworkPolicy,
+    verbs: [...store, 'create', 'update'],
+    why: 'whom the pods of a job or service may speak to',
   },
   { where: 'watched', type: Event, verbs: ['create', 'patch'], why: 'tells people what was done; a patch raises the count' },
   { where: 'own', type: Lease, verbs: ['create'], why: 'the first operator makes the lease; a name cannot be asked for here' },

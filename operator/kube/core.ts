@@ -170,6 +170,36 @@ export interface TokenReview extends KubeObject {
   };
 }
 
+export interface NetworkPort {
+  protocol: 'TCP' | 'UDP';
+  /** Number, or name of a container's port. */
+  port: number | string;
+}
+
+/** One of these, or both selectors. */
+export interface NetworkPeer {
+  podSelector?: { matchLabels: Record<string, string> };
+  namespaceSelector?: { matchLabels: Record<string, string> };
+  ipBlock?: { cidr: string; except?: string[] };
+}
+
+export interface NetworkPolicy extends KubeObject {
+  spec: {
+    podSelector: { matchLabels: Record<string, string> };
+    policyTypes: ('Ingress' | 'Egress')[];
+    /** Without peers: from anywhere; without ports: to all of them. */
+    ingress: { from?: NetworkPeer[]; ports?: NetworkPort[] }[];
+    egress: { to?: NetworkPeer[]; ports?: NetworkPort[] }[];
+  };
+}
+
+export const NetworkPolicy: ResourceType<NetworkPolicy> = {
+  group: 'networking.k8s.io',
+  version: 'v1',
+  kind: 'NetworkPolicy',
+  plural: 'networkpolicies',
+  namespaced: true,
+};
 export const Secret: ResourceType<Secret> = { group: '', version: 'v1', kind: 'Secret', plural: 'secrets', namespaced: true };
 export const TokenReview: ResourceType<TokenReview> = {
   group: 'authentication.k8s.io',

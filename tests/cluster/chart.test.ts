@@ -80,6 +80,7 @@ describe('what Helm makes of the chart', () => {
       'crds.enabled',
       'nats.enabled',
       'networkPolicy.enabled',
+      'networkPolicy.workloads',
       'rbac.create',
       'rbac.userRoles',
       'tls.enabled',

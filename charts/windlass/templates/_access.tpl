@@ -91,6 +91,16 @@
     - watch
     - create
     - update
+# whom the pods of a job or service may speak to
+- apiGroups:
+    - networking.k8s.io
+  resources:
+    - networkpolicies
+  verbs:
+    - list
+    - watch
+    - create
+    - update
 # tells people what was done; a patch raises the count
 - apiGroups:
     - events.k8s.io
