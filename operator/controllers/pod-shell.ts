@@ -21,7 +21,7 @@ export interface PodShell {
   subdomain?: string;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
-  /** Tokens of the pod's ServiceAccount, each for one audience. */
+  /** Tokens of the namespace's default ServiceAccount, each for one audience. */
   tokens?: PodToken[];
   container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
 }
@@ -54,6 +54,7 @@ export function podOf(shell: PodShell): Pod {
       restartPolicy: shell.restartPolicy,
       terminationGracePeriodSeconds: shell.terminationGracePeriodSeconds,
       ...(shell.subdomain === undefined ? {} : { hostname: shell.name, subdomain: shell.subdomain }),
+      ...(shell.tokens ? { serviceAccountName: 'default' } : {}),
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {

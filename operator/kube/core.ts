@@ -60,6 +60,7 @@ interface PodSpec {
     fsGroup?: number;
     seccompProfile?: { type: 'RuntimeDefault' };
   };
+  serviceAccountName?: string;
   automountServiceAccountToken?: boolean;
   enableServiceLinks?: boolean;
   terminationGracePeriodSeconds?: number;
