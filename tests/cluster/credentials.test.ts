@@ -127,7 +127,7 @@ it('the API server takes the policies of jobs and services as they are, so that 
     expect(after.find(({ metadata: { name } }) => name === metadata.name)?.metadata.resourceVersion).toBe(
       metadata.resourceVersion,
     );
-  expect(after.map(({ metadata }) => metadata.ownerReferences?.[0]?.kind).toSorted()).toEqual([
+  expect(after.map(({ metadata }) => `${metadata.ownerReferences?.[0]?.kind}`).toSorted()).toEqual([
     'InferenceService',
     'TrainingJob',
     'TrainingJob',
