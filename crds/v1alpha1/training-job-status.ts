@@ -41,11 +41,10 @@ const PodFailure = z
     code: word(64, 'Error code; docs/errors.md has its cause and remedy.'),
     message: word(4096, 'What happened.'),
     remedy: word(1024, 'What to do.'),
-    rule: word(64, 'Rule that decided on the action.'),
-    action: word(
-      64,
-      'What was done: RestartInPlace by the agents; Replace (that pod), Restart (all pods) or Fail by the controller.',
-    ),
+    reason: word(64, 'Why Kubernetes ended the pod or does not start it, such as OOMKilled.'),
+    rule: word(64, 'Rule that decided on the action: of spec.faults.rules, or a built-in one.'),
+    action: word(64, 'What was done: RestartRank by the agents; RestartPod, RestartGang, ExcludeNode or Fail by the controller.'),
+    charged: z.boolean().optional().describe('Whether it counts against faults.maxRestarts.'),
     step: counter('Step at which it happened.'),
     operation: word(64, 'Operation between ranks that it happened in, such as allReduce.'),
     site: word(128, 'Where in the program that operation was called.'),
@@ -58,7 +57,10 @@ export type PodFailure = z.output<typeof PodFailure>;
 const maxListedRanks = 64;
 
 /** As many as a job may have ranks. */
-const maxReplaced = 1024;
+export const maxReplaced = 1024;
+
+/** Nodes that a job keeps away from; the oldest makes room. */
+export const maxExcludedNodes = 32;
 
 const RankStatus = z
   .object({
@@ -92,6 +94,7 @@ export const TrainingJobStatus = z
     attempt: counter('Counter of gang restarts, from 0. Pods of a lower attempt are stale.'),
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
     inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
+    faultsInARow: counter('Faults since the last step that was new; each one doubles the wait before the next restart.'),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
     epoch: counter('Counter of the times that the ranks of this attempt came together anew.'),
     world: counter('Ranks that the job consists of; differs from parallelism only while it is elastic.'),
@@ -107,6 +110,11 @@ export const TrainingJobStatus = z
       .max(maxReplaced)
       .optional()
       .describe('Lost pods of this attempt that are counted and make room for new ones.'),
+    excludedNodes: z
+      .array(z.string().max(253).describe('Name of a node.'))
+      .max(maxExcludedNodes)
+      .optional()
+      .describe('Nodes that rules of action ExcludeNode keep the pods away from, until the job is suspended.'),
     readyRanks: counter('Ranks whose pod is ready.'),
     startTime: time('When the job started, or went on after a suspension.'),
     completionTime: time('When the job ended.'),

@@ -23,12 +23,16 @@ export interface Observed {
   /** A secret that nobody knows yet: for the pods of an attempt that has none. */
   freshSecret: string;
   builtin: BuiltinSettings;
+  /** Milliseconds after the end of its grace time at which a pod that does not go is removed by force. */
+  removeAfterMs?: number | undefined;
 }
 
 export type Action =
   | { type: 'createService'; service: Service }
   | { type: 'createPod'; pod: Pod }
   | { type: 'deletePod'; pod: Pod }
+  /** Without waiting for its node. */
+  | { type: 'removePod'; pod: Pod }
   | { type: 'createModel'; model: Model }
   | { type: 'createVersion'; version: ModelVersion }
   | { type: 'deleteJob' };

@@ -9,15 +9,16 @@ import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
 import { inBatches, runsOf } from '../batches.ts';
-import { deleteObject, deletePod } from '../deletion.ts';
+import { deleteObject, deletePod, removePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
-import { refusal, writeStatus } from '../status-writer.ts';
+import { writeStatus } from '../status-writer.ts';
 import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
+import { tellRefusal } from './refusal.ts';
 import { progressDueIn } from './status.ts';
 
 export interface TrainingJobOptions {
@@ -25,6 +26,8 @@ export interface TrainingJobOptions {
   progress: ProgressSource;
   /** Jobs reconciled at the same time. */
   workers?: number;
+  /** Milliseconds after its grace time at which a pod that does not end is removed by force. A minute if absent. */
+  removeAfterMs?: number;
   /** Makes secrets of jobs; random ones if absent. */
   secret?: () => string;
 }
@@ -57,13 +60,14 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
         report: book.latest(key),
         freshSecret: secret(),
         builtin: options.builtin,
+        removeAfterMs: options.removeAfterMs,
       },
       manager.clock.now(),
     );
     try {
       for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, job, client));
     } catch (error) {
-      throw await refusal(client, TrainingJob, job, error, manager.clock);
+      return await tellRefusal(client, job, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
     await writeStatus(client, TrainingJob, job, plan.status);
@@ -108,6 +112,9 @@ async function carryOut(action: Action, job: TrainingJob, client: ReconcileConte
       return;
     case 'deletePod':
       await deletePod(client, action.pod);
+      return;
+    case 'removePod':
+      await removePod(client, action.pod);
       return;
     case 'createModel':
       await client.create(Model, action.model);
