@@ -60,6 +60,7 @@ export class KubeError extends Error {
 const is = (error: unknown, reason: KubeErrorReason) => error instanceof KubeError && error.reason === reason;
 
 export const isNotFound = (error: unknown): boolean => is(error, 'NotFound');
+export const isForbidden = (error: unknown): boolean => is(error, 'Forbidden');
 export const isAlreadyExists = (error: unknown): boolean => is(error, 'AlreadyExists');
 /** The object changed since it was read, or is another one of the same name. */
 export const isConflict = (error: unknown): boolean => is(error, 'Conflict');

@@ -11,6 +11,8 @@ import { endingOf } from '../pod-ending.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
+import { endGroups } from './pod-group.ts';
+import { podSetsOf } from './pod-sets.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { failureMessage, failureOf, judge } from './recovery.ts';
@@ -33,6 +35,7 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
       .length,
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),
   };
+  if (status.effective) status.podSets = podSetsOf(job, status.effective);
   status.summary = summaryOf(status, podsOf(job));
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
 }
@@ -218,6 +221,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
 
 function suspend(seen: Observed): Decision {
   const going = seen.pods.length > 0;
+  const groups = endGroups(seen);
   const message = going ? 'the pods save a checkpoint and end' : 'spec.suspend is true; set it to false to go on';
   return {
     state: 'Suspended',
@@ -225,9 +229,15 @@ function suspend(seen: Observed): Decision {
       { type: 'Suspended', status: 'True', reason: 'Suspended', message },
       { type: 'Ready', status: 'False', reason: 'Suspended', message },
       { type: 'Reconciling', status: going ? 'True' : 'False', reason: 'Suspended' },
+      ...groups.conditions,
     ],
     status: { ...forgetRanks, startTime: undefined, nextRestartTime: undefined, replacing: undefined },
-    actions: seen.pods.filter((pod) => pod.metadata.deletionTimestamp === undefined).map((pod) => ({ type: 'deletePod', pod })),
+    actions: [
+      ...seen.pods
+        .filter((pod) => pod.metadata.deletionTimestamp === undefined)
+        .map((pod): Action => ({ type: 'deletePod', pod })),
+      ...groups.actions,
+    ],
     events: isConditionTrue(seen.job, 'Suspended')
       ? []
       : [{ type: 'Normal', reason: 'Suspended', action: 'Suspend', note: 'stopped the pods' }],

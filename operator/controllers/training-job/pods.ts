@@ -75,6 +75,8 @@ export interface WorkerOptions {
   secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
+  /** PodGroup that the pod is placed with, if any. */
+  group?: string | undefined;
   /** Event bus to report to. */
   bus?: string | undefined;
 }
@@ -82,7 +84,8 @@ export interface WorkerOptions {
 /** The pod of one rank. */
 export function workerPod(job: TrainingJob, effective: Effective, options: WorkerOptions): Pod {
   const { name } = job.metadata;
-  const { rank, attempt } = options;
+  const { rank, attempt, group } = options;
+  const { priorityClassName } = job.spec.scheduling ?? {};
   return podOf({
     owner: job,
     name: workerName(job, rank),
@@ -95,6 +98,8 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     effective,
     template: job.spec.podTemplate,
     ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
+    ...(group === undefined ? {} : { schedulingGroup: { podGroupName: group } }),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
     claims: [

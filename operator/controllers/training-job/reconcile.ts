@@ -1,6 +1,6 @@
 // Carries out what the plan of a TrainingJob says: actions, then one status write, then events.
 import { randomBytes } from 'node:crypto';
-import { annotation } from '#crds/names.ts';
+import { annotation, ownManager } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
@@ -8,6 +8,7 @@ import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { inBatches, runsOf } from '../batches.ts';
 import { deleteObject, deletePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
@@ -25,6 +26,8 @@ export interface TrainingJobOptions {
   progress: ProgressSource;
   /** Jobs reconciled at the same time. */
   workers?: number;
+  /** Whether a scheduler places pods, so that gangs matter; not where all pods start at once on one machine. */
+  hasScheduler?: boolean;
   /** Makes secrets of jobs; random ones if absent. */
   secret?: () => string;
 }
@@ -35,6 +38,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const pods = manager.store(Pod);
   const services = manager.store(Service);
   const secret = options.secret ?? (() => randomBytes(32).toString('base64url'));
+  const groups = options.hasScheduler ? manager.optionalKind(PodGroup) : undefined;
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
@@ -46,10 +50,13 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
+    if ((job.spec.managedBy ?? ownManager) !== ownManager) return {};
     const plan = planTrainingJob(
       {
         job,
         pods: pods.ownedBy(job.metadata.uid ?? ''),
+        podGroups: groups?.store.ownedBy(job.metadata.uid ?? '') ?? [],
+        gangs: groups ? (groups.served ? 'served' : 'absent') : 'unneeded',
         service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
         runtime: findRuntime(job),
         model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
@@ -77,7 +84,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const controller = manager.add({
     name: 'trainingjob',
     primary: jobs as unknown as Store,
-    owns: [pods as unknown as Store, services as unknown as Store],
+    owns: [pods, services, ...(groups ? [groups.store] : [])] as unknown as Store[],
     watches: [
       watched(models, ({ metadata }) =>
         jobsWith((job) => job.metadata.namespace === metadata.namespace && job.spec.output.model === metadata.name),
@@ -87,6 +94,9 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     ],
     workers: options.workers ?? 4,
     reconcile,
+  });
+  groups?.onChange(() => {
+    for (const job of jobs.list()) controller.queue.add(formatKey(keyOf(job)));
   });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
@@ -100,6 +110,12 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
 
 async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
   switch (action.type) {
+    case 'deletePodGroup':
+      await deleteObject(client, PodGroup, action.group);
+      return;
+    case 'createPodGroup':
+      await client.create(PodGroup, action.group);
+      return;
     case 'createService':
       await client.create(Service, action.service);
       return;

@@ -11,6 +11,8 @@ import { troubleOf } from '../pod-ending.ts';
 import type { Action, Decision, Observed } from './decision.ts';
 import { faultOf } from './fault.ts';
 import type { Gang } from './gang.ts';
+import { groupingOf, groupTrouble } from './pod-group.ts';
+import type { Grouping } from './pod-group.ts';
 import { attemptOf, fewestRanks, podsOf, secretOf, workerName, workerPod, workersService } from './pods.ts';
 import { failureMessage } from './recovery.ts';
 import { foldReport, progressDueIn } from './status.ts';
@@ -35,9 +37,11 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
   const events: Happening[] = [];
   const waitMs = status.nextRestartTime === undefined ? 0 : Math.max(0, Date.parse(status.nextRestartTime) - now);
   const isClear = !pods.some((pod) => attemptOf(pod) !== attempt || pod.metadata.deletionTimestamp !== undefined);
-  if (isClear && waitMs === 0) {
+  const grouping = groupingOf(seen, attempt);
+  actions.push(...grouping.actions);
+  if (isClear && waitMs === 0 && !grouping.waits) {
     if (podsOf(job) > 1 && !service) actions.push({ type: 'createService', service: workersService(job) });
-    for (const pod of missingPods(seen, attempt)) {
+    for (const pod of missingPods(seen, attempt, grouping.name)) {
       actions.push({ type: 'createPod', pod });
       const note = `made pod ${pod.metadata.name}, attempt ${attempt}`;
       events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
@@ -58,8 +62,12 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
     untilDeadline && untilDeadline - now,
   ];
   return {
-    state: running ? 'Running' : isRestart(job.status) ? 'Restarting' : 'Starting',
-    conditions: [...runConditions(job, current, running ? ready : 0, waitMs), ...noLongerSuspended(job)],
+    state: running ? 'Running' : isRestart(job.status) ? 'Restarting' : grouping.waits ? 'Pending' : 'Starting',
+    conditions: [
+      ...runConditions(seen, current, running ? ready : 0, waitMs, grouping.waits),
+      ...grouping.conditions,
+      ...noLongerSuspended(job),
+    ],
     status: {
       startTime,
       ...(waitMs === 0 ? { nextRestartTime: undefined } : {}),
@@ -74,7 +82,7 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
 }
 
 /** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number): Pod[] {
+function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number, group: string | undefined): Pod[] {
   const status = job.status ?? {};
   const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
@@ -85,7 +93,7 @@ function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, att
     .find((known) => known !== undefined);
   const ranks = Array.from({ length: podsOf(job) }, (_, rank) => rank).filter((rank) => !names.has(workerName(job, rank)));
   return ranks.map((rank) =>
-    workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret, bus }),
+    workerPod(job, status.effective!, { rank, attempt, restartsLeft, secret: secret ?? freshSecret, group, bus }),
   );
 }
 
@@ -110,7 +118,14 @@ function isNews(job: TrainingJob, report: ProgressReport | undefined, attempt: n
 }
 
 /** `running`: pods that are ready, if they are enough. */
-function runConditions(job: TrainingJob, current: readonly Pod[], running: number, waitMs: number): ConditionChange[] {
+function runConditions(
+  seen: Observed,
+  current: readonly Pod[],
+  running: number,
+  waitMs: number,
+  waits: Grouping['waits'],
+): ConditionChange[] {
+  const { job } = seen;
   if (running > 0) {
     const message =
       running === podsOf(job) ? 'all ranks run' : `${running} of ${podsOf(job)} pods are there; the job goes on with them`;
@@ -119,7 +134,8 @@ function runConditions(job: TrainingJob, current: readonly Pod[], running: numbe
       { type: 'Reconciling', status: 'False', reason: 'Running' },
     ];
   }
-  const trouble = current.map(troubleOf).find((found) => found !== undefined);
+  const trouble =
+    waits ?? groupTrouble(seen, job.status?.attempt ?? 0) ?? current.map(troubleOf).find((found) => found !== undefined);
   if (trouble) {
     return [
       { type: 'Ready', status: 'False', ...trouble },
