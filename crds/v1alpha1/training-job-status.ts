@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { Conditions } from '../conditions.ts';
 import { Effective } from './effective.ts';
+import { PodSet } from './pod-sets.ts';
 
 const maxInteger = Number.MAX_SAFE_INTEGER;
 const counter = (description: string) => z.int().min(0).max(maxInteger).optional().describe(description);
@@ -126,6 +127,12 @@ export const TrainingJobStatus = z
     lastFailure: PodFailure.optional(),
     modelVersion: word(63, 'ModelVersion that the job published.'),
     effective: Effective.optional(),
+    podSets: z
+      .array(PodSet)
+      .max(8)
+      .optional()
+      .describe('What the job asks of the cluster, also while it is suspended.')
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
     summary: Summary.optional(),
   })
   .describe('Where the training is.');

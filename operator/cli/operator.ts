@@ -18,6 +18,7 @@ import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
@@ -90,7 +91,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
-    selectors: [Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+    selectors: [Pod, PodGroup, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });
@@ -99,6 +100,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
   if (bus) started.defer(() => bus.close());
   addControllers(manager, {
     builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }) },
+    hasScheduler: true,
     progress: bus ?? noProgress,
     workers,
   });

@@ -9,6 +9,7 @@ import {
   TrainingRuntime,
 } from '#crds/v1alpha1/index.ts';
 import { Event, Lease, Pod, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
 
@@ -48,6 +49,12 @@ export const access: readonly Access[] = [
   { where: 'watched', type: TrainingRuntime, verbs: store, why: 'settings of pods, of a namespace' },
   { where: 'cluster', type: ClusterTrainingRuntime, verbs: store, why: 'settings of pods, of the cluster' },
   { where: 'watched', type: Pod, verbs: [...store, 'create', 'delete'], why: 'ranks of jobs and replicas of services' },
+  {
+    where: 'watched',
+    type: PodGroup,
+    verbs: [...store, 'create', 'delete'],
+    why: 'the scheduler places the ranks of a job as a whole, where it can',
+  },
   {
     where: 'watched',
     type: Service,

@@ -15,6 +15,8 @@ export interface PodShell {
   annotations?: Record<string, string>;
   effective: Effective;
   template: PodTemplate | undefined;
+  priorityClassName?: string;
+  schedulingGroup?: NonNullable<Pod['spec']['schedulingGroup']>;
   restartPolicy: Pod['spec']['restartPolicy'];
   terminationGracePeriodSeconds: number;
   /** Headless Service that the pod gets a name of its own from. */
@@ -44,6 +46,8 @@ export function podOf(shell: PodShell): Pod {
     spec: {
       restartPolicy: shell.restartPolicy,
       terminationGracePeriodSeconds: shell.terminationGracePeriodSeconds,
+      ...(shell.priorityClassName === undefined ? {} : { priorityClassName: shell.priorityClassName }),
+      ...(shell.schedulingGroup ? { schedulingGroup: shell.schedulingGroup } : {}),
       ...(shell.subdomain === undefined ? {} : { hostname: shell.name, subdomain: shell.subdomain }),
       automountServiceAccountToken: false,
       enableServiceLinks: false,

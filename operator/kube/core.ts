@@ -73,6 +73,9 @@ interface PodSpec {
   terminationGracePeriodSeconds?: number;
   nodeSelector?: Record<string, string>;
   tolerations?: PodTemplate['tolerations'];
+  priorityClassName?: string;
+  /** Gang that the pod is placed with. */
+  schedulingGroup?: { podGroupName: string };
 }
 
 export interface TerminatedState {

@@ -81,6 +81,16 @@
     - watch
     - create
     - delete
+# the scheduler places the ranks of a job as a whole, where it can
+- apiGroups:
+    - scheduling.k8s.io
+  resources:
+    - podgroups
+  verbs:
+    - list
+    - watch
+    - create
+    - delete
 # names of ranks, and what stands in front of replicas
 - apiGroups:
     - ""

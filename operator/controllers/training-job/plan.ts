@@ -13,6 +13,8 @@ import { endingOf } from '../pod-ending.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
+import { endGroups } from './pod-group.ts';
+import { podSetsOf } from './pod-sets.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { excluded, judge } from './recovery.ts';
@@ -38,6 +40,7 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
       .length,
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),
   };
+  if (status.effective) status.podSets = podSetsOf(job, status.effective);
   status.summary = summaryOf(status, podsOf(job));
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
 }
@@ -238,6 +241,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
 function suspend(seen: Observed, now: number): Decision {
   const going = seen.pods.length > 0;
   const removal = removals(seen.pods, now, seen.removeAfterMs);
+  const groups = endGroups(seen);
   const message = going ? 'the pods save a checkpoint and end' : 'spec.suspend is true; set it to false to go on';
   return {
     state: 'Suspended',
@@ -246,6 +250,7 @@ function suspend(seen: Observed, now: number): Decision {
       { type: 'Ready', status: 'False', reason: 'Suspended', message },
       { type: 'Reconciling', status: going ? 'True' : 'False', reason: 'Suspended' },
       { type: 'Stalled', status: 'False', reason: 'Suspended' },
+      ...groups.conditions,
     ],
     status: {
       ...forgetRanks,
@@ -260,6 +265,7 @@ function suspend(seen: Observed, now: number): Decision {
         .filter((pod) => pod.metadata.deletionTimestamp === undefined)
         .map((pod): Action => ({ type: 'deletePod', pod })),
       ...removal.actions,
+      ...groups.actions,
     ],
     requeueAfterMs: removal.dueMs,
     events: isConditionTrue(seen.job, 'Suspended')

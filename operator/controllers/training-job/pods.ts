@@ -77,6 +77,8 @@ export interface WorkerOptions {
   restartsLeft: number;
   /** Nodes that the pod must not come to. */
   excludedNodes?: readonly string[] | undefined;
+  /** PodGroup that the pod is placed with, if any. */
+  group?: string | undefined;
   /** Event bus to report to. */
   bus?: string | undefined;
 }
@@ -84,7 +86,8 @@ export interface WorkerOptions {
 /** The pod of one rank. */
 export function workerPod(job: TrainingJob, effective: Effective, options: WorkerOptions): Pod {
   const { name } = job.metadata;
-  const { rank, attempt } = options;
+  const { rank, attempt, group } = options;
+  const { priorityClassName } = job.spec.scheduling ?? {};
   return podOf({
     owner: job,
     name: workerName(job, rank),
@@ -97,6 +100,8 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     effective,
     template: job.spec.podTemplate,
     ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
+    ...(group === undefined ? {} : { schedulingGroup: { podGroupName: group } }),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
     ...(options.excludedNodes?.length ? { affinity: awayFrom(options.excludedNodes) } : {}),

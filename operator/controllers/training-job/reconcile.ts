@@ -1,6 +1,6 @@
 // Carries out what the plan of a TrainingJob says: actions, then one status write, then events.
 import { randomBytes } from 'node:crypto';
-import { annotation } from '#crds/names.ts';
+import { annotation, ownManager } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
@@ -8,6 +8,7 @@ import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { inBatches, runsOf } from '../batches.ts';
 import { deleteObject, deletePod, removePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
@@ -28,6 +29,8 @@ export interface TrainingJobOptions {
   workers?: number;
   /** Milliseconds after its grace time at which a pod that does not end is removed by force. A minute if absent. */
   removeAfterMs?: number;
+  /** Whether a scheduler places pods, so that gangs matter; not where all pods start at once on one machine. */
+  hasScheduler?: boolean;
   /** Makes secrets of jobs; random ones if absent. */
   secret?: () => string;
 }
@@ -38,6 +41,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const pods = manager.store(Pod);
   const services = manager.store(Service);
   const secret = options.secret ?? (() => randomBytes(32).toString('base64url'));
+  const groups = options.hasScheduler ? manager.optionalKind(PodGroup) : undefined;
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
@@ -49,10 +53,13 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
+    if ((job.spec.managedBy ?? ownManager) !== ownManager) return {};
     const plan = planTrainingJob(
       {
         job,
         pods: pods.ownedBy(job.metadata.uid ?? ''),
+        podGroups: groups?.store.ownedBy(job.metadata.uid ?? '') ?? [],
+        gangs: groups ? (groups.served ? 'served' : 'absent') : 'unneeded',
         service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
         runtime: findRuntime(job),
         model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
@@ -81,7 +88,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const controller = manager.add({
     name: 'trainingjob',
     primary: jobs as unknown as Store,
-    owns: [pods as unknown as Store, services as unknown as Store],
+    owns: [pods, services, ...(groups ? [groups.store] : [])] as unknown as Store[],
     watches: [
       watched(models, ({ metadata }) =>
         jobsWith((job) => job.metadata.namespace === metadata.namespace && job.spec.output.model === metadata.name),
@@ -91,6 +98,9 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     ],
     workers: options.workers ?? 4,
     reconcile,
+  });
+  groups?.onChange(() => {
+    for (const job of jobs.list()) controller.queue.add(formatKey(keyOf(job)));
   });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
@@ -104,6 +114,12 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
 
 async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
   switch (action.type) {
+    case 'deletePodGroup':
+      await deleteObject(client, PodGroup, action.group);
+      return;
+    case 'createPodGroup':
+      await client.create(PodGroup, action.group);
+      return;
     case 'createService':
       await client.create(Service, action.service);
       return;

@@ -12,6 +12,8 @@ import { troubles } from '../reasons.ts';
 import type { Action, Decision, Observed } from './decision.ts';
 import { faultOf } from './fault.ts';
 import type { Gang } from './gang.ts';
+import { groupingOf, groupTrouble } from './pod-group.ts';
+import type { Grouping } from './pod-group.ts';
 import { attemptOf, fewestRanks, podsOf, secretOf, workerName, workerPod, workersService } from './pods.ts';
 import { failureMessage } from './failure.ts';
 import { removals } from './removal.ts';
@@ -42,9 +44,11 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
   const events: Happening[] = removal.actions.flatMap((action) => (action.type === 'removePod' ? [removed(action.pod)] : []));
   const waitMs = status.nextRestartTime === undefined ? 0 : Math.max(0, Date.parse(status.nextRestartTime) - now);
   const isClear = !pods.some((pod) => attemptOf(pod) !== attempt || pod.metadata.deletionTimestamp !== undefined);
-  if (isClear && waitMs === 0) {
+  const grouping = groupingOf(seen, attempt);
+  actions.push(...grouping.actions);
+  if (isClear && waitMs === 0 && !grouping.waits) {
     if (podsOf(job) > 1 && !service) actions.push({ type: 'createService', service: workersService(job) });
-    for (const pod of missingPods(seen, attempt)) {
+    for (const pod of missingPods(seen, attempt, grouping.name)) {
       actions.push({ type: 'createPod', pod });
       const note = `made pod ${pod.metadata.name}, attempt ${attempt}`;
       events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
@@ -66,11 +70,12 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
     live && dueMs > 0 ? dueMs : undefined,
     untilDeadline && untilDeadline - now,
   ];
-  const trouble = running ? undefined : troubleIn(pods, current, seen, now);
-  const first = trouble && waitsForRoom.has(trouble.reason) ? 'Pending' : 'Starting';
+  const held = grouping.waits && { ...grouping.waits, stalls: false };
+  const trouble = running ? undefined : (held ?? troubleIn(pods, current, seen, now));
+  const first = held || (trouble && waitsForRoom.has(trouble.reason)) ? 'Pending' : 'Starting';
   return {
     state: running ? 'Running' : isRestart(job.status) ? 'Restarting' : first,
-    conditions: [...runConditions(job, running ? ready : 0, trouble, waitMs), ...noLongerSuspended(job)],
+    conditions: [...runConditions(job, running ? ready : 0, trouble, waitMs), ...grouping.conditions, ...noLongerSuspended(job)],
     status: {
       startTime,
       ...(waitMs === 0 ? { nextRestartTime: undefined } : {}),
@@ -85,7 +90,7 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
 }
 
 /** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number): Pod[] {
+function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number, group: string | undefined): Pod[] {
   const status = job.status ?? {};
   const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
@@ -102,6 +107,7 @@ function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, att
       restartsLeft,
       secret: secret ?? freshSecret,
       bus,
+      group,
       excludedNodes: status.excludedNodes,
     }),
   );
@@ -140,18 +146,21 @@ const waitsForRoom = new Set(['Unschedulable', 'VolumeClaimMissing', 'VolumeClai
 function troubleIn(
   pods: readonly Pod[],
   current: readonly Pod[],
-  { removeAfterMs }: Observed,
+  seen: Observed,
   now: number,
 ): Obstacle | undefined {
   const late = pods.find(
     ({ metadata: { deletionTimestamp } }) => deletionTimestamp !== undefined && Date.parse(deletionTimestamp) <= now,
   );
-  if (!late)
+  if (!late) {
+    const ofGang = groupTrouble(seen, seen.job.status?.attempt ?? 0);
+    if (ofGang) return { ...ofGang, stalls: false };
     return current
       .filter((pod) => !isPodFinished(pod))
       .map(troubleOf)
       .find((found) => found !== undefined);
-  const { dueMs = 0 } = removals([late], now, removeAfterMs);
+  }
+  const { dueMs = 0 } = removals([late], now, seen.removeAfterMs);
   const where = late.spec.nodeName === undefined ? '' : ` on node ${late.spec.nodeName}`;
   const message = `pod ${late.metadata.name}${where} does not end; it is removed at ${isoTime(now + dueMs)} if it is still there. ${troubles.PodTerminating.remedy}`;
   return { reason: 'PodTerminating', message, stalls: false };
