@@ -14,7 +14,7 @@ import type { Ended, Gang } from './gang.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { failureMessage, failureOf, judge } from './recovery.ts';
-import { remaining, run } from './running.ts';
+import { noLongerSuspended, remaining, run } from './running.ts';
 import { foldProgress, forgetRanks, summaryOf } from './status.ts';
 
 export function planTrainingJob(seen: Observed, now: number): Plan {
@@ -150,6 +150,7 @@ function fail(
       { type: 'Ready', status: 'False', reason, message },
       { type: 'Stalled', status: 'True', reason, message },
       { type: 'Reconciling', status: 'False', reason },
+      ...noLongerSuspended(seen.job),
     ],
     status: { ...forgetRanks, ...why.status, completionTime: isoTime(now), nextRestartTime: undefined, replacing: undefined },
     actions: runningPods(seen).map((pod) => ({ type: 'deletePod', pod })),
@@ -200,6 +201,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
       { type: 'Complete', status: 'True', reason: 'Published', message },
       { type: 'Ready', status: 'True', reason: 'Complete', message },
       { type: 'Reconciling', status: 'False', reason: 'Complete' },
+      ...noLongerSuspended(seen.job),
     ],
     status: {
       ...forgetRanks,

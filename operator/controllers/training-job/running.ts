@@ -141,7 +141,7 @@ function runConditions(job: TrainingJob, current: readonly Pod[], running: numbe
   ];
 }
 
-function noLongerSuspended(job: TrainingJob): ConditionChange[] {
+export function noLongerSuspended(job: TrainingJob): ConditionChange[] {
   if (!isConditionTrue(job, 'Suspended')) return [];
   return [{ type: 'Suspended', status: 'False', reason: 'Resumed' }];
 }
