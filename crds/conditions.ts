@@ -57,9 +57,10 @@ export function applyConditions(
       observedGeneration: generation,
     });
   }
-  return [...byType.values()].filter(
-    (condition) => (condition.type !== 'Reconciling' && condition.type !== 'Stalled') || condition.status === 'True',
-  );
+  // What stays as it was holds for this generation too: `kubectl wait` ignores conditions of an older one.
+  return [...byType.values()]
+    .filter((condition) => (condition.type !== 'Reconciling' && condition.type !== 'Stalled') || condition.status === 'True')
+    .map((condition) => ({ ...condition, observedGeneration: generation }));
 }
 
 type WithConditions = { status?: { conditions?: readonly Condition[] | undefined } | undefined };

@@ -6,6 +6,7 @@ import type { DestinationStream, Logger } from 'pino';
 import { label, managedBy } from '#crds/names.ts';
 import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
+import { addObjectMetrics } from '#operator/controllers/object-metrics/main.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
 import { probe, servePages } from '#operator/framework/health-server.ts';
 import type { Pages, Served } from '#operator/framework/health-server.ts';
@@ -96,7 +97,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     ...(leadership ? { leadership } : {}),
   });
   const { image, bus: busUrl, workers } = options;
-  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log);
+  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log, metrics);
   if (bus) started.defer(() => bus.close());
   addControllers(manager, {
     builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }) },
@@ -104,6 +105,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     progress: bus ?? noProgress,
     workers,
   });
+  addObjectMetrics(metrics.registry, manager, () => leadership?.holds ?? true);
 
   const serve = async (what: string, address: string, pages: Pages) => {
     if (address === nowhere) return;
@@ -153,12 +155,14 @@ async function untilEnd(manager: Manager, leadership: Leadership | undefined, si
 }
 
 /** In the background: the operator works without it, and hears of progress as soon as it is there. */
-function connectBus(server: string, identity: string, log: Logger): NatsBus {
+function connectBus(server: string, identity: string, log: Logger, metrics: Metrics): NatsBus {
+  metrics.busConnected.set({ server }, 0);
   return connectNatsBus({
     server,
     name: identity,
     certificates: process.env['WL_BUS_CERTIFICATES'],
     onChange(connected, why) {
+      metrics.busConnected.set({ server }, connected ? 1 : 0);
       if (connected) log.info({ bus: server }, 'the event bus is there');
       else log.warn({ bus: server, why }, 'the event bus is away; trying again');
     },

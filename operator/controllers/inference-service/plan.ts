@@ -51,6 +51,7 @@ export function planInferenceService(seen: Observed, now: number): Plan {
     return planOf(seen, now, [
       { type: 'Ready', status: 'False', ...front.taken },
       { type: 'Stalled', status: 'True', ...front.taken },
+      { type: 'Reconciling', status: 'False', ...front.taken },
     ]);
   }
   const resolution = resolveTarget(service, seen.model, seen.versions);

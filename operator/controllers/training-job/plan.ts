@@ -21,7 +21,7 @@ import { excluded, judge } from './recovery.ts';
 import { failureMessage, failureOf } from './failure.ts';
 import { hopeless } from './coming-up.ts';
 import { removals } from './removal.ts';
-import { remaining, run } from './running.ts';
+import { noLongerSuspended, remaining, run } from './running.ts';
 import { foldProgress, forgetRanks, summaryOf } from './status.ts';
 
 export function planTrainingJob(seen: Observed, now: number): Plan {
@@ -171,6 +171,7 @@ function fail(
       { type: 'Ready', status: 'False', reason, message },
       { type: 'Stalled', status: 'True', reason, message },
       { type: 'Reconciling', status: 'False', reason },
+      ...noLongerSuspended(seen.job),
     ],
     status: { ...forgetRanks, ...why.status, completionTime: isoTime(now), nextRestartTime: undefined, replacing: undefined },
     actions: runningPods(seen).map((pod) => ({ type: 'deletePod', pod })),
@@ -222,6 +223,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
       { type: 'Ready', status: 'True', reason: 'Complete', message },
       { type: 'Reconciling', status: 'False', reason: 'Complete' },
       { type: 'Stalled', status: 'False', reason: 'Complete' },
+      ...noLongerSuspended(seen.job),
     ],
     status: {
       ...forgetRanks,

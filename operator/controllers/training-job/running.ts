@@ -202,7 +202,7 @@ function runConditions(job: TrainingJob, running: number, trouble: Obstacle | un
   ];
 }
 
-function noLongerSuspended(job: TrainingJob): ConditionChange[] {
+export function noLongerSuspended(job: TrainingJob): ConditionChange[] {
   if (!isConditionTrue(job, 'Suspended')) return [];
   return [{ type: 'Suspended', status: 'False', reason: 'Resumed' }];
 }
