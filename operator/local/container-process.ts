@@ -101,6 +101,11 @@ export class ContainerProcess {
     return this.#child.pid;
   }
 
+  /** Cuts the lifeline: the process is told that all of this machine ends. */
+  release(): void {
+    if (this.#child.connected) this.#child.disconnect();
+  }
+
   /** SIGTERM now, SIGKILL after the grace time; a later call may shorten it. Resolves when the process has ended. */
   async stop(graceMs: number): Promise<ContainerExit> {
     const deadline = performance.now() + graceMs;

@@ -9,12 +9,16 @@ export async function main(): Promise<never> {
   // Garbage of old requests is collected while it is still little, so that memory stays flat under load.
   setFlagsFromString('--heap-growing-percent=30');
   const stop = new AbortController();
+  const hurry = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-  // The kubelet of this machine is gone: nobody would end this pod any more.
-  process.on('disconnect', () => stop.abort());
+  // The kubelet of this machine ends or is gone: no other pod would answer instead, and nobody would end this one any more.
+  process.on('disconnect', () => {
+    hurry.abort();
+    stop.abort();
+  });
   const log = pino({ base: { pod: env['WL_POD_NAME'] } });
   process.on('uncaughtException', (thrown) => {
     void lastWords(thrown, { env, log }).then((exitCode) => process.exit(exitCode));
   });
-  process.exit(await runEngine({ env, log, signal: stop.signal }));
+  process.exit(await runEngine({ env, log, signal: stop.signal, hurry: hurry.signal }));
 }
