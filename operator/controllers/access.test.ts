@@ -27,7 +27,7 @@ async function usesOfControllers(): Promise<Set<string>> {
     ttlSecondsAfterFinished: 2,
   };
   await cluster.kube.create(TrainingJob, trainingJob('one', two));
-  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 2 }));
+  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 3 }));
   await cluster.tick(8);
   const service = await cluster.kube.get(InferenceService, { namespace: 'default', name: 'moby' });
   await cluster.kube.update(InferenceService, { ...service, spec: { ...service.spec, replicas: 1, port: 9090 } });

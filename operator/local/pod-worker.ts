@@ -122,8 +122,8 @@ export class PodWorker {
 
   /** Ends the container as `stop` does, because all of this machine ends: nobody has to be sent elsewhere first. */
   shutDown(): void {
+    this.#process?.tellShutDown();
     this.stop();
-    this.#process?.release();
   }
 
   #environment(): Record<string, string> {

@@ -1,6 +1,7 @@
 // Entry of `windlass engine`.
 import { setFlagsFromString } from 'node:v8';
 import { pino } from 'pino';
+import { shutDownMessage } from '#runtime/api/environment.ts';
 import { lastWords, runEngine } from './run-engine.ts';
 
 /** Serves the model that the environment names and ends the process with its exit code. SIGTERM and SIGINT drain. */
@@ -11,7 +12,8 @@ export async function main(): Promise<never> {
   const stop = new AbortController();
   const hurry = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-  // The kubelet of this machine ends or is gone: no other pod would answer instead, and nobody would end this one any more.
+  // The kubelet of this machine ends, and then is gone: no other pod answers instead, and nobody would end this one any more.
+  process.on('message', (message) => message === shutDownMessage && hurry.abort());
   process.on('disconnect', () => {
     hurry.abort();
     stop.abort();
