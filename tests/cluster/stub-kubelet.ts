@@ -14,6 +14,8 @@ export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage 
 export interface StubKubelet extends AsyncDisposable {
   /** May be changed while pods run. */
   fate: Fate;
+  /** Which pods it starts at all; the others stay as they are. May be changed. */
+  starts: (pod: Pod) => boolean;
   /** Names of pods, with their attempt of a job, in the order in which they were seen. */
   readonly seen: string[];
   /** Looks at all pods again. */
@@ -34,7 +36,7 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
       return;
     }
-    if (isPodFinished(pod)) return;
+    if (isPodFinished(pod) || !kubelet.starts(pod)) return;
     if (pod.spec.nodeName === undefined) {
       const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
       const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
@@ -86,6 +88,7 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
   });
   const kubelet: StubKubelet = {
     fate,
+    starts: () => true,
     seen: [],
     nudge: () => store.list().forEach(look),
     async [Symbol.asyncDispose]() {
