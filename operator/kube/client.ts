@@ -112,7 +112,7 @@ export function apiVersionOf(type: ResourceType): string {
 export function matchesFields(object: KubeObject, fields: Readonly<Record<string, string>> | undefined): boolean {
   return Object.entries(fields ?? {}).every(([path, value]) => {
     const found = path.split('.').reduce<unknown>((inner, key) => (inner as Record<string, unknown> | undefined)?.[key], object);
-    return String(found ?? '') === value;
+    return (typeof found === 'string' ? found : (JSON.stringify(found) ?? '')) === value;
   });
 }
 

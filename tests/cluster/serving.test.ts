@@ -37,7 +37,7 @@ describe('an InferenceService', () => {
     expect((await client.get(PodDisruptionBudget, { namespace, name: 'moby' })).spec.minAvailable).toBe(3);
 
     const [sick, ...well] = (await client.list(Pod, { namespace })).items;
-    await client.patchStatus(Pod, sick!.metadata as { name: string }, { conditions: [{ type: 'Ready', status: 'False' }] });
+    await client.patchStatus(Pod, sick!.metadata, { conditions: [{ type: 'Ready', status: 'False' }] });
     await vi.waitFor(async () => expect((await read(client, namespace)).status?.readyReplicas).toBe(3), waiting);
     await kubectl('scale', 'isvc/moby', '--replicas=3', '-n', namespace);
     await serves(client, namespace, 3);

@@ -34,7 +34,7 @@ export function startLoad({ url, model, prompt, maxTokens, texts, clients }: Loa
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
   const sockets = new WeakSet<object>();
   const load = { answered: 0, streamed: 0, counts: new Map<string, number>(), connections: 0, failures: [] as string[] };
-  let isOver = false;
+  const over = new AbortController();
 
   const ask = async (stream: boolean): Promise<string> => {
     const body = { model, prompt, max_tokens: maxTokens, temperature: 0, ignore_eos: true };
@@ -51,7 +51,7 @@ export function startLoad({ url, model, prompt, maxTokens, texts, clients }: Loa
     return stream ? textOfStream(answer, maxTokens) : textOf(JSON.parse(answer) as Completion, maxTokens);
   };
   const client = async (number: number): Promise<void> => {
-    for (let count = number; !isOver; count++) {
+    for (let count = number; !over.signal.aborted; count++) {
       const stream = count % 2 === 0;
       try {
         const text = await ask(stream);
@@ -69,7 +69,7 @@ export function startLoad({ url, model, prompt, maxTokens, texts, clients }: Loa
   const ended = Promise.all(Array.from({ length: clients }, (_, number) => client(number)));
   return Object.assign(load, {
     async stop() {
-      isOver = true;
+      over.abort();
       await ended;
       agent.destroy();
     },

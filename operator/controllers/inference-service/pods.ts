@@ -16,7 +16,7 @@ export function revisionOf(service: InferenceService, effective: Effective, targ
   return createHash('sha256').update(canonicalJson({ spec, settings, target })).digest('hex').slice(0, 8);
 }
 
-export function podName(service: InferenceService, revision: string, index: number): string {
+function podName(service: InferenceService, revision: string, index: number): string {
   return `${service.metadata.name}-${revision}-${index}`;
 }
 
