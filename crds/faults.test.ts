@@ -176,7 +176,7 @@ describe('manifests', () => {
 
   it('refuse two models to serve', () => {
     const raw = { ...manifestOf(InferenceService), spec: { model: { name: 'a', version: 'a-1' } } };
-    expect(faults(InferenceService, raw)).toEqual(['spec.model: set exactly one of name, version, uri']);
+    expect(faults(InferenceService, raw)).toEqual(['spec.model: set exactly one of name, version, uri, fromTrainingJob']);
   });
 });
 

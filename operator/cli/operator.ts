@@ -18,7 +18,7 @@ import { profilePages } from '#operator/framework/profile.ts';
 import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { Node, Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
 import { PodGroup } from '#operator/kube/pod-group.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
@@ -92,7 +92,10 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
-    selectors: [Pod, PodGroup, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+    selectors: [
+      ...[Pod, PodDisruptionBudget, PodGroup, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+      { type: Node, fields: { 'spec.unschedulable': 'true' } },
+    ],
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });

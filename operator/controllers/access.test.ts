@@ -27,7 +27,7 @@ async function usesOfControllers(): Promise<Set<string>> {
     ttlSecondsAfterFinished: 2,
   };
   await cluster.kube.create(TrainingJob, trainingJob('one', two));
-  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 2 }));
+  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 3 }));
   await cluster.settle();
   await cluster.kube.patch(TrainingJob, { namespace: 'default', name: 'one' }, { spec: { suspend: true } });
   await cluster.tick(2);

@@ -1,5 +1,5 @@
 // Starts and stops the parts of an operator in order: stores are filled before controllers run; controllers end before watches do.
-import type { KubeClient, KubeObject, ResourceType } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject, ListOptions, ResourceType } from '#operator/kube/client.ts';
 import { systemClock } from '#operator/kube/clock.ts';
 import type { Clock } from '#operator/kube/clock.ts';
 import type { Logger } from 'pino';
@@ -25,8 +25,8 @@ export interface ManagerOptions {
   instance?: string;
   /** Namespaces that are watched, each by itself; all of the cluster if absent. */
   namespaces?: readonly string[];
-  /** Labels of the objects of a kind that matter; a cluster has many that don't. */
-  selectors?: readonly { type: ResourceType; labels: Readonly<Record<string, string>> }[];
+  /** Labels or fields of the objects of a kind that matter; a cluster has many that don't. */
+  selectors?: readonly ({ type: ResourceType } & Pick<ListOptions, 'labels' | 'fields'>)[];
   /** Who may write, where several processes stand by. Stores are filled before, so that the next one begins at once. */
   leadership?: Leadership;
   /** How long the first listing may take; for ever if absent. */
@@ -92,7 +92,7 @@ export class Manager {
   optionalKind<T extends KubeObject>(type: ResourceType<T>): OptionalKind<T> {
     const { client, clock } = this;
     const { namespaces } = this.#options;
-    const labels = this.#labelsOf(type);
+    const { labels } = this.#selectorOf(type);
     const kind = new OptionalKind(type, {
       client,
       clock,
@@ -166,12 +166,12 @@ export class Manager {
     const kind = store.type.kind;
     const onError = (error: unknown, what: string) =>
       this.log.warn({ err: error, kind, namespace }, `${what} failed; trying again`);
-    const labels = this.#labelsOf(store.type);
-    return reflect({ client, store, clock, onError, selector: { namespace, labels } }, this.#abort.signal);
+    const { labels, fields } = this.#selectorOf(store.type);
+    return reflect({ client, store, clock, onError, selector: { namespace, labels, fields } }, this.#abort.signal);
   }
 
-  #labelsOf(type: ResourceType): Readonly<Record<string, string>> | undefined {
-    return this.#options.selectors?.find((selector) => selector.type === type)?.labels;
+  #selectorOf(type: ResourceType): Pick<ListOptions, 'labels' | 'fields'> {
+    return this.#options.selectors?.find((selector) => selector.type === type) ?? {};
   }
 
   async #filled(): Promise<void> {

@@ -205,9 +205,13 @@ function pathOf(type: ResourceType, key: ObjectKey): string {
   return `${collectionOf(type, key.namespace)}/${encodeURIComponent(key.name)}`;
 }
 
-function selectorOf({ labels }: ListOptions): Record<string, string> {
-  const pairs = Object.entries(labels ?? {}).map(([name, value]) => `${name}=${value}`);
-  return pairs.length === 0 ? {} : { labelSelector: pairs.join(',') };
+function selectorOf({ labels, fields }: ListOptions): Record<string, string> {
+  const pairs = (wanted: Readonly<Record<string, string>>) =>
+    Object.entries(wanted)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(',');
+  const [labelSelector, fieldSelector] = [pairs(labels ?? {}), pairs(fields ?? {})];
+  return { ...(labelSelector ? { labelSelector } : {}), ...(fieldSelector ? { fieldSelector } : {}) };
 }
 
 function pathWith(path: string, query: Record<string, string | undefined>): string {

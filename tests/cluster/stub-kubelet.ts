@@ -14,6 +14,8 @@ export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage 
 export interface StubKubelet extends AsyncDisposable {
   /** May be changed while pods run. */
   fate: Fate;
+  /** Which pods it starts at all; the others stay as they are. May be changed. */
+  starts: (pod: Pod) => boolean;
   /** Names of pods, with their attempt of a job, in the order in which they were seen. */
   readonly seen: string[];
   /** Looks at all pods again. */
@@ -45,7 +47,7 @@ export async function startStubKubelet(
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
       return;
     }
-    if (isPodFinished(pod)) return;
+    if (isPodFinished(pod) || !kubelet.starts(pod)) return;
     if (pod.spec.nodeName === undefined) {
       if (hasScheduler) return;
       const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
@@ -98,6 +100,7 @@ export async function startStubKubelet(
   });
   const kubelet: StubKubelet = {
     fate,
+    starts: () => true,
     seen: [],
     nudge: () => store.list().forEach(look),
     async [Symbol.asyncDispose]() {

@@ -101,6 +101,16 @@
     - watch
     - create
     - update
+# a drain of nodes waits until replicas of services run elsewhere
+- apiGroups:
+    - policy
+  resources:
+    - poddisruptionbudgets
+  verbs:
+    - list
+    - watch
+    - create
+    - update
 # tells people what was done; a patch raises the count
 - apiGroups:
     - events.k8s.io
@@ -116,6 +126,14 @@
     - windlass.dev
   resources:
     - clustertrainingruntimes
+  verbs:
+    - list
+    - watch
+# replicas of services leave nodes that are cordoned
+- apiGroups:
+    - ""
+  resources:
+    - nodes
   verbs:
     - list
     - watch

@@ -187,7 +187,7 @@ describe('a cluster without gangs', () => {
     expect(said(waiting)).toMatchObject({ actions: [], state: 'Pending' });
     expect(conditions(waiting)).toMatchObject({
       Ready: 'False GangNotSupported',
-      Reconciling: 'True PodsNotReady',
+      Reconciling: 'True GangNotSupported',
       GangScheduled: 'False NotSupportedByCluster',
     });
     expect(messageOf(waiting, 'Ready')).toMatchInlineSnapshot(

@@ -130,6 +130,19 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
       expect((await client.patchStatus(Model, at('status'), { versions: null })).status).toEqual({});
     });
 
+    it('are listed and watched by field', async () => {
+      for (const name of ['field-1', 'field-2']) await client.create(Model, model(name));
+      const fields = { 'metadata.name': 'field-1' };
+      expect((await client.list(Model, { namespace, fields })).items.map(({ metadata }) => metadata.name)).toEqual(['field-1']);
+      const seen: string[] = [];
+      const watching = new AbortController();
+      for await (const event of client.watch(Model, { namespace, fields, bookmarks: true, signal: watching.signal })) {
+        if (event.type === 'BOOKMARK') watching.abort();
+        else seen.push(event.object.metadata.name);
+      }
+      expect(seen).toEqual(['field-1']);
+    });
+
     it('are listed by namespace and label', async () => {
       await client.create(Model, model('red-1', { labels: { colour: 'red' } }));
       await client.create(Model, model('red-2', { labels: { colour: 'red' } }));

@@ -197,8 +197,11 @@ function parsePath(path: string): { type: ResourceType; key: ObjectKey; subresou
 }
 
 function selector(query: Query, key: ObjectKey) {
-  const labels = (query.get('labelSelector') ?? '').split(',').filter((pair) => pair !== '');
-  return { namespace: key.namespace, labels: Object.fromEntries(labels.map((pair) => pair.split('=') as [string, string])) };
+  const pairs = (name: string): Record<string, string> => {
+    const parts = (query.get(name) ?? '').split(',').filter((pair) => pair !== '');
+    return Object.fromEntries(parts.map((pair) => pair.split('=') as [string, string]));
+  };
+  return { namespace: key.namespace, labels: pairs('labelSelector'), fields: pairs('fieldSelector') };
 }
 
 async function list(
