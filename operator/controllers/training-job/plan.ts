@@ -14,6 +14,7 @@ import type { Ended, Gang } from './gang.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { failureMessage, failureOf, judge } from './recovery.ts';
+import { restartAsAsked, restartRequest } from './requested-restart.ts';
 import { remaining, run } from './running.ts';
 import { foldProgress, forgetRanks, summaryOf } from './status.ts';
 
@@ -58,7 +59,9 @@ function decide(seen: Observed, now: number): Decision {
   if (fault !== undefined) return fail(seen, { reason: reasonOf('WL_MANIFEST_INVALID'), message: fault, status: {} }, now);
   const cause = causeOf(gang, job);
   const settlingMs = cause ? settlesIn(gang, cause, job, now) : undefined;
-  return cause && settlingMs === 0 ? recover(seen, gang, cause, now) : run(seen, gang, now, { deadline, settlingMs });
+  if (cause && settlingMs === 0) return recover(seen, gang, cause, now);
+  const request = restartRequest(job);
+  return request === undefined ? run(seen, gang, now, { deadline, settlingMs }) : restartAsAsked(seen, request);
 }
 
 /** First sight: the runtime's settings are copied before any pod is made from them. */
