@@ -13,8 +13,8 @@ import type { CommandWords, Next } from './words.ts';
 /** What the shell does with the candidates: only them, or file names if there are none. */
 const directive = { only: ':4', files: ':0' } as const;
 
-/** Who presses a key waits no longer for it than this. */
-const limitMs = 2000;
+/** Who presses a key waits no longer for it than this, unless $WL_COMPLETION_SECONDS says so. */
+const limitMs = Number(process.env['WL_COMPLETION_SECONDS'] ?? 3) * 1000;
 
 const Namespace: ResourceType = { group: '', version: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 
