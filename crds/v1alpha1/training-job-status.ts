@@ -96,6 +96,10 @@ export const TrainingJobStatus = z
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
     inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
     faultsInARow: counter('Faults since the last step that was new; each one doubles the wait before the next restart.'),
+    restartRequest: word(
+      64,
+      'Request for a restart, by the annotation windlass.dev/restart-requested-at, that was carried out last.',
+    ),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
     epoch: counter('Counter of the times that the ranks of this attempt came together anew.'),
     world: counter('Ranks that the job consists of; differs from parallelism only while it is elastic.'),

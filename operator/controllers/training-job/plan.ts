@@ -20,6 +20,7 @@ import { newModel, newVersion, versionOf } from './publish.ts';
 import { excluded, judge } from './recovery.ts';
 import { failureMessage, failureOf } from './failure.ts';
 import { hopeless } from './coming-up.ts';
+import { restartAsAsked, restartRequest } from './requested-restart.ts';
 import { removals } from './removal.ts';
 import { noLongerSuspended, remaining, run } from './running.ts';
 import { foldProgress, forgetRanks, summaryOf } from './status.ts';
@@ -71,6 +72,8 @@ function decide(seen: Observed, now: number): Decision {
   if (taken && !cause) return recover(seen, gang, taken, now);
   const { stuck, dueMs } = hopeless(job, gang.current, now);
   if (stuck && !cause) return recover(seen, gang, stuck, now);
+  const request = restartRequest(job);
+  if (request !== undefined) return restartAsAsked(seen, request);
   return run(seen, gang, now, { deadline, settlingMs, ruleMs: dueMs });
 }
 
