@@ -90,7 +90,11 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
 }
 
 /** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number, group: string | undefined): Pod[] {
+function missingPods(
+  { job, pods, freshSecret, builtin: { bus, credentials } }: Observed,
+  attempt: number,
+  group: string | undefined,
+): Pod[] {
   const status = job.status ?? {};
   const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
@@ -107,6 +111,7 @@ function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, att
       restartsLeft,
       secret: secret ?? freshSecret,
       bus,
+      credentials,
       group,
       excludedNodes: status.excludedNodes,
     }),
