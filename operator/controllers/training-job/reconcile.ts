@@ -19,7 +19,7 @@ import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
 import { tellRefusal } from './refusal.ts';
-import { progressDueIn } from './status.ts';
+import { newsDueIn } from './running.ts';
 
 export interface TrainingJobOptions {
   builtin: BuiltinSettings;
@@ -94,7 +94,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
-    if (job) controller.queue.addAfter(formatKey(key), progressDueIn(job.status ?? {}, manager.clock.now()));
+    if (job) controller.queue.addAfter(formatKey(key), newsDueIn(job, book.latest(key), manager.clock.now()));
   });
   manager.addService({
     start: async () => {},
