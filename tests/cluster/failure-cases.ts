@@ -26,7 +26,7 @@ export interface Case {
   /** Of the status in the end. */
   readonly status?: object;
   /** Checks what else must hold. */
-  readonly then?: (stage: Stage) => Promise<[found: unknown, wanted: unknown]>;
+  readonly also?: (stage: Stage) => Promise<[found: unknown, wanted: unknown]>;
 }
 
 const goesOn = { Ready: 'True Running' };
@@ -110,7 +110,7 @@ export const cases: readonly Case[] = [
     says: /all ranks run/,
     failure: { rank: 1, pod: 'moby-worker-1', signal: 9, rule: 'Retryable', action: 'RestartPod', charged: true },
     status: { attempt: 0, restarts: 1 },
-    then: async ({ kubelet }) => [kubelet.seen.toSorted(), ['moby-worker-0 0', 'moby-worker-1 0', 'moby-worker-1 0']],
+    also: async ({ kubelet }) => [kubelet.seen.toSorted(), ['moby-worker-0 0', 'moby-worker-1 0', 'moby-worker-1 0']],
   },
   {
     name: 'a lost pod of index 0, which leads the others, is replaced like any other',
@@ -120,7 +120,7 @@ export const cases: readonly Case[] = [
     ends: goesOn,
     says: /all ranks run/,
     failure: { rank: 0, pod: 'moby-worker-0', action: 'RestartPod' },
-    then: async ({ kubelet }) => [kubelet.seen.toSorted(), ['moby-worker-0 0', 'moby-worker-0 0', 'moby-worker-1 0']],
+    also: async ({ kubelet }) => [kubelet.seen.toSorted(), ['moby-worker-0 0', 'moby-worker-0 0', 'moby-worker-1 0']],
   },
   {
     name: 'two pods that die at once count once',
@@ -209,7 +209,7 @@ export const cases: readonly Case[] = [
     says: /^gave up after 1 restarts .*WL_DISK_FULL: no room for the checkpoint of step 200\. Free 3 GiB/,
     failure: { code: 'WL_DISK_FULL', rule: 'MaxRestarts', action: 'Fail' },
     status: { restarts: 1, attempt: 1 },
-    then: async ({ kubelet }) => [kubelet.seen, ['moby-worker-0 0', 'moby-worker-0 1']],
+    also: async ({ kubelet }) => [kubelet.seen, ['moby-worker-0 0', 'moby-worker-0 1']],
   },
   {
     name: 'a rule of action Ignore starts again free of charge, however often, with growing waits',
@@ -235,7 +235,7 @@ export const cases: readonly Case[] = [
     says: /all ranks run/,
     failure: { rank: 1, exitCode: 7, rule: 'all-anew', action: 'RestartGang' },
     status: { attempt: 1, restarts: 1 },
-    then: async ({ kubelet }) => [
+    also: async ({ kubelet }) => [
       kubelet.seen.toSorted(),
       ['moby-worker-0 0', 'moby-worker-0 1', 'moby-worker-1 0', 'moby-worker-1 1'],
     ],
@@ -262,7 +262,7 @@ export const cases: readonly Case[] = [
       logTail: 'step 12\nuncorrectable ECC error in bank 3',
     },
     status: { excludedNodes: ['node-1'], attempt: 0 },
-    then: async (stage) => {
+    also: async (stage) => {
       const { affinity } = (await stage.pod(1)).spec;
       const [term] = affinity!.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms;
       return [term?.matchExpressions, [{ key: 'kubernetes.io/hostname', operator: 'NotIn', values: ['node-1'] }]];
@@ -310,7 +310,7 @@ export const cases: readonly Case[] = [
       logTail: 'step 117',
     },
     status: { restarts: 1, inPlaceRestarts: 1 },
-    then: async ({ kubelet }) => [kubelet.seen.length, 2],
+    also: async ({ kubelet }) => [kubelet.seen.length, 2],
   },
   {
     name: 'a rank that hung is told with the operation that the others wait in',
@@ -489,7 +489,7 @@ export const cases: readonly Case[] = [
     trail: ['Pending', 'Failed'],
     ends: failed('ManifestInvalid'),
     says: /deadlock: line 1, column 1 .*\. Move something that is waited for/,
-    then: async ({ kubelet }) => [kubelet.seen, []],
+    also: async ({ kubelet }) => [kubelet.seen, []],
   },
   {
     name: 'a deadline ends a job that takes too long',
@@ -605,7 +605,7 @@ export const cases: readonly Case[] = [
       remedy: 'Nothing: the pod comes up on another node. Look at the node named.',
     },
     status: { restarts: 0, attempt: 0 },
-    then: async ({ kubelet }) => [kubelet.seen.toSorted(), ['moby-worker-0 0', 'moby-worker-1 0', 'moby-worker-1 0']],
+    also: async ({ kubelet }) => [kubelet.seen.toSorted(), ['moby-worker-0 0', 'moby-worker-1 0', 'moby-worker-1 0']],
   },
   {
     name: 'a job that is suspended while a pod does not end goes on all the same',
@@ -622,7 +622,7 @@ export const cases: readonly Case[] = [
     trail: [...started, 'Suspended', 'Starting', 'Running'],
     ends: { ...goesOn, Suspended: 'False Resumed' },
     says: /all ranks run/,
-    then: async ({ kubelet }) => [kubelet.seen.length, 2],
+    also: async ({ kubelet }) => [kubelet.seen.length, 2],
   },
   {
     name: 'a Service that somebody deletes is made again, and nothing restarts',

@@ -29,7 +29,7 @@ afterAll(async () => {
   transport.close();
 });
 
-async function play({ spec = {}, labels, before, script, trail, ends, says, failure, status = {}, then }: Case): Promise<void> {
+async function play({ spec = {}, labels, before, script, trail, ends, says, failure, status = {}, also }: Case): Promise<void> {
   await using stage = await Stage.open(client, transport, bus, labels);
   await before?.(stage);
   await stage.create(JSON.parse(JSON.stringify(spec).replaceAll('RUNTIME', stage.namespace)) as object);
@@ -44,8 +44,8 @@ async function play({ spec = {}, labels, before, script, trail, ends, says, fail
     if (failure) expect(seen.lastFailure).toMatchObject(failure);
     else expect(seen.lastFailure).toBeUndefined();
   });
-  if (!then) return;
-  const [found, wanted] = await then(stage);
+  if (!also) return;
+  const [found, wanted] = await also(stage);
   expect(found).toEqual(wanted);
 }
 

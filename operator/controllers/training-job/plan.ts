@@ -17,6 +17,7 @@ import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { excluded, judge } from './recovery.ts';
 import { failureMessage, failureOf } from './failure.ts';
+import { goodputOf } from './goodput.ts';
 import { hopeless } from './coming-up.ts';
 import { removals } from './removal.ts';
 import { remaining, run } from './running.ts';
@@ -39,6 +40,7 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),
   };
   status.summary = summaryOf(status, podsOf(job));
+  status.goodput = goodputOf(job.status ?? {}, status, decision.clock, now);
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
 }
 
@@ -112,11 +114,8 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
         ? reasonOf(failure.code)
         : (failure.reason ?? failedBy(verdict.rule));
     const prefix = isOver ? `gave up after ${verdict.restarts} restarts (faults.maxRestarts): ` : '';
-    return fail(
-      seen,
-      { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } },
-      now,
-    );
+    const why = { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } };
+    return { ...fail(seen, why, now), clock: ending.words.progress?.clock };
   }
   const { replaces } = verdict;
   const leaving = [pod, ...gang.ended.map((ended) => ended.pod), ...gang.taken.map((taken) => taken.pod)];
@@ -130,6 +129,7 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
   const waits = verdict.charged || verdict.delaySeconds > 0;
   return {
     state: 'Restarting',
+    clock: ending.words.progress?.clock,
     conditions: [
       { type: 'Ready', status: 'False', reason: 'Restarting', message },
       { type: 'Reconciling', status: 'True', reason: 'Restarting' },
@@ -214,6 +214,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
   const { phase: _, phaseShare: __, etaSeconds: ___, ...progress } = figures.progress ?? seen.job.status?.progress ?? {};
   return {
     state: 'Succeeded',
+    clock: last?.progress?.clock,
     conditions: [
       { type: 'Complete', status: 'True', reason: 'Published', message },
       { type: 'Ready', status: 'True', reason: 'Complete', message },

@@ -36,7 +36,7 @@ interface Obstacle {
 }
 
 /** Pods of which no container has been started, for want of room. */
-const waitsForRoom = new Set(['Unschedulable', 'VolumeClaimMissing', 'VolumeClaimPending']);
+export const waitsForRoom: ReadonlySet<string> = new Set(['Unschedulable', 'VolumeClaimMissing', 'VolumeClaimPending']);
 
 /** Pods that come up again after they ran are restarting, whatever keeps them. */
 export function stateOf({ status }: TrainingJob, running: boolean, obstacle: Obstacle | undefined): Decision['state'] {

@@ -74,6 +74,7 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
     },
     actions,
     events,
+    clock: dueMs === 0 ? live?.progress.clock : undefined,
     requeueAfterMs: earliest(wakeUps),
   };
 }
