@@ -89,7 +89,7 @@ export const cases: readonly Case[] = [
     }),
     trail: gaveUp,
     ends: failed('MaxRestartsReached'),
-    says: /^gave up after 0 restarts \(faults\.maxRestarts\): moby-worker-0, rank 0, exit code 1: rank 0 ended with code 1/,
+    says: /^gave up after 0 restarts \(faults\.maxRestarts\): moby-worker-0, rank 0, exit code 1: rank 0 ended with code 1 and said nothing\. See status\.lastFailure for the newest/,
     failure: { exitCode: 1, rule: 'MaxRestarts', action: 'Fail', logTail: 'Segmentation\nfault' },
   },
   {
@@ -345,7 +345,7 @@ export const cases: readonly Case[] = [
     script: dies(0, { exitCode: 80, words: { rank: 0, message: 'rank 0 was ended by SIGKILL', signal: 'SIGKILL', restarts: 2 } }),
     trail: gaveUp,
     ends: failed('MaxRestartsReached'),
-    says: /^gave up after 2 restarts .*signal 9: rank 0 was ended by SIGKILL/,
+    says: /^gave up after 2 restarts .*signal 9: rank 0 was ended by SIGKILL\. If nobody killed it/,
     failure: { signal: 9, exitCode: 80, action: 'Fail' },
     status: { restarts: 2 },
   },
@@ -497,7 +497,7 @@ export const cases: readonly Case[] = [
     before: async (stage) => stage.hinder(() => ({ waiting: { reason: 'ContainerCreating', message: '' } })),
     trail: ['Pending', 'Starting', 'Failed'],
     ends: failed('DeadlineExceeded'),
-    says: /the job ran longer than activeDeadlineSeconds: 1; raise it, or give the job fewer steps/,
+    says: /the job ran longer than activeDeadlineSeconds: 1\. Raise it, or give the job fewer steps/,
   },
   {
     name: 'a pod that the kubelet evicts starts again free of charge',

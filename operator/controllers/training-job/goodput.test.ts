@@ -146,7 +146,7 @@ describe('the time of a job', () => {
         let at = 0;
         const moments = drawn.map(({ after, ...rest }) => ({ ...rest, at: (at += after) }) as Moment);
         const { lost = {}, productiveSeconds = 0, seconds: all = 0, ratio = 0 } = accountOf(moments);
-        const parts = [productiveSeconds, ...Object.values(lost)];
+        const parts = [productiveSeconds, ...Object.values(lost).map((part = 0) => part)];
         expect(parts.every((part) => part >= 0)).toBe(true);
         // Each part is rounded to a millisecond at each moment.
         expect(Math.abs(parts.reduce((sum, part) => sum + part, 0) - all)).toBeLessThan(0.02 * moments.length);

@@ -9,7 +9,8 @@ import type { Pod } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
-import { endingOf } from '../pod-ending.ts';
+import { endingOf, withRemedy } from '../pod-ending.ts';
+import { verdicts } from '../reasons.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
@@ -58,7 +59,8 @@ function decide(seen: Observed, now: number): Decision {
   if (job.spec.suspend) return suspend(seen, now);
   const deadline = deadlineOf(job);
   if (deadline !== undefined && now >= deadline) {
-    const message = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}; raise it, or give the job fewer steps`;
+    const told = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}`;
+    const message = withRemedy(told, verdicts.DeadlineExceeded.remedy);
     return fail(seen, { reason: 'DeadlineExceeded', message, status: {} }, now);
   }
   const fault = pods.length === 0 ? ownScheduleFault(job.spec) : undefined;
@@ -105,9 +107,10 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
   const faultsInARow = step !== undefined && step > (status.lastFailure?.step ?? -1) ? 0 : (status.faultsInARow ?? 0);
   const verdict = judge(job, gang, { pod, ending }, seen.report, faultsInARow);
   const failure = { ...failureOf(pod, ending, verdict, now), step };
-  const message = failureMessage(failure);
   if (verdict.action === 'Fail') {
     const isOver = verdict.rule === 'MaxRestarts';
+    failure.remedy ??= verdicts[isOver ? 'MaxRestartsReached' : 'FailedByRule'].remedy;
+    const message = failureMessage(failure);
     const reason = isOver
       ? 'MaxRestartsReached'
       : failure.code
@@ -117,6 +120,7 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
     const why = { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } };
     return { ...fail(seen, why, now), clock: ending.words.progress?.clock };
   }
+  const message = failureMessage(failure);
   const { replaces } = verdict;
   const leaving = [pod, ...gang.ended.map((ended) => ended.pod), ...gang.taken.map((taken) => taken.pod)];
   const replacing = new Set([

@@ -8,7 +8,6 @@ import type { Pod } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { endingOf } from '../pod-ending.ts';
 import { troubleOf } from '../pod-trouble.ts';
-import { troubles } from '../reasons.ts';
 import type { Decision, Observed } from './decision.ts';
 import { failureMessage } from './failure.ts';
 import { fewestRanks, podsOf } from './pods.ts';
@@ -53,7 +52,7 @@ export function obstacleOf({ job, pods, removeAfterMs }: Observed, current: read
   if (late) {
     const { dueMs = 0 } = removals([late], now, removeAfterMs);
     const where = late.spec.nodeName === undefined ? '' : ` on node ${late.spec.nodeName}`;
-    const message = `pod ${late.metadata.name}${where} does not end; it is removed at ${isoTime(now + dueMs)} if it is still there. ${troubles.PodTerminating.remedy}`;
+    const message = `pod ${late.metadata.name}${where} does not end, and its successor needs its name; it is removed by force at ${isoTime(now + dueMs)}. If it repeats, look at its node.`;
     return { reason: 'PodTerminating', message, stalls: false };
   }
   const trouble = current
