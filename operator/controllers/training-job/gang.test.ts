@@ -162,7 +162,7 @@ describe('the plan of a job of four ranks', () => {
     [
       'waits for the others when a rank has done its part',
       { pods: pods({ 1: ends(done, 20) }) },
-      { actions: [], state: 'Starting', attempt: 0, restarts: 0 },
+      { actions: [], state: 'Running', attempt: 0, restarts: 0 },
     ],
     [
       'can not replace a pod when another has done its part',

@@ -43,17 +43,17 @@ describe('the plan of a TrainingJob', () => {
     ],
     [
       'the pod of an older attempt goes before its successor comes',
-      { job: job({}, { ...running, attempt: 1, restarts: 1 }), pods: [failed(80)] },
+      { job: job({}, { ...running, state: 'Restarting', attempt: 1, restarts: 1 }), pods: [failed(80)] },
       { actions: ['delete moby-worker-0 attempt 0'], state: 'Restarting', attempt: 1, restarts: 1 },
     ],
     [
       'the successor waits for the back-off',
-      { job: job({}, { ...running, attempt: 1, restarts: 1, nextRestartTime: isoTime(now + 4000) }) },
+      { job: job({}, { ...running, state: 'Restarting', attempt: 1, restarts: 1, nextRestartTime: isoTime(now + 4000) }) },
       { actions: [], state: 'Restarting', attempt: 1, restarts: 1, requeueAfterMs: 4000 },
     ],
     [
       'after the back-off it is made',
-      { job: job({}, { ...running, attempt: 1, restarts: 1, nextRestartTime: isoTime(now) }) },
+      { job: job({}, { ...running, state: 'Restarting', attempt: 1, restarts: 1, nextRestartTime: isoTime(now) }) },
       { actions: ['create moby-worker-0 attempt 1'], state: 'Restarting', attempt: 1, restarts: 1 },
     ],
     [

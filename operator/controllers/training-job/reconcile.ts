@@ -20,7 +20,8 @@ import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
 import { tellRefusal } from './refusal.ts';
-import { progressDueIn } from './status.ts';
+import { createJobMetrics } from './job-metrics.ts';
+import { newsDueIn } from './running.ts';
 
 export interface TrainingJobOptions {
   builtin: BuiltinSettings;
@@ -45,6 +46,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
+  const metrics = createJobMetrics(manager.metrics.registry, () => jobs.list());
   const findRuntime = createRuntimeFinder(manager);
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
@@ -78,6 +80,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
     await writeStatus(client, TrainingJob, job, plan.status);
+    metrics.changed(job.status, plan.status);
     if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
     for (const event of plan.events) manager.events.emit(job, event);
@@ -104,7 +107,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
-    if (job) controller.queue.addAfter(formatKey(key), progressDueIn(job.status ?? {}, manager.clock.now()));
+    if (job) controller.queue.addAfter(formatKey(key), newsDueIn(job, book.latest(key), manager.clock.now()));
   });
   manager.addService({
     start: async () => {},
