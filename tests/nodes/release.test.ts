@@ -107,6 +107,17 @@ test(
     await vi.waitFor(async () => expect(await job('four', '.status.state')).toBe('Running'), waiting);
     const nodes = (await kubectl(...pods, 'jsonpath={.items[*].spec.nodeName}')).split(' ').toSorted();
     expect(nodes).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
+    expect(await job('four', ".status.conditions[?(@.type=='GangScheduled')].reason")).toBe('Placed');
+    const group = await kubectl(
+      'get',
+      'podgroup',
+      'four-workers-0',
+      '--namespace',
+      team,
+      '-o',
+      'jsonpath={.status.conditions[*].reason}',
+    );
+    expect(group).toBe('Scheduled');
     const before = await uids();
     const lease = ['get', 'lease', 'windlass-operator', '--namespace', system, '-o', 'jsonpath={.spec.holderIdentity}'];
     const [leader = ''] = (await kubectl(...lease)).split('_');
