@@ -26,6 +26,9 @@ export const annotation = {
 
 export const managedBy = 'windlass';
 
+/** What spec.managedBy of a job says when it is ours, as when it is absent. */
+export const ownManager = 'windlass.dev/trainingjob-controller';
+
 /** Claims that pods mount when no runtime names others, and where they are mounted. */
 export const storage = {
   jobsClaim: 'windlass-jobs',

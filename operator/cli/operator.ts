@@ -6,6 +6,7 @@ import type { DestinationStream, Logger } from 'pino';
 import { label, managedBy } from '#crds/names.ts';
 import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
+import { addObjectMetrics } from '#operator/controllers/object-metrics/main.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
 import { probe, servePages } from '#operator/framework/health-server.ts';
 import type { Pages, Served } from '#operator/framework/health-server.ts';
@@ -17,7 +18,8 @@ import { profilePages } from '#operator/framework/profile.ts';
 import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { Node, Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
@@ -90,18 +92,23 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
-    selectors: [Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+    selectors: [
+      ...[Pod, PodDisruptionBudget, PodGroup, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+      { type: Node, fields: { 'spec.unschedulable': 'true' } },
+    ],
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });
   const { image, bus: busUrl, workers } = options;
-  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log);
+  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log, metrics);
   if (bus) started.defer(() => bus.close());
   addControllers(manager, {
     builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }) },
+    hasScheduler: true,
     progress: bus ?? noProgress,
     workers,
   });
+  addObjectMetrics(metrics.registry, manager, () => leadership?.holds ?? true);
 
   const serve = async (what: string, address: string, pages: Pages) => {
     if (address === nowhere) return;
@@ -151,12 +158,14 @@ async function untilEnd(manager: Manager, leadership: Leadership | undefined, si
 }
 
 /** In the background: the operator works without it, and hears of progress as soon as it is there. */
-function connectBus(server: string, identity: string, log: Logger): NatsBus {
+function connectBus(server: string, identity: string, log: Logger, metrics: Metrics): NatsBus {
+  metrics.busConnected.set({ server }, 0);
   return connectNatsBus({
     server,
     name: identity,
     certificates: process.env['WL_BUS_CERTIFICATES'],
     onChange(connected, why) {
+      metrics.busConnected.set({ server }, connected ? 1 : 0);
       if (connected) log.info({ bus: server }, 'the event bus is there');
       else log.warn({ bus: server, why }, 'the event bus is away; trying again');
     },

@@ -8,7 +8,8 @@ import {
   TrainingJob,
   TrainingRuntime,
 } from '#crds/v1alpha1/index.ts';
-import { Event, Lease, Pod, Service } from '#operator/kube/core.ts';
+import { Event, Lease, Node, Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
 
@@ -50,10 +51,23 @@ export const access: readonly Access[] = [
   { where: 'watched', type: Pod, verbs: [...store, 'create', 'delete'], why: 'ranks of jobs and replicas of services' },
   {
     where: 'watched',
+    type: PodGroup,
+    verbs: [...store, 'create', 'delete'],
+    why: 'the scheduler places the ranks of a job as a whole, where it can',
+  },
+  {
+    where: 'watched',
     type: Service,
     verbs: [...store, 'create', 'update'],
     why: 'names of ranks, and what stands in front of replicas',
   },
+  {
+    where: 'watched',
+    type: PodDisruptionBudget,
+    verbs: [...store, 'create', 'update'],
+    why: 'a drain of nodes waits until replicas of services run elsewhere',
+  },
+  { where: 'cluster', type: Node, verbs: store, why: 'replicas of services leave nodes that are cordoned' },
   { where: 'watched', type: Event, verbs: ['create', 'patch'], why: 'tells people what was done; a patch raises the count' },
   { where: 'own', type: Lease, verbs: ['create'], why: 'the first operator makes the lease; a name cannot be asked for here' },
   { where: 'own', type: Lease, verbs: ['get', 'update'], names: [leaseName], why: 'one of several operators leads' },

@@ -57,6 +57,12 @@ export const TrainingEnvironment = z.object({
 });
 export type TrainingEnvironment = z.output<typeof TrainingEnvironment>;
 
+/**
+ * What a process of the embedded default hears on its IPC channel before its signal to end, when all of the machine ends: no other pod serves in
+ * its place.
+ */
+export const shutDownMessage = 'shutdown';
+
 /** Variables of a serving pod (engine). */
 export const ServingEnvironment = z.object({
   WL_NAMESPACE: z.string(),

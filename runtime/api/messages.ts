@@ -50,6 +50,10 @@ export const TerminationMessage = z.object({
   remedy: z.string().optional(),
   rank: z.int().optional(),
   step: z.int().optional(),
+  /** Name of the signal that ended the rank. */
+  signal: z.string().optional(),
+  /** Rule of the job that the end was decided by. */
+  rule: z.string().optional(),
   /** In-place restarts that this pod's ranks used; they count against the job's budget. */
   restarts: z.int().optional(),
   logTail: z.string().optional(),
@@ -167,6 +171,13 @@ export const FaultReport = z.object({
   site: z.string().optional(),
   /** All of it in words: what happened to which rank, and what was done. */
   message: z.string().max(1024),
+  remedy: z.string().max(1024).optional(),
+  /** Rule of the job that decided on it. */
+  rule: z.string().max(63).optional(),
+  /** Whether the restart counts against the budget; it does if absent. */
+  charged: z.boolean().optional(),
+  /** Last log lines of the rank. */
+  logTail: z.string().max(4096).optional(),
 });
 export type FaultReport = z.output<typeof FaultReport>;
 

@@ -1,4 +1,4 @@
-// A kubelet without containers: binds pods to a node that does not exist, says that they run, and ends them as a script tells.
+// A kubelet without containers: binds pods to a node that does not exist, or leaves that to a scheduler; says that they run, and ends them as a script tells.
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { isoTime, systemClock } from '#operator/kube/clock.ts';
 import { isPodFinished, Pod } from '#operator/kube/core.ts';
@@ -14,14 +14,27 @@ export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage 
 export interface StubKubelet extends AsyncDisposable {
   /** May be changed while pods run. */
   fate: Fate;
+  /** Which pods it starts at all; the others stay as they are. May be changed. */
+  starts: (pod: Pod) => boolean;
   /** Names of pods, with their attempt of a job, in the order in which they were seen. */
   readonly seen: string[];
   /** Looks at all pods again. */
   nudge(): void;
 }
 
-export async function startStubKubelet(namespace: string, fate: Fate): Promise<StubKubelet> {
-  const { client, transport } = await connect();
+interface StubKubeletOptions {
+  /** Cluster to work in; that of the run if absent. */
+  kubeconfig?: string;
+  /** Leaves it to a scheduler to find nodes. */
+  hasScheduler?: boolean;
+}
+
+export async function startStubKubelet(
+  namespace: string,
+  fate: Fate,
+  { kubeconfig, hasScheduler = false }: StubKubeletOptions = {},
+): Promise<StubKubelet> {
+  const { client, transport } = await connect(kubeconfig);
   const store = new Store(Pod, {}, [namespace]);
   const abort = new AbortController();
   const busy = new Map<string, Promise<void>>();
@@ -34,8 +47,9 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
       return;
     }
-    if (isPodFinished(pod)) return;
+    if (isPodFinished(pod) || !kubelet.starts(pod)) return;
     if (pod.spec.nodeName === undefined) {
+      if (hasScheduler) return;
       const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
       const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
       const body = { apiVersion: 'v1', kind: 'Binding', metadata: { name: pod.metadata.name, namespace }, target };
@@ -86,6 +100,7 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
   });
   const kubelet: StubKubelet = {
     fate,
+    starts: () => true,
     seen: [],
     nudge: () => store.list().forEach(look),
     async [Symbol.asyncDispose]() {

@@ -81,11 +81,31 @@
     - watch
     - create
     - delete
+# the scheduler places the ranks of a job as a whole, where it can
+- apiGroups:
+    - scheduling.k8s.io
+  resources:
+    - podgroups
+  verbs:
+    - list
+    - watch
+    - create
+    - delete
 # names of ranks, and what stands in front of replicas
 - apiGroups:
     - ""
   resources:
     - services
+  verbs:
+    - list
+    - watch
+    - create
+    - update
+# a drain of nodes waits until replicas of services run elsewhere
+- apiGroups:
+    - policy
+  resources:
+    - poddisruptionbudgets
   verbs:
     - list
     - watch
@@ -106,6 +126,14 @@
     - windlass.dev
   resources:
     - clustertrainingruntimes
+  verbs:
+    - list
+    - watch
+# replicas of services leave nodes that are cordoned
+- apiGroups:
+    - ""
+  resources:
+    - nodes
   verbs:
     - list
     - watch

@@ -11,14 +11,14 @@ const endSeconds = 5;
 
 /** Everything that a serving pod is made from, as a short hash: pods of another revision are replaced. */
 export function revisionOf(service: InferenceService, effective: Effective, target: Target): string {
-  const { replicas: _, model: __, runtimeRef: ___, ...spec } = service.spec;
-  const { runtime: ____, ...settings } = effective;
+  const { replicas: _, model: __, runtimeRef: ___, rollout: ____, ...spec } = service.spec;
+  const { runtime: _____, ...settings } = effective;
   // Whoever asks for a restart asks for pods of another revision.
   const restart = service.metadata.annotations?.[annotation.restartRequestedAt];
   return createHash('sha256').update(canonicalJson({ spec, settings, target, restart })).digest('hex').slice(0, 8);
 }
 
-export function podName(service: InferenceService, revision: string, index: number): string {
+function podName(service: InferenceService, revision: string, index: number): string {
   return `${service.metadata.name}-${revision}-${index}`;
 }
 
@@ -56,7 +56,7 @@ export function servingPod(
     effective,
     template: spec.podTemplate,
     restartPolicy: 'Always',
-    terminationGracePeriodSeconds: spec.drain.timeoutSeconds + endSeconds,
+    terminationGracePeriodSeconds: spec.drain.delaySeconds + spec.drain.timeoutSeconds + endSeconds,
     claims: target.claimName
       ? [{ name: 'models', claimName: target.claimName, mountPath: storage.modelsMount, readOnly: true }]
       : [],
@@ -82,7 +82,7 @@ function environmentOf(service: InferenceService, target: Target, name: string):
     WL_NAMESPACE: service.metadata.namespace ?? 'default',
     WL_NAME: service.metadata.name,
     WL_POD_NAME: name,
-    WL_SERVICE: JSON.stringify({ ...service.spec, replicas: undefined }),
+    WL_SERVICE: JSON.stringify({ ...service.spec, replicas: undefined, rollout: undefined }),
     WL_MODEL_DIR: target.folder,
     WL_MODEL_NAME: target.servedName,
     WL_PORT: String(service.spec.port),

@@ -57,9 +57,14 @@ describe('the plan of a TrainingJob', () => {
       { actions: ['create moby-worker-0 attempt 1'], state: 'Restarting', attempt: 1, restarts: 1 },
     ],
     [
-      'a pod that is going is waited for',
+      'a pod that somebody took away is written down first, free of charge',
       { pods: [pod({ deleting: true })] },
-      { actions: [], state: 'Starting', attempt: 0, restarts: 0 },
+      { actions: [], state: 'Restarting', attempt: 0, restarts: 0 },
+    ],
+    [
+      'then it is waited for until it is gone, though not for ever',
+      { job: job({}, { ...running, replacing: ['pod-0'] }), pods: [pod({ deleting: true })] },
+      { actions: [], state: 'Starting', attempt: 0, restarts: 0, requeueAfterMs: 60_000 },
     ],
     ['a user error fails at once', { pods: [failed(64)] }, { actions: [], state: 'Failed', attempt: 0, restarts: 0 }],
     [
@@ -180,7 +185,7 @@ describe('the plan of a TrainingJob', () => {
     );
     const killed = plan({ pods: [failed(137, { signal: 9 })] });
     expect(killed.status.conditions?.[0]?.message).toMatchInlineSnapshot(
-      `"moby-worker-0, rank 0, signal 9: the container was ended by signal 9."`,
+      `"moby-worker-0, rank 0, signal 9: the container was ended by signal 9. If nobody killed it, look for the out-of-memory killer in the kernel's log of its node."`,
     );
   });
 

@@ -2,7 +2,7 @@
 import { label, managedBy, storage } from '#crds/names.ts';
 import { ranksIn } from '#crds/v1alpha1/index.ts';
 import type { Effective, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { EnvVar, Pod, Service } from '#operator/kube/core.ts';
+import type { Affinity, EnvVar, Pod, Service } from '#operator/kube/core.ts';
 import { controllerReference, podOf } from '../pod-shell.ts';
 
 /** Time for a rank to save a checkpoint and end, and for its agent to say so. */
@@ -75,6 +75,10 @@ export interface WorkerOptions {
   secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
+  /** Nodes that the pod must not come to. */
+  excludedNodes?: readonly string[] | undefined;
+  /** PodGroup that the pod is placed with, if any. */
+  group?: string | undefined;
   /** Event bus to report to. */
   bus?: string | undefined;
 }
@@ -82,7 +86,8 @@ export interface WorkerOptions {
 /** The pod of one rank. */
 export function workerPod(job: TrainingJob, effective: Effective, options: WorkerOptions): Pod {
   const { name } = job.metadata;
-  const { rank, attempt } = options;
+  const { rank, attempt, group } = options;
+  const { priorityClassName } = job.spec.scheduling ?? {};
   return podOf({
     owner: job,
     name: workerName(job, rank),
@@ -95,14 +100,27 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     effective,
     template: job.spec.podTemplate,
     ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
+    ...(group === undefined ? {} : { schedulingGroup: { podGroupName: group } }),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
+    ...(options.excludedNodes?.length ? { affinity: awayFrom(options.excludedNodes) } : {}),
     claims: [
       { name: 'jobs', claimName: effective.jobsClaim, mountPath: storage.jobsMount },
       { name: 'models', claimName: effective.modelsClaim, mountPath: storage.modelsMount },
     ],
     container: { name: 'agent', command: ['windlass', 'agent'], env: environmentOf(job, effective, options) },
   });
+}
+
+/** Keeps a pod away from nodes, by the label that carries a node's name. */
+function awayFrom(nodes: readonly string[]): Affinity {
+  const expression = { key: 'kubernetes.io/hostname', operator: 'NotIn' as const, values: [...nodes] };
+  return {
+    nodeAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions: [expression] }] },
+    },
+  };
 }
 
 function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOptions): EnvVar[] {

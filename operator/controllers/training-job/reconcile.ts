@@ -1,6 +1,6 @@
 // Carries out what the plan of a TrainingJob says: actions, then one status write, then events.
 import { randomBytes } from 'node:crypto';
-import { annotation } from '#crds/names.ts';
+import { annotation, ownManager } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
@@ -8,16 +8,18 @@ import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { inBatches, runsOf } from '../batches.ts';
-import { deleteObject, deletePod } from '../deletion.ts';
+import { deleteObject, deletePod, removePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
-import { refusal, writeStatus } from '../status-writer.ts';
+import { writeStatus } from '../status-writer.ts';
 import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
+import { tellRefusal } from './refusal.ts';
 import { progressDueIn } from './status.ts';
 
 export interface TrainingJobOptions {
@@ -25,6 +27,10 @@ export interface TrainingJobOptions {
   progress: ProgressSource;
   /** Jobs reconciled at the same time. */
   workers?: number;
+  /** Milliseconds after its grace time at which a pod that does not end is removed by force. A minute if absent. */
+  removeAfterMs?: number;
+  /** Whether a scheduler places pods, so that gangs matter; not where all pods start at once on one machine. */
+  hasScheduler?: boolean;
   /** Makes secrets of jobs; random ones if absent. */
   secret?: () => string;
 }
@@ -35,6 +41,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const pods = manager.store(Pod);
   const services = manager.store(Service);
   const secret = options.secret ?? (() => randomBytes(32).toString('base64url'));
+  const groups = options.hasScheduler ? manager.optionalKind(PodGroup) : undefined;
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
@@ -46,10 +53,13 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
+    if ((job.spec.managedBy ?? ownManager) !== ownManager) return {};
     const plan = planTrainingJob(
       {
         job,
         pods: pods.ownedBy(job.metadata.uid ?? ''),
+        podGroups: groups?.store.ownedBy(job.metadata.uid ?? '') ?? [],
+        gangs: groups ? (groups.served ? 'served' : 'absent') : 'unneeded',
         service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
         runtime: findRuntime(job),
         model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
@@ -57,13 +67,14 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
         report: book.latest(key),
         freshSecret: secret(),
         builtin: options.builtin,
+        removeAfterMs: options.removeAfterMs,
       },
       manager.clock.now(),
     );
     try {
       for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, job, client));
     } catch (error) {
-      throw await refusal(client, TrainingJob, job, error, manager.clock);
+      return await tellRefusal(client, job, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
     await writeStatus(client, TrainingJob, job, plan.status);
@@ -77,7 +88,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const controller = manager.add({
     name: 'trainingjob',
     primary: jobs as unknown as Store,
-    owns: [pods as unknown as Store, services as unknown as Store],
+    owns: [pods, services, ...(groups ? [groups.store] : [])] as unknown as Store[],
     watches: [
       watched(models, ({ metadata }) =>
         jobsWith((job) => job.metadata.namespace === metadata.namespace && job.spec.output.model === metadata.name),
@@ -87,6 +98,9 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     ],
     workers: options.workers ?? 4,
     reconcile,
+  });
+  groups?.onChange(() => {
+    for (const job of jobs.list()) controller.queue.add(formatKey(keyOf(job)));
   });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
@@ -100,6 +114,12 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
 
 async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
   switch (action.type) {
+    case 'deletePodGroup':
+      await deleteObject(client, PodGroup, action.group);
+      return;
+    case 'createPodGroup':
+      await client.create(PodGroup, action.group);
+      return;
     case 'createService':
       await client.create(Service, action.service);
       return;
@@ -108,6 +128,9 @@ async function carryOut(action: Action, job: TrainingJob, client: ReconcileConte
       return;
     case 'deletePod':
       await deletePod(client, action.pod);
+      return;
+    case 'removePod':
+      await removePod(client, action.pod);
       return;
     case 'createModel':
       await client.create(Model, action.model);
