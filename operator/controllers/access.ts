@@ -92,3 +92,37 @@ export const access: readonly Access[] = [
   },
   { where: 'cluster', type: TokenReview, verbs: ['create'], why: 'which pod asks for credentials' },
 ];
+
+/** What people need of the kinds of Kubernetes for the commands that talk to a cluster, besides our own kinds. */
+export interface PeopleAccess {
+  readonly role: 'view' | 'edit';
+  readonly group: string;
+  readonly resources: readonly string[];
+  readonly verbs: readonly Verb[];
+  readonly why: string;
+}
+
+export const peopleAccess: readonly PeopleAccess[] = [
+  {
+    role: 'view',
+    group: Pod.group,
+    resources: ['pods', 'pods/log', 'services'],
+    verbs: ['get', 'list', 'watch'],
+    why: '`windlass status`, `logs` and `report`',
+  },
+  {
+    role: 'view',
+    group: Event.group,
+    resources: ['events'],
+    verbs: ['get', 'list', 'watch'],
+    why: '`windlass status` and `report`',
+  },
+  {
+    role: 'view',
+    group: 'apps',
+    resources: ['deployments'],
+    verbs: ['get', 'list'],
+    why: '`windlass report`: how the operator is set up',
+  },
+  { role: 'edit', group: Service.group, resources: ['services/proxy'], verbs: ['get', 'create'], why: '`windlass chat`' },
+];

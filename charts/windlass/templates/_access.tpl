@@ -207,6 +207,34 @@
     - get
     - list
     - watch
+# `windlass status`, `logs` and `report`
+- apiGroups:
+    - ""
+  resources:
+    - pods
+    - pods/log
+    - services
+  verbs:
+    - get
+    - list
+    - watch
+# `windlass status` and `report`
+- apiGroups:
+    - events.k8s.io
+  resources:
+    - events
+  verbs:
+    - get
+    - list
+    - watch
+# `windlass report`: how the operator is set up
+- apiGroups:
+    - apps
+  resources:
+    - deployments
+  verbs:
+    - get
+    - list
 {{- end }}
 {{- define "windlass.access.edit" -}}
 - apiGroups:
@@ -224,4 +252,12 @@
     - patch
     - delete
     - deletecollection
+# `windlass chat`
+- apiGroups:
+    - ""
+  resources:
+    - services/proxy
+  verbs:
+    - get
+    - create
 {{- end }}

@@ -1,4 +1,5 @@
 // `windlass explain`: cause and remedy of an error code, an exit code, a state or a reason. Pure.
+import { endings, refusals, troubles, verdicts } from '#operator/controllers/reasons.ts';
 import { errorTable, isErrorCode, WindlassError } from '#runtime/api/errors.ts';
 import type { ErrorCode } from '#runtime/api/errors.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
@@ -6,6 +7,16 @@ import { wrap } from '../format.ts';
 import { nearest } from './nearest.ts';
 import { systemExits, terms } from './terms.ts';
 import type { Term } from './terms.ts';
+
+/** All words but codes. */
+const words: Readonly<Record<string, Term>> = {
+  ...terms,
+  ...Object.fromEntries(
+    [troubles, refusals, endings, verdicts]
+      .flatMap((table) => Object.entries(table))
+      .map(([reason, { cause, remedy }]): [string, Term] => [reason, { means: cause, todo: remedy }]),
+  ),
+};
 
 /** What the exit codes of our processes mean. */
 const ownExits: Record<keyof typeof ExitCode, Term> = {
@@ -33,8 +44,8 @@ export function explain(word: string, width: number): string {
     const { cause, remedy, exit } = errorTable[code];
     return page(`${code}, exit code ${ExitCode[exit]}`, { means: cause, todo: remedy }, width);
   }
-  const name = Object.keys(terms).find((term) => term.toLowerCase() === word.toLowerCase()) as keyof typeof terms | undefined;
-  if (name) return page(name, terms[name], width);
+  const name = Object.keys(words).find((term) => term.toLowerCase() === word.toLowerCase());
+  if (name !== undefined) return page(name, words[name]!, width);
   const exit = /^\d{1,3}$/.test(word) ? exitText(Number(word), width) : undefined;
   if (exit !== undefined) return exit;
   const near = nearest(word, explainable());
@@ -45,7 +56,7 @@ export function explain(word: string, width: number): string {
 
 /** All words, in the order of the alphabet. */
 export function explainable(): string[] {
-  return [...Object.keys(errorTable), ...Object.keys(terms)].toSorted();
+  return [...Object.keys(errorTable), ...Object.keys(words)].toSorted();
 }
 
 /** The code that stands for `word`: WL_DATA_EMPTY, data_empty, or DataEmpty as conditions write it. */

@@ -1,4 +1,4 @@
-// The words of states, condition reasons and rules, each with what it means and what to do about it.
+// The words of states, condition reasons and rules, each with what it means and what to do about it, besides those of controllers/reasons.ts.
 
 export interface Term {
   readonly means: string;
@@ -34,17 +34,9 @@ export const terms = {
     means: 'The job, or the newest target of a service, has failed for good.',
     todo: 'status.lastFailure names the cause and the remedy; `windlass logs NAME` has the whole log.',
   },
-  MaxRestartsReached: {
-    means: 'The job failed more often than faults.maxRestarts allows.',
-    todo: 'Mend the cause that status.lastFailure names, then delete the job and apply it again: it goes on from its last checkpoint.',
-  },
   MaxRestarts: {
     means: 'The rule that failed the job: it had no restart of faults.maxRestarts left.',
     todo: 'See MaxRestartsReached.',
-  },
-  DeadlineExceeded: {
-    means: 'The job ran longer than activeDeadlineSeconds.',
-    todo: 'Raise it, or give the job fewer steps, and apply it anew: it goes on from its last checkpoint.',
   },
   UserError: {
     means: 'A rank ended with exit code 64: the job can not work as it is written, and trying again would not help.',
@@ -57,42 +49,36 @@ export const terms = {
     means:
       'The rule that started pods again: a rank ended as if it were done, and left no model. It counts against faults.maxRestarts.',
   },
-  Preempted: { means: 'A pod was asked to stop and saved its state before. It counts against no budget.' },
   Disruption: { means: 'Kubernetes took a pod away (eviction, drain, a node that went). It counts against no budget.' },
   Followed: { means: 'A pod ended because of another one, which names the cause. It counts against no budget.' },
   SameFault: { means: 'A pod ended of a cause that is counted already.' },
   InPlace: { means: 'The agents have started the ranks again themselves.' },
-  RuntimeNotFound: {
-    means: 'The runtime that spec.runtimeRef names does not exist.',
-    todo: 'Create it, or correct the name; the object goes on by itself.',
-  },
-  ChildRefused: {
-    means: 'The API server refused a pod or Service that the object needs.',
-    todo: 'The message names the field; mostly it comes from podTemplate or the runtime.',
-  },
   PodsNotReady: { means: 'Pods exist and do not run yet.', todo: 'The Ready condition names the pod and what it waits for.' },
   PodsStarting: { means: 'Pods of the service are starting.' },
   Progressing: { means: 'Nothing keeps the service from its target.' },
-  Unschedulable: {
-    means: 'No node has room for a pod, or none fits.',
-    todo: 'The message says what is missing; lower resources.requests or the number of ranks, or add nodes.',
-  },
   ImagePullBackOff: {
     means: 'A node can not pull the image.',
     todo: 'Check the name of the image in the runtime or the chart, and the pull secrets of the namespace.',
   },
   ErrImagePull: { means: 'A node could not pull the image.', todo: 'See ImagePullBackOff.' },
-  CrashLoopBackOff: {
-    means: 'A container ends again and again.',
-    todo: '`windlass logs NAME --previous` shows what it said last.',
+  PodEnded: { means: 'A pod ended; a moment shows whether the others follow it, or go on.' },
+  PodRemoved: { means: 'A pod that did not end was removed by force.', todo: 'If it repeats, look at the node named.' },
+  Placed: { means: 'The scheduler has placed all pods of the gang.' },
+  NotAsked: { means: 'The pods are placed one by one: the job is no gang, or does not ask to be placed as one.' },
+  NotSupportedByCluster: {
+    means: 'The cluster lacks the PodGroup API, so that pods are placed one by one: jobs that wait for each other can block.',
+    todo: 'Turn gang scheduling on in the cluster, or let few jobs run at a time.',
   },
-  OOMKilled: {
-    means: 'The container used more memory than its limit and was killed.',
-    todo: 'Raise resources.limits.memory; for a job, lower batch.sequences or batch.length, or set recompute: block.',
+  GangNotSupported: {
+    means: 'The job demands to be placed as a gang, and the cluster lacks the PodGroup API.',
+    todo: 'Turn gang scheduling on in the cluster, or take spec.scheduling.schedulingPolicy.gang out.',
   },
-  Evicted: {
-    means: 'The node ran short of memory or disk and ended the pod.',
-    todo: 'Give the pod requests that match what it uses.',
+  PodGroupEnding: { means: 'The PodGroup of an earlier attempt has to go before the next pods are made.' },
+  TopologyIgnored: { means: 'The pods are placed as a whole, but anywhere: the cluster leaves schedulingConstraints out.' },
+  ProgressDeadlineExceeded: {
+    means:
+      'No further pod of a rollout became ready within spec.rollout.progressDeadlineSeconds; what served before goes on serving.',
+    todo: 'The message names what keeps the pods; `windlass logs NAME` shows what they say.',
   },
   NameTaken: {
     means: 'A Service of the name exists and belongs to somebody else.',

@@ -40,12 +40,13 @@ export function createRedactor(): Redactor {
     let after = before;
     for (const secret of secrets) if (after.includes(secret)) after = after.replaceAll(secret, gone);
     for (const [pattern, replacement] of patterns) after = after.replace(pattern, replacement);
-    after = after.replace(
-      pair,
-      (whole, name: string, end: string, sign: string, quote: string | undefined, quoted: string | undefined) =>
-        promisesSecret(name) ? `${name}${end}${sign}${quote ?? ''}${quoted === '' ? '' : gone}${quote ?? ''}` : whole,
+    after = after.replace(pair, (whole: string, name: string, end: string, sign: string, quote = '', quoted = '', bare = '') => {
+      const isOpen = (quoted || bare) !== '' && !(quoted || bare).startsWith(gone.slice(0, -1));
+      return isOpen && promisesSecret(name) ? `${name}${end}${sign}${quote}${gone}${quote}` : whole;
+    });
+    return after.replace(flag, (whole: string, name: string, space: string) =>
+      promisesSecret(name) ? `${name}${space}${gone}` : whole,
     );
-    return after.replace(flag, (whole, name: string, space: string) => (promisesSecret(name) ? `${name}${space}${gone}` : whole));
   };
   const secret = (value: unknown): unknown => {
     if (typeof value !== 'string' || value === '') return object(value);
