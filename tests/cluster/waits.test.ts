@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { stringify } from 'yaml';
 import type { KubeObject } from '#crds/resource.ts';
-import { InferenceService, TrainingJob, resources } from '#crds/v1alpha1/index.ts';
+import { resources } from '#crds/v1alpha1/index.ts';
 import { inferenceService, lastWords, trainingJob } from '#operator/controllers/fixtures.ts';
 import { build } from '../../hack/test-cluster/build.ts';
 import { capture } from '../../hack/test-cluster/command.ts';
@@ -30,18 +30,26 @@ const kubectlWith = (input: string, ...args: string[]): Promise<string> =>
   capture(binaryOf('kubectl'), ['--kubeconfig', inject('cluster').kubeconfig, ...args], { input });
 const kubectl = (...args: string[]): Promise<string> => kubectlWith('', ...args);
 
-/** A namespace with nobody in it but who is asked for. */
+/** Longer than any machine takes. */
+const patience = '240s';
+const timeout = 300_000;
+
+/** A namespace with an operator in it, and a kubelet if pods shall have a fate. */
 async function setUp({ operator = true, fate }: { operator?: boolean; fate?: Fate } = {}) {
   const { client, transport } = await connect();
   const namespace = await newNamespace(client);
   const stack = new AsyncDisposableStack();
   stack.defer(() => transport.close());
-  if (fate) stack.use(await startStubKubelet(namespace, fate));
+  const startKubelet = async (fate: Fate) => stack.use(await startStubKubelet(namespace, fate));
+  if (fate) await startKubelet(fate);
   if (operator) stack.use(startOperator(namespace));
-  const waits = (what: string, condition: string, timeout = '90s') =>
-    kubectl('wait', what, '--namespace', namespace, `--for=condition=${condition}`, `--timeout=${timeout}`);
+  const waits = (what: string, condition: string, limit = patience) =>
+    kubectl('wait', what, '--namespace', namespace, `--for=condition=${condition}`, `--timeout=${limit}`);
+  const lacks = (what: string, condition: string) => expect(waits(what, condition, atOnce)).rejects.toThrow('condition not met');
   const apply = (object: KubeObject) => kubectlWith(JSON.stringify(object), 'apply', '--namespace', namespace, '-f', '-');
-  return { client, namespace, waits, apply, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  const edit = (spec: object) =>
+    kubectl('patch', 'trainingjob', 'moby', '--namespace', namespace, '--type=merge', '-p', JSON.stringify({ spec }));
+  return { client, namespace, waits, lacks, apply, edit, startKubelet, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 /** Looks once. */
@@ -76,104 +84,76 @@ describe('the API server', () => {
   });
 });
 
-describe('kubectl wait', () => {
+const tj = 'trainingjob/moby';
+const isvc = 'inferenceservice/moby';
+
+describe('kubectl wait', { timeout }, () => {
   it('ends for Ready when all ranks run, for Complete when the model is published, and not before', async () => {
     let ends = false;
-    const fate: Fate = () => (ends ? { exitCode: 0, words: lastWords() } : undefined);
-    const { client, transport } = await connect();
-    const namespace = await newNamespace(client);
-    await using kubelet = await startStubKubelet(namespace, fate);
-    await using _operator = startOperator(namespace);
-    const waits = (condition: string, timeout: string) =>
-      kubectl('wait', 'trainingjob/moby', '--namespace', namespace, `--for=condition=${condition}`, `--timeout=${timeout}`);
-    await kubectlWith(JSON.stringify(job()), 'apply', '--namespace', namespace, '-f', '-');
-    await waits('Ready', '90s');
-    await expect(waits('Complete', atOnce)).rejects.toThrow('timed out');
+    await using test = await setUp();
+    const kubelet = await test.startKubelet(() => (ends ? { exitCode: 0, words: lastWords() } : undefined));
+    await test.apply(job());
+    await test.waits(tj, 'Ready');
+    await test.lacks(tj, 'Complete');
     ends = true;
     kubelet.nudge();
-    await waits('Complete', '90s');
-    await waits('Ready', atOnce);
-    await expect(waits('Failed', atOnce)).rejects.toThrow('timed out');
+    await test.waits(tj, 'Complete');
+    await test.waits(tj, 'Ready', atOnce);
+    await test.lacks(tj, 'Failed');
     // An edit of a job that has ended is seen, and its end holds for the new generation too.
-    await kubectl('patch', 'trainingjob', 'moby', '--namespace', namespace, '--type=merge', '-p', '{"spec":{"suspend":true}}');
-    await waits('Complete', '90s');
-    await expect(waits('Suspended', atOnce)).rejects.toThrow('timed out');
-    transport.close();
-  });
-
-  it('ends for Failed when a job can not go on', async () => {
-    await using test = await setUp({ fate: () => ({ exitCode: 64, words: { code: 'WL_DATA_EMPTY', message: 'no text' } }) });
-    await test.apply(job());
-    await test.waits('trainingjob/moby', 'Failed');
-    await expect(test.waits('trainingjob/moby', 'Ready', atOnce)).rejects.toThrow('timed out');
+    await test.edit({ suspend: true });
+    await test.waits(tj, 'Complete');
+    await test.lacks(tj, 'Suspended');
   });
 
   it('ends for Suspended when a job is stopped, and for Ready when it goes on', async () => {
     await using test = await setUp({ fate: runsOn });
-    const { namespace } = test;
     await test.apply(job());
-    await test.waits('trainingjob/moby', 'Ready');
-    const suspend = (value: boolean) =>
-      kubectl(
-        'patch',
-        'trainingjob',
-        'moby',
-        '--namespace',
-        namespace,
-        '--type=merge',
-        '-p',
-        JSON.stringify({ spec: { suspend: value } }),
-      );
-    await suspend(true);
-    await test.waits('trainingjob/moby', 'Suspended');
-    await expect(test.waits('trainingjob/moby', 'Ready', atOnce)).rejects.toThrow('timed out');
-    await suspend(false);
-    await test.waits('trainingjob/moby', 'Ready');
-    await expect(test.waits('trainingjob/moby', 'Suspended', atOnce)).rejects.toThrow('timed out');
+    await test.waits(tj, 'Ready');
+    await test.edit({ suspend: true });
+    await test.waits(tj, 'Suspended');
+    await test.lacks(tj, 'Ready');
+    await test.edit({ suspend: false });
+    await test.waits(tj, 'Ready');
+    await test.lacks(tj, 'Suspended');
   });
 });
 
-describe('helm install --wait', () => {
-  /** A chart of one object, installed into the namespace. */
-  function install(namespace: string, object: KubeObject, timeout: string): Promise<string> {
+describe('helm install --wait', { timeout }, () => {
+  /** What Helm says of a chart of these objects. */
+  function team(namespace: string, objects: readonly KubeObject[], ...args: string[]): Promise<string> {
     const folder = join(home, namespace);
     mkdirSync(join(folder, 'templates'), { recursive: true });
     writeFileSync(join(folder, 'Chart.yaml'), stringify({ apiVersion: 'v2', name: 'team', version: '1.0.0' }));
-    writeFileSync(join(folder, 'templates/object.yaml'), stringify(object));
+    writeFileSync(join(folder, 'templates/objects.yaml'), objects.map((object) => stringify(object)).join('---\n'));
     const where = ['--kubeconfig', inject('cluster').kubeconfig, '--namespace', namespace];
-    return helm(home, 'install', 'team', folder, ...where, '--wait', `--timeout=${timeout}`);
+    return helm(home, 'upgrade', '--install', 'team', folder, ...where, ...args);
   }
 
   it('does not take an object that nobody has seen for done', async () => {
     await using test = await setUp({ operator: false });
-    await expect(install(test.namespace, job(), '3s')).rejects.toThrow(/InProgress|not ready|deadline/);
+    const said = team(test.namespace, [job()], '--wait', '--timeout=3s');
+    await expect(said).rejects.toThrow('moby not ready. status: InProgress');
   });
 
-  it('does not end while the pods of a service are not there', async () => {
+  it('does not end while there are no pods, and ends when all ranks of the job run and the service answers', async () => {
     await using test = await setUp();
-    await expect(install(test.namespace, service(), '5s')).rejects.toThrow(/InProgress|not ready|deadline/);
-    await expect(test.waits('inferenceservice/moby', 'Ready', atOnce)).rejects.toThrow('timed out');
+    const objects = [job(), service()];
+    await expect(team(test.namespace, objects, '--wait', '--timeout=5s')).rejects.toThrow('moby not ready. status: InProgress');
+    await test.lacks(isvc, 'Ready');
+    await test.startKubelet(runsOn);
+    await team(test.namespace, objects, '--wait', `--timeout=${patience}`);
+    await test.waits(isvc, 'Ready', atOnce);
+    await test.waits(tj, 'Ready', atOnce);
   });
 
-  it('ends when a service answers', async () => {
-    await using test = await setUp({ fate: runsOn });
-    await install(test.namespace, service(), '90s');
-    await test.waits('inferenceservice/moby', 'Ready', atOnce);
-    const { status } = await test.client.get(InferenceService, { namespace: test.namespace, name: 'moby' });
-    expect(status?.readyReplicas).toBe(1);
-  });
-
-  it('ends when all ranks of a job run', async () => {
-    await using test = await setUp({ fate: runsOn });
-    await install(test.namespace, job(), '90s');
-    const { status } = await test.client.get(TrainingJob, { namespace: test.namespace, name: 'moby' });
-    expect(status?.state).toBe('Running');
-  });
-
-  it('fails for a job that failed, and says so', async () => {
-    await using test = await setUp({ fate: () => ({ exitCode: 64 }) });
-    await expect(install(test.namespace, job(), '20s')).rejects.toThrow(/Failed/);
-    await test.waits('trainingjob/moby', 'Failed', atOnce);
+  it('fails for a job that failed, as kubectl wait tells', async () => {
+    await using test = await setUp({ fate: () => ({ exitCode: 64, words: { code: 'WL_DATA_EMPTY', message: 'no text' } }) });
+    await team(test.namespace, [job()], '--wait=hookOnly');
+    await test.waits(tj, 'Failed');
+    await test.lacks(tj, 'Ready');
+    const said = team(test.namespace, [job()], '--wait', '--timeout=5s');
+    await expect(said).rejects.toThrow('moby not ready. status: Failed');
   });
 });
 
