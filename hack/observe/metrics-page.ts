@@ -16,7 +16,7 @@ The operator and every engine serve metrics in the text format of Prometheus. Th
 With the Prometheus operator and the sidecar of Grafana:
 
 \`\`\`sh
-helm upgrade windlass charts/windlass --reuse-values \\
+helm upgrade windlass ./charts/windlass --reuse-values \\
   --set metrics.serviceMonitor.enabled=true --set metrics.podMonitor.enabled=true \\
   --set dashboards.enabled=true --set alerts.enabled=true
 \`\`\`
