@@ -21,8 +21,8 @@ helm upgrade windlass ./charts/windlass --reuse-values \\
   --set dashboards.enabled=true --set alerts.enabled=true
 \`\`\`
 
-Without them: import \`charts/windlass/files/dashboards/*.json\` in Grafana, give Prometheus \`charts/windlass/files/alerts.yaml\` as a rule file, and let it
-read the pods as the monitors of the chart would. Two things matter, and the monitors take care of both:
+Without them: import \`charts/windlass/files/dashboards/*.json\` in Grafana, give Prometheus \`charts/windlass/files/alerts.yaml\` as a rule file, and add
+the jobs of \`charts/windlass/files/scrape.yaml\` to its configuration. Two things matter, and monitors and jobs take care of both:
 
 - \`honor_labels: true\` for the operator: its series carry the \`namespace\` of the job or service that they are about.
 - a label \`inferenceservice\` on what engines tell, from the pod's label \`windlass.dev/service\`.

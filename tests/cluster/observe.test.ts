@@ -106,6 +106,11 @@ describe('the alerts', () => {
     );
   });
 
+  it('have series without the Prometheus operator too, by scrape jobs that promtool takes', async () => {
+    const jobs = join(root, 'charts/windlass/files/scrape.yaml');
+    expect(await capture(binaryOf('promtool'), ['check', 'config', jobs])).toContain('is valid prometheus config file syntax');
+  });
+
   it('are silent on an hour like the recorded minutes', { timeout: 300_000 }, async () => {
     const seconds = 3600;
     const names = new Set(alerts.flatMap(({ expr }) => namesIn(expr)));
