@@ -58,6 +58,14 @@ describe('what is named', () => {
     expect(new Set(named.flat().filter((name) => !recordedNames.has(name)))).toEqual(new Set());
   });
 
+  it('of jobs and services is told by one operator of two', () => {
+    const tellers = (prefix: string) =>
+      new Set(recorded.series.filter(({ name }) => name.startsWith(prefix)).map(({ labels }) => labels['instance'])).size;
+    expect(tellers('leader_election_')).toBe(2);
+    expect(tellers('windlass_trainingjob_')).toBe(1);
+    expect(tellers('windlass_inferenceservice_')).toBe(1);
+  });
+
   it('in a recording is exported by the code', () => {
     const foreign = [...recordedNames].filter((name) => !exported.has(name) && name !== 'up' && !/^(nodejs|process)_/.test(name));
     expect(foreign).toEqual([]);
