@@ -102,7 +102,7 @@ const ModelFailure = z
     time: z.iso.datetime().describe('When it was seen.'),
     pod: z.string().max(253).optional().describe('Pod that failed.'),
     reason: z
-      .enum(['ModelLoadFailed', 'RuntimeUnhealthy', 'RuntimeNotRecognized', 'InvalidSpec'])
+      .enum(['ModelLoadFailed', 'RuntimeUnhealthy', 'InvalidSpec'])
       .optional()
       .describe('Kind of the failure, in the words of KServe.'),
     exitCode: z.int().min(0).max(255).optional().describe('Exit code of the container.'),
