@@ -30,4 +30,5 @@ export const storage = {
   jobsMount: '/windlass/jobs',
   modelsClaim: 'windlass-models',
   modelsMount: '/windlass/models',
+  cacheMount: '/windlass/cache',
 } as const;
