@@ -263,6 +263,12 @@ describe('runEngine', () => {
     const digest = createHash('sha256').update(lines.sort().join('')).digest('hex');
     const { stop } = await start({ WL_MODEL_DIGEST: `sha256:${digest}` });
     expect(await stop()).toBe(0);
+    // Kept on the node, it is served without the folder that it came from.
+    const cache = { WL_MODEL_DIGEST: digest, WL_MODEL_CACHE: join(folder, 'cache') };
+    await (await start(cache)).stop();
+    const kept = await start({ ...cache, WL_MODEL_DIR: join(folder, 'nowhere') });
+    expect(await (await fetch(`${kept.url}/startup`)).json()).toEqual({ phase: 'ready' });
+    expect(await kept.stop()).toBe(0);
     const { code, words } = await failure({ WL_MODEL_DIGEST: digest.replace(/^./, (c) => (c === '0' ? '1' : '0')) });
     expect([code, words.code]).toEqual([82, 'WL_MODEL_CORRUPT']);
   });
