@@ -133,7 +133,7 @@ program
   .option('--metrics-address <address>', 'where /metrics is served, as HOST:PORT or :PORT; 0 for nowhere', ':8080')
   .option('--health-address <address>', 'where /healthz and /readyz are served; 0 for nowhere', ':8081')
   .option('--profile-address <address>', 'where /debug/profile and /debug/heap are served; 0 for nowhere', '0')
-  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 8)
+  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 32)
   .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
   .action(async (options: OperatorFlags) => {
     const { runOperator } = await import('#operator/cli/operator.ts');

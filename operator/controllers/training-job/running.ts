@@ -42,11 +42,9 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
   actions.push(...grouping.actions);
   if (isClear && waitMs === 0 && !grouping.waits) {
     if (podsOf(job) > 1 && !service) actions.push({ type: 'createService', service: workersService(job) });
-    for (const pod of missingPods(seen, attempt, grouping.name)) {
-      actions.push({ type: 'createPod', pod });
-      const note = `made pod ${pod.metadata.name}, attempt ${attempt}`;
-      events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
-    }
+    const missing = missingPods(seen, attempt, grouping.name);
+    actions.push(...missing.map((pod) => ({ type: 'createPod', pod }) as const));
+    if (missing.length > 0) events.push(podsCreated(missing, attempt));
   }
   const crew = crewOf(job, current);
   const { running } = crew;
@@ -114,6 +112,13 @@ function missingPods(
       excludedNodes: status.excludedNodes,
     }),
   );
+}
+
+/** One event for all of them: an event is a write, as a pod is. */
+function podsCreated(pods: readonly Pod[], attempt: number): Happening {
+  const [first, last] = [pods[0]!.metadata.name, pods.at(-1)!.metadata.name];
+  const made = pods.length === 1 ? `pod ${first}` : `${pods.length} pods, ${first} to ${last}`;
+  return { type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note: `made ${made}, attempt ${attempt}` };
 }
 
 /** Of the pods that make room, those that are still there. */

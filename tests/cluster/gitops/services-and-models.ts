@@ -74,6 +74,7 @@ function lived(first: InferenceService, ...observations: Partial<Observed>[]): I
     pods: [],
     budget: undefined,
     cordoned: new Set<string>(),
+    startups: [],
     model: undefined,
     versions: [],
     runtime: undefined,
