@@ -25,6 +25,7 @@ struct Settings {
   int ranks = 2;
   int64_t bytes = int64_t{64} << 20;
   int transport = WL_COMM_SHM;
+  int tls = 0;
   int rounds = 0;  // 0: as many as fit about a second
 };
 
@@ -64,7 +65,7 @@ class Ours {
     while (board.listening.load() < size_) usleep(100);
     std::vector<const char*> endpoints;
     for (int i = 0; i < size_; ++i) endpoints.push_back(board.endpoints[i]);
-    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), "bench", 1, "secret", 60000, settings.transport};
+    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), "bench", 1, "secret", 60000, settings.transport, settings.tls};
     must(wl_comm_open(0, &options, &comm_));
     must(wl_stream_new(0, &stream_));
     Done ready;

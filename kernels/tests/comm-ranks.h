@@ -81,8 +81,20 @@ struct Rank {
   }
 };
 
+/** Beside the transports: TCP through TLS. */
+constexpr int kTls = 100;
+
+/** Sets how ranks talk. */
+inline void talk_over(wl_comm_options& options, int transport) {
+  options.transport = transport == kTls ? WL_COMM_TCP : transport;
+  options.tls = transport == kTls;
+}
+/** Where a rank has to listen for that. */
+inline const char* address_for(int transport) { return transport == WL_COMM_TCP || transport == kTls ? "127.0.0.1" : nullptr; }
+
 struct Options {
   int transport = WL_COMM_PROCESS;
+  std::vector<int> transports;  // of each rank, where they differ
   int64_t deadline_ms = 20000;
   const char* name = "world";
   int64_t epoch = 1;
@@ -94,7 +106,7 @@ struct Options {
 class World {
  public:
   explicit World(int size, const Options& options = {}) : ranks(static_cast<size_t>(size)), options_(options), endpoints_(ranks.size()) {
-    const char* address = options.address == nullptr && options.transport == WL_COMM_TCP ? "127.0.0.1" : options.address;
+    const char* address = options.address == nullptr ? address_for(options.transport) : options.address;
     for (int rank = 0; rank < size; ++rank) {
       char endpoint[WL_COMM_ENDPOINT];
       at(rank).rank = rank;
@@ -108,8 +120,8 @@ class World {
     std::vector<const char*> texts;
     for (const std::string& endpoint : endpoints_) texts.push_back(endpoint.c_str());
     const char* secret = options_.secrets.empty() ? "secret" : options_.secrets[static_cast<size_t>(rank)].c_str();
-    const wl_comm_options open = {at(rank).listener, rank,   size(),               texts.data(),      options_.name,
-                                  options_.epoch,    secret, options_.deadline_ms, options_.transport};
+    wl_comm_options open = {at(rank).listener, rank, size(), texts.data(), options_.name, options_.epoch, secret, options_.deadline_ms, 0, 0};
+    talk_over(open, options_.transports.empty() ? options_.transport : options_.transports[static_cast<size_t>(rank)]);
     CHECK_EQUAL(wl_comm_open(0, &open, &at(rank).comm), 0);
   }
   ~World() {
