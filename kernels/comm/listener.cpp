@@ -70,9 +70,9 @@ void introduce(std::list<Caller>::iterator caller) {
 
 /** Whether a hello is from whom TLS has proven to be there. */
 bool is_proven(const Wire& wire, const Hello& hello) {
-  if (wire.tls() == nullptr) return true;
-  const TlsIdentity& identity = *wire.tls()->identity();
-  return identity.from == hello.from && identity.to == hello.to && identity.session == hello.session;
+  if (!wire.is_encrypted()) return true;
+  const std::optional<TlsIdentity>& said = wire.identity();
+  return said && said->from == hello.from && said->to == hello.to && said->session == hello.session;
 }
 
 std::optional<Digest> find_key(const TlsIdentity& identity) {
@@ -84,8 +84,8 @@ std::optional<Digest> find_key(const TlsIdentity& identity) {
 /** The caller has gone. If it was its TLS that failed, its session says so where it misses that rank. */
 void lose(std::list<Caller>::iterator caller) {
   const Wire& wire = *caller->wire;
-  const TlsIdentity* const said = wire.tls() == nullptr ? nullptr : wire.tls()->identity();
-  const std::shared_ptr<Session> session = said == nullptr ? nullptr : session_of(said->session, said->to);
+  const std::optional<TlsIdentity>& said = wire.identity();
+  const std::shared_ptr<Session> session = said ? session_of(said->session, said->to) : nullptr;
   if (session != nullptr && !wire.problem().empty()) session->failed_to_call(said->from, wire.problem());
   drop(caller);
 }

@@ -42,6 +42,7 @@ using BioControl = long (*)(Bio*, int command, long, void*);
   FUNCTION(void, SSL_set_verify, (Ssl*, int, void*))                                       \
   FUNCTION(void, SSL_set_bio, (Ssl*, Bio*, Bio*))                                          \
   FUNCTION(void, SSL_set_read_ahead, (Ssl*, int))                                          \
+  FUNCTION(long, SSL_ctrl, (Ssl*, int, long, void*))                                       \
   FUNCTION(int, SSL_do_handshake, (Ssl*))                                                  \
   FUNCTION(int, SSL_read_ex, (Ssl*, void*, size_t, size_t*))                               \
   FUNCTION(int, SSL_write_ex, (Ssl*, const void*, size_t, size_t*))                        \

@@ -213,7 +213,7 @@ void Session::called(const std::shared_ptr<Wire>& wire, const Hello& hello) {
     if (const std::shared_ptr<Wire> slow = weak_wire.lock()) slow->close();
   });
   // The wire is kept by the answer's own callback until it is greeted.
-  const bool takes_it = !wire->comes_from_network() || (wire->tls() != nullptr) == options.encrypts;
+  const bool takes_it = !wire->comes_from_network() || wire->is_encrypted() == options.encrypts;
   answer(wire, hello, options.secret, takes_it, [weak, hello, wire, timer](const GreetingFault* fault) {
     Service::instance().cancel(timer);
     const std::shared_ptr<Wire> kept = wire;

@@ -114,6 +114,7 @@ void TcpCarrier::receive_locked(Lane& lane) {
       const uint64_t bytes = std::min(limit, end_of_stripe(socket.received, lane.stripe)) - socket.received;
       const ssize_t got = socket.line.read(lane.in.data + (socket.received & (lane.in.bytes - 1)), bytes);
       if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
+      if (got < 0 && errno == EPROTO) corrupt_.store(true);
       if (got <= 0) {
         socket.ended = true;
         ended += 1;
@@ -125,7 +126,7 @@ void TcpCarrier::receive_locked(Lane& lane) {
   }
   if (done != lane.in.control->head.load() && lane.in.control->move_head(done)) own_->arrived(lane.channel);
   // After the bytes: who sees the end has seen all of them.
-  if (ended > 0 && receiving_.fetch_sub(ended) == ended) own_->bell().ring();
+  if (ended > 0 && (receiving_.fetch_sub(ended) == ended || is_corrupt())) own_->bell().ring();
 }
 
 void TcpCarrier::finish() {

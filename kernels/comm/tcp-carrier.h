@@ -22,7 +22,8 @@ class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrie
   void send(Channel channel) override { send(lane_of(channel)); }
   void receive(Channel channel) override { receive(lane_of(channel)); }
   void poll(Channel channel) override;
-  bool ended() const override { return receiving_.load() == 0; }
+  bool ended() const override { return receiving_.load() == 0 || is_corrupt(); }
+  bool is_corrupt() const override { return corrupt_.load(); }
   void finish() override;
 
  private:
@@ -59,6 +60,7 @@ class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrie
   Lane lanes_[kChannels];
   int64_t linger_ = 0;
   std::atomic<int> receiving_{0};  // sockets of both channels that have not ended
+  std::atomic<bool> corrupt_{false};
   bool finishing_ = false;
   bool shut_ = false;
   uint64_t timer_ = 0;

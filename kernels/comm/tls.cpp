@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/socket.h>
+#include <utility>
 
 #include "comm/openssl.h"
 
@@ -13,7 +14,7 @@ namespace {
 constexpr char kMagic[8] = {'W', 'L', 'T', 'L', 'S', 0, 0, 1};
 
 // Of OpenSSL's headers.
-constexpr int kControlMode = 33, kControlSessionCache = 44, kControlGroups = 92, kControlLeastVersion = 123;
+constexpr int kControlMode = 33, kControlClearMode = 78, kControlSessionCache = 44, kControlGroups = 92, kControlLeastVersion = 123;
 constexpr long kPartialWrites = 1, kMovingWrites = 2, kReleaseBuffers = 16;
 constexpr int kTls13 = 0x0304;
 constexpr int kVerifyPeer = 1;
@@ -35,11 +36,12 @@ constexpr size_t kReadAhead = 64 << 10;
 bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
 /** The first key that a caller offers (RFC 8446, 4.2.11). */
-bool read_identity(const uint8_t* data, size_t size, TlsIdentity& out) {
-  const size_t wanted = sizeof out;
-  if (size < 4 + wanted || static_cast<size_t>(data[2] << 8 | data[3]) != wanted) return false;
-  std::memcpy(&out, data + 4, wanted);
-  return std::memcmp(out.magic, kMagic, sizeof kMagic) == 0;
+std::optional<TlsIdentity> read_identity(const uint8_t* data, size_t size) {
+  TlsIdentity identity;
+  if (size < 4 + sizeof identity || static_cast<size_t>(data[2] << 8 | data[3]) != sizeof identity) return std::nullopt;
+  std::memcpy(&identity, data + 4, sizeof identity);
+  if (std::memcmp(identity.magic, kMagic, sizeof kMagic) != 0) return std::nullopt;
+  return identity;
 }
 
 }  // namespace
@@ -64,8 +66,8 @@ struct TlsInside {
   static int use_session(Ssl* ssl, const void*, const uint8_t** identity, size_t* size, SslSession** session) {
     Tls& tls = of(ssl);
     *session = session_with(ssl, *tls.key_);
-    *identity = reinterpret_cast<const uint8_t*>(&tls.identity_);
-    *size = sizeof tls.identity_;
+    *identity = reinterpret_cast<const uint8_t*>(&*tls.identity_);
+    *size = sizeof *tls.identity_;
     return *session != nullptr;
   }
 
@@ -76,9 +78,9 @@ struct TlsInside {
     *alert = kUnknownIdentity;
     tls.waits_for_key_ = false;
     if (openssl()->SSL_client_hello_get0_ext(ssl, kPreSharedKey, &data, &size) != 1) return kHelloRefused;
-    if (!read_identity(data, size, tls.identity_)) return kHelloRefused;
-    tls.has_identity_ = true;
-    tls.key_ = tls.find_key_(tls.identity_);
+    tls.identity_ = read_identity(data, size);
+    if (!tls.identity_) return kHelloRefused;
+    tls.key_ = tls.find_key_(*tls.identity_);
     tls.waits_for_key_ = !tls.key_;
     return tls.key_ ? kHelloGood : kHelloLater;
   }
@@ -86,7 +88,7 @@ struct TlsInside {
   static int find_session(Ssl* ssl, const uint8_t* identity, size_t size, SslSession** session) {
     const Tls& tls = of(ssl);
     *session = nullptr;
-    if (!tls.key_ || size != sizeof tls.identity_ || std::memcmp(identity, &tls.identity_, size) != 0) return 1;
+    if (!tls.key_ || size != sizeof *tls.identity_ || std::memcmp(identity, &*tls.identity_, size) != 0) return 1;
     *session = session_with(ssl, *tls.key_);
     return *session != nullptr;
   }
@@ -96,15 +98,19 @@ struct TlsInside {
     openssl()->BIO_clear_flags(bio, kEveryRetry);
     const ssize_t got = recv(tls.fd_, to, static_cast<size_t>(bytes), MSG_DONTWAIT);
     if (got < 0 && would_block()) openssl()->BIO_set_flags(bio, kRetryRead);
+    if (got < 0 && !would_block()) tls.socket_error_ = errno;
     if (got == 0) tls.closed_ = true;
     return static_cast<int>(got);
   }
 
   static int write(Bio* bio, const char* from, int bytes) {
+    Tls& tls = of(bio);
     openssl()->BIO_clear_flags(bio, kEveryRetry);
-    const ssize_t put = send(of(bio).fd_, from, static_cast<size_t>(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t put = send(tls.fd_, from, static_cast<size_t>(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
     // A socket that is still connecting says so.
-    if (put < 0 && (would_block() || errno == ENOTCONN)) openssl()->BIO_set_flags(bio, kRetryWrite);
+    const bool later = would_block() || errno == ENOTCONN;
+    if (put < 0 && later) openssl()->BIO_set_flags(bio, kRetryWrite);
+    if (put < 0 && !later) tls.socket_error_ = errno;
     return static_cast<int>(put);
   }
 
@@ -207,8 +213,9 @@ ssize_t Tls::outcome(int result, bool& wants_room) {
   errno = EAGAIN;
   if (error == kWantRead || error == kWantWrite || error == kWantHello) return -1;
   if (error == kClosed || (closed_ && shaken_)) return 0;
-  if (!closed_) note_problem();
-  errno = EPROTO;
+  const int socket_error = std::exchange(socket_error_, 0);
+  if (socket_error == 0 && !closed_) note_problem();
+  errno = socket_error == 0 ? EPROTO : socket_error;
   return -1;
 }
 
@@ -238,7 +245,7 @@ bool Tls::shake() {
   if (result != 1) {
     bool wants_room;
     outcome(result, wants_room);
-    cant_read_ = cant_write_ = errno == EPROTO;
+    cant_read_ = cant_write_ = errno != EAGAIN;
     reading_wants_room_ = writing_wants_room_ = wants_room;
     return false;
   }
@@ -266,7 +273,7 @@ ssize_t Tls::read(void* to, size_t bytes) {
   reading_wants_room_ = false;
   if (result == 1) return static_cast<ssize_t>(got);
   const ssize_t failed = outcome(result, reading_wants_room_);
-  cant_read_ = failed < 0 && errno == EPROTO;
+  cant_read_ = failed < 0 && errno != EAGAIN;
   return failed;
 }
 
@@ -302,6 +309,8 @@ void Tls::say_goodbye() {
 void Tls::read_ahead() {
   const std::lock_guard guard(lock_);
   openssl()->SSL_set_read_ahead(ssl_, 1);
+  // Giving buffers back after each record costs more than encrypting it.
+  openssl()->SSL_ctrl(ssl_, kControlClearMode, kReleaseBuffers, nullptr);
 }
 
 bool Tls::has_pending() const {

@@ -48,7 +48,7 @@ class Tls {
   Tls(const Tls&) = delete;
   Tls& operator=(const Tls&) = delete;
 
-  /** As recv() and send() that don't block; errno is EPROTO where TLS is at fault. They shake hands first; nothing goes or comes before. */
+  /** As recv() and send() that don't block; errno is EPROTO where what came is not what the peer sent. They shake hands first; nothing goes or comes before. */
   ssize_t read(void* to, size_t bytes);
   ssize_t write(const void* from, size_t bytes);
   /** Tells the peer that nothing more is sent, if there is room for that. */
@@ -63,8 +63,8 @@ class Tls {
   bool has_pending() const;
   /** The handshake stands still until the caller's session is open: see FindKey. */
   bool waits_for_key() const { return waits_for_key_; }
-  /** Of the called side: what the caller has said; null before. It has proven it once hands are shaken. */
-  const TlsIdentity* identity() const { return has_identity_ ? &identity_ : nullptr; }
+  /** Who calls whom; on the called side as the caller says, which has proven it once hands are shaken. */
+  const std::optional<TlsIdentity>& identity() const { return identity_; }
   /** What went wrong, or "". */
   const std::string& problem() const { return problem_; }
 
@@ -82,14 +82,14 @@ class Tls {
   int fd_ = -1;
   mutable std::mutex lock_;
   Ssl* ssl_ = nullptr;
-  TlsIdentity identity_{};
-  bool has_identity_ = false;
+  std::optional<TlsIdentity> identity_;
   std::optional<Digest> key_;
   FindKey find_key_;  // of the called side
   bool shaken_ = false;
   bool cant_read_ = false;
   bool cant_write_ = false;
   bool closed_ = false;  // by the peer
+  int socket_error_ = 0;
   bool waits_for_key_ = false;
   bool reading_wants_room_ = false;
   bool writing_wants_room_ = false;

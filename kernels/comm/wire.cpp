@@ -81,7 +81,10 @@ void Wire::close() {
 }
 
 void Wire::fail() {
-  if (line_.tls != nullptr) problem_ = line_.tls->problem();
+  if (line_.tls != nullptr) {
+    problem_ = line_.tls->problem();
+    identity_ = line_.tls->identity();
+  }
   const OnClosed on_closed = std::move(on_closed_);
   close();
   if (on_closed) on_closed();

@@ -7,6 +7,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "comm/connection.h"
@@ -39,8 +40,10 @@ class Wire : public std::enable_shared_from_this<Wire> {
   void close();
   bool open() const { return static_cast<bool>(line_); }
 
-  /** What TLS is used, or null. Known once bytes have come. */
-  const Tls* tls() const { return line_.tls.get(); }
+  /** Whether TLS is used: known once bytes have come. */
+  bool is_encrypted() const { return line_.tls != nullptr; }
+  /** What a caller through TLS has said about itself, before it proves it, and after it has gone too. */
+  const std::optional<TlsIdentity>& identity() const { return line_.tls != nullptr ? line_.tls->identity() : identity_; }
   bool comes_from_network() const { return from_network_; }
   /** Goes on with a handshake that waits for the key of its session. */
   void look_for_key();
@@ -69,6 +72,7 @@ class Wire : public std::enable_shared_from_this<Wire> {
   bool from_network_ = false;
   Tls::FindKey find_key_;  // until the first byte has come
   std::string problem_;
+  std::optional<TlsIdentity> identity_;
   uint64_t watch_ = 0;
   OnBytes on_bytes_;
   OnClosed on_closed_;

@@ -4,9 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <dirent.h>
 #include <fcntl.h>
-#include <fstream>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,12 +15,17 @@
 #include "check.h"
 #include "comm-ranks.h"
 #include "comm/sha256.h"
-#include "core/futex.h"
+#include "process-state.h"
 
 extern char** environ;
 
 namespace {
 
+using state::contains;
+using state::entries_of;
+using state::mappings;
+using state::seconds;
+using state::within_deadline;
 using ranks::Options;
 using ranks::Outcome;
 using ranks::Rank;
@@ -37,37 +40,6 @@ Options over(int transport, int64_t deadline_ms = 20000) {
   options.transport = transport;
   options.deadline_ms = deadline_ms;
   return options;
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-double seconds() { return static_cast<double>(wl::nanoseconds()) / 1e9; }
-
-int entries_of(const char* folder) {
-  int count = 0;
-  DIR* open = opendir(folder);
-  while (readdir(open) != nullptr) count += 1;
-  closedir(open);
-  return count;
-}
-
-int mappings() {
-  std::ifstream file("/proc/self/maps");
-  int count = 0;
-  for (std::string line; std::getline(file, line);) {
-    if (contains(line, "windlass")) count += 1;
-  }
-  return count;
-}
-
-/** Waits until condition() holds; false where it does not within 10 s. */
-template <class Condition>
-bool within_deadline(Condition condition) {
-  const double end = seconds() + 10;
-  while (!condition()) {
-    if (seconds() > end) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 /** Waits for all streams of a world; what each says. */
@@ -239,17 +211,19 @@ TEST("a silent peer is named by all others when the deadline has passed") {
 }
 
 TEST("who is missing when a communicator is opened is named, and so is why") {
-  Options options = over(WL_COMM_SHM, 300);
-  options.secrets = {"right", "right", "wrong"};
-  World world(3, options);
-  for (Rank& self : world.ranks) {
-    Outcome outcome;
-    wl_comm_ready(self.comm, Outcome::settle, &outcome);
-    outcome.wait();
-    CHECK_EQUAL(outcome.reason, WL_COMM_TIMEOUT);
-    CHECK(contains(outcome.message, "it has another secret"));
-    if (self.rank < 2) CHECK_EQUAL(outcome.peer, 2);
-    if (self.rank < 2) CHECK(contains(outcome.message, "rank 2 of world has not connected within 0.3 s"));
+  for (const int transport : kProcesses) {
+    Options options = over(transport, 300);
+    options.secrets = {"right", "right", "wrong"};
+    World world(3, options);
+    for (Rank& self : world.ranks) {
+      Outcome outcome;
+      wl_comm_ready(self.comm, Outcome::settle, &outcome);
+      outcome.wait();
+      CHECK_EQUAL(outcome.reason, WL_COMM_TIMEOUT);
+      CHECK(contains(outcome.message, "it has another secret"));
+      if (self.rank < 2) CHECK_EQUAL(outcome.peer, 2);
+      if (self.rank < 2) CHECK(contains(outcome.message, "rank 2 of world has not connected within 0.3 s"));
+    }
   }
 }
 

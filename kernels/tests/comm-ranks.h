@@ -98,6 +98,7 @@ struct Options {
   int64_t deadline_ms = 20000;
   const char* name = "world";
   int64_t epoch = 1;
+  std::vector<int64_t> epochs;  // of each rank, where they differ
   const char* address = nullptr;
   std::vector<std::string> secrets;  // of each rank, where they differ
   int opened = -1;                   // how many of the ranks open it at once; the others with open(rank)
@@ -120,7 +121,8 @@ class World {
     std::vector<const char*> texts;
     for (const std::string& endpoint : endpoints_) texts.push_back(endpoint.c_str());
     const char* secret = options_.secrets.empty() ? "secret" : options_.secrets[static_cast<size_t>(rank)].c_str();
-    wl_comm_options open = {at(rank).listener, rank, size(), texts.data(), options_.name, options_.epoch, secret, options_.deadline_ms, 0, 0};
+    const int64_t epoch = options_.epochs.empty() ? options_.epoch : options_.epochs[static_cast<size_t>(rank)];
+    wl_comm_options open = {at(rank).listener, rank, size(), texts.data(), options_.name, epoch, secret, options_.deadline_ms, 0, 0};
     talk_over(open, options_.transports.empty() ? options_.transport : options_.transports[static_cast<size_t>(rank)]);
     CHECK_EQUAL(wl_comm_open(0, &open, &at(rank).comm), 0);
   }
@@ -136,6 +138,9 @@ class World {
   World& operator=(const World&) = delete;
 
   Rank& at(int rank) { return ranks[static_cast<size_t>(rank)]; }
+  const std::string& endpoint(int rank) const { return endpoints_[static_cast<size_t>(rank)]; }
+  /** As all ranks see it that are opened from now on. */
+  void set_endpoint(int rank, const std::string& endpoint) { endpoints_[static_cast<size_t>(rank)] = endpoint; }
   int size() const { return static_cast<int>(ranks.size()); }
   void ready() {
     for (Rank& rank : ranks) {
