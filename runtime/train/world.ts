@@ -54,7 +54,17 @@ export async function joinWorld(env: TrainingEnvironment, link: RankLink, spread
 function openCommunicator(env: TrainingEnvironment, world: World, listener: number, { encryption }: Spread): Communicator {
   const { rank, worldSize: size, endpoints, epoch, secret, deadlineMs } = world;
   const name = `${env.WL_UID}-${env.WL_ATTEMPT}`;
-  const handle = kernels.commOpen({ listener, rank, size, endpoints, name, epoch, secret, deadlineMs, tls: encryption === 'tls' });
+  const handle = kernels.commOpen({
+    listener,
+    rank,
+    size,
+    endpoints,
+    name,
+    epoch,
+    secret,
+    deadlineMs,
+    tls: encryption === 'tls',
+  });
   return new Communicator(handle, rank, size);
 }
 
