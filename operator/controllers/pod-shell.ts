@@ -25,7 +25,7 @@ export interface PodShell {
   affinity?: Affinity;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
-  /** Tokens of the pod's ServiceAccount, each for one audience. */
+  /** Tokens of the namespace's default ServiceAccount, each for one audience. */
   tokens?: PodToken[];
   container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
 }
@@ -60,6 +60,7 @@ export function podOf(shell: PodShell): Pod {
       ...(shell.priorityClassName === undefined ? {} : { priorityClassName: shell.priorityClassName }),
       ...(shell.schedulingGroup ? { schedulingGroup: shell.schedulingGroup } : {}),
       ...(shell.subdomain === undefined ? {} : { hostname: shell.name, subdomain: shell.subdomain }),
+      ...(shell.tokens ? { serviceAccountName: 'default' } : {}),
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {

@@ -69,6 +69,7 @@ interface PodSpec {
     fsGroup?: number;
     seccompProfile?: { type: 'RuntimeDefault' };
   };
+  serviceAccountName?: string;
   automountServiceAccountToken?: boolean;
   enableServiceLinks?: boolean;
   terminationGracePeriodSeconds?: number;

@@ -17,9 +17,6 @@ export interface GrantRules {
   readonly busCa: string | undefined;
 }
 
-/** Longest name of a subject (RFC 5280, appendix A.1). It is for people: nothing is decided by it. */
-const maxNameLength = 64;
-
 /** Throws a Refusal for a key that the pod does not have. */
 export async function grant(
   { pod, jobUid, attempt, dnsNames, uri, subjects }: Entitlement,
@@ -38,7 +35,8 @@ export async function grant(
   const until = now + rules.certificateMs;
   const certificate = await issue(
     {
-      commonName: pod.name.slice(0, maxNameLength),
+      // At most 63 letters, since it is a host name too; a subject may have 64 (RFC 5280, appendix A.1).
+      commonName: pod.name,
       publicKey,
       dnsNames,
       uris: [uri],

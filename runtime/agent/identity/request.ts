@@ -48,7 +48,7 @@ export async function requestIdentity(source: CredentialsSource, signal: AbortSi
   const answer = CredentialsAnswer.parse(JSON.parse(text));
   return {
     cert: answer.certificate,
-    key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
     ca: answer.ca,
     secret: answer.secret,
     bus: { token: answer.bus.token, seed: busKey.seed, ca: answer.bus.ca },
