@@ -162,7 +162,7 @@ describe('runEngine', () => {
   });
 
   it('answers new connections for the whole delay after the signal to stop, and then no more', async () => {
-    const delaySeconds = 2;
+    const delaySeconds = 5;
     const { url, leave } = await start({ WL_SERVICE: JSON.stringify({ drain: { delaySeconds, timeoutSeconds: 20 } }) });
     const ended = leave();
     const begun = performance.now();
@@ -184,7 +184,8 @@ describe('runEngine', () => {
       },
       { timeout: 60_000, interval: 20 },
     );
-    const early = answers.filter(({ askedMs }) => askedMs < delaySeconds * 1000 - 200);
+    // Those that were asked so early that no pause of this machine can have let them come too late.
+    const early = answers.filter(({ askedMs }) => askedMs < delaySeconds * 500);
     expect(early.length).toBeGreaterThan(0);
     expect(new Set(early.map(({ status }) => status))).toEqual(new Set([200]));
     expect(await ended).toBe(0);

@@ -178,6 +178,7 @@ describe('the plan of an InferenceService', () => {
     ['drain-first goes on when it is', { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0)] }, '-moby-1#0'],
     ['drain-first makes all pods of a new service at once', { service: drainFirst }, '+moby-1#0 +moby-1#1'],
     ['a pod on a cordoned node is replaced before it goes', { pods: [pod(1, 0, onOne)], cordoned }, '+moby-1#1'],
+    ['drain-first leaves a pod on a cordoned node', { service: drainFirst, pods: [pod(1, 0, onOne), pod(1, 1)], cordoned }, ''],
     [
       'a pod on a cordoned node stays while the other is not ready',
       { pods: [pod(1, 0, onOne), pod(1, 1, notReady)], cordoned },
@@ -314,11 +315,12 @@ describe('the plan of an InferenceService', () => {
   });
 
   it('asks for a budget that leaves all but one, or the only one', () => {
-    const wanted = (replicas: number) =>
-      plan({ service: service({ replicas }), budget: undefined }).actions.flatMap((action) =>
+    const wanted = (spec: object) =>
+      plan({ service: service(spec), budget: undefined }).actions.flatMap((action) =>
         action.type === 'createBudget' ? action.budget.spec.minAvailable : [],
       );
-    expect([0, 1, 2, 5].flatMap(wanted)).toEqual([0, 1, 1, 4]);
+    expect([0, 1, 2, 5].flatMap((replicas) => wanted({ replicas }))).toEqual([0, 1, 1, 4]);
+    expect(wanted({ replicas: 1, rollout: { strategy: 'DrainFirst' } })).toEqual([0]);
     const [made] = plan({ budget: undefined }).actions.flatMap((action) => (action.type === 'createBudget' ? action.budget : []));
     const scaled = plan({ service: service({ replicas: 3 }), budget: made!, pods: [] }).actions;
     expect(scaled).toContainEqual({ type: 'updateBudget', budget: { ...made, spec: { ...made!.spec, minAvailable: 2 } } });

@@ -15,7 +15,7 @@ import { planBudget } from './budget.ts';
 import type { BudgetAction } from './budget.ts';
 import { failureReason, kserveStatus } from './model-status.ts';
 import type { ModelFailure } from './model-status.ts';
-import { frontService, podSelector, revisionOf, servedBy, servingPod } from './pods.ts';
+import { frontService, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
 import { rolloutOf, timeLeft } from './progress.ts';
 import { rollStep } from './roll.ts';
 import { isStarting } from './startups.ts';
@@ -153,7 +153,7 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
     rolled,
     failure,
     serving: [...wanted, ...leaving].filter(isPodReady).length,
-    trouble: troubleWithRemedy(wanted, strategy, leaving),
+    trouble: troubleWithRemedy(wanted, strategy, leaving, revision),
     stuckSeconds: leftMs === 0 ? settings.progressDeadlineSeconds : undefined,
   });
   const events: Happening[] = [];
@@ -194,11 +194,13 @@ function troubleWithRemedy(
   wanted: readonly Pod[],
   strategy: string,
   leaving: readonly Pod[],
+  revision: string,
 ): { reason: string; message: string } | undefined {
   const trouble = wanted.map(troubleOf).find((found) => found);
   if (!trouble) return undefined;
   const { reason, message, words } = trouble;
-  if (reason !== 'Unschedulable' || strategy !== 'Surge' || leaving.length === 0) return { reason, message };
+  const areReplaced = leaving.some((pod) => revisionOfPod(pod) !== revision);
+  if (reason !== 'Unschedulable' || strategy !== 'Surge' || !areReplaced) return { reason, message };
   const remedy = 'Add a node, or set spec.rollout.strategy to DrainFirst: old pods then end before new ones start.';
   return { reason, message: withRemedy(words, remedy) };
 }

@@ -70,7 +70,8 @@ export function servingPod(
       command: ['windlass', 'engine'],
       env: environmentOf(service, effective, target, podName(service, revision, index)),
       ports: [{ name: 'http', containerPort: spec.port }],
-      readinessProbe: { httpGet: { path: '/ready', port: 'http' }, periodSeconds: 1, timeoutSeconds: 2, failureThreshold: 2 },
+      // A busy machine may be slow to answer; what is going leaves the endpoints by its deletion.
+      readinessProbe: { httpGet: { path: '/ready', port: 'http' }, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 3 },
       livenessProbe: {
         httpGet: { path: '/health', port: 'http' },
         initialDelaySeconds: 30,

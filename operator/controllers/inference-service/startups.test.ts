@@ -43,7 +43,7 @@ it('asks pods that are starting, in whole numbers, and leaves out who does not a
     pod('gone', undefined),
     pod('ready', '{"phase":"ready"}', true),
   ]);
-  expect(await askStartups(pods, new AbortController().signal)).toEqual([
+  expect(await askStartups(pods, new AbortController().signal, 60_000)).toEqual([
     { pod: 'fetching', node: 'node-1', ...fetching, bytesPerSecond: 4, etaSeconds: 29 },
     { pod: 'loading', node: 'node-1', phase: 'loading' },
   ]);

@@ -18,9 +18,9 @@ export function isStarting(pod: Pod): boolean {
 }
 
 /** What pods that are starting say of themselves. Whoever does not answer at once is left out. */
-export async function askStartups(pods: readonly Pod[], signal: AbortSignal): Promise<PodStartup[]> {
+export async function askStartups(pods: readonly Pod[], signal: AbortSignal, timeoutMs = askMs): Promise<PodStartup[]> {
   const starting = pods.filter(isStarting).slice(0, askedPods);
-  return (await Promise.all(starting.map((pod) => ask(pod, signal)))).flat();
+  return (await Promise.all(starting.map((pod) => ask(pod, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))))).flat();
 }
 
 async function ask({ metadata, spec, status }: Pod, signal: AbortSignal): Promise<PodStartup[]> {
@@ -28,7 +28,7 @@ async function ask({ metadata, spec, status }: Pod, signal: AbortSignal): Promis
   const host = status?.podIP?.includes(':') ? `[${status.podIP}]` : status?.podIP;
   try {
     const response = await fetch(`http://${host}:${port}/startup`, {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(askMs)]),
+      signal,
       headers: { connection: 'close' },
       redirect: 'error',
     });

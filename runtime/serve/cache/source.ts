@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 
-export interface SourceFile {
+interface SourceFile {
   /** Path within the model, with `/`. */
   readonly name: string;
   readonly bytes: number;
