@@ -8,6 +8,7 @@ import { label, managedBy } from '#crds/names.ts';
 import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
 import type { NetworkSettings } from '#operator/controllers/network/policy.ts';
+import { addObjectMetrics } from '#operator/controllers/object-metrics/main.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
 import { probe, servePages } from '#operator/framework/health-server.ts';
 import type { Pages, Served } from '#operator/framework/health-server.ts';
@@ -19,7 +20,8 @@ import { profilePages } from '#operator/framework/profile.ts';
 import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
-import { NetworkPolicy, Pod, Service } from '#operator/kube/core.ts';
+import { NetworkPolicy, Node, Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
@@ -101,7 +103,10 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
-    selectors: [NetworkPolicy, Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+    selectors: [
+      ...[NetworkPolicy, Pod, PodDisruptionBudget, PodGroup, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+      { type: Node, fields: { 'spec.unschedulable': 'true' } },
+    ],
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });
@@ -112,14 +117,16 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     started.defer(() => trust.close());
     trust.start();
   }
-  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, trust, log);
+  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, trust, log, metrics);
   if (bus) started.defer(() => bus.close());
   addControllers(manager, {
     builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }), ...(trust ? { credentials: trust.settings } : {}) },
+    hasScheduler: true,
     progress: bus ?? noProgress,
     workers,
     network: options.networkPolicies ? networkOf(options, server.namespace) : undefined,
   });
+  addObjectMetrics(metrics.registry, manager, () => leadership?.holds ?? true);
 
   const serve = async (what: string, address: string, pages: Pages) => {
     if (address === nowhere) return;
@@ -205,13 +212,21 @@ function createTrust(
 }
 
 /** In the background: the operator works without it, and hears of progress as soon as it is there. */
-function connectBus(server: string, identity: string, trust: TrustOfInstallation | undefined, log: Logger): NatsBus {
+function connectBus(
+  server: string,
+  identity: string,
+  trust: TrustOfInstallation | undefined,
+  log: Logger,
+  metrics: Metrics,
+): NatsBus {
+  metrics.busConnected.set({ server }, 0);
   return connectNatsBus({
     server,
     name: identity,
     certificates: process.env['WL_BUS_CERTIFICATES'],
     identity: trust && (() => trust.busIdentity()),
     onChange(connected, why) {
+      metrics.busConnected.set({ server }, connected ? 1 : 0);
       if (connected) log.info({ bus: server }, 'the event bus is there');
       else log.warn({ bus: server, why }, 'the event bus is away; trying again');
     },

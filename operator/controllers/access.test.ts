@@ -17,7 +17,7 @@ import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
 import { addNetworkControllers } from './network/reconcile.ts';
 import { granted, guardedKube } from './guarded-kube.ts';
 
-/** Trains, serves, publishes again, serves that at another port; and jobs go when their time is over. */
+/** Trains, lets ranks that wait go, serves, publishes again, serves that at another port; and jobs go when their time is over. */
 async function usesOfControllers(): Promise<Set<string>> {
   const cluster = new FakeCluster();
   cluster.fate = (pod) => {
@@ -31,7 +31,11 @@ async function usesOfControllers(): Promise<Set<string>> {
     ttlSecondsAfterFinished: 2,
   };
   await cluster.kube.create(TrainingJob, trainingJob('one', two));
-  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 2 }));
+  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 3 }));
+  await cluster.settle();
+  await cluster.kube.patch(TrainingJob, { namespace: 'default', name: 'one' }, { spec: { suspend: true } });
+  await cluster.tick(2);
+  await cluster.kube.patch(TrainingJob, { namespace: 'default', name: 'one' }, { spec: { suspend: false } });
   await cluster.tick(8);
   const service = await cluster.kube.get(InferenceService, { namespace: 'default', name: 'moby' });
   await cluster.kube.update(InferenceService, { ...service, spec: { ...service.spec, replicas: 1, port: 9090 } });

@@ -9,7 +9,8 @@ import {
   TrainingJob,
   TrainingRuntime,
 } from '#crds/v1alpha1/index.ts';
-import { Event, Lease, NetworkPolicy, Pod, Secret, Service, TokenReview } from '#operator/kube/core.ts';
+import { Event, Lease, NetworkPolicy, Node, Pod, PodDisruptionBudget, Secret, Service, TokenReview } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';
 
@@ -55,10 +56,23 @@ export const access: readonly Access[] = [
   { where: 'watched', type: Pod, verbs: [...store, 'create', 'delete'], why: 'ranks of jobs and replicas of services' },
   {
     where: 'watched',
+    type: PodGroup,
+    verbs: [...store, 'create', 'delete'],
+    why: 'the scheduler places the ranks of a job as a whole, where it can',
+  },
+  {
+    where: 'watched',
     type: Service,
     verbs: [...store, 'create', 'update'],
     why: 'names of ranks, and what stands in front of replicas',
   },
+  {
+    where: 'watched',
+    type: PodDisruptionBudget,
+    verbs: [...store, 'create', 'update'],
+    why: 'a drain of nodes waits until replicas of services run elsewhere',
+  },
+  { where: 'cluster', type: Node, verbs: store, why: 'replicas of services leave nodes that are cordoned' },
   {
     where: 'watched',
     type: NetworkPolicy,
@@ -77,4 +91,38 @@ export const access: readonly Access[] = [
     why: 'the authority that certificates of pods come from, and the certificate of the bus',
   },
   { where: 'cluster', type: TokenReview, verbs: ['create'], why: 'which pod asks for credentials' },
+];
+
+/** What people need of the kinds of Kubernetes for the commands that talk to a cluster, besides our own kinds. */
+export interface PeopleAccess {
+  readonly role: 'view' | 'edit';
+  readonly group: string;
+  readonly resources: readonly string[];
+  readonly verbs: readonly Verb[];
+  readonly why: string;
+}
+
+export const peopleAccess: readonly PeopleAccess[] = [
+  {
+    role: 'view',
+    group: Pod.group,
+    resources: ['pods', 'pods/log', 'services'],
+    verbs: ['get', 'list', 'watch'],
+    why: '`windlass status`, `logs` and `report`',
+  },
+  {
+    role: 'view',
+    group: Event.group,
+    resources: ['events'],
+    verbs: ['get', 'list', 'watch'],
+    why: '`windlass status` and `report`',
+  },
+  {
+    role: 'view',
+    group: 'apps',
+    resources: ['deployments'],
+    verbs: ['get', 'list'],
+    why: '`windlass report`: how the operator is set up',
+  },
+  { role: 'edit', group: Service.group, resources: ['services/proxy'], verbs: ['get', 'create'], why: '`windlass chat`' },
 ];

@@ -36,6 +36,8 @@ export function effectiveOf(runtime: Runtime | undefined, builtin: BuiltinSettin
     env: spec.env,
     jobsClaim: spec.storage.jobsClaim,
     modelsClaim: spec.storage.modelsClaim,
+    ...(spec.storage.cacheClaim === undefined ? {} : { cacheClaim: spec.storage.cacheClaim }),
+    ...(spec.storage.cacheBytes === undefined ? {} : { cacheBytes: spec.storage.cacheBytes }),
   };
 }
 

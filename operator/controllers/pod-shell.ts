@@ -2,7 +2,7 @@
 import { label, managedBy } from '#crds/names.ts';
 import type { KubeObject } from '#crds/resource.ts';
 import type { Effective, PodTemplate } from '#crds/v1alpha1/index.ts';
-import type { Container, Pod, Volume } from '#operator/kube/core.ts';
+import type { Affinity, Container, Pod, Volume } from '#operator/kube/core.ts';
 import { mergeTemplates } from './effective.ts';
 
 /** An unprivileged user of no particular name. */
@@ -15,10 +15,14 @@ export interface PodShell {
   annotations?: Record<string, string>;
   effective: Effective;
   template: PodTemplate | undefined;
+  priorityClassName?: string;
+  schedulingGroup?: NonNullable<Pod['spec']['schedulingGroup']>;
   restartPolicy: Pod['spec']['restartPolicy'];
   terminationGracePeriodSeconds: number;
   /** Headless Service that the pod gets a name of its own from. */
   subdomain?: string;
+  /** Nodes that the pod may or may not come to. */
+  affinity?: Affinity;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
   /** Tokens of the namespace's default ServiceAccount, each for one audience. */
@@ -53,6 +57,8 @@ export function podOf(shell: PodShell): Pod {
     spec: {
       restartPolicy: shell.restartPolicy,
       terminationGracePeriodSeconds: shell.terminationGracePeriodSeconds,
+      ...(shell.priorityClassName === undefined ? {} : { priorityClassName: shell.priorityClassName }),
+      ...(shell.schedulingGroup ? { schedulingGroup: shell.schedulingGroup } : {}),
       ...(shell.subdomain === undefined ? {} : { hostname: shell.name, subdomain: shell.subdomain }),
       ...(shell.tokens ? { serviceAccountName: 'default' } : {}),
       automountServiceAccountToken: false,
@@ -65,6 +71,7 @@ export function podOf(shell: PodShell): Pod {
         seccompProfile: { type: 'RuntimeDefault' },
       },
       ...(isEmpty(template.nodeSelector) ? {} : { nodeSelector: template.nodeSelector! }),
+      ...(shell.affinity ? { affinity: shell.affinity } : {}),
       ...(template.tolerations?.length ? { tolerations: template.tolerations } : {}),
       containers: [
         {

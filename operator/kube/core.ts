@@ -45,8 +45,17 @@ export interface Volume {
   projected?: { sources: { serviceAccountToken: { audience: string; expirationSeconds: number; path: string } }[] };
 }
 
+export interface Affinity {
+  nodeAffinity: {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: { matchExpressions: { key: string; operator: 'In' | 'NotIn'; values: string[] }[] }[];
+    };
+  };
+}
+
 interface PodSpec {
   nodeName?: string;
+  affinity?: Affinity;
   /** With `subdomain`, the name of a headless Service: the pod answers to `<hostname>.<subdomain>`. */
   hostname?: string;
   subdomain?: string;
@@ -66,6 +75,9 @@ interface PodSpec {
   terminationGracePeriodSeconds?: number;
   nodeSelector?: Record<string, string>;
   tolerations?: PodTemplate['tolerations'];
+  priorityClassName?: string;
+  /** Gang that the pod is placed with. */
+  schedulingGroup?: { podGroupName: string };
 }
 
 export interface TerminatedState {
@@ -127,6 +139,21 @@ export interface Service extends KubeObject {
     publishNotReadyAddresses?: boolean;
   };
   status?: Record<string, never>;
+}
+
+/** A machine, as far as services care: whether pods are to leave it. */
+export interface Node extends KubeObject {
+  spec: { unschedulable?: boolean };
+}
+
+/** How many pods evictions must leave. */
+export interface PodDisruptionBudget extends KubeObject {
+  spec: {
+    minAvailable: number;
+    selector: { matchLabels: Record<string, string> };
+    /** Pods that do not answer may always go. */
+    unhealthyPodEvictionPolicy?: 'AlwaysAllow' | 'IfHealthyBudget';
+  };
 }
 
 /** An event of events.k8s.io/v1. */
@@ -218,6 +245,14 @@ export const Lease: ResourceType<Lease> = {
 };
 export const Pod: ResourceType<Pod> = { group: '', version: 'v1', kind: 'Pod', plural: 'pods', namespaced: true };
 export const Service: ResourceType<Service> = { group: '', version: 'v1', kind: 'Service', plural: 'services', namespaced: true };
+export const Node: ResourceType<Node> = { group: '', version: 'v1', kind: 'Node', plural: 'nodes', namespaced: false };
+export const PodDisruptionBudget: ResourceType<PodDisruptionBudget> = {
+  group: 'policy',
+  version: 'v1',
+  kind: 'PodDisruptionBudget',
+  plural: 'poddisruptionbudgets',
+  namespaced: true,
+};
 export const Event: ResourceType<Event> = {
   group: 'events.k8s.io',
   version: 'v1',

@@ -66,6 +66,12 @@ export const TrainingEnvironment = z.object({
 });
 export type TrainingEnvironment = z.output<typeof TrainingEnvironment>;
 
+/**
+ * What a process of the embedded default hears on its IPC channel before its signal to end, when all of the machine ends: no other pod serves in
+ * its place.
+ */
+export const shutDownMessage = 'shutdown';
+
 /** Variables of a serving pod (engine). */
 export const ServingEnvironment = z.object({
   WL_NAMESPACE: z.string(),
@@ -79,6 +85,10 @@ export const ServingEnvironment = z.object({
   WL_MODEL_NAME: z.string(),
   /** sha256 of the version as its ModelVersion says; checked before serving when present. */
   WL_MODEL_DIGEST: z.string().optional(),
+  /** Folder that all pods of a node share, where models are kept; absent: the model is read where it is. */
+  WL_MODEL_CACHE: z.string().optional(),
+  /** Room for all models there. */
+  WL_MODEL_CACHE_BYTES: z.coerce.number().int().min(1).optional(),
   /** Address to bind: the pod's own. */
   WL_POD_IP: z.string(),
   WL_PORT: z.coerce.number().int().min(0).max(65535),

@@ -83,7 +83,7 @@ test('the quickstart trains, tells its progress, publishes, and answers another 
 });
 
 test(
-  'four ranks, two to a node, train one model, and the operator that leads may go meanwhile',
+  'four ranks, two to a node, train one model through TLS, and the operator that leads may go meanwhile',
   { timeout: 2 * limitMs },
   async () => {
     // Two of them fit on a node, whatever its size; three do not.
@@ -95,7 +95,7 @@ test(
       spec: {
         model: { family: 'llama', config: { hiddenSize: 64, intermediateSize: 128, layers: 2, heads: 4 } },
         data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 1024 } } },
-        parallelism: { dataReplicate: 2, tensor: 2 },
+        parallelism: { dataReplicate: 2, tensor: 2, encryption: 'tls' },
         task: { pretrain: { steps: 10, batch: { sequences: 4, length: 64, grains: 2 } } },
         podTemplate: { resources: { requests } },
         output: { model: 'four' },
@@ -107,6 +107,17 @@ test(
     await vi.waitFor(async () => expect(await job('four', '.status.state')).toBe('Running'), waiting);
     const nodes = (await kubectl(...pods, 'jsonpath={.items[*].spec.nodeName}')).split(' ').toSorted();
     expect(nodes).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
+    expect(await job('four', ".status.conditions[?(@.type=='GangScheduled')].reason")).toBe('Placed');
+    const group = await kubectl(
+      'get',
+      'podgroup',
+      'four-workers-0',
+      '--namespace',
+      team,
+      '-o',
+      'jsonpath={.status.conditions[*].reason}',
+    );
+    expect(group).toBe('Scheduled');
     const before = await uids();
     const lease = ['get', 'lease', 'windlass-operator', '--namespace', system, '-o', 'jsonpath={.spec.holderIdentity}'];
     const [leader = ''] = (await kubectl(...lease)).split('_');

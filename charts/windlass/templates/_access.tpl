@@ -81,11 +81,31 @@
     - watch
     - create
     - delete
+# the scheduler places the ranks of a job as a whole, where it can
+- apiGroups:
+    - scheduling.k8s.io
+  resources:
+    - podgroups
+  verbs:
+    - list
+    - watch
+    - create
+    - delete
 # names of ranks, and what stands in front of replicas
 - apiGroups:
     - ""
   resources:
     - services
+  verbs:
+    - list
+    - watch
+    - create
+    - update
+# a drain of nodes waits until replicas of services run elsewhere
+- apiGroups:
+    - policy
+  resources:
+    - poddisruptionbudgets
   verbs:
     - list
     - watch
@@ -116,6 +136,14 @@
     - windlass.dev
   resources:
     - clustertrainingruntimes
+  verbs:
+    - list
+    - watch
+# replicas of services leave nodes that are cordoned
+- apiGroups:
+    - ""
+  resources:
+    - nodes
   verbs:
     - list
     - watch
@@ -179,6 +207,34 @@
     - get
     - list
     - watch
+# `windlass status`, `logs` and `report`
+- apiGroups:
+    - ""
+  resources:
+    - pods
+    - pods/log
+    - services
+  verbs:
+    - get
+    - list
+    - watch
+# `windlass status` and `report`
+- apiGroups:
+    - events.k8s.io
+  resources:
+    - events
+  verbs:
+    - get
+    - list
+    - watch
+# `windlass report`: how the operator is set up
+- apiGroups:
+    - apps
+  resources:
+    - deployments
+  verbs:
+    - get
+    - list
 {{- end }}
 {{- define "windlass.access.edit" -}}
 - apiGroups:
@@ -196,4 +252,12 @@
     - patch
     - delete
     - deletecollection
+# `windlass chat`
+- apiGroups:
+    - ""
+  resources:
+    - services/proxy
+  verbs:
+    - get
+    - create
 {{- end }}

@@ -3,7 +3,7 @@ import { label, managedBy, storage } from '#crds/names.ts';
 import { ranksIn } from '#crds/v1alpha1/index.ts';
 import type { CredentialsSettings } from '../effective.ts';
 import type { Effective, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { EnvVar, Pod, Service } from '#operator/kube/core.ts';
+import type { Affinity, EnvVar, Pod, Service } from '#operator/kube/core.ts';
 import { tokenAudience } from '#runtime/api/credentials.ts';
 import { controllerReference, podOf } from '../pod-shell.ts';
 import type { PodToken } from '../pod-shell.ts';
@@ -81,6 +81,10 @@ export interface WorkerOptions {
   secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
+  /** Nodes that the pod must not come to. */
+  excludedNodes?: readonly string[] | undefined;
+  /** PodGroup that the pod is placed with, if any. */
+  group?: string | undefined;
   /** Event bus to report to. */
   bus?: string | undefined;
   /** Where the pod gets the secret, and certificates; absent: the secret stands in the pod. */
@@ -90,7 +94,8 @@ export interface WorkerOptions {
 /** The pod of one rank. */
 export function workerPod(job: TrainingJob, effective: Effective, options: WorkerOptions): Pod {
   const { name } = job.metadata;
-  const { rank, attempt } = options;
+  const { rank, attempt, group } = options;
+  const { priorityClassName } = job.spec.scheduling ?? {};
   return podOf({
     owner: job,
     name: workerName(job, rank),
@@ -103,8 +108,11 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     effective,
     template: job.spec.podTemplate,
     ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
+    ...(group === undefined ? {} : { schedulingGroup: { podGroupName: group } }),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
+    ...(options.excludedNodes?.length ? { affinity: awayFrom(options.excludedNodes) } : {}),
     claims: [
       { name: 'jobs', claimName: effective.jobsClaim, mountPath: storage.jobsMount },
       { name: 'models', claimName: effective.modelsClaim, mountPath: storage.modelsMount },
@@ -112,6 +120,16 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     ...(options.credentials ? { tokens: [podToken] } : {}),
     container: { name: 'agent', command: ['windlass', 'agent'], env: environmentOf(job, effective, options) },
   });
+}
+
+/** Keeps a pod away from nodes, by the label that carries a node's name. */
+function awayFrom(nodes: readonly string[]): Affinity {
+  const expression = { key: 'kubernetes.io/hostname', operator: 'NotIn' as const, values: [...nodes] };
+  return {
+    nodeAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions: [expression] }] },
+    },
+  };
 }
 
 function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOptions): EnvVar[] {
