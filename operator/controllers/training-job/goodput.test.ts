@@ -144,7 +144,7 @@ describe('the time of a job', () => {
     fc.assert(
       fc.property(fc.array(moment, { minLength: 1, maxLength: 20 }), (drawn) => {
         let at = 0;
-        const moments = drawn.map(({ after, ...rest }) => ({ ...rest, at: (at += after) }) as Moment);
+        const moments = drawn.map(({ after, ...rest }) => ({ ...rest, at: (at += after) }));
         const { lost = {}, productiveSeconds = 0, seconds: all = 0, ratio = 0 } = accountOf(moments);
         const parts = [productiveSeconds, ...Object.values(lost).map((part = 0) => part)];
         expect(parts.every((part) => part >= 0)).toBe(true);

@@ -16,7 +16,7 @@ export const lostCauses = [
   'hanging',
   'other',
 ] as const;
-export type LostCause = (typeof lostCauses)[number];
+type LostCause = (typeof lostCauses)[number];
 
 type Explained = Record<Exclude<LostCause, 'other'> | 'productive', number>;
 
