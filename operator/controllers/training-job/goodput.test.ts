@@ -73,6 +73,16 @@ describe('the time of a job', () => {
       { starting: 18, productive: 30, evaluating: 7, checkpointing: 5, of: 60 },
     ],
     [
+      'belongs to the start as long as the first ranks prepare, however often they say so',
+      [
+        ...up,
+        { at: 20, state: 'Running', step: 0, clock: { preparing: 6 } },
+        { at: 30, state: 'Running', step: 0, clock: { preparing: 16 } },
+        { at: 40, state: 'Running', step: 8, clock: { preparing: 18, stepping: 8, steps: 8 } },
+      ],
+      { starting: 32, productive: 8, of: 40 },
+    ],
+    [
       'of steps that were done before a fault is lost, that of new ones is not',
       [
         ...up,
