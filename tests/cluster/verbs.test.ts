@@ -37,6 +37,7 @@ beforeAll(async () => {
   operator = startOperator(namespace);
   await create('moby', fourRanks);
   await create('short');
+  await create('alone');
   await client.create(InferenceService, { ...inferenceService('reader'), metadata: { name: 'reader', namespace } });
 }, 1_800_000);
 
@@ -58,7 +59,7 @@ describe('kubectl windlass', () => {
       new RegExp(`^NAMESPACE +TRAININGJOB .*[^]*^${namespace} +moby `, 'm'),
     );
     expect((await windlass('status', 'tj/moby', '-o', 'name')).out).toBe('trainingjob.windlass.dev/moby\n');
-    expect(JSON.parse((await windlass('status', 'tj', '-o', 'json')).out)).toMatchObject({
+    expect(JSON.parse((await windlass('status', 'tj/moby', '-o', 'json')).out)).toMatchObject({
       kind: 'List',
       items: [{ metadata: { name: 'moby' } }],
     });
@@ -85,29 +86,29 @@ describe('kubectl windlass', () => {
     expect(context.err).toContain('WL_CLUSTER_ACCESS: the kubeconfig has no context elsewhere; it has ');
   });
 
-  it('pauses a job, lets it go on, and restarts it once for each request, free of charge', async () => {
+  it('pauses a job and lets it go on, each once', async () => {
+    await jobWhere('alone', ({ status }) => status?.state === 'Running');
+    const paused = await windlass('pause', 'alone', '--wait');
+    expect(paused.out).toMatch(
+      /^trainingjob\/alone pauses: its ranks save a checkpoint and end[^]*\ntrainingjob\/alone: done\n$/,
+    );
+    expect(await podsOf('alone')).toEqual([]);
+    expect((await windlass('pause', 'alone')).out).toBe('trainingjob/alone is paused already\n');
+    expect((await windlass('restart', 'alone')).out).toBe('trainingjob/alone is paused; resume starts all of its pods anew\n');
+    expect((await windlass('resume', 'tj/alone', '--wait')).out).toMatch(/goes on from its last checkpoint[^]*: done\n$/);
+    expect((await windlass('resume', 'alone')).out).toBe('trainingjob/alone is not paused\n');
+    expect(await podsOf('alone')).toHaveLength(1);
+  });
+
+  it('restarts a job once for each request, free of charge', async () => {
     await jobWhere('moby', ({ status }) => status?.state === 'Running');
-    const pods = async () =>
-      (await client.list(Pod, { namespace, labels: { [label.job]: 'moby' } })).items.map(({ metadata }) => metadata.uid);
-    const first = await pods();
-
-    const paused = await windlass('pause', 'moby', '--wait');
-    expect(paused.out).toMatch(/^trainingjob\/moby pauses: its ranks save a checkpoint and end[^]*\ntrainingjob\/moby: done\n$/);
-    expect(await pods()).toEqual([]);
-    expect((await windlass('pause', 'moby')).out).toBe('trainingjob/moby is paused already\n');
-    expect((await windlass('restart', 'moby')).out).toBe('trainingjob/moby is paused; resume starts all of its pods anew\n');
-
-    expect((await windlass('resume', 'tj/moby', '--wait')).out).toMatch(/goes on from its last checkpoint[^]*: done\n$/);
-    expect((await windlass('resume', 'moby')).out).toBe('trainingjob/moby is not paused\n');
-    const second = await pods();
-    expect(second.filter((uid) => first.includes(uid))).toEqual([]);
-
+    const before = await podsOf('moby');
     const restarted = await windlass('restart', 'moby', '--wait', '--timeout', '2m');
     expect(restarted).toMatchObject({ code: 0, err: '' });
     expect(restarted.out).toMatch(/^trainingjob\/moby restarts: [^]*Running[^]*: done\n$/);
-    const third = await pods();
-    expect(third).toHaveLength(4);
-    expect(third.filter((uid) => second.includes(uid))).toEqual([]);
+    const after = await podsOf('moby');
+    expect(after).toHaveLength(4);
+    expect(after.filter((uid) => before.includes(uid))).toEqual([]);
     const { status } = await jobWhere('moby', ({ status: now }) => now?.state === 'Running');
     expect(status).toMatchObject({ attempt: 1, restarts: 0 });
     expect(status?.lastFailure).toBeUndefined();
@@ -176,7 +177,7 @@ describe('kubectl windlass', () => {
       ':4',
     ]);
     const names = (lines: string[]) => lines.map((line) => line.split('\t')[0]);
-    expect(names(await complete('logs', '-n', namespace, 'm'))).toEqual(['moby', ':4']);
+    expect(names(await complete('logs', '-n', namespace, 'mo'))).toEqual(['moby', ':4']);
     expect(names(await complete('status', '-n', namespace, 'tj/mo'))).toEqual(['tj/moby', ':4']);
     expect(await complete('status', '-n', namespace.slice(0, -1))).toContain(namespace);
     expect(await complete('explain', 'WL_DATA_E')).toEqual(['WL_DATA_EMPTY', ':4']);
@@ -200,6 +201,11 @@ function jobWhere(name: string, test: (job: TrainingJob) => boolean): Promise<Tr
     if (!test(found)) throw new Error(`not yet: ${JSON.stringify(found.status)}`);
     return found;
   }, waiting);
+}
+
+async function podsOf(name: string): Promise<(string | undefined)[]> {
+  const { items } = await client.list(Pod, { namespace, labels: { [label.job]: name } });
+  return items.map(({ metadata }) => metadata.uid);
 }
 
 interface Run {
