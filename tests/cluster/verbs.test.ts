@@ -1,10 +1,11 @@
 // `kubectl windlass` as kubectl runs it, on a real API server: what its verbs show, change and collect.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { parse } from 'yaml';
 import { annotation, label } from '#crds/names.ts';
 import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { inferenceService, lastWords, trainingJob } from '#operator/controllers/fixtures.ts';
@@ -13,6 +14,7 @@ import type { Transport } from '#operator/kube/transport.ts';
 import { Pod } from '#operator/kube/core.ts';
 import { build } from '../../hack/test-cluster/build.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
+import { template } from './helm.ts';
 import { connect, newNamespace } from './kube.ts';
 import { startOperator } from './operator-process.ts';
 import type { OperatorProcess } from './operator-process.ts';
@@ -28,7 +30,7 @@ let operator: OperatorProcess;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'wl-verbs-'));
-  await build(['kubectl'], (line) => process.stderr.write(`cluster: ${line}\n`));
+  await build(['helm', 'kubectl'], (line) => process.stderr.write(`cluster: ${line}\n`));
   ({ client, transport } = await connect());
   namespace = await newNamespace(client);
   kubelet = await startStubKubelet(namespace, (pod) =>
@@ -165,6 +167,41 @@ describe('kubectl windlass', () => {
     // There is no kubelet that could pass logs on.
     expect(out).toMatch(/^not read: logs\/.*moby-worker-0\/agent\.log: /m);
     expect((await windlass('report', 'moby', '--to', file)).err).toContain('WL_FILE_EXISTS');
+  });
+
+  it('needs no right beyond the role of the chart: who may view can see all, and change nothing', async () => {
+    const values = ['--set', `fullnameOverride=${namespace}`, '--set', 'rbac.aggregate=false'];
+    const roles = await template(folder, '--namespace', namespace, '--show-only', 'templates/user-roles.yaml', ...values);
+    writeFileSync(join(folder, 'roles.yaml'), roles);
+    for (const args of [
+      ['apply', '-f', 'roles.yaml'],
+      ['create', 'serviceaccount', 'viewer', '-n', namespace],
+      [
+        'create',
+        'rolebinding',
+        'viewer',
+        `--clusterrole=${namespace}-view`,
+        `--serviceaccount=${namespace}:viewer`,
+        '-n',
+        namespace,
+      ],
+    ])
+      expect(await kubectl(...args)).toMatchObject({ code: 0 });
+    const token = (await kubectl('create', 'token', 'viewer', '-n', namespace)).out.trim();
+    const config = parse(readFileSync(inject('cluster').kubeconfig, 'utf8')) as { users: { name: string }[] };
+    const viewer = join(folder, 'viewer.json');
+    writeFileSync(viewer, JSON.stringify({ ...config, users: config.users.map(({ name }) => ({ name, user: { token } })) }));
+    const page = await windlass('status', 'tj/moby', '--kubeconfig', viewer);
+    expect(page).toMatchObject({ code: 0, err: '' });
+    expect(page.out).toContain('\nPods\n');
+    const report = await windlass('report', 'tj/moby', '--kubeconfig', viewer, '--to', join(folder, 'viewer.tar.gz'));
+    expect(report.code).toBe(0);
+    expect(report.out).toContain('not read: clustertrainingruntimes: ');
+    const refused = await windlass('pause', 'tj/moby', '--kubeconfig', viewer);
+    expect(refused.code).toBe(64);
+    expect(refused.err).toMatch(/WL_FORBIDDEN: trainingjobs\.windlass\.dev "moby" is forbidden: .* cannot patch /);
+    expect(refused.err).toContain('windlass-edit');
+    await kubectl('delete', '-f', 'roles.yaml', '--wait=false');
   });
 
   it('is completed by kubectl: verbs, names, namespaces and flags', async () => {
