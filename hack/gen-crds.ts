@@ -16,6 +16,9 @@ export interface JsonSchema {
   enum?: unknown[];
 }
 
+/** Until the operator has seen an object, its status says so: kstatus takes one without a status for done. */
+const unobserved = { observedGeneration: 0 };
+
 /** Keys that a structural schema may have here; anything else is a fault of the zod schema. */
 const allowedKeys = new Set([
   'type',
@@ -116,7 +119,7 @@ export function rootSchema(resource: Resource): JsonSchema {
       kind: { type: 'string', description: `Kind of the object: ${resource.kind}.` },
       metadata: { type: 'object' },
       spec,
-      ...(definition.status ? { status: structural(definition.status, 'status') } : {}),
+      ...(definition.status ? { status: { ...structural(definition.status, 'status'), default: unobserved } } : {}),
     },
     ...(nameRule.length > 0 ? { 'x-kubernetes-validations': nameRule } : {}),
   };

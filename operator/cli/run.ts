@@ -11,7 +11,7 @@ import type { StateDir } from '#operator/local/state-dir.ts';
 import { lockState } from '#operator/local/state-lock.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import { applyManifest } from './apply-manifest.ts';
-import { complete } from './ask.ts';
+import { complete, endpointAt } from './ask.ts';
 import { endText, servingText } from './farewell.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { observe } from './observe.ts';
@@ -129,7 +129,7 @@ async function watchToEnd(
 /** Prints what the service makes of the question. A refusal is told, and the rest goes on. */
 async function ask(service: ServiceView, text: string, screen: Screen, signal: AbortSignal): Promise<'given' | 'refused'> {
   try {
-    const answer = await complete(service.url ?? '', text, answerTokens, signal);
+    const answer = await complete(endpointAt(service.url ?? ''), text, answerTokens, signal);
     screen.say(`\n${service.name}: ${text}${answer.trimEnd()}\n`);
     return 'given';
   } catch (thrown) {

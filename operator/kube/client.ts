@@ -69,6 +69,8 @@ type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K
  * comparing codes.
  */
 export interface KubeClient {
+  /** Whether the API has the kind, in this version: clusters differ. */
+  serves(type: ResourceType): Promise<boolean>;
   get<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey): Promise<T>;
   list<T extends KubeObject>(type: ResourceType<T>, options?: ListOptions): Promise<Listed<T>>;
   /**

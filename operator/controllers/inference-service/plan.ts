@@ -9,7 +9,8 @@ import type { Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
-import { lastEndingOf, troubleOf, withRemedy } from '../pod-ending.ts';
+import { lastEndingOf, withRemedy } from '../pod-ending.ts';
+import { troubleOf } from '../pod-trouble.ts';
 import { planBudget } from './budget.ts';
 import type { BudgetAction } from './budget.ts';
 import { failureReason, kserveStatus } from './model-status.ts';
@@ -70,6 +71,7 @@ export function planInferenceService(seen: Observed, now: number): Plan {
     return planOf(seen, now, [
       { type: 'Ready', status: 'False', ...front.taken },
       { type: 'Stalled', status: 'True', ...front.taken },
+      { type: 'Reconciling', status: 'False', ...front.taken },
     ]);
   }
   const around = [...front.actions, ...planBudget(service, seen.budget)];
@@ -195,10 +197,12 @@ function troubleWithRemedy(
   revision: string,
 ): { reason: string; message: string } | undefined {
   const trouble = wanted.map(troubleOf).find((found) => found);
+  if (!trouble) return undefined;
+  const { reason, message, words } = trouble;
   const areReplaced = leaving.some((pod) => revisionOfPod(pod) !== revision);
-  if (trouble?.reason !== 'Unschedulable' || strategy !== 'Surge' || !areReplaced) return trouble;
+  if (reason !== 'Unschedulable' || strategy !== 'Surge' || !areReplaced) return { reason, message };
   const remedy = 'Add a node, or set spec.rollout.strategy to DrainFirst: old pods then end before new ones start.';
-  return { ...trouble, message: withRemedy(trouble.message, remedy) };
+  return { reason, message: withRemedy(words, remedy) };
 }
 
 interface RollState {

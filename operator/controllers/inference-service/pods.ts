@@ -13,7 +13,9 @@ const endSeconds = 5;
 export function revisionOf(service: InferenceService, effective: Effective, target: Target): string {
   const { replicas: _, model: __, runtimeRef: ___, rollout: ____, ...spec } = service.spec;
   const { runtime: _____, ...settings } = effective;
-  return createHash('sha256').update(canonicalJson({ spec, settings, target })).digest('hex').slice(0, 8);
+  // Whoever asks for a restart asks for pods of another revision.
+  const restart = service.metadata.annotations?.[annotation.restartRequestedAt];
+  return createHash('sha256').update(canonicalJson({ spec, settings, target, restart })).digest('hex').slice(0, 8);
 }
 
 function podName(service: InferenceService, revision: string, index: number): string {

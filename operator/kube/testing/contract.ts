@@ -51,6 +51,14 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
   });
   const at = (name: string) => ({ namespace, name });
 
+  it('says which kinds are served, and in which version', async () => {
+    expect(await client.serves(Model)).toBe(true);
+    expect(await client.serves(Pod)).toBe(true);
+    expect(await client.serves({ ...Model, version: 'v1' })).toBe(false);
+    expect(await client.serves({ ...Model, group: 'example.com' })).toBe(false);
+    expect(await client.serves({ ...Model, kind: 'Whale', plural: 'whales' })).toBe(false);
+  });
+
   describe('objects', () => {
     it('get uid, version, time and generation, and come back frozen as they are stored', async () => {
       const made = await client.create(Model, model('made', { labels: { a: 'b' } }, { description: 'x' }));
