@@ -1,6 +1,6 @@
 // Writes a status once per reconcile, and only what changed of it.
 import { applyConditions } from '#crds/conditions.ts';
-import type { Condition } from '#crds/conditions.ts';
+import type { Condition, ConditionChange } from '#crds/conditions.ts';
 import type { KubeObject, ResourceType } from '#crds/resource.ts';
 import { TerminalError } from '#operator/framework/controller.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
@@ -38,6 +38,16 @@ export async function writeStatusChange<T extends KubeObject>(
   return await client.patchStatus(type, keyOf(object), change, { uid, resourceVersion });
 }
 
+/** What an object says whose child the API refused as invalid. */
+export function refusalConditions(message: string): ConditionChange[] {
+  const why = { reason: 'ChildRefused', message };
+  return [
+    { type: 'Ready', status: 'False', ...why },
+    { type: 'Stalled', status: 'True', ...why },
+    { type: 'Reconciling', status: 'False', ...why },
+  ];
+}
+
 /**
  * What to throw after an action failed. If the API refused a child as invalid, trying again would not help: the object says so in its
  * conditions, and the error is terminal.
@@ -50,18 +60,9 @@ export async function refusal<T extends KubeObject & { status?: { conditions?: C
   clock: Clock,
 ): Promise<unknown> {
   if (!isInvalid(error)) return error;
-  const why = { reason: 'ChildRefused', message: error.message };
   const generation = object.metadata.generation ?? 0;
-  const conditions = applyConditions(
-    object.status?.conditions,
-    [
-      { type: 'Ready', status: 'False', ...why },
-      { type: 'Stalled', status: 'True', ...why },
-      { type: 'Reconciling', status: 'False', ...why },
-    ],
-    generation,
-    isoTime(clock.now()),
-  );
+  const changes = refusalConditions(error.message);
+  const conditions = applyConditions(object.status?.conditions, changes, generation, isoTime(clock.now()));
   await writeStatus(client, type, object, { ...object.status, observedGeneration: generation, conditions });
   return new TerminalError(error.message, { cause: error });
 }

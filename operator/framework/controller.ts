@@ -92,6 +92,10 @@ export class Controller {
       onRetry: () => metrics.queueRetries.inc(labels),
     });
     metrics.maxConcurrent.set({ controller: spec.name }, spec.workers ?? 1);
+    // A series that begins with its first fault shows no rise.
+    for (const faults of [metrics.errors, metrics.terminalErrors, metrics.panics, metrics.timeouts])
+      faults.inc({ controller: spec.name }, 0);
+    metrics.queueRetries.inc(labels, 0);
     this.#connect();
   }
 

@@ -17,6 +17,8 @@ export interface Call {
   path: string;
   body?: unknown;
   contentType?: string;
+  /** What the caller takes; JSON if absent. */
+  accept?: string;
 }
 
 /** What an observer learns about each answer; `code` is 0 where there was none. */
@@ -142,6 +144,15 @@ export class Transport {
     }
   }
 
+  /**
+   * An answer of any status as it comes: of a server that the API server stands in front of. Nothing is tried again. Throws KubeError if there is
+   * none.
+   */
+  async open(call: Call, until: AbortSignal): Promise<IncomingMessage> {
+    const { response } = await this.#send(call, false, AbortSignal.any([until, this.#closed.signal]));
+    return response;
+  }
+
   /** Ends what is under way. */
   close(): void {
     this.#closed.abort(new KubeError('Unavailable', 'the connection to the API server was closed by this process'));
@@ -224,7 +235,7 @@ export class Transport {
       path: `${url.pathname.replace(/\/$/, '')}${call.path}`,
       ...(watch ? { signal: watch } : {}),
       headers: {
-        accept: 'application/json',
+        accept: call.accept ?? 'application/json',
         'user-agent': this.#options.userAgent ?? 'windlass',
         ...(body ? { 'content-type': call.contentType ?? 'application/json', 'content-length': body.length } : {}),
         ...credentials.headers,
