@@ -104,7 +104,10 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     instance: identity,
     syncTimeoutMs,
     selectors: [
-      ...[NetworkPolicy, Pod, PodDisruptionBudget, PodGroup, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+      ...[NetworkPolicy, Pod, PodDisruptionBudget, PodGroup, Service].map((type) => ({
+        type,
+        labels: { [label.managedBy]: managedBy },
+      })),
       { type: Node, fields: { 'spec.unschedulable': 'true' } },
     ],
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),

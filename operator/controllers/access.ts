@@ -9,7 +9,17 @@ import {
   TrainingJob,
   TrainingRuntime,
 } from '#crds/v1alpha1/index.ts';
-import { Event, Lease, NetworkPolicy, Node, Pod, PodDisruptionBudget, Secret, Service, TokenReview } from '#operator/kube/core.ts';
+import {
+  Event,
+  Lease,
+  NetworkPolicy,
+  Node,
+  Pod,
+  PodDisruptionBudget,
+  Secret,
+  Service,
+  TokenReview,
+} from '#operator/kube/core.ts';
 import { PodGroup } from '#operator/kube/pod-group.ts';
 
 export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete';

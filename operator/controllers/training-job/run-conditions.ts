@@ -57,12 +57,7 @@ export function stateOf({ status }: TrainingJob, running: boolean, obstacle: Obs
  * What keeps the pods from running, where somebody says so. `waits`: why none may be made yet. A pod that does not go comes next: its successor
  * waits for it.
  */
-export function obstacleOf(
-  seen: Observed,
-  current: readonly Pod[],
-  waits: Grouping['waits'],
-  now: number,
-): Obstacle | undefined {
+export function obstacleOf(seen: Observed, current: readonly Pod[], waits: Grouping['waits'], now: number): Obstacle | undefined {
   const { job, pods, removeAfterMs } = seen;
   if (waits) return { ...waits, stalls: false };
   const late = pods.find(
