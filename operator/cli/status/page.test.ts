@@ -71,7 +71,7 @@ it('shows a running job with bar, curve, ranks, conditions, last failure with re
         message:
           'checkpoints/step-00000100/manifest.json: its checksum is not the one that it was written with, so that the folder was set aside',
         rule: 'Retryable',
-        action: 'Replace',
+        action: 'RestartPod',
         step: 100,
       },
     },
