@@ -181,6 +181,13 @@ export const trainingJobFamilies: readonly Family<TrainingJob>[] = [
     value: ({ status }) => status?.restarts ?? 0,
   }),
   single({
+    name: 'windlass_trainingjob_goodput_ratio',
+    type: 'gauge',
+    unit: '0 to 1',
+    help: 'Time of steps that were done for the first time over all time since the start, without suspensions.',
+    value: ({ status }) => status?.goodput?.ratio,
+  }),
+  single({
     name: 'windlass_trainingjob_checkpoint_step',
     type: 'gauge',
     unit: 'steps',
