@@ -41,6 +41,19 @@ function busUrl(text: string): string {
   return text;
 }
 
+function httpsUrl(text: string): string {
+  if (!/^https:\/\/[^/:]+:\d+$/.test(text)) throw new InvalidArgumentError('Give https://HOST:PORT.');
+  return text;
+}
+
+/** Milliseconds of `90s`, `30m` or `24h`. */
+function lifetime(text: string): number {
+  const [, count, unit = ''] = /^([1-9]\d{0,6})([smh])$/.exec(text) ?? [];
+  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000 }[unit];
+  if (unitMs === undefined) throw new InvalidArgumentError('Give a time such as 90s, 30m or 24h.');
+  return Number(count) * unitMs;
+}
+
 /** Numbers that a shell adds to 128 for an end by signal. */
 const signalNumbers = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 type EndSignal = keyof typeof signalNumbers;
@@ -107,13 +120,20 @@ program
     'event bus that ranks report their progress to, nats://HOST:PORT or tls://HOST:PORT; none if left out',
     busUrl,
   )
+  .option('--bus-ca <file>', 'PEM of who vouches for a bus at tls:// that is not of this installation')
+  .option('--own-bus', 'keep certificates and users of the bus, from the Secret windlass-bus that its pod mounts', false)
+  .option('--credentials-url <url>', 'https://HOST:PORT where pods of jobs get their credentials; without it, no TLS', httpsUrl)
+  .option('--credentials-address <address>', 'where these are served', ':8443')
+  .option('--certificate-lifetime <time>', 'how long certificates of pods are valid, as 24h', lifetime, 24 * 3_600_000)
+  .option('--authority-lifetime <time>', 'how long the authority that signs them is', lifetime, 8_760 * 3_600_000)
+  .option('--network-policies', 'let pods of jobs and services reach, and be reached by, only what they need', false)
   .option('--leader-elect', 'let one of several operators lead, by a lease', true)
   .option('--no-leader-elect', 'lead at once: only where no second operator can run')
   .option('--lease-namespace <name>', 'namespace of the lease; that of the service account or context if left out')
   .option('--metrics-address <address>', 'where /metrics is served, as HOST:PORT or :PORT; 0 for nowhere', ':8080')
   .option('--health-address <address>', 'where /healthz and /readyz are served; 0 for nowhere', ':8081')
   .option('--profile-address <address>', 'where /debug/profile and /debug/heap are served; 0 for nowhere', '0')
-  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 8)
+  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 32)
   .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
   .action(async (options: OperatorFlags) => {
     const { runOperator } = await import('#operator/cli/operator.ts');

@@ -92,6 +92,7 @@ describe('manifests', () => {
         "parallelism": {
           "dataReplicate": 1,
           "dataShard": 1,
+          "encryption": "none",
           "pipeline": 1,
           "reduceEveryGrain": false,
           "reshardAfterForward": true,

@@ -35,4 +35,5 @@ export const storage = {
   jobsMount: '/windlass/jobs',
   modelsClaim: 'windlass-models',
   modelsMount: '/windlass/models',
+  cacheMount: '/windlass/cache',
 } as const;

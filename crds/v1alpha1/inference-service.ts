@@ -102,7 +102,7 @@ const ModelFailure = z
     time: z.iso.datetime().describe('When it was seen.'),
     pod: z.string().max(253).optional().describe('Pod that failed.'),
     reason: z
-      .enum(['ModelLoadFailed', 'RuntimeUnhealthy', 'RuntimeNotRecognized', 'InvalidSpec'])
+      .enum(['ModelLoadFailed', 'RuntimeUnhealthy', 'InvalidSpec'])
       .optional()
       .describe('Kind of the failure, in the words of KServe.'),
     exitCode: z.int().min(0).max(255).optional().describe('Exit code of the container.'),
@@ -111,6 +111,20 @@ const ModelFailure = z
     remedy: z.string().max(1024).optional().describe('What to do.'),
   })
   .describe('The newest failure to serve the target.');
+
+const Startup = z
+  .object({
+    pod: z.string().max(253).describe('The pod.'),
+    node: z.string().max(253).optional().describe('Its node.'),
+    phase: z
+      .enum(['waiting', 'fetching', 'verifying', 'loading', 'ready'])
+      .describe('What it does; `waiting`: another pod of its node fetches the model.'),
+    bytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Bytes that the node has of the model.'),
+    totalBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Bytes of the model.'),
+    bytesPerSecond: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Speed of the fetching.'),
+    etaSeconds: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Time until the node has all of it.'),
+  })
+  .describe('A pod on its way to its first answer.');
 
 const ModelState = z.enum(['Pending', 'Loading', 'Loaded', 'FailedToLoad']).describe('How far a model is.');
 
@@ -151,6 +165,12 @@ export const InferenceServiceStatus = z
           })
           .optional()
           .describe('Pods that hold the target.'),
+        startups: z
+          .array(Startup)
+          .max(64)
+          .optional()
+          .describe('Pods of the target that do not answer yet, and how far each is.')
+          .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['pod'] }),
         lastFailure: ModelFailure.optional(),
       })
       .optional()

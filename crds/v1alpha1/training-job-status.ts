@@ -85,6 +85,41 @@ const Summary = z
   })
   .describe('Progress in the words of `kubectl get`.');
 
+const Goodput = z
+  .object({
+    ratio: measure('Productive time over all time, 0 to 1.'),
+    seconds: measure('Time since the start, without suspensions.'),
+    productiveSeconds: measure('Time of steps that were done for the first time.'),
+    lost: z
+      .object({
+        waiting: measure('For room in the cluster: no node, quota or volume.'),
+        starting: measure('Until the first step.'),
+        restarting: measure('From a fault to the next step.'),
+        repeating: measure('Steps that had been done before a fault.'),
+        checkpointing: measure('Steps that waited for a checkpoint.'),
+        evaluating: measure('Evaluation and samples.'),
+        hanging: measure('Until a hang was found.'),
+        other: measure('All that nobody told what it went to.'),
+      })
+      .optional()
+      .describe('The rest of the time in seconds, by cause.'),
+    newestStep: counter('Newest step that was ever done.'),
+    until: time('Up to when the time is accounted for.'),
+    clock: z
+      .object({
+        started: word(64, 'When its process began.'),
+        preparing: measure('Seconds before its first step.'),
+        stepping: measure('Seconds in steps.'),
+        evaluating: measure('Seconds of evaluation and samples.'),
+        checkpointing: measure('Seconds in which steps waited for a checkpoint.'),
+        steps: counter('Steps done by it.'),
+      })
+      .optional()
+      .describe('What rank 0 told last of its own time.'),
+  })
+  .describe('What the time of the job went to.');
+export type Goodput = z.output<typeof Goodput>;
+
 const TrainingJobState = ['Pending', 'Starting', 'Running', 'Restarting', 'Suspended', 'Succeeded', 'Failed'] as const;
 
 export const TrainingJobStatus = z
@@ -137,6 +172,7 @@ export const TrainingJobStatus = z
       .optional()
       .describe('What the job asks of the cluster, also while it is suspended.')
       .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
+    goodput: Goodput.optional(),
     summary: Summary.optional(),
   })
   .describe('Where the training is.');

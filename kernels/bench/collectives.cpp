@@ -1,11 +1,13 @@
 // Times all-reduce and reduce-scatter between local processes, by turns with Gloo where that is installed, and what the fixed order of
 // sums costs all-reduce. Usage:
-//   bench-collectives [--ranks N] [--bytes B] [--transport shm|tcp] [--rounds R]
+//   bench-collectives [--ranks N] [--bytes B] [--transport shm|tcp] [--rounds R] [--tls]
+// With --tls also through TLS, by turns with the same in the clear.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -25,13 +27,14 @@ struct Settings {
   int ranks = 2;
   int64_t bytes = int64_t{64} << 20;
   int transport = WL_COMM_SHM;
+  bool tls = false;
   int rounds = 0;  // 0: as many as fit about a second
 };
 
 /** What the processes share: endpoints, and a place to meet. */
 struct Board {
-  char endpoints[WL_COMM_MAX_RANKS][WL_COMM_ENDPOINT];
-  std::atomic<int> listening;
+  char endpoints[2][WL_COMM_MAX_RANKS][WL_COMM_ENDPOINT];
+  std::atomic<int> listening[2];
   char folder[64];
 };
 
@@ -57,14 +60,15 @@ struct Done {
 
 class Ours {
  public:
-  Ours(int rank, const Settings& settings, Board& board) : size_(settings.ranks) {
+  Ours(int rank, const Settings& settings, Board& board, bool tls) : size_(settings.ranks) {
     must(wl_start());
-    must(wl_comm_listen(0, settings.transport == WL_COMM_TCP ? "127.0.0.1" : nullptr, 4, &listener_, board.endpoints[rank]));
-    board.listening.fetch_add(1);
-    while (board.listening.load() < size_) usleep(100);
+    must(wl_comm_listen(0, settings.transport == WL_COMM_TCP ? "127.0.0.1" : nullptr, 4, &listener_, board.endpoints[tls][rank]));
+    board.listening[tls].fetch_add(1);
+    while (board.listening[tls].load() < size_) usleep(100);
     std::vector<const char*> endpoints;
-    for (int i = 0; i < size_; ++i) endpoints.push_back(board.endpoints[i]);
-    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), "bench", 1, "secret", 60000, settings.transport};
+    for (int i = 0; i < size_; ++i) endpoints.push_back(board.endpoints[tls][i]);
+    const char* const name = tls ? "bench, TLS" : "bench";
+    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), name, 1, "secret", 60000, settings.transport, tls};
     must(wl_comm_open(0, &options, &comm_));
     must(wl_stream_new(0, &stream_));
     Done ready;
@@ -135,12 +139,21 @@ void report_order(const Settings& settings, const std::vector<double>& fixed, co
               static_cast<double>(settings.bytes) / 1024, median(fixed) * 1e6, median(arrival) * 1e6, (median(ratios) - 1) * 100);
 }
 
+/** Medians of times through TLS and of their proportion to those in the clear of the same turn. */
+void report_tls(const char* what, const Settings& settings, const std::vector<double>& clear, const std::vector<double>& tls) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < clear.size(); ++i) ratios.push_back(clear[i] / tls[i]);
+  std::printf("%-14s %d ranks %9.1f KiB  through TLS %.1f us, %.2f GB/s: %.2f of the rate in the clear\n", what, settings.ranks,
+              static_cast<double>(settings.bytes) / 1024, median(tls) * 1e6, static_cast<double>(settings.bytes) / median(tls) / 1e9, median(ratios));
+}
+
 int rank_main(int rank, const Settings& settings, Board& board) {
-  Ours ours(rank, settings, board);
+  Ours ours(rank, settings, board, false);
+  const std::unique_ptr<Ours> encrypted = settings.tls ? std::make_unique<Ours>(rank, settings, board, true) : nullptr;
   // A few milliseconds for each measurement, so that starting and stopping does not count.
   const int repeats = static_cast<int>(std::clamp<int64_t>((int64_t{32} << 20) / settings.bytes, 1, 2000));
   const int rounds = settings.rounds > 0 ? settings.rounds : 15;
-  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter, arrival_times;
+  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter, arrival_times, tls_reduce, tls_scatter;
   wl::comm::ArrivalOrder arrival = ours.arrival_order();
 #if WL_WITH_GLOO
   GlooPeer gloo(rank, settings.ranks, board.folder);
@@ -169,6 +182,16 @@ int rank_main(int rank, const Settings& settings, Board& board) {
       for (int i = 0; i < times; ++i) ours.reduce_scatter();
       ours.finish();
     }));
+    if (encrypted != nullptr) {
+      tls_reduce.push_back(timed(repeats, [&] { encrypted->barrier(); }, [&](int times) {
+        for (int i = 0; i < times; ++i) encrypted->all_reduce();
+        encrypted->finish();
+      }));
+      tls_scatter.push_back(timed(repeats, [&] { encrypted->barrier(); }, [&](int times) {
+        for (int i = 0; i < times; ++i) encrypted->reduce_scatter();
+        encrypted->finish();
+      }));
+    }
 #if WL_WITH_GLOO
     gloo_reduce.push_back(timed(repeats, [&] { gloo.barrier(); }, [&](int times) {
       for (int i = 0; i < times; ++i) gloo.all_reduce(data.data(), data.size());
@@ -184,6 +207,10 @@ int rank_main(int rank, const Settings& settings, Board& board) {
     report("all-reduce", settings, reduce_times, gloo_reduce);
     report("reduce-scatter", settings, scatter_times, gloo_scatter);
     if (compares_order) report_order(settings, reduce_times, arrival_times);
+    if (encrypted != nullptr) {
+      report_tls("all-reduce", settings, reduce_times, tls_reduce);
+      report_tls("reduce-scatter", settings, scatter_times, tls_scatter);
+    }
     std::fflush(stdout);
   }
   ours.barrier();
@@ -194,9 +221,11 @@ int rank_main(int rank, const Settings& settings, Board& board) {
 
 int main(int argc, char** argv) {
   Settings settings;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
-    const char* value = argv[i + 1];
+    if (name == "--tls") settings.tls = true;
+    if (name == "--tls" || i + 1 == argc) continue;
+    const char* value = argv[++i];
     if (name == "--ranks") settings.ranks = std::atoi(value);
     if (name == "--bytes") settings.bytes = std::atoll(value);
     if (name == "--rounds") settings.rounds = std::atoi(value);

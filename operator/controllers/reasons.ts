@@ -48,7 +48,7 @@ export const troubles = {
   },
   PodTerminating: {
     cause: 'A pod that was to end is still there, and its successor needs its name.',
-    remedy: 'Nothing: it is removed by force if it does not go. If it repeats, look at its node.',
+    remedy: 'Nothing: it is removed by force a minute after its grace time. If it repeats, look at its node.',
   },
 } as const satisfies Record<string, Reason>;
 
@@ -119,7 +119,7 @@ export const endings = {
 export const verdicts = {
   RuntimeNotFound: {
     cause: 'The runtime that spec.runtimeRef names does not exist.',
-    remedy: 'Create it, or create the job with the name of another one.',
+    remedy: 'Create it: the job starts by itself then. Or create the job anew with the name of another one.',
   },
   DeadlineExceeded: {
     cause: 'The job ran longer than activeDeadlineSeconds.',

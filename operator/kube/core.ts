@@ -42,6 +42,7 @@ export interface Volume {
   name: string;
   persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
   emptyDir?: { sizeLimit?: string };
+  projected?: { sources: { serviceAccountToken: { audience: string; expirationSeconds: number; path: string } }[] };
 }
 
 export interface Affinity {
@@ -68,6 +69,7 @@ interface PodSpec {
     fsGroup?: number;
     seccompProfile?: { type: 'RuntimeDefault' };
   };
+  serviceAccountName?: string;
   automountServiceAccountToken?: boolean;
   enableServiceLinks?: boolean;
   terminationGracePeriodSeconds?: number;
@@ -178,6 +180,62 @@ export interface Lease extends KubeObject {
   };
 }
 
+export interface Secret extends KubeObject {
+  type: 'Opaque';
+  /** Values in base64. */
+  data?: Record<string, string>;
+}
+
+/** Asks the API server whom a token is of. Nothing is kept of it. */
+export interface TokenReview extends KubeObject {
+  spec: { token: string; audiences: string[] };
+  status?: {
+    authenticated?: boolean;
+    /** Those of the audiences asked for that the token is for. */
+    audiences?: string[];
+    error?: string;
+    user?: { username?: string; extra?: Record<string, string[]> };
+  };
+}
+
+export interface NetworkPort {
+  protocol: 'TCP' | 'UDP';
+  /** Number, or name of a container's port. */
+  port: number | string;
+}
+
+/** One of these, or both selectors. */
+export interface NetworkPeer {
+  podSelector?: { matchLabels: Record<string, string> };
+  namespaceSelector?: { matchLabels: Record<string, string> };
+  ipBlock?: { cidr: string; except?: string[] };
+}
+
+export interface NetworkPolicy extends KubeObject {
+  spec: {
+    podSelector: { matchLabels: Record<string, string> };
+    policyTypes: ('Ingress' | 'Egress')[];
+    /** Without peers: from anywhere; without ports: to all of them. */
+    ingress: { from?: NetworkPeer[]; ports?: NetworkPort[] }[];
+    egress: { to?: NetworkPeer[]; ports?: NetworkPort[] }[];
+  };
+}
+
+export const NetworkPolicy: ResourceType<NetworkPolicy> = {
+  group: 'networking.k8s.io',
+  version: 'v1',
+  kind: 'NetworkPolicy',
+  plural: 'networkpolicies',
+  namespaced: true,
+};
+export const Secret: ResourceType<Secret> = { group: '', version: 'v1', kind: 'Secret', plural: 'secrets', namespaced: true };
+export const TokenReview: ResourceType<TokenReview> = {
+  group: 'authentication.k8s.io',
+  version: 'v1',
+  kind: 'TokenReview',
+  plural: 'tokenreviews',
+  namespaced: false,
+};
 export const Lease: ResourceType<Lease> = {
   group: 'coordination.k8s.io',
   version: 'v1',

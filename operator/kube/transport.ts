@@ -8,6 +8,7 @@ import type { Clock } from './clock.ts';
 import { KubeError } from './errors.ts';
 import { FlowControl } from './flow-control.ts';
 import { errorOfStatus } from './http-error.ts';
+import { parseObject } from './object-text.ts';
 
 /** One request, without what is the same for all. */
 export interface Call {
@@ -30,7 +31,7 @@ interface Answered {
 
 export interface TransportOptions {
   clock?: Clock;
-  /** Requests under way at once, watches not counted. The server's own flow control is meant to be the limit. */
+  /** Requests under way at once, watches not counted. The server's own flow control is the limit: what it refuses makes them fewer. */
   maxRequests?: number;
   /** Longest wait for an answer. */
   timeoutMs?: number;
@@ -42,7 +43,8 @@ export interface TransportOptions {
   jitter?: () => number;
 }
 
-const defaultMaxRequests = 16;
+/** More than an API server works on at once: it should not wait for us. */
+const defaultMaxRequests = 64;
 /** What the API server itself gives a request. */
 const defaultTimeoutMs = 60_000;
 /** The API server sends a bookmark every 60 to 75 seconds, where there is something new to tell. */
@@ -163,7 +165,7 @@ export class Transport {
     try {
       const { statusCode = 0 } = response;
       if (statusCode >= 300) throw await this.#refusal(call, response);
-      return JSON.parse(await bodyOf(response)) as unknown;
+      return parseObject(await bodyOf(response));
     } catch (cause) {
       if (cause instanceof KubeError) throw cause;
       throw new KubeError('Unavailable', `${call.method} ${call.path}: the answer can't be read: ${textOf(cause)}`, { cause });

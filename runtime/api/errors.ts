@@ -42,6 +42,12 @@ export const errorTable = {
     remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
     exit: 'retryable',
   },
+  WL_CREDENTIALS: {
+    cause: 'A training pod got no credentials from the operator: it is away, or does not know the pod.',
+    remedy:
+      'The message says what the operator answered; see that it runs, and that a NetworkPolicy lets pods of jobs reach its Service.',
+    exit: 'retryable',
+  },
   WL_DATA_EMPTY: {
     cause: 'The data holds too little text for one training sequence and a held-out part.',
     remedy: 'Add text, or lower task.pretrain.batch.length.',

@@ -162,7 +162,7 @@ describe('runEngine', () => {
   });
 
   it('answers new connections for the whole delay after the signal to stop, and then no more', async () => {
-    const delaySeconds = 2;
+    const delaySeconds = 5;
     const { url, leave } = await start({ WL_SERVICE: JSON.stringify({ drain: { delaySeconds, timeoutSeconds: 20 } }) });
     const ended = leave();
     const begun = performance.now();
@@ -184,7 +184,8 @@ describe('runEngine', () => {
       },
       { timeout: 60_000, interval: 20 },
     );
-    const early = answers.filter(({ askedMs }) => askedMs < delaySeconds * 1000 - 200);
+    // Those that were asked so early that no pause of this machine can have let them come too late.
+    const early = answers.filter(({ askedMs }) => askedMs < delaySeconds * 500);
     expect(early.length).toBeGreaterThan(0);
     expect(new Set(early.map(({ status }) => status))).toEqual(new Set([200]));
     expect(await ended).toBe(0);
@@ -263,6 +264,12 @@ describe('runEngine', () => {
     const digest = createHash('sha256').update(lines.sort().join('')).digest('hex');
     const { stop } = await start({ WL_MODEL_DIGEST: `sha256:${digest}` });
     expect(await stop()).toBe(0);
+    // Kept on the node, it is served without the folder that it came from.
+    const cache = { WL_MODEL_DIGEST: digest, WL_MODEL_CACHE: join(folder, 'cache') };
+    await (await start(cache)).stop();
+    const kept = await start({ ...cache, WL_MODEL_DIR: join(folder, 'nowhere') });
+    expect(await (await fetch(`${kept.url}/startup`)).json()).toEqual({ phase: 'ready' });
+    expect(await kept.stop()).toBe(0);
     const { code, words } = await failure({ WL_MODEL_DIGEST: digest.replace(/^./, (c) => (c === '0' ? '1' : '0')) });
     expect([code, words.code]).toEqual([82, 'WL_MODEL_CORRUPT']);
   });

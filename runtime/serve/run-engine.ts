@@ -13,6 +13,9 @@ import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
 import { folderDigest } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import { cachedModel } from './cache/model-cache.ts';
+import { startupTeller } from './cache/progress.ts';
+import { folderSource } from './cache/source.ts';
 import { codecOf } from './codec.ts';
 import { defaultLimits } from './limits.ts';
 import { createServer } from './server.ts';
@@ -96,9 +99,10 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
   let loaded: LoadedEngine | undefined;
   try {
     const url = await listen(server, environment);
-    await checkDigest(environment);
+    const modelDir = await modelFolder(environment, server, log);
+    server.tell({ phase: 'loading' });
     loaded = await loadEngine({
-      modelDir: environment.WL_MODEL_DIR,
+      modelDir,
       device,
       options: { ...options, maxWaiting: defaultLimits.waitingSequences },
       observer: { ...server.observer, failed: failed.reject },
@@ -178,11 +182,25 @@ async function listen({ app }: Server, { WL_POD_IP, WL_PORT }: ServingEnvironmen
   return `http://${WL_POD_IP}:${(app.server.address() as AddressInfo).port}`;
 }
 
-async function checkDigest({ WL_MODEL_DIR, WL_MODEL_DIGEST }: ServingEnvironment): Promise<void> {
-  if (!WL_MODEL_DIGEST) return;
+/** Where the model is read, which has the bytes that its version says: on this node if it keeps models. */
+async function modelFolder(environment: ServingEnvironment, server: Server, log: Logger): Promise<string> {
+  const { WL_MODEL_DIR, WL_MODEL_DIGEST, WL_MODEL_CACHE, WL_MODEL_CACHE_BYTES } = environment;
+  if (!WL_MODEL_DIGEST) return WL_MODEL_DIR;
   const wanted = WL_MODEL_DIGEST.replace(/^sha256:/, '');
+  if (WL_MODEL_CACHE) {
+    return await cachedModel(folderSource(WL_MODEL_DIR), wanted, {
+      folder: WL_MODEL_CACHE,
+      maxBytes: WL_MODEL_CACHE_BYTES,
+      onProgress: startupTeller(
+        (startup) => server.tell(startup),
+        () => performance.now(),
+      ),
+      onDamaged: (folder) => log.warn({ folder }, 'the model on this node is damaged and is fetched again'),
+    });
+  }
+  server.tell({ phase: 'verifying' });
   const found = await folderDigest(WL_MODEL_DIR);
-  if (found === wanted) return;
+  if (found === wanted) return WL_MODEL_DIR;
   throw new WindlassError('WL_MODEL_CORRUPT', `${WL_MODEL_DIR} has digest ${found}; its ModelVersion says ${wanted}`, {
     details: { path: WL_MODEL_DIR },
   });

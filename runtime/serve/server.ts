@@ -2,6 +2,7 @@
 import fastify, { LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { WindlassError } from '#runtime/api/errors.ts';
+import type { Startup } from '#runtime/api/messages.ts';
 import type { Engine } from '#runtime/engine/main.ts';
 import type { EngineObserver } from '#runtime/engine/main.ts';
 import { chatExchange } from './chat.ts';
@@ -37,6 +38,8 @@ export interface Server {
   readonly app: FastifyInstance;
   /** For the engine: its times go to /metrics. */
   readonly observer: EngineObserver;
+  /** What /startup tells until requests are answered. */
+  tell(startup: Startup): void;
   /** From now on requests are answered, and /ready says so. */
   serve(served: ServedEngine): void;
   readonly connections: Connections;
@@ -51,6 +54,7 @@ export function createServer(options: ServerOptions): Server {
   const { model, limits, now } = options;
   const startedAt = now();
   let served: ServedEngine | undefined;
+  let startup: Startup = { phase: 'loading' };
   let stage: 'serving' | 'leaving' | 'draining' = 'serving';
   const metrics = createMetrics(model, () => served?.engine.stats());
   const app = createApp(options);
@@ -130,6 +134,7 @@ export function createServer(options: ServerOptions): Server {
     if (stage !== 'serving') throw new WindlassError('WL_DRAINING', 'the server is shutting down');
     return { status: 'ready' };
   });
+  app.get('/startup', () => (served ? { phase: 'ready' } : startup));
   app.get('/metrics', async (_request, reply) => {
     const { type, text } = await metrics.expose();
     return reply.type(type).send(text);
@@ -145,6 +150,7 @@ export function createServer(options: ServerOptions): Server {
   return {
     app,
     observer: metrics.observer,
+    tell: (next) => (startup = next),
     serve: (loaded) => (served = loaded),
     connections,
     leave: () => {

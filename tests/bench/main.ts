@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
 
 const leastRounds = 5;
@@ -60,6 +61,24 @@ program
   .action(async (options: { json: boolean; rounds: number; folder: string }) => {
     const { benchCheckpoint } = await import('./checkpoint.ts');
     await benchCheckpoint(options);
+  });
+
+program
+  .command('operator')
+  .description(
+    'pods a second beside raw requests to the same API server; restarts, writes, memory, rest and start of the operator',
+  )
+  .option('--json', 'print a JSON object for each figure', false)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .addOption(
+    new Option('--only <part...>', 'measure only these').choices(['jobs', 'gang', 'restart', 'rest']).default([], 'all of them'),
+  )
+  .option('--divide <by>', 'divide the numbers of jobs and pods by this, for a quick look', wholeFrom(1), 1)
+  .option('--parallel <count>', 'connections of the raw client', wholeFrom(1), 32)
+  .option('--profile <folder>', 'write a profile of the operator there, for the developer tools of Chrome')
+  .action(async (options: OperatorBenchOptions) => {
+    const { benchOperator } = await import('./operator.ts');
+    process.exitCode = (await benchOperator(options)) ? 0 : 1;
   });
 
 for (const [name, what] of Object.entries({

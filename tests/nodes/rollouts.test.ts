@@ -1,5 +1,5 @@
 // No request fails and none is cut, whole or streamed, while pods are replaced ten times, a service grows and shrinks, and nodes are drained.
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -23,6 +23,9 @@ const maxTokens = 8;
 const limitMs = 900_000;
 const waiting = { timeout: limitMs, interval: 250 };
 
+/** A pod without a request gets next to nothing of a machine that is busy: new ones would not start beside old ones under load. */
+const podTemplate = { resources: { requests: { cpu: '200m' } } };
+
 let cluster: TestCluster;
 let folder: string;
 let models: TinyModel[];
@@ -38,9 +41,16 @@ beforeAll(async () => {
   const claim = join(folder, 'models');
   mkdirSync(claim);
   for (const [index, { path }] of models.entries()) cpSync(path, join(claim, String(index)), { recursive: true });
-  chmodSync(claim, 0o777);
+  const cache = join(folder, 'cache');
+  mkdirSync(cache);
+  for (const shared of [claim, cache]) chmodSync(shared, 0o777);
   await kubectl('apply', '--server-side', '-f', resolve(import.meta.dirname, '../../crds'));
-  await create(namespace(team), ...sharedClaim(team, 'windlass-models', claim));
+  await create(namespace(team), ...sharedClaim(team, 'windlass-models', claim), ...sharedClaim(team, 'windlass-cache', cache), {
+    apiVersion: 'windlass.dev/v1alpha1',
+    kind: 'TrainingRuntime',
+    metadata: { name: 'cached', namespace: team },
+    spec: { storage: { cacheClaim: 'windlass-cache' } },
+  });
   operator = startOperator(team, { kubeconfig: cluster.kubeconfig, args: ['--image', imageName] });
 }, 3_600_000);
 
@@ -59,12 +69,12 @@ test(
       apiVersion: 'windlass.dev/v1alpha1',
       kind: 'InferenceService',
       metadata: { name: 'tiny', namespace: team },
-      spec: { model: { name: 'tiny' }, replicas: 2 },
+      spec: { model: { name: 'tiny' }, replicas: 2, runtimeRef: { kind: 'TrainingRuntime', name: 'cached' }, podTemplate },
     });
     await settled(2);
     const address = await kubectl('get', 'service', 'tiny', '-n', team, '-o', 'jsonpath={.spec.clusterIP}:{.spec.ports[0].port}');
     const texts = models.map(({ text }) => text);
-    const load = startLoad({ url: `http://${address}`, model: 'tiny', prompt, maxTokens, texts, clients: 8 });
+    const load = startLoad({ url: `http://${address}`, model: 'tiny', prompt, maxTokens, texts, clients: 6 });
     const began = performance.now();
     try {
       for (const number of [2, 3, 4, 5]) {
@@ -109,6 +119,8 @@ test(
     expect(failures).toEqual([]);
     expect(answered).toBeGreaterThanOrEqual(requests);
     expect([...load.counts.keys()].toSorted()).toEqual(texts.toSorted());
+    // Each model came once to the disk that all pods share.
+    expect(readdirSync(join(folder, 'cache/models')).toSorted()).toEqual(models.map(({ digest }) => digest).toSorted());
     expect(operator.lines.filter(({ level }) => level === 'error')).toEqual([]);
   },
 );
@@ -139,7 +151,7 @@ function version(number: number): object {
 async function settled(replicas: number, active?: string): Promise<void> {
   await vi.waitFor(async () => {
     const { metadata, status } = JSON.parse(await kubectl('get', 'isvc', 'tiny', '-n', team, '-o', 'json')) as Service;
-    expect(status).toMatchObject({
+    expect(status, JSON.stringify(status.conditions)).toMatchObject({
       observedGeneration: metadata.generation,
       replicas,
       readyReplicas: replicas,
@@ -150,7 +162,7 @@ async function settled(replicas: number, active?: string): Promise<void> {
 
 interface Service {
   metadata: { generation: number };
-  status: object;
+  status: { conditions: object[] };
 }
 
 async function nodesOfPods(): Promise<string[]> {

@@ -111,6 +111,16 @@
     - watch
     - create
     - update
+# whom the pods of a job or service may speak to
+- apiGroups:
+    - networking.k8s.io
+  resources:
+    - networkpolicies
+  verbs:
+    - list
+    - watch
+    - create
+    - update
 # tells people what was done; a patch raises the count
 - apiGroups:
     - events.k8s.io
@@ -137,6 +147,13 @@
   verbs:
     - list
     - watch
+# which pod asks for credentials
+- apiGroups:
+    - authentication.k8s.io
+  resources:
+    - tokenreviews
+  verbs:
+    - create
 {{- end }}
 {{- define "windlass.access.own" -}}
 # the first operator makes the lease; a name cannot be asked for here
@@ -153,6 +170,24 @@
     - leases
   resourceNames:
     - windlass-operator
+  verbs:
+    - get
+    - update
+# the first operator makes them; a name cannot be asked for here
+- apiGroups:
+    - ""
+  resources:
+    - secrets
+  verbs:
+    - create
+# the authority that certificates of pods come from, and the certificate of the bus
+- apiGroups:
+    - ""
+  resources:
+    - secrets
+  resourceNames:
+    - windlass-ca
+    - windlass-bus
   verbs:
     - get
     - update

@@ -18,10 +18,14 @@ export function planBudget(service: InferenceService, seen: PodDisruptionBudget 
   return [{ type: 'updateBudget', budget: { ...seen, spec: { ...seen.spec, minAvailable: wanted.spec.minAvailable } } }];
 }
 
-/** All but one must answer; the only one goes when another has been made in its place, which happens where its node is cordoned. */
+/**
+ * All but one must answer. The only one goes when another has been made in its place, which happens where its node is cordoned; but who drains
+ * first has room for one alone, and it may go.
+ */
 function budgetOf(service: InferenceService): PodDisruptionBudget {
   const { name, namespace } = service.metadata;
-  const { replicas } = service.spec;
+  const { replicas, rollout } = service.spec;
+  const least = rollout.strategy === 'Surge' ? Math.min(replicas, 1) : 0;
   return {
     apiVersion: 'policy/v1',
     kind: 'PodDisruptionBudget',
@@ -32,7 +36,7 @@ function budgetOf(service: InferenceService): PodDisruptionBudget {
       ownerReferences: [controllerReference(service)],
     },
     spec: {
-      minAvailable: Math.max(Math.min(replicas, 1), replicas - 1),
+      minAvailable: Math.max(least, replicas - 1),
       selector: { matchLabels: podSelector(service) },
       unhealthyPodEvictionPolicy: 'AlwaysAllow',
     },

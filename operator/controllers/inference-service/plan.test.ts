@@ -100,6 +100,7 @@ const observed: Observed = {
   runtime: undefined,
   builtin: { image: 'x' },
   urlOf: () => 'http://127.0.0.9:8080',
+  startups: [],
   budget,
   cordoned: new Set(),
 };
@@ -177,6 +178,7 @@ describe('the plan of an InferenceService', () => {
     ['drain-first goes on when it is', { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0)] }, '-moby-1#0'],
     ['drain-first makes all pods of a new service at once', { service: drainFirst }, '+moby-1#0 +moby-1#1'],
     ['a pod on a cordoned node is replaced before it goes', { pods: [pod(1, 0, onOne)], cordoned }, '+moby-1#1'],
+    ['drain-first leaves a pod on a cordoned node', { service: drainFirst, pods: [pod(1, 0, onOne), pod(1, 1)], cordoned }, ''],
     [
       'a pod on a cordoned node stays while the other is not ready',
       { pods: [pod(1, 0, onOne), pod(1, 1, notReady)], cordoned },
@@ -285,12 +287,40 @@ describe('the plan of an InferenceService', () => {
     expect(later(900, done.status, [pod(1, 0)]).againAfterMs).toBe(60_000);
   });
 
+  it('tells how far pods of the target are, looks again while they start, and forgets it when they answer', () => {
+    const starting = pod(2, 0, notReady);
+    const running = { name: 'engine', ready: false, restartCount: 0, state: { running: {} } };
+    starting.status = { ...starting.status, podIP: '10.0.0.7', containerStatuses: [running] };
+    const told = { phase: 'fetching', bytes: 50, totalBytes: 200, bytesPerSecond: 5, etaSeconds: 30 } as const;
+    const startups = [starting, pod(1, 0)].map(({ metadata }) => ({ pod: metadata.name, ...told }));
+    const loading = plan({ versions: both, pods: [pod(1, 0), starting], startups });
+    expect(loading.status.model?.startups).toEqual([{ pod: starting.metadata.name, ...told }]);
+    expect(loading.againAfterMs).toBe(10_000);
+    const service2 = service({}, { effective, model: loading.status.model });
+    expect(plan({ service: service2, versions: both, pods: [pod(2, 0)] }).status.model).not.toHaveProperty('startups');
+  });
+
+  it('keeps models on nodes where the runtime names a claim for them', () => {
+    const kept = { ...effective, cacheClaim: 'models-here', cacheBytes: 5_000_000_000 };
+    const target = targetFor(1);
+    const { spec } = servingPod(service(), kept, target, 'r', 0);
+    expect(spec.containers[0]?.env?.filter(({ name }) => name.startsWith('WL_MODEL_CACHE'))).toEqual([
+      { name: 'WL_MODEL_CACHE', value: '/windlass/cache' },
+      { name: 'WL_MODEL_CACHE_BYTES', value: '5000000000' },
+    ]);
+    expect(spec.containers[0]?.volumeMounts).toContainEqual({ name: 'cache', mountPath: '/windlass/cache' });
+    expect(spec.volumes).toContainEqual({ name: 'cache', persistentVolumeClaim: { claimName: 'models-here' } });
+    const withoutDigest = servingPod(service(), kept, { ...target, digest: undefined }, 'r', 0);
+    expect(withoutDigest.spec.volumes).not.toContainEqual(expect.objectContaining({ name: 'cache' }));
+  });
+
   it('asks for a budget that leaves all but one, or the only one', () => {
-    const wanted = (replicas: number) =>
-      plan({ service: service({ replicas }), budget: undefined }).actions.flatMap((action) =>
+    const wanted = (spec: object) =>
+      plan({ service: service(spec), budget: undefined }).actions.flatMap((action) =>
         action.type === 'createBudget' ? action.budget.spec.minAvailable : [],
       );
-    expect([0, 1, 2, 5].flatMap(wanted)).toEqual([0, 1, 1, 4]);
+    expect([0, 1, 2, 5].flatMap((replicas) => wanted({ replicas }))).toEqual([0, 1, 1, 4]);
+    expect(wanted({ replicas: 1, rollout: { strategy: 'DrainFirst' } })).toEqual([0]);
     const [made] = plan({ budget: undefined }).actions.flatMap((action) => (action.type === 'createBudget' ? action.budget : []));
     const scaled = plan({ service: service({ replicas: 3 }), budget: made!, pods: [] }).actions;
     expect(scaled).toContainEqual({ type: 'updateBudget', budget: { ...made, spec: { ...made!.spec, minAvailable: 2 } } });

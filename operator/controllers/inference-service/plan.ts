@@ -15,11 +15,16 @@ import { planBudget } from './budget.ts';
 import type { BudgetAction } from './budget.ts';
 import { failureReason, kserveStatus } from './model-status.ts';
 import type { ModelFailure } from './model-status.ts';
-import { frontService, podSelector, revisionOf, servedBy, servingPod } from './pods.ts';
+import { frontService, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
 import { rolloutOf, timeLeft } from './progress.ts';
 import { rollStep } from './roll.ts';
+import { isStarting } from './startups.ts';
+import type { PodStartup } from './startups.ts';
 import { resolveTarget } from './target.ts';
 import type { Target } from './target.ts';
+
+/** Status is written no more often than this because of progress alone. */
+const startupsEveryMs = 10_000;
 
 export interface Observed {
   service: InferenceService;
@@ -34,6 +39,8 @@ export interface Observed {
   builtin: BuiltinSettings;
   /** Where clients reach the Service; undefined while it has no address. */
   urlOf: (front: Service) => string | undefined;
+  /** What pods that do not answer requests yet say of themselves, as far as they do. */
+  startups: readonly PodStartup[];
   /** The PodDisruptionBudget of the same name, whoever made it. */
   budget: PodDisruptionBudget | undefined;
   /** Names of nodes that pods are to leave. */
@@ -137,6 +144,7 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
     target: target.id,
     active: ready > 0 ? target.id : activeOf(seen),
     lastFailure: failures[0] ?? service.status?.model?.lastFailure,
+    ...startupsOf(seen, wanted),
     ...(service.spec.model.fromTrainingJob?.follow === false ? { pinned: target.id } : {}),
   } as const;
   const conditions = rollConditions({
@@ -145,7 +153,7 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
     rolled,
     failure,
     serving: [...wanted, ...leaving].filter(isPodReady).length,
-    trouble: troubleWithRemedy(wanted, strategy, leaving),
+    trouble: troubleWithRemedy(wanted, strategy, leaving, revision),
     stuckSeconds: leftMs === 0 ? settings.progressDeadlineSeconds : undefined,
   });
   const events: Happening[] = [];
@@ -162,8 +170,23 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
       status: { model: { ...model, ...kserveStatus(model, { ready, failed: failures.length }) }, rollout },
       events,
     }),
-    ...(leftMs === undefined || leftMs === 0 ? {} : { againAfterMs: leftMs }),
+    ...againAfter(leftMs, wanted),
   };
+}
+
+/** When the rollout would be stuck, and while pods are starting: how far they are is told by them alone. */
+function againAfter(leftMs: number | undefined, wanted: readonly Pod[]): { againAfterMs?: number } {
+  const times = [
+    ...(leftMs === undefined || leftMs === 0 ? [] : [leftMs]),
+    ...(wanted.some(isStarting) ? [startupsEveryMs] : []),
+  ];
+  return times.length === 0 ? {} : { againAfterMs: Math.min(...times) };
+}
+
+function startupsOf({ startups }: Observed, wanted: readonly Pod[]): { startups?: PodStartup[] } {
+  const names = new Set(wanted.map(({ metadata }) => metadata.name));
+  const told = startups.filter(({ pod }) => names.has(pod));
+  return told.length === 0 ? {} : { startups: told };
 }
 
 /** What keeps pods from starting. Where old pods hold the room that new ones need, they can go first. */
@@ -171,11 +194,13 @@ function troubleWithRemedy(
   wanted: readonly Pod[],
   strategy: string,
   leaving: readonly Pod[],
+  revision: string,
 ): { reason: string; message: string } | undefined {
   const trouble = wanted.map(troubleOf).find((found) => found);
   if (!trouble) return undefined;
   const { reason, message, words } = trouble;
-  if (reason !== 'Unschedulable' || strategy !== 'Surge' || leaving.length === 0) return { reason, message };
+  const areReplaced = leaving.some((pod) => revisionOfPod(pod) !== revision);
+  if (reason !== 'Unschedulable' || strategy !== 'Surge' || !areReplaced) return { reason, message };
   const remedy = 'Add a node, or set spec.rollout.strategy to DrainFirst: old pods then end before new ones start.';
   return { reason, message: withRemedy(words, remedy) };
 }

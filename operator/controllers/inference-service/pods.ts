@@ -57,15 +57,21 @@ export function servingPod(
     template: spec.podTemplate,
     restartPolicy: 'Always',
     terminationGracePeriodSeconds: spec.drain.delaySeconds + spec.drain.timeoutSeconds + endSeconds,
-    claims: target.claimName
-      ? [{ name: 'models', claimName: target.claimName, mountPath: storage.modelsMount, readOnly: true }]
-      : [],
+    claims: [
+      ...(target.claimName
+        ? [{ name: 'models', claimName: target.claimName, mountPath: storage.modelsMount, readOnly: true }]
+        : []),
+      ...(keepsModels(effective, target)
+        ? [{ name: 'cache', claimName: effective.cacheClaim!, mountPath: storage.cacheMount }]
+        : []),
+    ],
     container: {
       name: 'engine',
       command: ['windlass', 'engine'],
-      env: environmentOf(service, target, podName(service, revision, index)),
+      env: environmentOf(service, effective, target, podName(service, revision, index)),
       ports: [{ name: 'http', containerPort: spec.port }],
-      readinessProbe: { httpGet: { path: '/ready', port: 'http' }, periodSeconds: 1, timeoutSeconds: 2, failureThreshold: 2 },
+      // A busy machine may be slow to answer; what is going leaves the endpoints by its deletion.
+      readinessProbe: { httpGet: { path: '/ready', port: 'http' }, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 3 },
       livenessProbe: {
         httpGet: { path: '/health', port: 'http' },
         initialDelaySeconds: 30,
@@ -77,7 +83,12 @@ export function servingPod(
   });
 }
 
-function environmentOf(service: InferenceService, target: Target, name: string): EnvVar[] {
+/** What has a digest can be kept on the node. */
+function keepsModels({ cacheClaim }: Effective, { digest }: Target): boolean {
+  return cacheClaim !== undefined && digest !== undefined;
+}
+
+function environmentOf(service: InferenceService, effective: Effective, target: Target, name: string): EnvVar[] {
   const values: Record<string, string> = {
     WL_NAMESPACE: service.metadata.namespace ?? 'default',
     WL_NAME: service.metadata.name,
@@ -87,9 +98,17 @@ function environmentOf(service: InferenceService, target: Target, name: string):
     WL_MODEL_NAME: target.servedName,
     WL_PORT: String(service.spec.port),
     ...(target.digest === undefined ? {} : { WL_MODEL_DIGEST: target.digest }),
+    ...(keepsModels(effective, target) ? cacheVariables(effective) : {}),
   };
   const fixed = Object.entries(values).map(([name, value]) => ({ name, value }));
   return [...fixed, { name: 'WL_POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }];
+}
+
+function cacheVariables({ cacheBytes }: Effective): Record<string, string> {
+  return {
+    WL_MODEL_CACHE: storage.cacheMount,
+    ...(cacheBytes === undefined ? {} : { WL_MODEL_CACHE_BYTES: String(cacheBytes) }),
+  };
 }
 
 /** The Service of the pods of all revisions; a named port finds each pod's own number. */

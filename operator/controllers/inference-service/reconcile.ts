@@ -14,6 +14,7 @@ import { deletePod } from '../deletion.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { refusal, writeStatus } from '../status-writer.ts';
 import { planInferenceService } from './plan.ts';
+import { askStartups } from './startups.ts';
 import type { Action } from './plan.ts';
 
 export interface InferenceServiceOptions {
@@ -62,15 +63,17 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
       ...watchRuntimes(manager, services),
     ],
     workers: options.workers ?? 4,
-    reconcile: async (key, { client, log }) => {
+    reconcile: async (key, { client, log, signal }) => {
       const service = services.get(key);
       if (!service || service.metadata.deletionTimestamp !== undefined) return {};
       if (service.metadata.annotations?.[annotation.paused] === 'true') return {};
       const { namespace } = service.metadata;
+      const own = pods.ownedBy(service.metadata.uid ?? '');
       const plan = planInferenceService(
         {
           service,
-          pods: pods.ownedBy(service.metadata.uid ?? ''),
+          pods: own,
+          startups: await askStartups(own, signal),
           front: fronts.get(key),
           model: service.spec.model.name === undefined ? undefined : models.get({ namespace, name: service.spec.model.name }),
           versions: versions.list(namespace),

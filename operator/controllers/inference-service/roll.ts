@@ -21,7 +21,7 @@ export interface RollStep {
   remove: Pod[];
   /** Pods of the revision that may stay: at most `replicas`, the best first. */
   wanted: Pod[];
-  /** Pods that go when others answer in their place: those of other revisions, and those on cordoned nodes. */
+  /** Pods that go when others answer in their place: those of other revisions, and with Surge those on cordoned nodes. */
   leaving: Pod[];
 }
 
@@ -33,7 +33,9 @@ export function rollStep({ pods, revision, replicas, strategy, isCordoned }: Rol
   const living = pods.filter((pod) => pod.metadata.deletionTimestamp === undefined);
   const going = pods.length - living.length;
   const running = living.filter((pod) => !isPodFinished(pod)).toSorted(byWorth);
-  const mayStay = (pod: Pod) => revisionOfPod(pod) === revision && !isCordoned(pod.spec.nodeName ?? '');
+  const drainsFirst = strategy === 'DrainFirst';
+  // Who has no room for a second pod may have none elsewhere either: a cordoned node alone ends nothing there.
+  const mayStay = (pod: Pod) => revisionOfPod(pod) === revision && (drainsFirst || !onCordoned(pod));
   const staying = running.filter(mayStay);
   const wanted = staying.slice(0, replicas);
   const leaving = running.filter((pod) => !mayStay(pod));
@@ -42,7 +44,6 @@ export function rollStep({ pods, revision, replicas, strategy, isCordoned }: Rol
   // As many others stay as wanted ones do not answer yet.
   const answering = leaving.filter(isPodReady).toSorted((a, b) => Number(onCordoned(a)) - Number(onCordoned(b)));
   const kept = answering.slice(0, replicas - wanted.filter(isPodReady).length);
-  const drainsFirst = strategy === 'DrainFirst';
   // One makes room for the next, when the one before has made it.
   if (drainsFirst && missing > 0 && going === 0 && running.length >= replicas && wanted.every(isPodReady)) kept.pop();
   const room = drainsFirst ? Math.max(0, replicas - running.length - going) : missing;

@@ -61,9 +61,8 @@ const values = async (registry: Registry): Promise<string[]> =>
   (await registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
 
 it('tells every figure of a job that runs', async () => {
-  expect(
-    (await values(registryOf([running]))).map((line) => line.replace('namespace="team",trainingjob="moby"', '...')),
-  ).toMatchInlineSnapshot(`
+  expect((await values(registryOf([running]))).map((line) => line.replace('namespace="team",trainingjob="moby"', '...')))
+    .toMatchInlineSnapshot(`
     [
       "windlass_trainingjob_info{...,task="pretrain",model="moby"} 1",
       "windlass_trainingjob_created_timestamp_seconds{...} 1000",
@@ -109,9 +108,8 @@ it('tells no speed, estimate or phase of a job that has ended, and when it ended
 });
 
 it('tells of services and models how far they are', async () => {
-  expect(
-    (await values(registryOf([service, model]))).map((line) => line.replace('namespace="team"', '...')),
-  ).toMatchInlineSnapshot(`
+  expect((await values(registryOf([service, model]))).map((line) => line.replace('namespace="team"', '...')))
+    .toMatchInlineSnapshot(`
     [
       "windlass_inferenceservice_info{...,inferenceservice="moby",model="moby"} 1",
       "windlass_inferenceservice_created_timestamp_seconds{...,inferenceservice="moby"} 1000",

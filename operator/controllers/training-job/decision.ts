@@ -4,7 +4,7 @@ import type { Model, ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import type { Pod, Service } from '#operator/kube/core.ts';
 import type { PodGroup } from '#operator/kube/pod-group.ts';
-import type { ProgressReport } from '#runtime/api/messages.ts';
+import type { ProgressReport, RankClock } from '#runtime/api/messages.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
 
 export interface Observed {
@@ -53,6 +53,8 @@ export interface Plan {
 
 /** What a branch of the decision changes; the rest of the status stays as it was. */
 export interface Decision {
+  /** What a rank has told of its time, where the status takes its figures over. */
+  clock?: RankClock | undefined;
   state: NonNullable<TrainingJobStatus['state']>;
   conditions: ConditionChange[];
   status?: Partial<TrainingJobStatus>;

@@ -9,7 +9,8 @@ import type { Pod } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
-import { endingOf } from '../pod-ending.ts';
+import { endingOf, withRemedy } from '../pod-ending.ts';
+import { verdicts } from '../reasons.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
@@ -19,10 +20,12 @@ import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { excluded, judge } from './recovery.ts';
 import { failureMessage, failureOf } from './failure.ts';
+import { goodputOf } from './goodput.ts';
 import { hopeless } from './coming-up.ts';
 import { restartAsAsked, restartRequest } from './requested-restart.ts';
 import { removals } from './removal.ts';
-import { noLongerSuspended, remaining, run } from './running.ts';
+import { noLongerSuspended } from './run-conditions.ts';
+import { remaining, run } from './running.ts';
 import { foldProgress, forgetRanks, summaryOf } from './status.ts';
 
 export function planTrainingJob(seen: Observed, now: number): Plan {
@@ -43,6 +46,7 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
   };
   if (status.effective) status.podSets = podSetsOf(job, status.effective);
   status.summary = summaryOf(status, podsOf(job));
+  status.goodput = goodputOf(job.status ?? {}, status, decision.clock, now);
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
 }
 
@@ -60,7 +64,8 @@ function decide(seen: Observed, now: number): Decision {
   if (job.spec.suspend) return suspend(seen, now);
   const deadline = deadlineOf(job);
   if (deadline !== undefined && now >= deadline) {
-    const message = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}; raise it, or give the job fewer steps`;
+    const told = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}`;
+    const message = withRemedy(told, verdicts.DeadlineExceeded.remedy);
     return fail(seen, { reason: 'DeadlineExceeded', message, status: {} }, now);
   }
   const fault = pods.length === 0 ? ownScheduleFault(job.spec) : undefined;
@@ -109,21 +114,20 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
   const faultsInARow = step !== undefined && step > (status.lastFailure?.step ?? -1) ? 0 : (status.faultsInARow ?? 0);
   const verdict = judge(job, gang, { pod, ending }, seen.report, faultsInARow);
   const failure = { ...failureOf(pod, ending, verdict, now), step };
-  const message = failureMessage(failure);
   if (verdict.action === 'Fail') {
     const isOver = verdict.rule === 'MaxRestarts';
+    failure.remedy ??= verdicts[isOver ? 'MaxRestartsReached' : 'FailedByRule'].remedy;
+    const message = failureMessage(failure);
     const reason = isOver
       ? 'MaxRestartsReached'
       : failure.code
         ? reasonOf(failure.code)
         : (failure.reason ?? failedBy(verdict.rule));
     const prefix = isOver ? `gave up after ${verdict.restarts} restarts (faults.maxRestarts): ` : '';
-    return fail(
-      seen,
-      { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } },
-      now,
-    );
+    const why = { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } };
+    return { ...fail(seen, why, now), clock: ending.words.progress?.clock };
   }
+  const message = failureMessage(failure);
   const { replaces } = verdict;
   const leaving = [pod, ...gang.ended.map((ended) => ended.pod), ...gang.taken.map((taken) => taken.pod)];
   const replacing = new Set([
@@ -136,6 +140,7 @@ function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number
   const waits = verdict.charged || verdict.delaySeconds > 0;
   return {
     state: 'Restarting',
+    clock: ending.words.progress?.clock,
     conditions: [
       { type: 'Ready', status: 'False', reason: 'Restarting', message },
       { type: 'Reconciling', status: 'True', reason: 'Restarting' },
@@ -221,6 +226,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
   const { phase: _, phaseShare: __, etaSeconds: ___, ...progress } = figures.progress ?? seen.job.status?.progress ?? {};
   return {
     state: 'Succeeded',
+    clock: last?.progress?.clock,
     conditions: [
       { type: 'Complete', status: 'True', reason: 'Published', message },
       { type: 'Ready', status: 'True', reason: 'Complete', message },

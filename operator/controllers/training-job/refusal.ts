@@ -20,7 +20,7 @@ export function refusalReasonOf(error: unknown): RefusalReason | undefined {
   if (isInvalid(error)) return /denied request|admission webhook/.test(error.message) ? 'AdmissionRefused' : 'ChildRefused';
   if (!isForbidden(error)) return undefined;
   const { message } = error;
-  if (/exceeded quota|failed quota/.test(message)) return 'QuotaExceeded';
+  if (/exceeded quota|failed quota|status unknown for quota/.test(message)) return 'QuotaExceeded';
   if (/violates PodSecurity/.test(message)) return 'PodSecurityViolated';
   if (/is being terminated/.test(message)) return 'NamespaceTerminating';
   return / cannot \w+ resource /.test(message) ? 'Forbidden' : 'AdmissionRefused';

@@ -74,6 +74,7 @@ function lived(first: InferenceService, ...observations: Partial<Observed>[]): I
     pods: [],
     budget: undefined,
     cordoned: new Set<string>(),
+    startups: [],
     model: undefined,
     versions: [],
     runtime: undefined,
@@ -161,7 +162,7 @@ export function services(): Told[] {
 
 export function models(): Told[] {
   const metadata = { name: 'moby', namespace: 'default', uid: 'model-1', generation: 1 };
-  const created = unobserved({ apiVersion: 'windlass.dev/v1alpha1', kind: 'Model', metadata, spec: {} } as Model);
+  const created = unobserved({ apiVersion: 'windlass.dev/v1alpha1', kind: 'Model', metadata, spec: {} });
   const with_ = (model: Model, versions: ModelVersion[]): Model => ({ ...model, status: modelStatus(model, versions, now) });
   const seen = (of: ModelVersion): ModelVersion => ({ ...of, status: versionStatus(of, now) });
   return [
