@@ -81,7 +81,7 @@ export async function giveJobs(stage: Stage, operator: OperatorProcess, jobs: re
   const pods = jobs.reduce((sum, { spec }) => sum + spec.parallelism.dataReplicate, 0);
   const cpu = operator.cpuMs();
   await Promise.all(jobs.map((job) => stage.client.create(TrainingJob, job)));
-  await stage.askKubelet({ kind: 'running', namespace, count: pods });
+  await Promise.race([stage.askKubelet({ kind: 'running', namespace, count: pods }), operator.failed]);
   const writes = await stage.settled();
   const cpuMsPerPod = (operator.cpuMs() - cpu) / pods;
   const { items } = await stage.client.list(TrainingJob, { namespace });

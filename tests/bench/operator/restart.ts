@@ -23,7 +23,7 @@ export async function restartRound(stage: Stage, operator: OperatorProcess, rank
   const { faults } = await giveJobs(stage, operator, [job]);
   const failed = `gang-worker-${ranks - 1}`;
   await stage.askKubelet({ kind: 'end', namespace: name, name: failed, exitCode });
-  await stage.askKubelet({ kind: 'running', namespace: name, count: ranks });
+  await Promise.race([stage.askKubelet({ kind: 'running', namespace: name, count: ranks }), operator.failed]);
   const writes = await stage.settled();
   const status = writes.find((write) => write.resource === 'pods/status' && write.name === failed);
   const creates = podCreates(writes, name).filter(({ code }) => code === 201);
