@@ -52,7 +52,7 @@ test(
         model: { family: 'llama', config: { hiddenSize: 32, intermediateSize: 64, layers: 1, heads: 2 } },
         data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 512 } } },
         parallelism: { dataReplicate: 2 },
-        task: { pretrain: { steps: 20_000, batch: { sequences: 2, length: 32, grains: 2 } } },
+        task: { pretrain: { steps: 10_000_000, batch: { sequences: 2, length: 32, grains: 2 } } },
         checkpoint: { everySteps: 1000 },
         output: { model: 'two' },
       },
