@@ -8,6 +8,7 @@ import { ClusterTrainingRuntime, TrainingRuntime } from './training-runtime.ts';
 export { InferenceService, InferenceServiceStatus } from './inference-service.ts';
 export { Model, ModelStatus, ModelVersion, ModelVersionStatus } from './model.ts';
 export { TrainingJob } from './training-job.ts';
+export type { FaultAction, FaultReason, FaultRule } from './fault-rules.ts';
 export { ranksIn } from './parallelism.ts';
 export { TrainingJobStatus } from './training-job-status.ts';
 export type { PodFailure, TrainingProgress } from './training-job-status.ts';

@@ -2,7 +2,7 @@
 import { label, managedBy } from '#crds/names.ts';
 import type { KubeObject } from '#crds/resource.ts';
 import type { Effective, PodTemplate } from '#crds/v1alpha1/index.ts';
-import type { Container, Pod, Volume } from '#operator/kube/core.ts';
+import type { Affinity, Container, Pod, Volume } from '#operator/kube/core.ts';
 import { mergeTemplates } from './effective.ts';
 
 /** An unprivileged user of no particular name. */
@@ -19,6 +19,8 @@ export interface PodShell {
   terminationGracePeriodSeconds: number;
   /** Headless Service that the pod gets a name of its own from. */
   subdomain?: string;
+  /** Nodes that the pod may or may not come to. */
+  affinity?: Affinity;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
   container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
@@ -53,6 +55,7 @@ export function podOf(shell: PodShell): Pod {
         seccompProfile: { type: 'RuntimeDefault' },
       },
       ...(isEmpty(template.nodeSelector) ? {} : { nodeSelector: template.nodeSelector! }),
+      ...(shell.affinity ? { affinity: shell.affinity } : {}),
       ...(template.tolerations?.length ? { tolerations: template.tolerations } : {}),
       containers: [
         {

@@ -44,8 +44,17 @@ export interface Volume {
   emptyDir?: { sizeLimit?: string };
 }
 
+export interface Affinity {
+  nodeAffinity: {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: { matchExpressions: { key: string; operator: 'In' | 'NotIn'; values: string[] }[] }[];
+    };
+  };
+}
+
 interface PodSpec {
   nodeName?: string;
+  affinity?: Affinity;
   /** With `subdomain`, the name of a headless Service: the pod answers to `<hostname>.<subdomain>`. */
   hostname?: string;
   subdomain?: string;

@@ -2,6 +2,7 @@
 import { connectBusPublisher } from '#runtime/api/bus-publisher.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
+import { rulesOfJob } from '#runtime/api/fault-rules.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
 import { progressSubject } from '#runtime/api/subjects.ts';
 import { stayJoined } from './rendezvous/client.ts';
@@ -48,6 +49,7 @@ async function hold(
   const coordinator = new Coordinator({
     rule: { pods, min: Math.min(pods, env.WL_ELASTIC_MIN ?? pods), max: Math.min(pods, env.WL_ELASTIC_MAX ?? pods) },
     maxRestarts: env.WL_MAX_RESTARTS,
+    rules: rulesOfJob(env.WL_JOB),
     windowMs: env.WL_ELASTIC_WAIT_SECONDS * 1000,
     hangTimeoutMs: hangSeconds === undefined ? undefined : hangSeconds * 1000,
     now,

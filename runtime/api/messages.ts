@@ -2,6 +2,23 @@
 // words of a pod (may not).
 import { z } from 'zod';
 
+const seconds = z.number().min(0);
+
+/** What the time of a rank process went to, since it began. */
+export const RankClock = z.object({
+  /** When it began: tells one process from the next. */
+  started: z.string().max(64),
+  /** Before the first step. */
+  preparing: seconds,
+  stepping: seconds,
+  evaluating: seconds,
+  /** Time in which steps waited for a checkpoint. */
+  checkpointing: seconds,
+  /** Steps done. */
+  steps: z.int().min(0),
+});
+export type RankClock = z.output<typeof RankClock>;
+
 /** Progress of training after a step. Losses in nats per token. */
 export const Progress = z.object({
   step: z.int(),
@@ -23,6 +40,7 @@ export const Progress = z.object({
   /** Text generated during training, newest only. */
   sample: z.string().optional(),
   rssBytes: z.number().optional(),
+  clock: RankClock.optional(),
 });
 export type Progress = z.output<typeof Progress>;
 
@@ -50,6 +68,10 @@ export const TerminationMessage = z.object({
   remedy: z.string().optional(),
   rank: z.int().optional(),
   step: z.int().optional(),
+  /** Name of the signal that ended the rank. */
+  signal: z.string().optional(),
+  /** Rule of the job that the end was decided by. */
+  rule: z.string().optional(),
   /** In-place restarts that this pod's ranks used; they count against the job's budget. */
   restarts: z.int().optional(),
   logTail: z.string().optional(),
@@ -167,6 +189,13 @@ export const FaultReport = z.object({
   site: z.string().optional(),
   /** All of it in words: what happened to which rank, and what was done. */
   message: z.string().max(1024),
+  remedy: z.string().max(1024).optional(),
+  /** Rule of the job that decided on it. */
+  rule: z.string().max(63).optional(),
+  /** Whether the restart counts against the budget; it does if absent. */
+  charged: z.boolean().optional(),
+  /** Last log lines of the rank. */
+  logTail: z.string().max(4096).optional(),
 });
 export type FaultReport = z.output<typeof FaultReport>;
 

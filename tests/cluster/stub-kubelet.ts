@@ -9,19 +9,33 @@ import type { TerminationMessage } from '#runtime/api/messages.ts';
 import { connect } from './kube.ts';
 
 /** How the container of a running pod ends; undefined lets it run on. */
-export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage } | undefined;
+export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage; reason?: string; evicted?: string } | undefined;
+
+/** What keeps a pod from its next step, in the words of scheduler and kubelet: from a node, from running, from its end. */
+export interface Hindrance {
+  unschedulable?: string;
+  waiting?: { reason: string; message: string };
+  staysForever?: boolean;
+}
 
 export interface StubKubelet extends AsyncDisposable {
   /** May be changed while pods run. */
   fate: Fate;
+  /** May be changed while pods run; nothing hinders them if absent. */
+  hinder: ((pod: Pod) => Hindrance | undefined) | undefined;
   /** Names of pods, with their attempt of a job, in the order in which they were seen. */
   readonly seen: string[];
   /** Looks at all pods again. */
   nudge(): void;
 }
 
-export async function startStubKubelet(namespace: string, fate: Fate): Promise<StubKubelet> {
-  const { client, transport } = await connect();
+/** `through`: a connection to share, which stays open; one of its own if absent. */
+export async function startStubKubelet(
+  namespace: string,
+  fate: Fate,
+  through?: Awaited<ReturnType<typeof connect>>,
+): Promise<StubKubelet> {
+  const { client, transport } = through ?? (await connect());
   const store = new Store(Pod, {}, [namespace]);
   const abort = new AbortController();
   const busy = new Map<string, Promise<void>>();
@@ -30,11 +44,19 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
 
   const step = async (pod: Pod): Promise<void> => {
     const key = keyOf(pod);
+    const hindrance = kubelet.hinder?.(pod) ?? {};
     if (pod.metadata.deletionTimestamp !== undefined) {
+      if (hindrance.staysForever) return;
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
       return;
     }
     if (isPodFinished(pod)) return;
+    if (pod.spec.nodeName === undefined && hindrance.unschedulable !== undefined) {
+      const refused = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: hindrance.unschedulable };
+      if (pod.status?.conditions?.some(({ message }) => message === refused.message)) return;
+      await client.patchStatus(Pod, key, { conditions: [{ ...refused, lastTransitionTime: isoTime(Date.now()) }] });
+      return;
+    }
     if (pod.spec.nodeName === undefined) {
       const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
       const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
@@ -44,6 +66,16 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
     }
     const { name } = pod.spec.containers[0]!;
     const status = { name, image: pod.spec.containers[0]!.image, imageID: '', restartCount: 0 };
+    if (pod.status?.phase === 'Pending' && hindrance.waiting) {
+      const { waiting } = hindrance;
+      if (pod.status.containerStatuses?.[0]?.state?.waiting?.message === waiting.message) return;
+      await client.patchStatus(Pod, key, {
+        startTime: isoTime(Date.now()),
+        conditions: [{ type: 'Ready', status: 'False' }],
+        containerStatuses: [{ ...status, ready: false, state: { waiting } }],
+      });
+      return;
+    }
     if (pod.status?.phase !== 'Running') {
       await client.patchStatus(Pod, key, {
         phase: 'Running',
@@ -56,10 +88,12 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
     }
     const end = kubelet.fate(pod);
     if (!end) return;
-    const { exitCode, words } = end;
-    const terminated = { exitCode, finishedAt: isoTime(Date.now()), message: words ? JSON.stringify(words) : '' };
+    const { exitCode, words, reason = exitCode === 0 ? 'Completed' : 'Error', evicted } = end;
+    const message = words ? JSON.stringify(words) : '';
+    const terminated = { exitCode, reason, finishedAt: isoTime(Date.now()), message };
     await client.patchStatus(Pod, key, {
       phase: exitCode === 0 ? 'Succeeded' : 'Failed',
+      ...(evicted === undefined ? {} : { reason: 'Evicted', message: evicted }),
       conditions: [{ type: 'Ready', status: 'False' }],
       containerStatuses: [{ ...status, ready: false, state: { terminated } }],
     });
@@ -86,12 +120,13 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
   });
   const kubelet: StubKubelet = {
     fate,
+    hinder: undefined,
     seen: [],
     nudge: () => store.list().forEach(look),
     async [Symbol.asyncDispose]() {
       abort.abort();
       await Promise.all([reflecting, ...busy.values()]);
-      transport.close();
+      if (!through) transport.close();
       if (failures.length > 0) throw new AggregateError(failures, 'the stub kubelet failed');
     },
   };

@@ -3,7 +3,7 @@ import type { ConditionChange } from '#crds/conditions.ts';
 import type { Model, ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import type { Pod, Service } from '#operator/kube/core.ts';
-import type { ProgressReport } from '#runtime/api/messages.ts';
+import type { ProgressReport, RankClock } from '#runtime/api/messages.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
 
 export interface Observed {
@@ -23,12 +23,16 @@ export interface Observed {
   /** A secret that nobody knows yet: for the pods of an attempt that has none. */
   freshSecret: string;
   builtin: BuiltinSettings;
+  /** Milliseconds after the end of its grace time at which a pod that does not go is removed by force. */
+  removeAfterMs?: number | undefined;
 }
 
 export type Action =
   | { type: 'createService'; service: Service }
   | { type: 'createPod'; pod: Pod }
   | { type: 'deletePod'; pod: Pod }
+  /** Without waiting for its node. */
+  | { type: 'removePod'; pod: Pod }
   | { type: 'createModel'; model: Model }
   | { type: 'createVersion'; version: ModelVersion }
   | { type: 'deleteJob' };
@@ -42,6 +46,8 @@ export interface Plan {
 
 /** What a branch of the decision changes; the rest of the status stays as it was. */
 export interface Decision {
+  /** What a rank has told of its time, where the status takes its figures over. */
+  clock?: RankClock | undefined;
   state: NonNullable<TrainingJobStatus['state']>;
   conditions: ConditionChange[];
   status?: Partial<TrainingJobStatus>;

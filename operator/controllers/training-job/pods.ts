@@ -2,7 +2,7 @@
 import { label, managedBy, storage } from '#crds/names.ts';
 import { ranksIn } from '#crds/v1alpha1/index.ts';
 import type { Effective, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { EnvVar, Pod, Service } from '#operator/kube/core.ts';
+import type { Affinity, EnvVar, Pod, Service } from '#operator/kube/core.ts';
 import { controllerReference, podOf } from '../pod-shell.ts';
 
 /** Time for a rank to save a checkpoint and end, and for its agent to say so. */
@@ -75,6 +75,8 @@ export interface WorkerOptions {
   secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
+  /** Nodes that the pod must not come to. */
+  excludedNodes?: readonly string[] | undefined;
   /** Event bus to report to. */
   bus?: string | undefined;
 }
@@ -97,12 +99,23 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
+    ...(options.excludedNodes?.length ? { affinity: awayFrom(options.excludedNodes) } : {}),
     claims: [
       { name: 'jobs', claimName: effective.jobsClaim, mountPath: storage.jobsMount },
       { name: 'models', claimName: effective.modelsClaim, mountPath: storage.modelsMount },
     ],
     container: { name: 'agent', command: ['windlass', 'agent'], env: environmentOf(job, effective, options) },
   });
+}
+
+/** Keeps a pod away from nodes, by the label that carries a node's name. */
+function awayFrom(nodes: readonly string[]): Affinity {
+  const expression = { key: 'kubernetes.io/hostname', operator: 'NotIn' as const, values: [...nodes] };
+  return {
+    nodeAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions: [expression] }] },
+    },
+  };
 }
 
 function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOptions): EnvVar[] {

@@ -9,22 +9,26 @@ import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
 import { inBatches, runsOf } from '../batches.ts';
-import { deleteObject, deletePod } from '../deletion.ts';
+import { deleteObject, deletePod, removePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
-import { refusal, writeStatus } from '../status-writer.ts';
+import { writeStatus } from '../status-writer.ts';
 import { planTrainingJob } from './plan.ts';
 import type { Action } from './decision.ts';
 import { workersName } from './pods.ts';
-import { progressDueIn } from './status.ts';
+import { tellRefusal } from './refusal.ts';
+import { createJobMetrics } from './job-metrics.ts';
+import { newsDueIn } from './running.ts';
 
 export interface TrainingJobOptions {
   builtin: BuiltinSettings;
   progress: ProgressSource;
   /** Jobs reconciled at the same time. */
   workers?: number;
+  /** Milliseconds after its grace time at which a pod that does not end is removed by force. A minute if absent. */
+  removeAfterMs?: number;
   /** Makes secrets of jobs; random ones if absent. */
   secret?: () => string;
 }
@@ -38,6 +42,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
+  const metrics = createJobMetrics(manager.metrics.registry, () => jobs.list());
   const findRuntime = createRuntimeFinder(manager);
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
@@ -57,16 +62,18 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
         report: book.latest(key),
         freshSecret: secret(),
         builtin: options.builtin,
+        removeAfterMs: options.removeAfterMs,
       },
       manager.clock.now(),
     );
     try {
       for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, job, client));
     } catch (error) {
-      throw await refusal(client, TrainingJob, job, error, manager.clock);
+      return await tellRefusal(client, job, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
     await writeStatus(client, TrainingJob, job, plan.status);
+    metrics.changed(job.status, plan.status);
     if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
     for (const event of plan.events) manager.events.emit(job, event);
@@ -90,7 +97,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
-    if (job) controller.queue.addAfter(formatKey(key), progressDueIn(job.status ?? {}, manager.clock.now()));
+    if (job) controller.queue.addAfter(formatKey(key), newsDueIn(job, book.latest(key), manager.clock.now()));
   });
   manager.addService({
     start: async () => {},
@@ -108,6 +115,9 @@ async function carryOut(action: Action, job: TrainingJob, client: ReconcileConte
       return;
     case 'deletePod':
       await deletePod(client, action.pod);
+      return;
+    case 'removePod':
+      await removePod(client, action.pod);
       return;
     case 'createModel':
       await client.create(Model, action.model);
