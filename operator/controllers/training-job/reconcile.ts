@@ -42,7 +42,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
-  const metrics = createJobMetrics(manager.metrics.registry, () => jobs.list());
+  const metrics = createJobMetrics(manager.metrics.registry);
   const findRuntime = createRuntimeFinder(manager);
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
