@@ -36,6 +36,8 @@ export class FakeCluster {
   /** Names of pods in the order they were made. */
   readonly podsMade: string[] = [];
   fate: Fate = () => undefined;
+  /** Pods that do not end, as on a node that is gone. */
+  hangs: (pod: Pod) => boolean = () => false;
   #kill: Kill | undefined;
   #dead = false;
   /** Whether the kill that was asked for has happened. */
@@ -72,7 +74,7 @@ export class FakeCluster {
     });
     this.#manager = new Manager({ client, clock: this.clock, log: pino({ level: 'silent' }) });
     const secret = () => 'known to the pods of an attempt';
-    addControllers(this.#manager, { builtin: { image: 'windlass:test' }, progress: this.bus, secret });
+    addControllers(this.#manager, { builtin: { image: 'windlass:test' }, progress: this.bus, secret, removeAfterMs: 2_000 });
     await this.#manager.start();
   }
 
@@ -113,6 +115,7 @@ export class FakeCluster {
   async #step(pod: Pod): Promise<void> {
     const key = keyOf(pod);
     if (pod.metadata.deletionTimestamp !== undefined) {
+      if (this.hangs(pod)) return;
       await this.kube.delete(Pod, key, { gracePeriodSeconds: 0 });
       return;
     }

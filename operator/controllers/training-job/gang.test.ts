@@ -7,6 +7,7 @@ import type { ProgressReport } from '#runtime/api/messages.ts';
 import { lastWords } from '../fixtures.ts';
 import type { Observed } from './decision.ts';
 import { workersService } from './pods.ts';
+import { newsDueIn } from './running.ts';
 import { conditions, effective, job, now, plan, pod, said } from './testing.ts';
 import type { PodState } from './testing.ts';
 
@@ -291,6 +292,39 @@ describe('the plan of a job of four ranks', () => {
     const lost = { ...taken.status.lastFailure!, time: isoTime(now - 8000), action: 'RestartPod' };
     const counted = plan({ job: four({ lastFailure: lost }), service, pods: pods(), report }).status;
     expect(counted.lastFailure?.action).toBe('RestartPod');
+  });
+
+  it('takes a fault that the agents healed over at once, though figures were taken over a moment ago', () => {
+    const time = isoTime(now - 1000);
+    const job = four({ state: 'Running', restarts: 0, progress: { step: 119, steps: 400, time } });
+    const report: ProgressReport = {
+      uid: 'job-1',
+      attempt: 0,
+      rank: 0,
+      pod: 'moby-worker-0',
+      time: new Date(now).toISOString(),
+      restarts: 1,
+      progress: { step: 120, steps: 400 },
+      fault: {
+        time: new Date(now).toISOString(),
+        epoch: 0,
+        rank: 2,
+        pod: 'moby-worker-2',
+        message: 'lost',
+        rule: 'mine',
+        charged: false,
+      },
+    };
+    expect(newsDueIn(job, report, now)).toBe(0);
+    const { status } = plan({ job, service, pods: pods(), report });
+    expect(status.lastFailure).toMatchObject({
+      pod: 'moby-worker-2',
+      node: 'node-1',
+      rule: 'mine',
+      action: 'RestartRank',
+      charged: false,
+    });
+    expect(newsDueIn({ ...job, status }, report, now)).toBe(10_000);
   });
 
   describe('counts restarts', () => {

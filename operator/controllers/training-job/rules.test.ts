@@ -129,7 +129,9 @@ describe('a pod that does not end', () => {
 
   it('is named when its grace time is over, and removed by force a minute later', () => {
     expect(seen(-5).status.conditions?.[0]).toMatchObject({ reason: 'Starting' });
-    expect(seen(5).status.conditions?.[0]?.message).toMatchInlineSnapshot(`"pod moby-worker-1 on node node-1 does not end, and its successor needs its name; it is removed by force at 2026-01-01T12:00:55Z. If it repeats, look at its node."`);
+    expect(seen(5).status.conditions?.[0]?.message).toMatchInlineSnapshot(
+      `"pod moby-worker-1 on node node-1 does not end, and its successor needs its name; it is removed by force at 2026-01-01T12:00:55Z. If it repeats, look at its node."`,
+    );
     expect(said(seen(5))).toMatchObject({ requeueAfterMs: 55_000 });
     expect(seen(60).actions).toEqual([expect.objectContaining({ type: 'removePod' })]);
     expect(seen(60).events.map(({ reason }) => reason)).toEqual(['PodRemoved']);
