@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import type { Series } from './recording.ts';
 import { formatRecording, notation, parsePage, parseRecording } from './recording.ts';
 
 it('reads a page of Prometheus text, labels with quotes and braces included', () => {
@@ -32,7 +33,7 @@ it('reads back every recording that it wrote', () => {
     labels: fc.dictionary(fc.stringMatching(/^[a-z_]{1,8}$/), fc.string({ unit: 'grapheme-ascii' }), { noNullPrototype: true }),
     values: fc.array(value, { minLength: 4, maxLength: 12 }),
   });
-  const sorted = <T extends { name: string; labels: object; values: unknown }>(all: readonly T[]) =>
+  const sorted = (all: readonly Series[]) =>
     all
       .map((one) => JSON.stringify([one.name, Object.entries(one.labels).toSorted(([a], [b]) => (a < b ? -1 : 1)), one.values]))
       .toSorted();
