@@ -22,9 +22,9 @@ const intervalSeconds = 5;
 const servingSeconds = 60;
 
 const say = (line: string): void => console.error(`record: ${line}`);
-const folder = mkdtempSync(join(tmpdir(), 'wl-record-'));
 await build(['helm', 'nats-server'], say);
 await using cluster = await startNodeCluster({ say });
+const folder = mkdtempSync(join(tmpdir(), 'wl-record-'));
 
 const kubectl = (input: string, ...args: string[]): Promise<string> =>
   capture(binaryOf('kubectl'), ['--kubeconfig', cluster.kubeconfig, ...args], { input });
