@@ -112,6 +112,8 @@ export type CommOptions = {
   /** For connecting, and for how long an operation waits without any progress. */
   readonly deadlineMs: number;
   readonly transport?: Transport;
+  /** Whether what goes over TCP goes through TLS, in which both sides prove with the secret who they are. The same on all ranks. */
+  readonly tls?: boolean;
 };
 
 /** One operation of a communicator. Times are milliseconds since 1970, 0 for what has not happened; peer is -1 where there is none. */
@@ -149,6 +151,7 @@ type NativeComm = {
     secret: string,
     deadlineMs: number,
     transport: number,
+    tls: number,
   ) => CommHandle;
   readonly commReady: (comm: CommHandle) => Promise<void>;
   readonly commSplit: (comm: CommHandle, ranks: readonly number[], name: string) => CommHandle;
@@ -357,9 +360,9 @@ export const commCloseListener = native.comm.commCloseListener;
 
 /** Returns at once and connects in the background; operations enqueued before it is ready wait. */
 export function commOpen(options: CommOptions): CommHandle {
-  const { listener, rank, size, endpoints, name, epoch, secret, deadlineMs, transport = 'auto' } = options;
+  const { listener, rank, size, endpoints, name, epoch, secret, deadlineMs, transport = 'auto', tls = false } = options;
   const way = transports.indexOf(transport);
-  return native.comm.commOpen(listener, rank, size, endpoints, name, epoch, secret, deadlineMs, way);
+  return native.comm.commOpen(listener, rank, size, endpoints, name, epoch, secret, deadlineMs, way, Number(tls));
 }
 /** Resolves when all peers are connected; rejects with the error that names who is missing. */
 export const commReady = native.comm.commReady;

@@ -15,6 +15,8 @@ export type { PodFailure, TrainingProgress } from './training-job-status.ts';
 export { ClusterTrainingRuntime, TrainingRuntime } from './training-runtime.ts';
 export type { PodTemplate, RuntimeReference } from './pod-template.ts';
 export type { Effective } from './effective.ts';
+export type { PodSet } from './pod-sets.ts';
+export type { Scheduling } from './scheduling.ts';
 
 /** All kinds of the group. */
 export const resources: readonly Resource[] = [

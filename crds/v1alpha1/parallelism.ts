@@ -88,6 +88,12 @@ export const Parallelism = withRules(
         .describe(
           'Layers of each stage, in order; the embedding comes with the first, the head with the last. Stages of about equal estimated cost if absent. `windlass plan --trace` tells what a measured trace suggests.',
         ),
+      encryption: z
+        .enum(['none', 'tls'])
+        .default('none')
+        .describe(
+          'tls: what ranks send each other over the network, tensors and words beside them, goes through TLS 1.3, in which both sides prove that they know the secret of the job. Ranks of one machine and network namespace use shared memory and need none. No bit of the result depends on it.',
+        ),
     })
     .describe('Ranks and what each does. Their number is the product of dataReplicate, dataShard, tensor and pipeline.'),
   [

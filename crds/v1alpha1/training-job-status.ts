@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { Conditions } from '../conditions.ts';
 import { Effective } from './effective.ts';
+import { PodSet } from './pod-sets.ts';
 
 const maxInteger = Number.MAX_SAFE_INTEGER;
 const counter = (description: string) => z.int().min(0).max(maxInteger).optional().describe(description);
@@ -130,6 +131,10 @@ export const TrainingJobStatus = z
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
     inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
     faultsInARow: counter('Faults since the last step that was new; each one doubles the wait before the next restart.'),
+    restartRequest: word(
+      64,
+      'Request for a restart, by the annotation windlass.dev/restart-requested-at, that was carried out last.',
+    ),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
     epoch: counter('Counter of the times that the ranks of this attempt came together anew.'),
     world: counter('Ranks that the job consists of; differs from parallelism only while it is elastic.'),
@@ -161,6 +166,12 @@ export const TrainingJobStatus = z
     lastFailure: PodFailure.optional(),
     modelVersion: word(63, 'ModelVersion that the job published.'),
     effective: Effective.optional(),
+    podSets: z
+      .array(PodSet)
+      .max(8)
+      .optional()
+      .describe('What the job asks of the cluster, also while it is suspended.')
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
     goodput: Goodput.optional(),
     summary: Summary.optional(),
   })

@@ -1,13 +1,16 @@
 // Times all-reduce and reduce-scatter between local processes, by turns with Gloo where that is installed, and what the fixed order of
 // sums costs all-reduce. Usage:
-//   bench-collectives [--ranks N] [--bytes B] [--transport shm|tcp] [--rounds R]
+//   bench-collectives [--ranks N] [--bytes B] [--transport shm|tcp] [--rounds R] [--tls]
+// With --tls also through TLS, by turns with the same in the clear.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -25,13 +28,14 @@ struct Settings {
   int ranks = 2;
   int64_t bytes = int64_t{64} << 20;
   int transport = WL_COMM_SHM;
+  bool tls = false;
   int rounds = 0;  // 0: as many as fit about a second
 };
 
 /** What the processes share: endpoints, and a place to meet. */
 struct Board {
-  char endpoints[WL_COMM_MAX_RANKS][WL_COMM_ENDPOINT];
-  std::atomic<int> listening;
+  char endpoints[2][WL_COMM_MAX_RANKS][WL_COMM_ENDPOINT];
+  std::atomic<int> listening[2];
   char folder[64];
 };
 
@@ -57,14 +61,15 @@ struct Done {
 
 class Ours {
  public:
-  Ours(int rank, const Settings& settings, Board& board) : size_(settings.ranks) {
+  Ours(int rank, const Settings& settings, Board& board, bool tls) : size_(settings.ranks) {
     must(wl_start());
-    must(wl_comm_listen(0, settings.transport == WL_COMM_TCP ? "127.0.0.1" : nullptr, 4, &listener_, board.endpoints[rank]));
-    board.listening.fetch_add(1);
-    while (board.listening.load() < size_) usleep(100);
+    must(wl_comm_listen(0, settings.transport == WL_COMM_TCP ? "127.0.0.1" : nullptr, 4, &listener_, board.endpoints[tls][rank]));
+    board.listening[tls].fetch_add(1);
+    while (board.listening[tls].load() < size_) usleep(100);
     std::vector<const char*> endpoints;
-    for (int i = 0; i < size_; ++i) endpoints.push_back(board.endpoints[i]);
-    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), "bench", 1, "secret", 60000, settings.transport};
+    for (int i = 0; i < size_; ++i) endpoints.push_back(board.endpoints[tls][i]);
+    const char* const name = tls ? "bench, TLS" : "bench";
+    const wl_comm_options options = {listener_, rank, size_, endpoints.data(), name, 1, "secret", 60000, settings.transport, tls};
     must(wl_comm_open(0, &options, &comm_));
     must(wl_stream_new(0, &stream_));
     Done ready;
@@ -102,6 +107,13 @@ class Ours {
 };
 
 double seconds() { return static_cast<double>(wl::nanoseconds()) / 1e9; }
+/** Of this rank, in all its threads. */
+double processor_seconds() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto of = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+  return of(used.ru_utime) + of(used.ru_stime);
+}
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -135,12 +147,31 @@ void report_order(const Settings& settings, const std::vector<double>& fixed, co
               static_cast<double>(settings.bytes) / 1024, median(fixed) * 1e6, median(arrival) * 1e6, (median(ratios) - 1) * 100);
 }
 
+/** Times of the same thing in the clear and through TLS, a pair in each turn. */
+struct Tolls {
+  std::vector<double> clear, tls, clear_processor, tls_processor;
+
+  /** Medians, and those of the proportions in each turn. */
+  void report(const char* what, const Settings& settings) const {
+    std::vector<double> rates, processor;
+    for (size_t i = 0; i < clear.size(); ++i) {
+      rates.push_back(clear[i] / tls[i]);
+      processor.push_back(tls_processor[i] / clear_processor[i]);
+    }
+    std::printf("%-14s %d ranks %9.1f KiB  through TLS %.1f us, %.2f GB/s: %.2f of the rate in the clear, %.2f times the processor time\n", what,
+                settings.ranks, static_cast<double>(settings.bytes) / 1024, median(tls) * 1e6,
+                static_cast<double>(settings.bytes) / median(tls) / 1e9, median(rates), median(processor));
+  }
+};
+
 int rank_main(int rank, const Settings& settings, Board& board) {
-  Ours ours(rank, settings, board);
+  Ours ours(rank, settings, board, false);
+  const std::unique_ptr<Ours> encrypted = settings.tls ? std::make_unique<Ours>(rank, settings, board, true) : nullptr;
   // A few milliseconds for each measurement, so that starting and stopping does not count.
   const int repeats = static_cast<int>(std::clamp<int64_t>((int64_t{32} << 20) / settings.bytes, 1, 2000));
   const int rounds = settings.rounds > 0 ? settings.rounds : 15;
   std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter, arrival_times;
+  Tolls reduce_tolls, scatter_tolls;
   wl::comm::ArrivalOrder arrival = ours.arrival_order();
 #if WL_WITH_GLOO
   GlooPeer gloo(rank, settings.ranks, board.folder);
@@ -169,6 +200,21 @@ int rank_main(int rank, const Settings& settings, Board& board) {
       for (int i = 0; i < times; ++i) ours.reduce_scatter();
       ours.finish();
     }));
+    if (encrypted != nullptr) {
+      const auto compare = [&](Tolls& tolls, void (Ours::*collective)()) {
+        for (Ours* const each : {&ours, encrypted.get()}) {
+          const bool tls = each == encrypted.get();
+          const double before = processor_seconds();
+          (tls ? tolls.tls : tolls.clear).push_back(timed(repeats, [&] { each->barrier(); }, [&](int times) {
+            for (int i = 0; i < times; ++i) (each->*collective)();
+            each->finish();
+          }));
+          (tls ? tolls.tls_processor : tolls.clear_processor).push_back(processor_seconds() - before);
+        }
+      };
+      compare(reduce_tolls, &Ours::all_reduce);
+      compare(scatter_tolls, &Ours::reduce_scatter);
+    }
 #if WL_WITH_GLOO
     gloo_reduce.push_back(timed(repeats, [&] { gloo.barrier(); }, [&](int times) {
       for (int i = 0; i < times; ++i) gloo.all_reduce(data.data(), data.size());
@@ -184,6 +230,10 @@ int rank_main(int rank, const Settings& settings, Board& board) {
     report("all-reduce", settings, reduce_times, gloo_reduce);
     report("reduce-scatter", settings, scatter_times, gloo_scatter);
     if (compares_order) report_order(settings, reduce_times, arrival_times);
+    if (encrypted != nullptr) {
+      reduce_tolls.report("all-reduce", settings);
+      scatter_tolls.report("reduce-scatter", settings);
+    }
     std::fflush(stdout);
   }
   ours.barrier();
@@ -194,9 +244,11 @@ int rank_main(int rank, const Settings& settings, Board& board) {
 
 int main(int argc, char** argv) {
   Settings settings;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
-    const char* value = argv[i + 1];
+    if (name == "--tls") settings.tls = true;
+    if (name == "--tls" || i + 1 == argc) continue;
+    const char* value = argv[++i];
     if (name == "--ranks") settings.ranks = std::atoi(value);
     if (name == "--bytes") settings.bytes = std::atoll(value);
     if (name == "--rounds") settings.rounds = std::atoi(value);

@@ -142,7 +142,8 @@ int wl_comm_open(wl_owner owner, const wl_comm_options* options, wl_comm* out) {
   if (const char* fault = fault_of(*options)) return refuse(op, fault);
   std::shared_ptr<Listener> listener;
   if (!listeners().find(options->listener, listener)) return fail(WL_INVALID, op, "%s: %u is not a live listener", op, options->listener);
-  SessionOptions session{options->name, options->epoch, options->rank, options->size, {}, {}, options->secret, options->deadline_ms * 1000000};
+  SessionOptions session{options->name, options->epoch, options->rank, options->size, {}, {}, options->secret, options->deadline_ms * 1000000,
+                         options->tls != 0};
   std::string agreed = session.name + '\n' + std::to_string(session.epoch);
   Group::Identity identity{session.name, {}, {}, session.rank};
   for (int rank = 0; rank < session.size; ++rank) {
@@ -153,6 +154,9 @@ int wl_comm_open(wl_owner owner, const wl_comm_options* options, wl_comm* out) {
     if (rank != session.rank) {
       const char* fault = choose_route(*endpoint, options->transport, route);
       if (fault != nullptr) return fail(WL_INVALID, op, "%s: rank %d %s", op, rank, fault);
+    }
+    if (route == Route::tcp && session.encrypts && !tls_available()) {
+      return refuse(op, "TLS needs the OpenSSL that Node carries, or libssl.so.3 (Debian: libssl3); neither is there");
     }
     agreed += '\n' + text;
     session.endpoints.push_back(*endpoint);

@@ -247,7 +247,9 @@ void Exchange::check(const Lane& lane, const Header& theirs) const {
 }
 
 void Exchange::lost(const Lane& lane) const {
-  throw Failure{WL_COMM_PEER_LOST, lane.peer, "rank " + std::to_string(lane.peer) + " has left the group"};
+  const bool corrupt = lane.link->carrier != nullptr && lane.link->carrier->is_corrupt();
+  const char* const words = corrupt ? " is cut off: what came was not what it had sent" : " has left the group";
+  throw Failure{WL_COMM_PEER_LOST, lane.peer, "rank " + std::to_string(lane.peer) + words};
 }
 
 /** Names the peer that is behind all others. */

@@ -28,8 +28,26 @@ Digest proof_of(const char* side, const std::string& secret, const Hello& hello,
   return hmac_sha256(secret, said);
 }
 
+constexpr char kTaken[] = "called";
+constexpr char kRefused[] = "called, but with TLS on one side only";
+constexpr char kCalling[] = "calling";
+
 constexpr char kOtherSecret[] = "it has another secret";
 constexpr char kClosed[] = "it closed the connection in the middle of the greeting";
+constexpr char kOtherTls[] = "one side uses TLS and the other does not";
+
+void when_closed(const std::shared_ptr<Wire>& wire, const Greeted& greeted) {
+  wire->when_closed([self = wire.get(), greeted] {
+    const GreetingFault fault{self->problem().empty() ? kClosed : self->problem()};
+    greeted(&fault);
+  });
+}
+
+/** The last that happens on a wire that can't be used. */
+void settle(Wire& wire, const Greeted& greeted, const GreetingFault& fault) {
+  wire.close();
+  greeted(&fault);
+}
 
 }  // namespace
 
@@ -48,33 +66,34 @@ Hello make_hello(Purpose purpose, int from, int to, const Digest& session) {
 bool well_formed(const Hello& hello) { return hello.magic == kMagic && hello.version == kVersion && hello.purpose <= Purpose::data; }
 
 void greet(const std::shared_ptr<Wire>& wire, const Hello& hello, const std::string& secret, Greeted greeted) {
-  wire->when_closed([greeted] { greeted(kClosed); });
+  when_closed(wire, greeted);
   wire->send(&hello, sizeof hello);
   wire->expect(sizeof(Answer), [self = wire.get(), hello, secret, greeted](const char* data) {
     Answer theirs;
     std::memcpy(&theirs, data, sizeof theirs);
-    const bool known = equal(theirs.proof, proof_of("called", secret, hello, theirs.nonce));
+    const bool taken = equal(theirs.proof, proof_of(kTaken, secret, hello, theirs.nonce));
+    const bool refused = equal(theirs.proof, proof_of(kRefused, secret, hello, theirs.nonce));
     // Where the secrets differ, a wrong proof tells the other side so.
-    const Digest ours = known ? proof_of("calling", secret, hello, theirs.nonce) : Digest{};
+    const Digest ours = taken || refused ? proof_of(kCalling, secret, hello, theirs.nonce) : Digest{};
     self->send(ours.data(), ours.size());
-    if (!known) self->close();
-    greeted(known ? nullptr : kOtherSecret);
+    if (taken) return greeted(nullptr);
+    settle(*self, greeted, refused ? GreetingFault{kOtherTls, true} : GreetingFault{kOtherSecret});
   });
 }
 
-void answer(const std::shared_ptr<Wire>& wire, const Hello& hello, const std::string& secret, Greeted greeted) {
+void answer(const std::shared_ptr<Wire>& wire, const Hello& hello, const std::string& secret, bool takes_it, Greeted greeted) {
   Answer ours;
   fill_random(ours.nonce);
-  ours.proof = proof_of("called", secret, hello, ours.nonce);
-  const Digest needed = proof_of("calling", secret, hello, ours.nonce);
-  wire->when_closed([greeted] { greeted(kClosed); });
+  ours.proof = proof_of(takes_it ? kTaken : kRefused, secret, hello, ours.nonce);
+  const Digest needed = proof_of(kCalling, secret, hello, ours.nonce);
+  when_closed(wire, greeted);
   wire->send(&ours, sizeof ours);
-  wire->expect(sizeof(Digest), [self = wire.get(), needed, greeted](const char* data) {
+  wire->expect(sizeof(Digest), [self = wire.get(), needed, takes_it, greeted](const char* data) {
     Digest theirs;
     std::memcpy(theirs.data(), data, theirs.size());
     const bool known = equal(theirs, needed);
-    if (!known) self->close();
-    greeted(known ? nullptr : kOtherSecret);
+    if (known && takes_it) return greeted(nullptr);
+    settle(*self, greeted, known ? GreetingFault{kOtherTls, true} : GreetingFault{kOtherSecret});
   });
 }
 

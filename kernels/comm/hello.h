@@ -30,12 +30,18 @@ static_assert(sizeof(Hello) == 96);
 Hello make_hello(Purpose purpose, int from, int to, const Digest& session);
 bool well_formed(const Hello& hello);
 
-/** Called with null when both sides have proven themselves, else with what went wrong; the wire is closed then. */
-using Greeted = std::function<void(const char* fault)>;
+/** Why two ranks have not become acquainted; the wire is closed then. */
+struct GreetingFault {
+  std::string words;
+  /** Both have proven that they know the secret, but one uses TLS and the other does not: trying again is of no use. */
+  bool differs_in_tls = false;
+};
+/** Called with null when both sides have proven themselves, else with what went wrong. */
+using Greeted = std::function<void(const GreetingFault* fault)>;
 
 /** As the side that connects. */
 void greet(const std::shared_ptr<Wire>& wire, const Hello& hello, const std::string& secret, Greeted greeted);
-/** As the side that was called, after it has read the hello. */
-void answer(const std::shared_ptr<Wire>& wire, const Hello& hello, const std::string& secret, Greeted greeted);
+/** As the side that was called, after it has read the hello. One that does not take the caller as it comes, with TLS or without, proves and says so. */
+void answer(const std::shared_ptr<Wire>& wire, const Hello& hello, const std::string& secret, bool takes_it, Greeted greeted);
 
 }  // namespace wl::comm

@@ -20,6 +20,8 @@ class Carrier {
   virtual void poll(Channel channel) = 0;
   /** Nothing more comes from the peer, and all that came is in the rings. */
   virtual bool ended() const = 0;
+  /** It has ended because what came was not what the peer sent. */
+  virtual bool is_corrupt() const = 0;
   /** Sends what is left, then closes, in the background. With the service's lock held. */
   virtual void finish() = 0;
 };

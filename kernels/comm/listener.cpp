@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstring>
 #include <list>
+#include <optional>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -48,37 +49,60 @@ void drop(std::list<Caller>::iterator caller) {
   callers().erase(caller);
 }
 
-/** Hands a caller over to the session that it wants, if that is open. */
-bool introduce(std::list<Caller>::iterator caller) {
+std::shared_ptr<Session> session_of(const Digest& digest, int rank) {
   for (const std::weak_ptr<Session>& weak : sessions()) {
-    const std::shared_ptr<Session> session = weak.lock();
-    if (session == nullptr || session->digest() != caller->hello.session || session->options.rank != caller->hello.to) continue;
-    const std::shared_ptr<Wire> wire = caller->wire;
-    const Hello hello = caller->hello;
-    Service::instance().cancel(caller->timer);
-    callers().erase(caller);
-    session->called(wire, hello);
-    return true;
+    std::shared_ptr<Session> session = weak.lock();
+    if (session != nullptr && session->digest() == digest && session->options.rank == rank) return session;
   }
-  return false;
+  return nullptr;
 }
 
-void receive(int fd) {
-  if (callers().size() >= kMostCallers) {
-    close(fd);
-    return;
-  }
+/** Hands a caller over to the session that it wants, if that is open. */
+void introduce(std::list<Caller>::iterator caller) {
+  const std::shared_ptr<Session> session = session_of(caller->hello.session, caller->hello.to);
+  if (session == nullptr) return;
+  const std::shared_ptr<Wire> wire = caller->wire;
+  const Hello hello = caller->hello;
+  Service::instance().cancel(caller->timer);
+  callers().erase(caller);
+  session->called(wire, hello);
+}
+
+/** Whether a hello is from whom TLS has proven to be there. */
+bool is_proven(const Wire& wire, const Hello& hello) {
+  if (!wire.is_encrypted()) return true;
+  const std::optional<TlsIdentity>& said = wire.identity();
+  return said && said->from == hello.from && said->to == hello.to && said->session == hello.session;
+}
+
+std::optional<Digest> find_key(const TlsIdentity& identity) {
+  const std::shared_ptr<Session> session = session_of(identity.session, identity.to);
+  if (session == nullptr) return std::nullopt;
+  return tls_key(session->options.secret, identity);
+}
+
+/** The caller has gone. If it was its TLS that failed, its session says so where it misses that rank. */
+void lose(std::list<Caller>::iterator caller) {
+  const Wire& wire = *caller->wire;
+  const std::optional<TlsIdentity>& said = wire.identity();
+  const std::shared_ptr<Session> session = said ? session_of(said->session, said->to) : nullptr;
+  if (session != nullptr && !wire.problem().empty()) session->failed_to_call(said->from, wire.problem());
+  drop(caller);
+}
+
+void receive(OwnedFile file, bool is_network) {
+  if (callers().size() >= kMostCallers) return;
   const auto caller = callers().insert(callers().end(), Caller{});
-  caller->wire = Wire::over(fd);
+  caller->wire = is_network ? Wire::called(std::move(file), find_key) : Wire::over({std::move(file), nullptr});
   caller->timer = Service::instance().at(nanoseconds() + kCallerNanoseconds, [caller] {
     caller->timer = 0;
     drop(caller);
   });
-  caller->wire->when_closed([caller] { drop(caller); });
+  caller->wire->when_closed([caller] { lose(caller); });
   caller->wire->expect(sizeof(Hello), [caller](const char* data) {
     std::memcpy(&caller->hello, data, sizeof caller->hello);
     caller->greeted = true;
-    if (!well_formed(caller->hello)) return drop(caller);
+    if (!well_formed(caller->hello) || !is_proven(*caller->wire, caller->hello)) return drop(caller);
     introduce(caller);
   });
 }
@@ -110,15 +134,20 @@ bool resolve(const char* address, const char* port, bool passive, sockaddr_stora
   return true;
 }
 
-std::shared_ptr<Wire> call(const sockaddr* address, socklen_t size) {
-  const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return nullptr;
-  if (address->sa_family != AF_UNIX) prepare_tcp(fd);
-  if (connect(fd, address, size) != 0 && errno != EINPROGRESS) {
-    close(fd);
-    return nullptr;
-  }
-  return Wire::over(fd);
+/** A socket that is connected, or will be; none where that fails at once. */
+OwnedFile call(const sockaddr* address, socklen_t size) {
+  OwnedFile file(socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!file) return file;
+  if (address->sa_family != AF_UNIX) prepare_tcp(file.get());
+  const bool begun = connect(file.get(), address, size) == 0 || errno == EINPROGRESS;
+  return begun ? std::move(file) : OwnedFile();
+}
+
+OwnedFile call_number(const Endpoint& endpoint) {
+  sockaddr_storage address{};
+  socklen_t size = 0;
+  if (!resolve(endpoint.address.c_str(), endpoint.port.c_str(), false, address, size)) return {};
+  return call(reinterpret_cast<const sockaddr*>(&address), size);
 }
 
 }  // namespace
@@ -148,7 +177,7 @@ bool Listener::listen_local() {
   socklen_t size;
   const sockaddr_un address = local_address(endpoint_.local, size);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 || listen(fd, 128) != 0) return false;
-  watch(count_ - 1);
+  watch(count_ - 1, false);
   return true;
 }
 
@@ -169,18 +198,18 @@ bool Listener::listen_address(const char* text) {
                                                       : reinterpret_cast<const sockaddr_in*>(&address)->sin_port;
   endpoint_.address = text;
   endpoint_.port = std::to_string(ntohs(port));
-  watch(count_ - 1);
+  watch(count_ - 1, true);
   return true;
 }
 
-void Listener::watch(int at) {
+void Listener::watch(int at, bool is_network) {
   const int fd = files_[at];
-  watches_[at] = Service::instance().watch(fd, EPOLLIN, [fd](uint32_t) {
+  watches_[at] = Service::instance().watch(fd, EPOLLIN, [fd, is_network](uint32_t) {
     for (;;) {
-      const int accepted = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (accepted < 0) return;
-      prepare_tcp(accepted);
-      receive(accepted);
+      OwnedFile accepted(accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (!accepted) return;
+      if (is_network) prepare_tcp(accepted.get());
+      receive(std::move(accepted), is_network);
     }
   });
 }
@@ -188,14 +217,19 @@ void Listener::watch(int at) {
 std::shared_ptr<Wire> call_local(const Endpoint& endpoint) {
   socklen_t size;
   const sockaddr_un address = local_address(endpoint.local, size);
-  return call(reinterpret_cast<const sockaddr*>(&address), size);
+  OwnedFile file = call(reinterpret_cast<const sockaddr*>(&address), size);
+  return file ? Wire::over({std::move(file), nullptr}) : nullptr;
 }
 
 std::shared_ptr<Wire> call_address(const Endpoint& endpoint) {
-  sockaddr_storage address{};
-  socklen_t size = 0;
-  if (!resolve(endpoint.address.c_str(), endpoint.port.c_str(), false, address, size)) return nullptr;
-  return call(reinterpret_cast<const sockaddr*>(&address), size);
+  OwnedFile file = call_number(endpoint);
+  return file ? Wire::over({std::move(file), nullptr}) : nullptr;
+}
+
+std::shared_ptr<Wire> call_address(const Endpoint& endpoint, const TlsIdentity& identity, const Digest& key) {
+  OwnedFile file = call_number(endpoint);
+  std::unique_ptr<Tls> tls = file ? Tls::calling(file.get(), identity, key) : nullptr;
+  return tls != nullptr ? Wire::over({std::move(file), std::move(tls)}) : nullptr;
 }
 
 void add_session(const std::shared_ptr<Session>& session) {
@@ -203,7 +237,11 @@ void add_session(const std::shared_ptr<Session>& session) {
   sessions().push_back(session);
   for (auto caller = callers().begin(); caller != callers().end();) {
     const auto next = std::next(caller);
-    if (caller->greeted) introduce(caller);
+    if (caller->greeted) {
+      introduce(caller);
+    } else {
+      caller->wire->look_for_key();
+    }
     caller = next;
   }
 }

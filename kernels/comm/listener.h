@@ -27,7 +27,7 @@ class Listener {
   Listener() = default;
   bool listen_local();
   bool listen_address(const char* address);
-  void watch(int fd);
+  void watch(int fd, bool is_network);
 
   Endpoint endpoint_;
   int files_[2] = {-1, -1};
@@ -38,6 +38,8 @@ class Listener {
 /** Connects to an endpoint of another process without blocking; null where it is refused at once. */
 std::shared_ptr<Wire> call_local(const Endpoint& endpoint);
 std::shared_ptr<Wire> call_address(const Endpoint& endpoint);
+/** The same through TLS, which must be there. */
+std::shared_ptr<Wire> call_address(const Endpoint& endpoint, const TlsIdentity& identity, const Digest& key);
 
 /** Lets a session be found by callers; those who came before it are answered now. */
 void add_session(const std::shared_ptr<Session>& session);

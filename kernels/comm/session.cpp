@@ -155,20 +155,28 @@ void Session::call(int to) {
   if (route(to) != Route::shm && route(to) != Route::tcp) return;
   Peer& callee = peer(to);
   const Endpoint& endpoint = options.endpoints[static_cast<size_t>(to)];
-  const std::shared_ptr<Wire> wire = route(to) == Route::shm ? call_local(endpoint) : call_address(endpoint);
+  const std::shared_ptr<Wire> wire = route(to) == Route::shm ? call_local(endpoint) : call_over_network(to);
   if (wire == nullptr) return call_again(to, "nobody listens at its endpoint");
   callee.greeting = wire;
   const std::weak_ptr<Session> weak = weak_from_this();
-  greet(wire, make_hello(Purpose::control, options.rank, to, digest_), options.secret, [weak, to, weak_wire = std::weak_ptr(wire)](const char* fault) {
+  greet(wire, make_hello(Purpose::control, options.rank, to, digest_), options.secret, [weak, to, weak_wire = std::weak_ptr(wire)](const GreetingFault* fault) {
     const std::shared_ptr<Session> session = weak.lock();
     const std::shared_ptr<Wire> wire = weak_wire.lock();
     if (session == nullptr || wire == nullptr || session->closed_) return;
-    if (fault != nullptr) return session->call_again(to, fault);
+    if (fault != nullptr && fault->differs_in_tls) return session->differs_in_tls(to);
+    if (fault != nullptr) return session->call_again(to, fault->words);
     session->greeted(to, wire);
   });
 }
 
-void Session::call_again(int to, const char* problem) {
+std::shared_ptr<Wire> Session::call_over_network(int to) {
+  const Endpoint& endpoint = options.endpoints[static_cast<size_t>(to)];
+  if (!options.encrypts) return call_address(endpoint);
+  const TlsIdentity identity = tls_identity(options.rank, to, digest_);
+  return call_address(endpoint, identity, tls_key(options.secret, identity));
+}
+
+void Session::call_again(int to, const std::string& problem) {
   Peer& callee = peer(to);
   callee.problem = problem;
   callee.greeting = nullptr;
@@ -177,6 +185,23 @@ void Session::call_again(int to, const char* problem) {
   callee.retry = Service::instance().at(nanoseconds() + pause, [weak, to] {
     if (const std::shared_ptr<Session> session = weak.lock(); session != nullptr && !session->closed_) session->call(to);
   });
+}
+
+void Session::failed_to_call(int from, const std::string& problem) {
+  if (from >= 0 && from < options.size && peer(from).control == nullptr) peer(from).problem = problem;
+}
+
+/** Nothing can come of it: all groups with that peer fail, and it has learnt it too. */
+void Session::differs_in_tls(int with) {
+  peer(with).greeting = nullptr;
+  const std::vector<std::weak_ptr<Group>> groups = groups_;
+  for (const std::weak_ptr<Group>& each : groups) {
+    const std::shared_ptr<Group> group = each.lock();
+    const int at = group == nullptr ? -1 : group->rank_of_member(with);
+    if (at < 0) continue;
+    const std::string words = "rank " + std::to_string(at) + " of " + group->name + (options.encrypts ? " was opened without TLS, this one with it" : " was opened with TLS, this one without it");
+    group->fail_locked({WL_COMM_MISMATCH, at, words + "; all ranks must agree about it"}, true);
+  }
 }
 
 void Session::called(const std::shared_ptr<Wire>& wire, const Hello& hello) {
@@ -188,13 +213,16 @@ void Session::called(const std::shared_ptr<Wire>& wire, const Hello& hello) {
     if (const std::shared_ptr<Wire> slow = weak_wire.lock()) slow->close();
   });
   // The wire is kept by the answer's own callback until it is greeted.
-  answer(wire, hello, options.secret, [weak, hello, wire, timer](const char* fault) {
+  const bool takes_it = !wire->comes_from_network() || wire->is_encrypted() == options.encrypts;
+  answer(wire, hello, options.secret, takes_it, [weak, hello, wire, timer](const GreetingFault* fault) {
     Service::instance().cancel(timer);
     const std::shared_ptr<Wire> kept = wire;
     const std::shared_ptr<Session> session = weak.lock();
     if (session == nullptr || session->closed_) return kept->close();
-    if (fault != nullptr) {
-      session->peer(hello.from).problem = fault;
+    if (fault != nullptr && fault->differs_in_tls) {
+      session->differs_in_tls(hello.from);
+    } else if (fault != nullptr) {
+      session->peer(hello.from).problem = fault->words;
     } else if (hello.purpose == Purpose::control) {
       session->greeted(hello.from, kept);
     } else if (const std::shared_ptr<Group> group = session->group_of(hello.group)) {
@@ -333,7 +361,7 @@ Session::Sockets& Session::sockets_of(const Group& group, int member) {
   Sockets& sockets = sockets_[{group.digest, at}];
   if (sockets.missing == 0) {
     const int count = options.endpoints[static_cast<size_t>(std::min(member, options.rank))].sockets;
-    for (std::vector<OwnedFile>& files : sockets.files) files = std::vector<OwnedFile>(static_cast<size_t>(count));
+    for (std::vector<Connection>& connections : sockets.connections) connections = std::vector<Connection>(static_cast<size_t>(count));
     sockets.missing = count * kChannels;
   }
   return sockets;
@@ -345,15 +373,15 @@ void Session::call_data(const std::shared_ptr<Group>& group, int member) {
   const std::weak_ptr<Session> weak = weak_from_this();
   const std::weak_ptr<Group> weak_group = group;
   for (int channel = 0; channel < kChannels; ++channel) {
-    for (size_t stripe = 0; stripe < sockets.files[channel].size(); ++stripe) {
-      const std::shared_ptr<Wire> wire = call_address(options.endpoints[static_cast<size_t>(member)]);
+    for (size_t stripe = 0; stripe < sockets.connections[channel].size(); ++stripe) {
+      const std::shared_ptr<Wire> wire = call_over_network(member);
       if (wire == nullptr) continue;
       sockets.greetings.push_back(wire);
       Hello hello = make_hello(Purpose::data, options.rank, member, digest_);
       hello.channel = static_cast<uint8_t>(channel);
       hello.stripe = static_cast<uint8_t>(stripe);
       hello.group = group->digest;
-      greet(wire, hello, options.secret, [weak, weak_group, hello, weak_wire = std::weak_ptr(wire)](const char* fault) {
+      greet(wire, hello, options.secret, [weak, weak_group, hello, weak_wire = std::weak_ptr(wire)](const GreetingFault* fault) {
         const std::shared_ptr<Session> session = weak.lock();
         const std::shared_ptr<Group> group = weak_group.lock();
         const std::shared_ptr<Wire> wire = weak_wire.lock();
@@ -371,12 +399,12 @@ void Session::data_came(const std::shared_ptr<Group>& group, const Hello& hello,
   const int at = group->rank_of_member(hello.from);
   if (at < 0 || group->connected(at)) return wire->close();
   Sockets& sockets = sockets_of(*group, hello.from);
-  if (hello.channel >= kChannels || hello.stripe >= sockets.files[hello.channel].size() || sockets.files[hello.channel][hello.stripe]) {
-    return wire->close();
-  }
-  sockets.files[hello.channel][hello.stripe] = OwnedFile(wire->release());
+  if (hello.channel >= kChannels || hello.stripe >= sockets.connections[hello.channel].size()) return wire->close();
+  Connection& place = sockets.connections[hello.channel][hello.stripe];
+  if (place) return wire->close();
+  place = wire->release();
   if (--sockets.missing > 0) return;
-  std::unique_ptr<Link> link = TcpCarrier::connect(group->segment(), at, group->size, sockets.files, group->deadline());
+  std::unique_ptr<Link> link = TcpCarrier::connect(group->segment(), at, group->size, sockets.connections, group->deadline());
   sockets_.erase({group->digest, at});
   if (link != nullptr) group->connect(at, std::move(link));
 }

@@ -27,6 +27,7 @@ struct SessionOptions {
   std::vector<Route> routes;
   std::string secret;
   int64_t deadline;  // nanoseconds
+  bool encrypts;     // what goes over the network
 };
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -45,6 +46,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void leave(Group& group);
   /** A peer is calling; the hello has been read. */
   void called(const std::shared_ptr<Wire>& wire, const Hello& hello);
+  /** What came from there, as it says, was no good. */
+  void failed_to_call(int from, const std::string& problem);
 
  private:
   struct Peer {
@@ -64,14 +67,16 @@ class Session : public std::enable_shared_from_this<Session> {
   };
   /** A link over TCP that is being connected. Where that ends too early, the sockets that were are closed. */
   struct Sockets {
-    std::vector<OwnedFile> files[kChannels];
+    std::vector<Connection> connections[kChannels];
     int missing = 0;
     std::vector<std::shared_ptr<Wire>> greetings;
   };
   struct Frame;
 
   void call(int peer);
-  void call_again(int peer, const char* problem);
+  std::shared_ptr<Wire> call_over_network(int peer);
+  void call_again(int peer, const std::string& problem);
+  void differs_in_tls(int peer);
   void greeted(int peer, const std::shared_ptr<Wire>& wire);
   void lost(int peer);
   void listen(int peer);

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "comm/service.h"
 #include "core/futex.h"
@@ -20,8 +19,8 @@ uint64_t end_of_stripe(uint64_t position, uint64_t stripe) { return (position / 
 
 }  // namespace
 
-std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<OwnedFile> (&files)[kChannels],
-                                          int64_t linger) {
+std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer, int size,
+                                          std::vector<Connection> (&connections)[kChannels], int64_t linger) {
   std::shared_ptr<Segment> outbox = Segment::create(size, peer);
   if (outbox == nullptr) return nullptr;
   outbox->close_file();
@@ -39,15 +38,16 @@ std::unique_ptr<Link> TcpCarrier::connect(std::shared_ptr<Segment> own, int peer
     link->out[channel] = RingWriter(lane.out);
     link->in[channel] = RingReader(lane.in);
     lane.stripe = lane.out.bytes / kStripesInRing;
-    for (OwnedFile& file : files[channel]) {
+    for (Connection& line : connections[channel]) {
       const uint64_t first = lane.sockets.size() * lane.stripe;
-      lane.sockets.push_back({file.release(), 0, first, first, false});
+      if (line.tls != nullptr) line.tls->read_ahead();
+      lane.sockets.push_back({std::move(line), 0, first, first, false});
       carrier->receiving_.fetch_add(1);
     }
     const std::weak_ptr<TcpCarrier> weak = carrier;
     for (Socket& socket : lane.sockets) {
       // Edge-triggered: whoever makes room or adds bytes looks again by itself.
-      socket.watch = Service::instance().watch(socket.file, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, [weak, channel](uint32_t) {
+      socket.watch = Service::instance().watch(socket.line.file.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, [weak, channel](uint32_t) {
         if (const std::shared_ptr<TcpCarrier> alive = weak.lock()) alive->on_events(alive->lanes_[channel]);
       });
     }
@@ -89,7 +89,7 @@ void TcpCarrier::send(Lane& lane) {
   for (Socket& socket : lane.sockets) {
     while (socket.sent < head) {
       const uint64_t bytes = std::min(head, end_of_stripe(socket.sent, lane.stripe)) - socket.sent;
-      const ssize_t put = ::send(socket.file, lane.out.data + (socket.sent & (lane.out.bytes - 1)), bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t put = socket.line.write(lane.out.data + (socket.sent & (lane.out.bytes - 1)), bytes);
       if (put <= 0) break;
       socket.sent = next_position(lane, socket.sent, put);
     }
@@ -112,8 +112,9 @@ void TcpCarrier::receive_locked(Lane& lane) {
   for (Socket& socket : lane.sockets) {
     while (!socket.ended && socket.received < limit) {
       const uint64_t bytes = std::min(limit, end_of_stripe(socket.received, lane.stripe)) - socket.received;
-      const ssize_t got = recv(socket.file, lane.in.data + (socket.received & (lane.in.bytes - 1)), bytes, MSG_DONTWAIT);
+      const ssize_t got = socket.line.read(lane.in.data + (socket.received & (lane.in.bytes - 1)), bytes);
       if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
+      if (got < 0 && errno == EPROTO) corrupt_.store(true);
       if (got <= 0) {
         socket.ended = true;
         ended += 1;
@@ -125,7 +126,7 @@ void TcpCarrier::receive_locked(Lane& lane) {
   }
   if (done != lane.in.control->head.load() && lane.in.control->move_head(done)) own_->arrived(lane.channel);
   // After the bytes: who sees the end has seen all of them.
-  if (ended > 0 && receiving_.fetch_sub(ended) == ended) own_->bell().ring();
+  if (ended > 0 && (receiving_.fetch_sub(ended) == ended || is_corrupt())) own_->bell().ring();
 }
 
 void TcpCarrier::finish() {
@@ -151,7 +152,7 @@ void TcpCarrier::discard(Lane& lane) {
   char nowhere[16 << 10];
   for (Socket& socket : lane.sockets) {
     while (!socket.ended) {
-      const ssize_t got = recv(socket.file, nowhere, sizeof nowhere, MSG_DONTWAIT);
+      const ssize_t got = recv(socket.line.file.get(), nowhere, sizeof nowhere, MSG_DONTWAIT);
       if (got < 0 && (errno == EAGAIN || errno == EINTR)) break;
       if (got <= 0) socket.ended = true;
     }
@@ -167,8 +168,8 @@ bool TcpCarrier::all_sent() {
 void TcpCarrier::linger() {
   if (!shut_ && all_sent()) {
     shut_ = true;
-    for (const Lane& lane : lanes_) {
-      for (const Socket& socket : lane.sockets) shutdown(socket.file, SHUT_WR);
+    for (Lane& lane : lanes_) {
+      for (Socket& socket : lane.sockets) socket.line.shut();
     }
   }
   for (const Lane& lane : lanes_) {
@@ -179,10 +180,7 @@ void TcpCarrier::linger() {
 
 void TcpCarrier::close_all() {
   for (Lane& lane : lanes_) {
-    for (const Socket& socket : lane.sockets) {
-      Service::instance().unwatch(socket.watch);
-      close(socket.file);
-    }
+    for (const Socket& socket : lane.sockets) Service::instance().unwatch(socket.watch);
     lane.sockets.clear();
   }
   Service::instance().cancel(timer_);

@@ -7,26 +7,28 @@
 #include <mutex>
 #include <vector>
 
+#include "comm/connection.h"
 #include "comm/link.h"
-#include "comm/owned-file.h"
 
 namespace wl::comm {
 
 class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrier> {
  public:
-  /** `own` receives what `peer` sends, in a group of `size`. files[channel] are its sockets in the order of stripes; they are taken over. */
-  static std::unique_ptr<Link> connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<OwnedFile> (&files)[kChannels], int64_t linger);
+  /** `own` receives what `peer` sends, in a group of `size`. connections[channel] are in the order of stripes; they are taken over. */
+  static std::unique_ptr<Link> connect(std::shared_ptr<Segment> own, int peer, int size, std::vector<Connection> (&connections)[kChannels],
+                                       int64_t linger);
   ~TcpCarrier() override;
 
   void send(Channel channel) override { send(lane_of(channel)); }
   void receive(Channel channel) override { receive(lane_of(channel)); }
   void poll(Channel channel) override;
-  bool ended() const override { return receiving_.load() == 0; }
+  bool ended() const override { return receiving_.load() == 0 || is_corrupt(); }
+  bool is_corrupt() const override { return corrupt_.load(); }
   void finish() override;
 
  private:
   struct Socket {
-    int file;
+    Connection line;
     uint64_t watch = 0;
     uint64_t sent = 0;      // position of the next byte to send
     uint64_t received = 0;  // position of the next byte to receive
@@ -58,6 +60,7 @@ class TcpCarrier : public Carrier, public std::enable_shared_from_this<TcpCarrie
   Lane lanes_[kChannels];
   int64_t linger_ = 0;
   std::atomic<int> receiving_{0};  // sockets of both channels that have not ended
+  std::atomic<bool> corrupt_{false};
   bool finishing_ = false;
   bool shut_ = false;
   uint64_t timer_ = 0;

@@ -1,4 +1,5 @@
-// A socket that is talked over in exact numbers of bytes, without blocking; a local one carries files too. With the service's lock held.
+// A socket that is talked over in exact numbers of bytes, without blocking; a local one carries files too, one over the network may be encrypted.
+// With the service's lock held.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +7,10 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+
+#include "comm/connection.h"
 
 namespace wl::comm {
 
@@ -16,7 +20,9 @@ class Wire : public std::enable_shared_from_this<Wire> {
   using OnClosed = std::function<void()>;
 
   /** Takes over a connected (or connecting) socket that does not block. */
-  static std::shared_ptr<Wire> over(int fd);
+  static std::shared_ptr<Wire> over(Connection line);
+  /** The same for one that was accepted from the network: the first byte tells whether the caller wants TLS. */
+  static std::shared_ptr<Wire> called(OwnedFile file, Tls::FindKey find_key);
   ~Wire();
   Wire(const Wire&) = delete;
   Wire& operator=(const Wire&) = delete;
@@ -29,10 +35,20 @@ class Wire : public std::enable_shared_from_this<Wire> {
   void send(const void* data, size_t bytes, int file = -1);
   /** The oldest file that has come, or -1; the caller closes it. */
   int take_file();
-  /** Gives the socket up: nothing has been read beyond what was expected. */
-  int release();
+  /** Gives the socket up: nothing has been read beyond what was expected, but by TLS. */
+  Connection release();
   void close();
-  bool open() const { return fd_ >= 0; }
+  bool open() const { return static_cast<bool>(line_); }
+
+  /** Whether TLS is used: known once bytes have come. */
+  bool is_encrypted() const { return line_.tls != nullptr; }
+  /** What a caller through TLS has said about itself, before it proves it, and after it has gone too. */
+  const std::optional<TlsIdentity>& identity() const { return line_.tls != nullptr ? line_.tls->identity() : identity_; }
+  bool comes_from_network() const { return from_network_; }
+  /** Goes on with a handshake that waits for the key of its session. */
+  void look_for_key();
+  /** Why TLS could not be talked, or "". */
+  const std::string& problem() const { return problem_; }
 
  private:
   struct Outgoing {
@@ -41,14 +57,22 @@ class Wire : public std::enable_shared_from_this<Wire> {
     int file = -1;  // a duplicate
   };
 
-  explicit Wire(int fd) : fd_(fd) {}
+  explicit Wire(Connection line) : line_(std::move(line)) {}
+  static std::shared_ptr<Wire> watched(std::shared_ptr<Wire> wire);
   void on_events(uint32_t events);
   bool read_some();
+  ssize_t read_plain();
+  bool choose();
   void write_some();
+  ssize_t write_plain(const Outgoing& next);
   void fail();
   void watch_for();
 
-  int fd_;
+  Connection line_;
+  bool from_network_ = false;
+  Tls::FindKey find_key_;  // until the first byte has come
+  std::string problem_;
+  std::optional<TlsIdentity> identity_;
   uint64_t watch_ = 0;
   OnBytes on_bytes_;
   OnClosed on_closed_;

@@ -42,6 +42,7 @@ typedef struct {
   const char* secret;
   int64_t deadline_ms; /* for connecting, and for how long an operation waits without any progress */
   int transport;
+  int tls; /* not 0: what goes over TCP goes through TLS 1.3, in which both sides prove with the secret who they are; the same on all ranks */
 } wl_comm_options;
 /* Returns at once and connects in the background; what is enqueued before it is ready waits. */
 WL_API int wl_comm_open(wl_owner owner, const wl_comm_options* options, wl_comm* out);

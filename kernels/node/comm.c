@@ -87,12 +87,12 @@ static bool read_endpoints(napi_env env, const char* op, napi_value value, int s
 
 static napi_value comm_open(napi_env env, napi_callback_info info) {
   static const char op[] = "commOpen";
-  napi_value argv[9];
+  napi_value argv[10];
   wl_comm_options options;
   char name[WL_COMM_NAME];
   char secret[257];
   const char* endpoints[WL_COMM_MAX_RANKS];
-  if (!read_arguments(env, info, op, 9, argv)) return NULL;
+  if (!read_arguments(env, info, op, 10, argv)) return NULL;
   if (!read_handle(env, op, "listener", argv[0], &options.listener)) return NULL;
   if (!read_int(env, op, "rank", argv[1], &options.rank) || !read_int(env, op, "size", argv[2], &options.size)) return NULL;
   if (options.size < 1 || options.size > WL_COMM_MAX_RANKS) {
@@ -102,6 +102,7 @@ static napi_value comm_open(napi_env env, napi_callback_info info) {
   if (!read_text(env, op, "name", argv[4], name, sizeof name) || !read_i64(env, op, "epoch", argv[5], &options.epoch)) return NULL;
   if (!read_text(env, op, "secret", argv[6], secret, sizeof secret)) return NULL;
   if (!read_i64(env, op, "deadlineMs", argv[7], &options.deadline_ms) || !read_int(env, op, "transport", argv[8], &options.transport)) return NULL;
+  if (!read_int(env, op, "tls", argv[9], &options.tls)) return NULL;
   char* memory = NULL;
   wl_comm comm;
   int kind = WL_INVALID;

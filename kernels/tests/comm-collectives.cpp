@@ -267,6 +267,8 @@ TEST("every collective gives the bits of the scalar loop through shared memory")
 
 TEST("every collective gives the bits of the scalar loop over TCP") { everything(WL_COMM_TCP); }
 
+TEST("every collective gives the bits of the scalar loop over TCP through TLS") { everything(ranks::kTls); }
+
 TEST("a sum of more ranks than are unrolled keeps the order of the tree") {
   for (const int size : {9, 16, 21}) {
     World world(size);

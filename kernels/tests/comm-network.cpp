@@ -120,7 +120,7 @@ class Relay {
 wl_comm open_rank(wl_listener listener, int rank, const char* first, const char* second, int64_t deadline_ms) {
   const char* endpoints[] = {first, second};
   wl_comm comm = 0;
-  const wl_comm_options options = {listener, rank, 2, endpoints, "far", 1, "secret", deadline_ms, WL_COMM_AUTO};
+  const wl_comm_options options = {listener, rank, 2, endpoints, "far", 1, "secret", deadline_ms, WL_COMM_AUTO, 0};
   CHECK_EQUAL(wl_comm_open(0, &options, &comm), 0);
   return comm;
 }

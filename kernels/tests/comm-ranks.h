@@ -81,11 +81,24 @@ struct Rank {
   }
 };
 
+/** Beside the transports: TCP through TLS. */
+constexpr int kTls = 100;
+
+/** Sets how ranks talk. */
+inline void talk_over(wl_comm_options& options, int transport) {
+  options.transport = transport == kTls ? WL_COMM_TCP : transport;
+  options.tls = transport == kTls;
+}
+/** Where a rank has to listen for that. */
+inline const char* address_for(int transport) { return transport == WL_COMM_TCP || transport == kTls ? "127.0.0.1" : nullptr; }
+
 struct Options {
   int transport = WL_COMM_PROCESS;
+  std::vector<int> transports;  // of each rank, where they differ
   int64_t deadline_ms = 20000;
   const char* name = "world";
   int64_t epoch = 1;
+  std::vector<int64_t> epochs;  // of each rank, where they differ
   const char* address = nullptr;
   std::vector<std::string> secrets;  // of each rank, where they differ
   int opened = -1;                   // how many of the ranks open it at once; the others with open(rank)
@@ -94,7 +107,7 @@ struct Options {
 class World {
  public:
   explicit World(int size, const Options& options = {}) : ranks(static_cast<size_t>(size)), options_(options), endpoints_(ranks.size()) {
-    const char* address = options.address == nullptr && options.transport == WL_COMM_TCP ? "127.0.0.1" : options.address;
+    const char* address = options.address == nullptr ? address_for(options.transport) : options.address;
     for (int rank = 0; rank < size; ++rank) {
       char endpoint[WL_COMM_ENDPOINT];
       at(rank).rank = rank;
@@ -108,8 +121,9 @@ class World {
     std::vector<const char*> texts;
     for (const std::string& endpoint : endpoints_) texts.push_back(endpoint.c_str());
     const char* secret = options_.secrets.empty() ? "secret" : options_.secrets[static_cast<size_t>(rank)].c_str();
-    const wl_comm_options open = {at(rank).listener, rank,   size(),               texts.data(),      options_.name,
-                                  options_.epoch,    secret, options_.deadline_ms, options_.transport};
+    const int64_t epoch = options_.epochs.empty() ? options_.epoch : options_.epochs[static_cast<size_t>(rank)];
+    wl_comm_options open = {at(rank).listener, rank, size(), texts.data(), options_.name, epoch, secret, options_.deadline_ms, 0, 0};
+    talk_over(open, options_.transports.empty() ? options_.transport : options_.transports[static_cast<size_t>(rank)]);
     CHECK_EQUAL(wl_comm_open(0, &open, &at(rank).comm), 0);
   }
   ~World() {
@@ -124,6 +138,9 @@ class World {
   World& operator=(const World&) = delete;
 
   Rank& at(int rank) { return ranks[static_cast<size_t>(rank)]; }
+  const std::string& endpoint(int rank) const { return endpoints_[static_cast<size_t>(rank)]; }
+  /** As all ranks see it that are opened from now on. */
+  void set_endpoint(int rank, const std::string& endpoint) { endpoints_[static_cast<size_t>(rank)] = endpoint; }
   int size() const { return static_cast<int>(ranks.size()); }
   void ready() {
     for (Rank& rank : ranks) {

@@ -6,6 +6,7 @@ import { isoTime, ManualClock } from '#operator/kube/clock.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import { isPodFinished, Pod } from '#operator/kube/core.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { withWriteHook } from '#operator/kube/write-hook.ts';
 import type { Write } from '#operator/kube/write-hook.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
@@ -48,7 +49,7 @@ export class FakeCluster {
 
   constructor(kill?: Kill) {
     let uids = 0;
-    this.kube = new MemoryKube({ clock: this.clock, uid: () => `uid-${++uids}` });
+    this.kube = new MemoryKube({ clock: this.clock, uid: () => `uid-${++uids}`, alsoServes: [PodGroup] });
     this.#kill = kill;
     void this.#countPods();
   }
@@ -74,7 +75,13 @@ export class FakeCluster {
     });
     this.#manager = new Manager({ client, clock: this.clock, log: pino({ level: 'silent' }) });
     const secret = () => 'known to the pods of an attempt';
-    addControllers(this.#manager, { builtin: { image: 'windlass:test' }, progress: this.bus, secret, removeAfterMs: 2_000 });
+    addControllers(this.#manager, {
+      builtin: { image: 'windlass:test' },
+      progress: this.bus,
+      hasScheduler: true,
+      secret,
+      removeAfterMs: 2_000,
+    });
     await this.#manager.start();
   }
 

@@ -61,6 +61,18 @@ export const PublishedModel = z.object({
 });
 export type PublishedModel = z.output<typeof PublishedModel>;
 
+/** What `/startup` of a serving process answers: how far it is on its way to its first request. */
+export const Startup = z.object({
+  /** `waiting`: another pod of the node fetches the model. */
+  phase: z.enum(['waiting', 'fetching', 'verifying', 'loading', 'ready']),
+  /** Bytes of the model that are on the node, while it is fetched. */
+  bytes: z.number().min(0).optional(),
+  totalBytes: z.number().min(0).optional(),
+  bytesPerSecond: z.number().min(0).optional(),
+  etaSeconds: z.number().min(0).optional(),
+});
+export type Startup = z.output<typeof Startup>;
+
 /** The last words of a container, at most 4,096 bytes of JSON in its termination log. */
 export const TerminationMessage = z.object({
   code: z.string().optional(),

@@ -65,7 +65,8 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     throw new WindlassError('WL_MANIFEST_INVALID', fault, { details: { path: 'spec.parallelism.scheduleCsv' } });
   await mkdir(env.WL_JOB_DIR, { recursive: true });
   using life = new RankLife(link);
-  using world = await joinWorld(env, link, parallelismOf(spec.parallelism));
+  const { encryption } = spec.parallelism;
+  using world = await joinWorld(env, link, { parallelism: parallelismOf(spec.parallelism), encryption });
   const progress = openProgress(task, link, world);
   life.follow(() => progress.current, `stage ${world.mesh.at.pipeline}`);
   try {

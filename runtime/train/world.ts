@@ -18,8 +18,15 @@ export interface RankWorld {
   [Symbol.dispose](): void;
 }
 
+/** How a job is spread over ranks, and what becomes of the bytes between them. */
+interface Spread {
+  readonly parallelism: Parallelism;
+  readonly encryption: 'none' | 'tls';
+}
+
 /** Resolves when all ranks are connected. A job of one pod needs nobody. */
-export async function joinWorld(env: TrainingEnvironment, link: RankLink, parallelism: Parallelism): Promise<RankWorld> {
+export async function joinWorld(env: TrainingEnvironment, link: RankLink, spread: Spread): Promise<RankWorld> {
+  const { parallelism } = spread;
   if (env.WL_WORLD_SIZE === 1) return worldOfOne(parallelism);
   const listener = kernels.commListen(env.WL_POD_IP === undefined ? {} : { address: env.WL_POD_IP });
   const world = await link.announce(listener.endpoint);
@@ -27,7 +34,7 @@ export async function joinWorld(env: TrainingEnvironment, link: RankLink, parall
     kernels.commCloseListener(listener.handle);
     return worldOfOne(parallelism, world.epoch);
   }
-  const all = openCommunicator(env, world, listener.handle);
+  const all = openCommunicator(env, world, listener.handle, spread);
   await all.ready();
   const mesh = openMesh(layoutOf(parallelism, world.worldSize), world.rank, all);
   return {
@@ -44,10 +51,20 @@ export async function joinWorld(env: TrainingEnvironment, link: RankLink, parall
   };
 }
 
-function openCommunicator(env: TrainingEnvironment, world: World, listener: number): Communicator {
+function openCommunicator(env: TrainingEnvironment, world: World, listener: number, { encryption }: Spread): Communicator {
   const { rank, worldSize: size, endpoints, epoch, secret, deadlineMs } = world;
   const name = `${env.WL_UID}-${env.WL_ATTEMPT}`;
-  const handle = kernels.commOpen({ listener, rank, size, endpoints, name, epoch, secret, deadlineMs });
+  const handle = kernels.commOpen({
+    listener,
+    rank,
+    size,
+    endpoints,
+    name,
+    epoch,
+    secret,
+    deadlineMs,
+    tls: encryption === 'tls',
+  });
   return new Communicator(handle, rank, size);
 }
 

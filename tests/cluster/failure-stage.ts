@@ -69,7 +69,7 @@ export class Stage implements AsyncDisposable {
       body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } },
     });
     const stage = new Stage(client, transport, bus, name);
-    stage.#kubelet = await startStubKubelet(name, () => undefined, { client, transport });
+    stage.#kubelet = await startStubKubelet(name, () => undefined, { through: { client, transport } });
     return stage;
   }
 

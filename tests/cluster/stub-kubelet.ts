@@ -1,4 +1,4 @@
-// A kubelet without containers: binds pods to a node that does not exist, says that they run, and ends them as a script tells.
+// A kubelet without containers: binds pods to a node that does not exist, or leaves that to a scheduler; says that they run, and ends them as a script tells.
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { isoTime, systemClock } from '#operator/kube/clock.ts';
 import { isPodFinished, Pod } from '#operator/kube/core.ts';
@@ -21,6 +21,8 @@ interface Hindrance {
 export interface StubKubelet extends AsyncDisposable {
   /** May be changed while pods run. */
   fate: Fate;
+  /** Which pods it starts at all; the others stay as they are. May be changed. */
+  starts: (pod: Pod) => boolean;
   /** May be changed while pods run; nothing hinders them if absent. */
   hinder: ((pod: Pod) => Hindrance | undefined) | undefined;
   /** Names of pods, with their attempt of a job, in the order in which they were seen. */
@@ -29,13 +31,21 @@ export interface StubKubelet extends AsyncDisposable {
   nudge(): void;
 }
 
-/** `through`: a connection to share, which stays open; one of its own if absent. */
+interface StubKubeletOptions {
+  /** Cluster to work in; that of the run if absent. */
+  kubeconfig?: string;
+  /** Leaves it to a scheduler to find nodes. */
+  hasScheduler?: boolean;
+  /** A connection to share, which stays open; one of its own if absent. */
+  through?: Awaited<ReturnType<typeof connect>>;
+}
+
 export async function startStubKubelet(
   namespace: string,
   fate: Fate,
-  through?: Awaited<ReturnType<typeof connect>>,
+  { kubeconfig, hasScheduler = false, through }: StubKubeletOptions = {},
 ): Promise<StubKubelet> {
-  const { client, transport } = through ?? (await connect());
+  const { client, transport } = through ?? (await connect(kubeconfig));
   const store = new Store(Pod, {}, [namespace]);
   const abort = new AbortController();
   const busy = new Map<string, Promise<void>>();
@@ -50,7 +60,7 @@ export async function startStubKubelet(
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
       return;
     }
-    if (isPodFinished(pod)) return;
+    if (isPodFinished(pod) || !kubelet.starts(pod)) return;
     if (pod.spec.nodeName === undefined && hindrance.unschedulable !== undefined) {
       const refused = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: hindrance.unschedulable };
       if (pod.status?.conditions?.some(({ message }) => message === refused.message)) return;
@@ -58,6 +68,7 @@ export async function startStubKubelet(
       return;
     }
     if (pod.spec.nodeName === undefined) {
+      if (hasScheduler) return;
       const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
       const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
       const body = { apiVersion: 'v1', kind: 'Binding', metadata: { name: pod.metadata.name, namespace }, target };
@@ -120,6 +131,7 @@ export async function startStubKubelet(
   });
   const kubelet: StubKubelet = {
     fate,
+    starts: () => true,
     hinder: undefined,
     seen: [],
     nudge: () => store.list().forEach(look),

@@ -20,7 +20,7 @@ const job = (name: string, parallelism: string) =>
 
 const layouts = {
   one: '{}',
-  tensor: '{ dataReplicate: 2, tensor: 2, sequenceParallel: true }',
+  tensor: '{ dataReplicate: 2, tensor: 2, sequenceParallel: true, encryption: tls }',
   pipeline: '{ pipeline: 2, dataShard: 2, schedule: zb1p }',
 };
 

@@ -75,6 +75,12 @@ describe.concurrent('where each packet takes 200 ms', { timeout: 240_000 }, () =
     expectTheBitsOfOneRank(await runPair(pair, { layout, deadlineMs: 60_000 }));
   });
 
+  it('trains the bits of one rank through TLS', async ({ skip }) => {
+    using pair = openNetworkPair();
+    skip(!(await pair.delay(200)), noTunnel);
+    expectTheBitsOfOneRank(await runPair(pair, { tls: true, deadlineMs: 60_000 }));
+  });
+
   it('and every tenth is lost, trains the bits of one rank', async ({ skip }) => {
     using pair = openNetworkPair();
     skip(!(await pair.delay(200)), noTunnel);
@@ -83,7 +89,16 @@ describe.concurrent('where each packet takes 200 ms', { timeout: 240_000 }, () =
   });
 });
 
-it.each(cases)('%s ends with an error that names the peer when its packets are swallowed in the middle', async (_, layout) => {
+it('trains the bits of one rank through TLS where every tenth packet is lost', async () => {
+  using pair = openNetworkPair();
+  pair.lose(10);
+  expectTheBitsOfOneRank(await runPair(pair, { tls: true, deadlineMs: 60_000 }));
+});
+
+const plain = cases.map(([name, layout]) => [name, { layout }] as const);
+const through = [...plain, [`${cases[0]![0]} through TLS`, { tls: true }] as const];
+
+it.each(through)('%s ends with an error that names the peer when its packets are swallowed in the middle', async (_, changed) => {
   using pair = openNetworkPair();
   let swallowedAt = NaN;
   const swallowInTheMiddle = async () => {
@@ -92,14 +107,14 @@ it.each(cases)('%s ends with an error that names the peer when its packets are s
     pair.swallow();
     swallowedAt = Date.now();
   };
-  const outcomes = await runPair(pair, { layout, steps: 1_000_000, onStart: swallowInTheMiddle });
+  const outcomes = await runPair(pair, { ...changed, steps: 1_000_000, onStart: swallowInTheMiddle });
   expectBothNameThePeer(outcomes, swallowedAt);
 });
 
-it('ends with an error that names the peer when the port was never open', async () => {
+it.each([false, true])('ends with an error that names the peer when the port was never open, TLS: %s', async (tls) => {
   using pair = openNetworkPair();
   pair.swallow();
   let begunAt = NaN;
-  const outcomes = await runPair(pair, { onStart: () => void (begunAt = Date.now()) });
+  const outcomes = await runPair(pair, { tls, onStart: () => void (begunAt = Date.now()) });
   expectBothNameThePeer(outcomes, begunAt);
 });

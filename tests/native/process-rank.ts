@@ -12,7 +12,7 @@ const order = await once<RankOrder>();
 const listener = kernels.commListen(order.address === undefined ? {} : { address: order.address });
 process.send?.(listener.endpoint);
 const endpoints = await once<string[]>();
-const { rank, parallelism, setting, steps, transport, deadlineMs } = order;
+const { rank, parallelism, setting, steps, transport, tls, deadlineMs } = order;
 const size = endpoints.length;
 const outcome: { -readonly [Key in keyof RankOutcome]: RankOutcome[Key] } = {
   losses: [],
@@ -43,7 +43,7 @@ async function train(): Promise<void> {
     secret: 'of this test',
     deadlineMs,
   };
-  using world = size === 1 ? undefined : new Communicator(kernels.commOpen({ ...options, transport }), rank, size);
+  using world = size === 1 ? undefined : new Communicator(kernels.commOpen({ ...options, transport, tls }), rank, size);
   await world?.ready();
   using mesh = openMesh(new ParallelLayout(parallelism, size), rank, world);
   using trainer = new Trainer({ ...setting, device, mesh });

@@ -12,6 +12,7 @@ export interface RankOrder {
   readonly setting: Setting;
   readonly steps: number;
   readonly transport: 'auto' | 'shm' | 'tcp';
+  readonly tls: boolean;
   /** IP address to listen on. */
   readonly address: string | undefined;
   readonly deadlineMs: number;
@@ -38,6 +39,7 @@ export interface ProcessRun {
   readonly setting: Setting;
   readonly steps: number;
   readonly transport?: RankOrder['transport'];
+  readonly tls?: boolean;
   /** Where each rank listens; loopback for TCP if absent. */
   readonly addresses?: readonly string[];
   readonly deadlineMs?: number;
@@ -53,7 +55,7 @@ let runs = 0;
 
 /** Trains with one process per rank; resolves to what each said, or undefined for one that ended without a word. */
 export async function runProcesses(run: ProcessRun): Promise<(RankOutcome | undefined)[]> {
-  const { parallelism, setting, steps, transport = 'auto', deadlineMs = 20_000, threads = 1 } = run;
+  const { parallelism, setting, steps, transport = 'auto', tls = false, deadlineMs = 20_000, threads = 1 } = run;
   const { dataReplicate, dataShard, tensor, pipeline } = parallelism;
   const size = dataReplicate * dataShard * tensor * pipeline;
   const name = `processes ${process.pid} ${(runs += 1)}`;
@@ -74,7 +76,7 @@ export async function runProcesses(run: ProcessRun): Promise<(RankOutcome | unde
     const listening = children.map(next);
     for (const [rank, child] of children.entries()) {
       const address = run.addresses?.[rank] ?? (transport === 'tcp' ? '127.0.0.1' : undefined);
-      child.send({ rank, name, parallelism, setting, steps, transport, address, deadlineMs } satisfies RankOrder);
+      child.send({ rank, name, parallelism, setting, steps, transport, tls, address, deadlineMs } satisfies RankOrder);
     }
     const endpoints = (await Promise.all(listening)) as string[];
     const outcomes = children.map(next);

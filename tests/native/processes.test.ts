@@ -1,4 +1,4 @@
-// Ranks as processes, over shared memory and over TCP: the bits of one rank, and the memory and traffic that the plan computes.
+// Ranks as processes, over shared memory, over TCP and through TLS: the bits of one rank, and the memory and traffic that the plan computes.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { newModelConfig } from '#runtime/model/main.ts';
 import type { Recompute } from '#runtime/model/main.ts';
@@ -31,7 +31,11 @@ const layouts: readonly Partial<Parallelism>[] = [
 
 const nameOf = (layout: Partial<Parallelism>) => JSON.stringify(layout).replaceAll('"', '');
 
-describe.each(['shm', 'tcp'] as const)('over %s', (transport) => {
+describe.each([
+  ['shm', { transport: 'shm' }],
+  ['tcp', { transport: 'tcp' }],
+  ['tcp through TLS', { transport: 'tcp', tls: true }],
+] as const)('over %s', (_, way) => {
   let alone: { digest: string | undefined; losses: number[] };
   beforeAll(async () => {
     const [outcome] = await runProcesses({ parallelism: noParallelism, setting, steps });
@@ -39,7 +43,7 @@ describe.each(['shm', 'tcp'] as const)('over %s', (transport) => {
   });
 
   it.each(layouts.map((layout) => [nameOf(layout), layout] as const))('%s trains the bits of one rank', async (_, layout) => {
-    const outcomes = await runProcesses({ parallelism: { ...noParallelism, ...layout }, setting, steps, transport });
+    const outcomes = await runProcesses({ parallelism: { ...noParallelism, ...layout }, setting, steps, ...way });
     expect(outcomes.map((outcome) => outcome?.error)).toEqual(outcomes.map(() => undefined));
     expect(outcomes.map((outcome) => outcome?.losses)).toEqual(outcomes.map(() => alone.losses));
     expect(outcomes[0]?.digest).toBe(alone.digest);

@@ -3,6 +3,7 @@ import type { ConditionChange } from '#crds/conditions.ts';
 import type { Model, ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import type { Pod, Service } from '#operator/kube/core.ts';
+import type { PodGroup } from '#operator/kube/pod-group.ts';
 import type { ProgressReport, RankClock } from '#runtime/api/messages.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
 
@@ -10,6 +11,10 @@ export interface Observed {
   job: TrainingJob;
   /** Pods that the job owns, of every attempt. */
   pods: readonly Pod[];
+  /** Groups of pods that the job owns, of every attempt. */
+  podGroups: readonly PodGroup[];
+  /** Whether the cluster's scheduler takes groups; `unneeded` where there is no scheduler, and all pods start at once. */
+  gangs: 'served' | 'absent' | 'unneeded';
   /** The Service of the job's pods, if it exists. */
   service: Service | undefined;
   /** The runtime that spec.runtimeRef names, if it exists. */
@@ -28,6 +33,8 @@ export interface Observed {
 }
 
 export type Action =
+  | { type: 'deletePodGroup'; group: PodGroup }
+  | { type: 'createPodGroup'; group: PodGroup }
   | { type: 'createService'; service: Service }
   | { type: 'createPod'; pod: Pod }
   | { type: 'deletePod'; pod: Pod }

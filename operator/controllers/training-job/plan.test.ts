@@ -235,6 +235,21 @@ describe('the pod of a rank', () => {
     expect(busOf({ image: 'windlass:1' })).toEqual([]);
   });
 
+  it('holds no secret where pods get credentials, but the way to them and a token for nobody else', () => {
+    const credentials = { url: 'https://windlass-credentials.windlass-system.svc:8443', ca: 'PEM' };
+    const two = { rank: 1, attempt: 0, restartsLeft: 0, secret: 'a secret that is not told', credentials };
+    const task = { pretrain: { steps: 400, batch: { sequences: 8, length: 128, grains: 2 } } };
+    const made = workerPod(job({ parallelism: { dataReplicate: 2 }, task }), effective, two);
+    expect(JSON.stringify(made)).not.toContain(two.secret);
+    const { env, volumeMounts } = made.spec.containers[0]!;
+    expect(env).toContainEqual({ name: 'WL_CREDENTIALS', value: credentials.url });
+    expect(env).toContainEqual({ name: 'WL_CREDENTIALS_CA', value: 'PEM' });
+    expect(volumeMounts).toContainEqual({ name: 'windlass-token', mountPath: '/var/run/secrets/windlass', readOnly: true });
+    const token = { serviceAccountToken: { audience: 'windlass', expirationSeconds: 3600, path: 'token' } };
+    expect(made.spec.volumes).toContainEqual({ name: 'windlass-token', projected: { sources: [token] } });
+    expect(made.spec).toMatchObject({ automountServiceAccountToken: false, serviceAccountName: 'default' });
+  });
+
   it('follows the environment contract and Pod Security restricted', () => {
     const made = workerPod(job({ podTemplate: { resources: { limits: { cpu: 2 } } } }), effective, {
       rank: 0,

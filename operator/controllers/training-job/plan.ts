@@ -14,12 +14,15 @@ import { verdicts } from '../reasons.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
+import { endGroups } from './pod-group.ts';
+import { podSetsOf } from './pod-sets.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
 import { excluded, judge } from './recovery.ts';
 import { failureMessage, failureOf } from './failure.ts';
 import { goodputOf } from './goodput.ts';
 import { hopeless } from './coming-up.ts';
+import { restartAsAsked, restartRequest } from './requested-restart.ts';
 import { removals } from './removal.ts';
 import { noLongerSuspended } from './run-conditions.ts';
 import { remaining, run } from './running.ts';
@@ -41,6 +44,7 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
       .length,
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),
   };
+  if (status.effective) status.podSets = podSetsOf(job, status.effective);
   status.summary = summaryOf(status, podsOf(job));
   status.goodput = goodputOf(job.status ?? {}, status, decision.clock, now);
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
@@ -73,6 +77,8 @@ function decide(seen: Observed, now: number): Decision {
   if (taken && !cause) return recover(seen, gang, taken, now);
   const { stuck, dueMs } = hopeless(job, gang.current, now);
   if (stuck && !cause) return recover(seen, gang, stuck, now);
+  const request = restartRequest(job);
+  if (request !== undefined) return restartAsAsked(seen, request);
   return run(seen, gang, now, { deadline, settlingMs, ruleMs: dueMs });
 }
 
@@ -246,6 +252,7 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
 function suspend(seen: Observed, now: number): Decision {
   const going = seen.pods.length > 0;
   const removal = removals(seen.pods, now, seen.removeAfterMs);
+  const groups = endGroups(seen);
   const message = going ? 'the pods save a checkpoint and end' : 'spec.suspend is true; set it to false to go on';
   return {
     state: 'Suspended',
@@ -254,6 +261,7 @@ function suspend(seen: Observed, now: number): Decision {
       { type: 'Ready', status: 'False', reason: 'Suspended', message },
       { type: 'Reconciling', status: going ? 'True' : 'False', reason: 'Suspended' },
       { type: 'Stalled', status: 'False', reason: 'Suspended' },
+      ...groups.conditions,
     ],
     status: {
       ...forgetRanks,
@@ -268,6 +276,7 @@ function suspend(seen: Observed, now: number): Decision {
         .filter((pod) => pod.metadata.deletionTimestamp === undefined)
         .map((pod): Action => ({ type: 'deletePod', pod })),
       ...removal.actions,
+      ...groups.actions,
     ],
     requeueAfterMs: removal.dueMs,
     events: isConditionTrue(seen.job, 'Suspended')

@@ -10,6 +10,8 @@ import { endingOf } from '../pod-ending.ts';
 import { troubleOf } from '../pod-trouble.ts';
 import type { Decision, Observed } from './decision.ts';
 import { failureMessage } from './failure.ts';
+import { groupTrouble } from './pod-group.ts';
+import type { Grouping } from './pod-group.ts';
 import { fewestRanks, podsOf } from './pods.ts';
 import { removals } from './removal.ts';
 
@@ -35,7 +37,14 @@ interface Obstacle {
 }
 
 /** Pods of which no container has been started, for want of room. */
-export const waitsForRoom: ReadonlySet<string> = new Set(['Unschedulable', 'VolumeClaimMissing', 'VolumeClaimPending']);
+export const waitsForRoom: ReadonlySet<string> = new Set([
+  'Unschedulable',
+  'VolumeClaimMissing',
+  'VolumeClaimPending',
+  'SchedulerError',
+  'GangNotSupported',
+  'PodGroupEnding',
+]);
 
 /** Pods that come up again after they ran are restarting, whatever keeps them. */
 export function stateOf({ status }: TrainingJob, running: boolean, obstacle: Obstacle | undefined): Decision['state'] {
@@ -44,8 +53,13 @@ export function stateOf({ status }: TrainingJob, running: boolean, obstacle: Obs
   return obstacle && waitsForRoom.has(obstacle.reason) ? 'Pending' : 'Starting';
 }
 
-/** What keeps the pods from running, where somebody says so. A pod that does not go comes first: its successor waits for it. */
-export function obstacleOf({ job, pods, removeAfterMs }: Observed, current: readonly Pod[], now: number): Obstacle | undefined {
+/**
+ * What keeps the pods from running, where somebody says so. `waits`: why none may be made yet. A pod that does not go comes next: its successor
+ * waits for it.
+ */
+export function obstacleOf(seen: Observed, current: readonly Pod[], waits: Grouping['waits'], now: number): Obstacle | undefined {
+  const { job, pods, removeAfterMs } = seen;
+  if (waits) return { ...waits, stalls: false };
   const late = pods.find(
     ({ metadata: { deletionTimestamp } }) => deletionTimestamp !== undefined && Date.parse(deletionTimestamp) <= now,
   );
@@ -55,6 +69,8 @@ export function obstacleOf({ job, pods, removeAfterMs }: Observed, current: read
     const message = `pod ${late.metadata.name}${where} does not end, and its successor needs its name; it is removed by force at ${isoTime(now + dueMs)}. If it repeats, look at its node.`;
     return { reason: 'PodTerminating', message, stalls: false };
   }
+  const ofGang = groupTrouble(seen, job.status?.attempt ?? 0);
+  if (ofGang) return { ...ofGang, stalls: false };
   const trouble = current
     .filter((pod) => !isPodFinished(pod))
     .map(troubleOf)

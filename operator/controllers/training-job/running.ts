@@ -7,6 +7,7 @@ import type { ProgressReport } from '#runtime/api/messages.ts';
 import type { Action, Decision, Observed } from './decision.ts';
 import { faultOf } from './fault.ts';
 import type { Gang } from './gang.ts';
+import { groupingOf } from './pod-group.ts';
 import { attemptOf, podsOf, secretOf, workerName, workerPod, workersService } from './pods.ts';
 import { removals } from './removal.ts';
 import { isReplacement } from './restarts.ts';
@@ -37,13 +38,13 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
   const events: Happening[] = removal.actions.flatMap((action) => (action.type === 'removePod' ? [removed(action.pod)] : []));
   const waitMs = status.nextRestartTime === undefined ? 0 : Math.max(0, Date.parse(status.nextRestartTime) - now);
   const isClear = !pods.some((pod) => attemptOf(pod) !== attempt || pod.metadata.deletionTimestamp !== undefined);
-  if (isClear && waitMs === 0) {
+  const grouping = groupingOf(seen, attempt);
+  actions.push(...grouping.actions);
+  if (isClear && waitMs === 0 && !grouping.waits) {
     if (podsOf(job) > 1 && !service) actions.push({ type: 'createService', service: workersService(job) });
-    for (const pod of missingPods(seen, attempt)) {
-      actions.push({ type: 'createPod', pod });
-      const note = `made pod ${pod.metadata.name}, attempt ${attempt}`;
-      events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
-    }
+    const missing = missingPods(seen, attempt, grouping.name);
+    actions.push(...missing.map((pod) => ({ type: 'createPod', pod }) as const));
+    if (missing.length > 0) events.push(podsCreated(missing, attempt));
   }
   const crew = crewOf(job, current);
   const { running } = crew;
@@ -61,10 +62,10 @@ export function run(seen: Observed, { current }: Gang, now: number, waits: Waits
     live && dueMs > 0 ? dueMs : undefined,
     untilDeadline && untilDeadline - now,
   ];
-  const obstacle = running ? undefined : obstacleOf(seen, current, now);
+  const obstacle = running ? undefined : obstacleOf(seen, current, grouping.waits, now);
   return {
     state: stateOf(job, running, obstacle),
-    conditions: [...runConditions(job, crew, obstacle, waitMs), ...noLongerSuspended(job)],
+    conditions: [...runConditions(job, crew, obstacle, waitMs), ...grouping.conditions, ...noLongerSuspended(job)],
     status: {
       startTime,
       ...(waitMs === 0 ? { nextRestartTime: undefined } : {}),
@@ -85,7 +86,11 @@ export function newsDueIn({ status = {} }: TrainingJob, report: ProgressReport |
 }
 
 /** Pods of the attempt that are not there under their name, not even as one that leaves. */
-function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, attempt: number): Pod[] {
+function missingPods(
+  { job, pods, freshSecret, builtin: { bus, credentials } }: Observed,
+  attempt: number,
+  group: string | undefined,
+): Pod[] {
   const status = job.status ?? {};
   const used = (status.restarts ?? 0) - (status.inPlaceRestarts ?? 0);
   const restartsLeft = Math.max(0, job.spec.faults.maxRestarts - used);
@@ -102,9 +107,18 @@ function missingPods({ job, pods, freshSecret, builtin: { bus } }: Observed, att
       restartsLeft,
       secret: secret ?? freshSecret,
       bus,
+      credentials,
+      group,
       excludedNodes: status.excludedNodes,
     }),
   );
+}
+
+/** One event for all of them: an event is a write, as a pod is. */
+function podsCreated(pods: readonly Pod[], attempt: number): Happening {
+  const [first, last] = [pods[0]!.metadata.name, pods.at(-1)!.metadata.name];
+  const made = pods.length === 1 ? `pod ${first}` : `${pods.length} pods, ${first} to ${last}`;
+  return { type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note: `made ${made}, attempt ${attempt}` };
 }
 
 /** Of the pods that make room, those that are still there. */

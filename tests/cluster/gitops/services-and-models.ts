@@ -70,7 +70,17 @@ const unschedulable = (): Pod => ({
 
 /** The service after the operator has seen each of these in turn. */
 function lived(first: InferenceService, ...observations: Partial<Observed>[]): InferenceService {
-  const nothing = { pods: [], model: undefined, versions: [], runtime: undefined, builtin, urlOf: () => 'http://moby' };
+  const nothing = {
+    pods: [],
+    budget: undefined,
+    cordoned: new Set<string>(),
+    startups: [],
+    model: undefined,
+    versions: [],
+    runtime: undefined,
+    builtin,
+    urlOf: () => 'http://moby',
+  };
   const planned = (before: InferenceService, seen: Partial<Observed>): InferenceService => ({
     ...before,
     status: planInferenceService({ service: before, front: frontService(before), ...nothing, ...seen }, now).status,
