@@ -1,4 +1,5 @@
-// What the operator counts for Prometheus over all jobs together, so that there are few series: where time goes, and what was done about faults.
+// What the operator counts of all jobs together, those included that are deleted since: where their time went, and what was done about faults. The
+// account of each job by itself is in ../object-metrics.
 import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
 import type { TrainingJobStatus } from '#crds/v1alpha1/index.ts';
