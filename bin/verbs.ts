@@ -17,6 +17,10 @@ export function addVerbs(program: Command, { interruptSignal, ...caller }: VerbO
     const { withTarget } = await import('#operator/cli/target/target.ts');
     return await withTarget(flags, caller, command);
   };
+  /** Who ends a command gets the exit code that a shell gives to an end by signal. */
+  const tellInterruption = (signal: AbortSignal) => {
+    if (signal.aborted) process.exitCode = Number(signal.reason);
+  };
   const write = (text: string) => void process.stdout.write(text);
   const remark = (text: string) => void process.stderr.write(text);
 
@@ -34,6 +38,7 @@ export function addVerbs(program: Command, { interruptSignal, ...caller }: VerbO
       const terminal = process.stdout;
       const hasFailed = await on(flags, (target) => showStatus(target, { words, output, watch, terminal, remark, signal }));
       if (hasFailed) process.exitCode = 1;
+      tellInterruption(signal);
     });
 
   withTargetOptions(program.command('logs'))
@@ -50,8 +55,10 @@ export function addVerbs(program: Command, { interruptSignal, ...caller }: VerbO
         import('#operator/cli/logs/prefix.ts'),
       ]);
       const coloured = wantsColour(process.stdout, process.env);
-      const more = { words, follow, rank, tail, previous, sinceSeconds: since, coloured, signal: interruptSignal() };
+      const signal = interruptSignal();
+      const more = { words, follow, rank, tail, previous, sinceSeconds: since, coloured, signal };
       await on(flags, (target) => showLogs(target, { ...more, write: writeAndWait, remark }));
+      tellInterruption(signal);
     });
 
   withTargetOptions(program.command('chat'))
@@ -85,6 +92,7 @@ export function addVerbs(program: Command, { interruptSignal, ...caller }: VerbO
         const waitSeconds = wait ? timeout : undefined;
         const signal = interruptSignal();
         await on(flags, (target) => steer(target, verb, { words, waitSeconds, write, signal }));
+        tellInterruption(signal);
       });
   steering('pause', program.command('pause')).description('stop a job after a checkpoint, or leave a service as it is');
   steering('resume', program.command('resume')).description('let a job go on from its checkpoint, or a service be updated');

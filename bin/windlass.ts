@@ -135,7 +135,9 @@ program
   .option('--profile-address <address>', 'where /debug/profile and /debug/heap are served; 0 for nowhere', '0')
   .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 32)
   .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
-  .action(async (options: OperatorFlags) => {
+  .action(async (options: OperatorFlags, command: Command) => {
+    if (options.authorityLifetime < 4 * options.certificateLifetime)
+      command.error('error: --authority-lifetime must be at least four times --certificate-lifetime');
     const { runOperator } = await import('#operator/cli/operator.ts');
     await runOperator({ ...options, namespaces: options.namespace ?? [], version, signal: interruptSignal() });
   });

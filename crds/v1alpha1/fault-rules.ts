@@ -21,7 +21,7 @@ const numbers = (description: string) =>
     .describe(description);
 
 /** Why a pod ended, or does not come up, where Kubernetes says so. */
-export const faultReasons = [
+const faultReasons = [
   'OOMKilled',
   'Evicted',
   'Preempted',

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -106,6 +107,13 @@ class Ours {
 };
 
 double seconds() { return static_cast<double>(wl::nanoseconds()) / 1e9; }
+/** Of this rank, in all its threads. */
+double processor_seconds() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto of = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+  return of(used.ru_utime) + of(used.ru_stime);
+}
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
@@ -139,13 +147,22 @@ void report_order(const Settings& settings, const std::vector<double>& fixed, co
               static_cast<double>(settings.bytes) / 1024, median(fixed) * 1e6, median(arrival) * 1e6, (median(ratios) - 1) * 100);
 }
 
-/** Medians of times through TLS and of their proportion to those in the clear of the same turn. */
-void report_tls(const char* what, const Settings& settings, const std::vector<double>& clear, const std::vector<double>& tls) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < clear.size(); ++i) ratios.push_back(clear[i] / tls[i]);
-  std::printf("%-14s %d ranks %9.1f KiB  through TLS %.1f us, %.2f GB/s: %.2f of the rate in the clear\n", what, settings.ranks,
-              static_cast<double>(settings.bytes) / 1024, median(tls) * 1e6, static_cast<double>(settings.bytes) / median(tls) / 1e9, median(ratios));
-}
+/** Times of the same thing in the clear and through TLS, a pair in each turn. */
+struct Tolls {
+  std::vector<double> clear, tls, clear_processor, tls_processor;
+
+  /** Medians, and those of the proportions in each turn. */
+  void report(const char* what, const Settings& settings) const {
+    std::vector<double> rates, processor;
+    for (size_t i = 0; i < clear.size(); ++i) {
+      rates.push_back(clear[i] / tls[i]);
+      processor.push_back(tls_processor[i] / clear_processor[i]);
+    }
+    std::printf("%-14s %d ranks %9.1f KiB  through TLS %.1f us, %.2f GB/s: %.2f of the rate in the clear, %.2f times the processor time\n", what,
+                settings.ranks, static_cast<double>(settings.bytes) / 1024, median(tls) * 1e6,
+                static_cast<double>(settings.bytes) / median(tls) / 1e9, median(rates), median(processor));
+  }
+};
 
 int rank_main(int rank, const Settings& settings, Board& board) {
   Ours ours(rank, settings, board, false);
@@ -153,7 +170,8 @@ int rank_main(int rank, const Settings& settings, Board& board) {
   // A few milliseconds for each measurement, so that starting and stopping does not count.
   const int repeats = static_cast<int>(std::clamp<int64_t>((int64_t{32} << 20) / settings.bytes, 1, 2000));
   const int rounds = settings.rounds > 0 ? settings.rounds : 15;
-  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter, arrival_times, tls_reduce, tls_scatter;
+  std::vector<double> reduce_times, scatter_times, gloo_reduce, gloo_scatter, arrival_times;
+  Tolls reduce_tolls, scatter_tolls;
   wl::comm::ArrivalOrder arrival = ours.arrival_order();
 #if WL_WITH_GLOO
   GlooPeer gloo(rank, settings.ranks, board.folder);
@@ -183,14 +201,19 @@ int rank_main(int rank, const Settings& settings, Board& board) {
       ours.finish();
     }));
     if (encrypted != nullptr) {
-      tls_reduce.push_back(timed(repeats, [&] { encrypted->barrier(); }, [&](int times) {
-        for (int i = 0; i < times; ++i) encrypted->all_reduce();
-        encrypted->finish();
-      }));
-      tls_scatter.push_back(timed(repeats, [&] { encrypted->barrier(); }, [&](int times) {
-        for (int i = 0; i < times; ++i) encrypted->reduce_scatter();
-        encrypted->finish();
-      }));
+      const auto compare = [&](Tolls& tolls, void (Ours::*collective)()) {
+        for (Ours* const each : {&ours, encrypted.get()}) {
+          const bool tls = each == encrypted.get();
+          const double before = processor_seconds();
+          (tls ? tolls.tls : tolls.clear).push_back(timed(repeats, [&] { each->barrier(); }, [&](int times) {
+            for (int i = 0; i < times; ++i) (each->*collective)();
+            each->finish();
+          }));
+          (tls ? tolls.tls_processor : tolls.clear_processor).push_back(processor_seconds() - before);
+        }
+      };
+      compare(reduce_tolls, &Ours::all_reduce);
+      compare(scatter_tolls, &Ours::reduce_scatter);
     }
 #if WL_WITH_GLOO
     gloo_reduce.push_back(timed(repeats, [&] { gloo.barrier(); }, [&](int times) {
@@ -208,8 +231,8 @@ int rank_main(int rank, const Settings& settings, Board& board) {
     report("reduce-scatter", settings, scatter_times, gloo_scatter);
     if (compares_order) report_order(settings, reduce_times, arrival_times);
     if (encrypted != nullptr) {
-      report_tls("all-reduce", settings, reduce_times, tls_reduce);
-      report_tls("reduce-scatter", settings, scatter_times, tls_scatter);
+      reduce_tolls.report("all-reduce", settings);
+      scatter_tolls.report("reduce-scatter", settings);
     }
     std::fflush(stdout);
   }

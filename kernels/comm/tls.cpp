@@ -35,6 +35,8 @@ constexpr size_t kReadAhead = 64 << 10;
 
 bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
+int reason_of(unsigned long error) { return static_cast<int>(error & 0xfff); }
+
 /** The first key that a caller offers (RFC 8446, 4.2.11). */
 std::optional<TlsIdentity> read_identity(const uint8_t* data, size_t size) {
   TlsIdentity identity;
@@ -214,14 +216,15 @@ ssize_t Tls::outcome(int result, bool& wants_room) {
   if (error == kWantRead || error == kWantWrite || error == kWantHello) return -1;
   if (error == kClosed || (closed_ && shaken_)) return 0;
   const int socket_error = std::exchange(socket_error_, 0);
-  if (socket_error == 0 && !closed_) note_problem();
-  errno = socket_error == 0 ? EPROTO : socket_error;
+  const unsigned long fault = openssl()->ERR_peek_error();
+  if (socket_error == 0 && !closed_) note_problem(fault);
+  // An alert is the peer's word: it is the peer that could not make sense of what came.
+  errno = socket_error != 0 ? socket_error : reason_of(fault) > kAlert ? ECONNRESET : EPROTO;
   return -1;
 }
 
-void Tls::note_problem() {
-  const unsigned long error = openssl()->ERR_peek_error();
-  const int reason = static_cast<int>(error & 0xfff);
+void Tls::note_problem(unsigned long error) {
+  const int reason = reason_of(error);
   const char* const words = error == 0 ? nullptr : openssl()->ERR_reason_error_string(error);
   if (reason == kBinderWrong || reason == kAlert + kIllegalParameter || reason == kAlert + kDecryptError) {
     problem_ = "it has another secret";

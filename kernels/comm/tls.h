@@ -77,7 +77,7 @@ class Tls {
   static std::unique_ptr<Tls> over(int fd);
   bool shake();
   ssize_t outcome(int result, bool& wants_room);
-  void note_problem();
+  void note_problem(unsigned long error);
 
   int fd_ = -1;
   mutable std::mutex lock_;

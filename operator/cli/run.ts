@@ -33,7 +33,7 @@ export interface RunOptions {
   readonly interrupt: AbortSignal;
 }
 
-/** `stopped`: somebody asked for the end before the work was done. */
+/** `stopped`: somebody asked for the end before the work was done, or paused what was left of it. */
 export type RunEnd = 'succeeded' | 'failed' | 'stopped';
 
 const lookEveryMs = 100;
@@ -115,7 +115,8 @@ async function watchToEnd(
     if (ready[0] && answer === 'none' && options.ask !== undefined) answer = await ask(ready[0], options.ask, screen, signal);
     const asked = options.ask === undefined || answer !== 'none';
     const end = succeeded && answer !== 'refused' ? 'succeeded' : 'failed';
-    if (ended && !succeeded && (options.exit || services.length === 0)) return 'failed';
+    const paused = jobs.some(isPaused) && jobs.every((job) => job.state === 'Succeeded' || isPaused(job));
+    if (ended && !succeeded && (options.exit || services.length === 0)) return paused ? 'stopped' : 'failed';
     if (ended && services.length === 0) return end;
     if (options.exit && ended && asked && ready.length === services.length) return end;
     if (!saidServing && !options.exit && asked && ready.length > 0) {
@@ -146,6 +147,10 @@ function namesOf(manifests: readonly Manifest[], kind: string): Set<string> {
 
 function hasEnded({ state }: JobView): boolean {
   return state === 'Succeeded' || state === 'Failed' || state === 'Suspended';
+}
+
+function isPaused({ state }: JobView): boolean {
+  return state === 'Suspended';
 }
 
 function isReady({ state, url }: ServiceView): boolean {

@@ -43,8 +43,8 @@ export interface TransportOptions {
   jitter?: () => number;
 }
 
-/** More than an API server works on at once: it should not wait for us. */
-const defaultMaxRequests = 64;
+/** Enough to keep an API server busy. Each is a connection, which costs a handshake after a rest. */
+const defaultMaxRequests = 32;
 /** What the API server itself gives a request. */
 const defaultTimeoutMs = 60_000;
 /** The API server sends a bookmark every 60 to 75 seconds, where there is something new to tell. */

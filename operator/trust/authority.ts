@@ -2,6 +2,7 @@
 // authority is in every bundle before it signs anything, and an old one stays there until what it signed has expired.
 import { z } from 'zod';
 import { crossSign, newAuthority, validityOf } from './x509.ts';
+import type { Validity } from './x509.ts';
 
 const KeyPair = z.object({ certificate: z.string(), key: z.string() });
 
@@ -10,8 +11,8 @@ export const AuthorityState = z.object({
   current: KeyPair,
   /** Since when it signs; ms since 1970. */
   since: z.number(),
-  /** Trusted already, and the next to sign. Nobody has the key of an authority that does not sign any more. */
-  next: KeyPair.optional(),
+  /** Trusted since it was announced, and the next to sign. Nobody has the key of an authority that does not sign any more. */
+  next: KeyPair.extend({ announced: z.number() }).optional(),
   /** Certificate of the one before, while something that it signed may be valid. */
   previous: z.string().optional(),
   /** `current`, vouched for by the one before: for who knows no other yet. */
@@ -29,7 +30,12 @@ export interface AuthorityRules {
 export type AuthorityStep = 'make' | 'announce' | 'promote' | 'retire';
 
 /** Clocks of nodes may differ by this much. */
-export const skewMs = 300_000;
+const skewMs = 300_000;
+
+/** Something that is valid for so long from now on: it begins earlier, for clocks that are behind. */
+export function validFrom(now: number, lifetimeMs: number): Validity {
+  return { from: now - Math.min(skewMs, lifetimeMs / 4), until: now + lifetimeMs };
+}
 
 /** How long the next authority is trusted before it signs: whoever asks for a certificate hears of it meanwhile, twice. */
 const overlapMs = ({ certificateMs }: AuthorityRules): number => 2 * certificateMs;
@@ -40,8 +46,7 @@ export function dueStep(state: AuthorityState | undefined, now: number, rules: A
   const { from, until } = validityOf(state.current.certificate);
   if (now >= until) return 'make';
   if (state.next) {
-    const announced = validityOf(state.next.certificate).from + skewMs;
-    return now >= Math.min(announced + overlapMs(rules), until - rules.certificateMs) ? 'promote' : undefined;
+    return now >= Math.min(state.next.announced + overlapMs(rules), until - rules.certificateMs) ? 'promote' : undefined;
   }
   if (now >= from + (until - from) / 2) return 'announce';
   return state.previous !== undefined && now >= state.since + rules.certificateMs + skewMs ? 'retire' : undefined;
@@ -54,15 +59,14 @@ export async function takeStep(
   now: number,
   rules: AuthorityRules,
 ): Promise<AuthorityState> {
-  const fresh = () =>
-    newAuthority(`windlass ${new Date(now).toISOString()}`, { from: now - skewMs, until: now + rules.authorityMs });
+  const fresh = () => newAuthority(`windlass ${new Date(now).toISOString()}`, validFrom(now, rules.authorityMs));
   if (!state || step === 'make') return { current: await fresh(), since: now };
-  if (step === 'announce') return { ...state, next: await fresh() };
+  if (step === 'announce') return { ...state, next: { ...(await fresh()), announced: now } };
   const { previous: _, ...kept } = state;
   const { next } = state;
   if (step === 'retire' || !next) return kept;
   return {
-    current: next,
+    current: { certificate: next.certificate, key: next.key },
     since: now,
     previous: state.current.certificate,
     cross: await crossSign(next.certificate, state.current),

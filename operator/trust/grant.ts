@@ -2,7 +2,7 @@
 import { createHmac, verify } from 'node:crypto';
 import type { CredentialsAnswer, CredentialsRequest } from '#runtime/api/credentials.ts';
 import { proofText } from '#runtime/api/credentials.ts';
-import { bundleOf, skewMs } from './authority.ts';
+import { bundleOf, validFrom } from './authority.ts';
 import type { Trust } from './authority-keeper.ts';
 import { userToken } from './bus-accounts.ts';
 import { Refusal } from './entitlement.ts';
@@ -32,7 +32,7 @@ export async function grant(
   const proof = Buffer.from(request.proof, 'base64');
   if (!verify('sha256', Buffer.from(proofText(token)), { key: publicKey, format: 'der', type: 'spki' }, proof))
     throw new Refusal(400, 'proof is not signed by publicKey');
-  const until = now + rules.certificateMs;
+  const validity = validFrom(now, rules.certificateMs);
   const certificate = await issue(
     {
       // At most 63 letters, since it is a host name too; a subject may have 64 (RFC 5280, appendix A.1).
@@ -41,8 +41,7 @@ export async function grant(
       dnsNames,
       uris: [uri],
       usages: ['server', 'client'],
-      from: now - skewMs,
-      until,
+      ...validity,
     },
     trust.authority.current,
   );
@@ -51,7 +50,7 @@ export async function grant(
     name: `${pod.namespace}/${pod.name}`,
     mayPublish: subjects,
     maySubscribe: [],
-    until,
+    until: validity.until,
   };
   return {
     certificate,

@@ -1,6 +1,6 @@
 // Certificates of the operators themselves: what the credentials service and the bus show, and what an operator shows to the bus. Each process
 // has keys of its own; only that of the bus lies in a Secret, since another container reads it.
-import { bundleOf, skewMs } from './authority.ts';
+import { bundleOf, validFrom } from './authority.ts';
 import type { Trust } from './authority-keeper.ts';
 import { userToken } from './bus-accounts.ts';
 import { issue, newKey } from './x509.ts';
@@ -42,8 +42,7 @@ async function newIdentity(
     dnsNames,
     uris,
     usages: [usage],
-    from: now - skewMs,
-    until: now + certificateMs,
+    ...validFrom(now, certificateMs),
   } as const;
   return { cert: await issue(leaf, authority.current), key, ca: bundleOf(authority) };
 }

@@ -7,8 +7,8 @@ import { localDisk } from './disk.ts';
 import { listCheckpoints, removeLeftovers } from './folders.ts';
 import { loadNewest } from './load.ts';
 import { saveCheckpoint } from './save.ts';
-import { ArrayMemory, contentsOf, shardsOfRank } from './testing.ts';
-import type { TestTensor } from './testing.ts';
+import { contentsOf, shardsOfRank } from './testing.ts';
+import type { ArrayMemory, TestTensor } from './testing.ts';
 import { verifyCheckpoint } from './verify.ts';
 
 let root: string;

@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { OperatorStartOptions } from './operator-start.ts';
 import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
 
@@ -81,6 +82,22 @@ program
     process.exitCode = (await benchOperator(options)) ? 0 : 1;
   });
 
+program
+  .command('operator-start')
+  .description('from the start of the operator container on a real node to its readiness; needs root')
+  .option('--json', 'print a JSON object for each image', false)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option(
+    '--beside <name=archive...>',
+    'images of other versions to start in turns with ours, from hack/image --name',
+    images,
+    [],
+  )
+  .action(async (options: OperatorStartOptions) => {
+    const { benchOperatorStart } = await import('./operator-start.ts');
+    await benchOperatorStart(options);
+  });
+
 for (const [name, what] of Object.entries({
   gemm: 'linear layers and the fused loss, by shape',
   attention: 'attention of training and of decoding, by shape',
@@ -102,6 +119,12 @@ function python(path: string): string {
   const found = existsSync(path) && statSync(path).isDirectory() ? inside : path;
   if (!existsSync(found)) throw new InvalidArgumentError(`there is no ${found}.`);
   return found;
+}
+
+function images(text: string, before: OperatorStartOptions['beside']): OperatorStartOptions['beside'] {
+  const [name, archive] = text.split('=');
+  if (!name || !archive || !existsSync(archive)) throw new InvalidArgumentError('give NAME=ARCHIVE.');
+  return [...before, { name, archive }];
 }
 
 function wholeFrom(least: number): (text: string) => number {

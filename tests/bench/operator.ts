@@ -13,7 +13,7 @@ import { restartRound } from './operator/restart.ts';
 import type { RestartRound } from './operator/restart.ts';
 import { openStage } from './operator/stage.ts';
 import type { Stage } from './operator/stage.ts';
-import { operatorWrites } from './operator/writes.ts';
+import { operatorWrites } from '../cluster/operator-writes.ts';
 
 type Part = 'jobs' | 'gang' | 'restart' | 'rest';
 

@@ -12,7 +12,7 @@ import { connect } from './kube.ts';
 export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage; reason?: string; evicted?: string } | undefined;
 
 /** What keeps a pod from its next step, in the words of scheduler and kubelet: from a node, from running, from its end. */
-export interface Hindrance {
+interface Hindrance {
   unschedulable?: string;
   waiting?: { reason: string; message: string };
   staysForever?: boolean;

@@ -1,10 +1,11 @@
 // `kubectl windlass` as kubectl runs it, on a real API server: what its verbs show, change and collect.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { parse } from 'yaml';
 import { annotation, label } from '#crds/names.ts';
 import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { inferenceService, lastWords, trainingJob } from '#operator/controllers/fixtures.ts';
@@ -13,6 +14,7 @@ import type { Transport } from '#operator/kube/transport.ts';
 import { Pod } from '#operator/kube/core.ts';
 import { build } from '../../hack/test-cluster/build.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
+import { template } from './helm.ts';
 import { connect, newNamespace } from './kube.ts';
 import { startOperator } from './operator-process.ts';
 import type { OperatorProcess } from './operator-process.ts';
@@ -28,7 +30,7 @@ let operator: OperatorProcess;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'wl-verbs-'));
-  await build(['kubectl'], (line) => process.stderr.write(`cluster: ${line}\n`));
+  await build(['helm', 'kubectl'], (line) => process.stderr.write(`cluster: ${line}\n`));
   ({ client, transport } = await connect());
   namespace = await newNamespace(client);
   kubelet = await startStubKubelet(namespace, (pod) =>
@@ -37,6 +39,7 @@ beforeAll(async () => {
   operator = startOperator(namespace);
   await create('moby', fourRanks);
   await create('short');
+  await create('alone');
   await client.create(InferenceService, { ...inferenceService('reader'), metadata: { name: 'reader', namespace } });
 }, 1_800_000);
 
@@ -51,14 +54,14 @@ describe('kubectl windlass', () => {
   it('status shows tables, and a job on a page with its conditions, pods and events', async () => {
     await jobWhere('moby', ({ status }) => status?.state === 'Running');
     const tables = await windlass('status');
-    expect(tables.out).toMatch(/^TRAININGJOB +STATE +RANKS .*\nmoby +Running +4\/4 /m);
+    expect(tables.out).toMatch(/^TRAININGJOB +STATE +RANKS [^]*^moby +Running +4\/4 /m);
     expect(tables.out).toMatch(/^INFERENCESERVICE .*\nreader /m);
     expect((await windlass('get', 'tj')).out).not.toContain('INFERENCESERVICE');
     expect((await windlass('get', 'tj', '-A')).out).toMatch(
       new RegExp(`^NAMESPACE +TRAININGJOB .*[^]*^${namespace} +moby `, 'm'),
     );
     expect((await windlass('status', 'tj/moby', '-o', 'name')).out).toBe('trainingjob.windlass.dev/moby\n');
-    expect(JSON.parse((await windlass('status', 'tj', '-o', 'json')).out)).toMatchObject({
+    expect(JSON.parse((await windlass('status', 'tj/moby', '-o', 'json')).out)).toMatchObject({
       kind: 'List',
       items: [{ metadata: { name: 'moby' } }],
     });
@@ -85,29 +88,29 @@ describe('kubectl windlass', () => {
     expect(context.err).toContain('WL_CLUSTER_ACCESS: the kubeconfig has no context elsewhere; it has ');
   });
 
-  it('pauses a job, lets it go on, and restarts it once for each request, free of charge', async () => {
+  it('pauses a job and lets it go on, each once', async () => {
+    await jobWhere('alone', ({ status }) => status?.state === 'Running');
+    const paused = await windlass('pause', 'alone', '--wait');
+    expect(paused.out).toMatch(
+      /^trainingjob\/alone pauses: its ranks save a checkpoint and end[^]*\ntrainingjob\/alone: done\n$/,
+    );
+    expect(await podsOf('alone')).toEqual([]);
+    expect((await windlass('pause', 'alone')).out).toBe('trainingjob/alone is paused already\n');
+    expect((await windlass('restart', 'alone')).out).toBe('trainingjob/alone is paused; resume starts all of its pods anew\n');
+    expect((await windlass('resume', 'tj/alone', '--wait')).out).toMatch(/goes on from its last checkpoint[^]*: done\n$/);
+    expect((await windlass('resume', 'alone')).out).toBe('trainingjob/alone is not paused\n');
+    expect(await podsOf('alone')).toHaveLength(1);
+  });
+
+  it('restarts a job once for each request, free of charge', async () => {
     await jobWhere('moby', ({ status }) => status?.state === 'Running');
-    const pods = async () =>
-      (await client.list(Pod, { namespace, labels: { [label.job]: 'moby' } })).items.map(({ metadata }) => metadata.uid);
-    const first = await pods();
-
-    const paused = await windlass('pause', 'moby', '--wait');
-    expect(paused.out).toMatch(/^trainingjob\/moby pauses: its ranks save a checkpoint and end[^]*\ntrainingjob\/moby: done\n$/);
-    expect(await pods()).toEqual([]);
-    expect((await windlass('pause', 'moby')).out).toBe('trainingjob/moby is paused already\n');
-    expect((await windlass('restart', 'moby')).out).toBe('trainingjob/moby is paused; resume starts all of its pods anew\n');
-
-    expect((await windlass('resume', 'tj/moby', '--wait')).out).toMatch(/goes on from its last checkpoint[^]*: done\n$/);
-    expect((await windlass('resume', 'moby')).out).toBe('trainingjob/moby is not paused\n');
-    const second = await pods();
-    expect(second.filter((uid) => first.includes(uid))).toEqual([]);
-
+    const before = await podsOf('moby');
     const restarted = await windlass('restart', 'moby', '--wait', '--timeout', '2m');
     expect(restarted).toMatchObject({ code: 0, err: '' });
     expect(restarted.out).toMatch(/^trainingjob\/moby restarts: [^]*Running[^]*: done\n$/);
-    const third = await pods();
-    expect(third).toHaveLength(4);
-    expect(third.filter((uid) => second.includes(uid))).toEqual([]);
+    const after = await podsOf('moby');
+    expect(after).toHaveLength(4);
+    expect(after.filter((uid) => before.includes(uid))).toEqual([]);
     const { status } = await jobWhere('moby', ({ status: now }) => now?.state === 'Running');
     expect(status).toMatchObject({ attempt: 1, restarts: 0 });
     expect(status?.lastFailure).toBeUndefined();
@@ -166,6 +169,41 @@ describe('kubectl windlass', () => {
     expect((await windlass('report', 'moby', '--to', file)).err).toContain('WL_FILE_EXISTS');
   });
 
+  it('needs no right beyond the role of the chart: who may view can see all, and change nothing', async () => {
+    const values = ['--set', `fullnameOverride=${namespace}`, '--set', 'rbac.aggregate=false'];
+    const roles = await template(folder, '--namespace', namespace, '--show-only', 'templates/user-roles.yaml', ...values);
+    writeFileSync(join(folder, 'roles.yaml'), roles);
+    for (const args of [
+      ['apply', '-f', 'roles.yaml'],
+      ['create', 'serviceaccount', 'viewer', '-n', namespace],
+      [
+        'create',
+        'rolebinding',
+        'viewer',
+        `--clusterrole=${namespace}-view`,
+        `--serviceaccount=${namespace}:viewer`,
+        '-n',
+        namespace,
+      ],
+    ])
+      expect(await kubectl(...args)).toMatchObject({ code: 0 });
+    const token = (await kubectl('create', 'token', 'viewer', '-n', namespace)).out.trim();
+    const config = parse(readFileSync(inject('cluster').kubeconfig, 'utf8')) as { users: { name: string }[] };
+    const viewer = join(folder, 'viewer.json');
+    writeFileSync(viewer, JSON.stringify({ ...config, users: config.users.map(({ name }) => ({ name, user: { token } })) }));
+    const page = await windlass('status', 'tj/moby', '--kubeconfig', viewer);
+    expect(page).toMatchObject({ code: 0, err: '' });
+    expect(page.out).toContain('\nPods\n');
+    const report = await windlass('report', 'tj/moby', '--kubeconfig', viewer, '--to', join(folder, 'viewer.tar.gz'));
+    expect(report.code).toBe(0);
+    expect(report.out).toContain('not read: clustertrainingruntimes: ');
+    const refused = await windlass('pause', 'tj/moby', '--kubeconfig', viewer);
+    expect(refused.code).toBe(64);
+    expect(refused.err).toMatch(/WL_FORBIDDEN: trainingjobs\.windlass\.dev "moby" is forbidden: .* cannot patch /);
+    expect(refused.err).toContain('windlass-edit');
+    await kubectl('delete', '-f', 'roles.yaml', '--wait=false');
+  });
+
   it('is completed by kubectl: verbs, names, namespaces and flags', async () => {
     const complete = async (...words: string[]) =>
       (await kubectl('__complete', 'windlass', ...words)).out.split('\n').filter((line) => line !== '');
@@ -176,7 +214,7 @@ describe('kubectl windlass', () => {
       ':4',
     ]);
     const names = (lines: string[]) => lines.map((line) => line.split('\t')[0]);
-    expect(names(await complete('logs', '-n', namespace, 'm'))).toEqual(['moby', ':4']);
+    expect(names(await complete('logs', '-n', namespace, 'mo'))).toEqual(['moby', ':4']);
     expect(names(await complete('status', '-n', namespace, 'tj/mo'))).toEqual(['tj/moby', ':4']);
     expect(await complete('status', '-n', namespace.slice(0, -1))).toContain(namespace);
     expect(await complete('explain', 'WL_DATA_E')).toEqual(['WL_DATA_EMPTY', ':4']);
@@ -200,6 +238,11 @@ function jobWhere(name: string, test: (job: TrainingJob) => boolean): Promise<Tr
     if (!test(found)) throw new Error(`not yet: ${JSON.stringify(found.status)}`);
     return found;
   }, waiting);
+}
+
+async function podsOf(name: string): Promise<(string | undefined)[]> {
+  const { items } = await client.list(Pod, { namespace, labels: { [label.job]: name } });
+  return items.map(({ metadata }) => metadata.uid);
 }
 
 interface Run {

@@ -59,7 +59,9 @@ it('lint says what is no YAML, empty or missing', async () => {
 
 it('every command explains itself', async () => {
   const { output: overview } = await windlass(folder, '--help');
-  const names = [...overview.matchAll(/^ {2}([a-z]+)(?:\|[a-z]+)? .*/gm)].map(([, name]) => name).filter((name) => name !== 'windlass');
+  const names = [...overview.matchAll(/^ {2}([a-z]+)(?:\|[a-z]+)? .*/gm)]
+    .map(([, name]) => name)
+    .filter((name) => name !== 'windlass');
   const verbs = ['status', 'logs', 'chat', 'report', 'pause', 'resume', 'restart', 'explain'];
   const commands = ['run', ...verbs, 'stop', 'operator', 'lint', 'plan', 'export', 'completion'];
   expect(names).toEqual([...commands, 'help']);

@@ -41,6 +41,11 @@ it.each([
   expect(() => explain(word, 80)).toThrow(hint);
 });
 
+it('says what docs/commands.md shows', () => {
+  const page = readFileSync(resolve(import.meta.dirname, '../../../docs/commands.md'), 'utf8');
+  expect(page).toContain(explain('WL_RANK_LOST', 80));
+});
+
 it('finds codes in any text, once each', () => {
   expect(codesIn('"code":"WL_HANG" then WL_DATA_EMPTY: x, WL_HANG, WL_NOT_A_CODE, WL_SECRET')).toEqual([
     'WL_DATA_EMPTY',

@@ -1,6 +1,7 @@
 // `windlass status`: tables of what there is, or a page about one object; with --watch, as it changes.
 import type { WriteStream } from 'node:tty';
 import type { KubeObject } from '#crds/resource.ts';
+import { TrainingJob } from '#crds/v1alpha1/index.ts';
 import { KubeError } from '#operator/kube/errors.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { printObjects } from '../objects.ts';
@@ -10,6 +11,7 @@ import type { Reference } from '../target/references.ts';
 import type { Target } from '../target/target.ts';
 import { eventsOf, podsOf } from './gather.ts';
 import { readObjects } from './instance-objects.ts';
+import { lossesOf } from './losses.ts';
 import { objectPage } from './page.ts';
 import type { Seen } from './page.ts';
 import { watchObjects } from './watch.ts';
@@ -84,5 +86,7 @@ async function seenOf(target: Target, object: KubeObject, remark: StatusOptions[
   };
   const pods = await podsOf(target.api, object).catch(without('pods'));
   const events = await eventsOf(target.api, object, pods).catch(without('events'));
-  return { object, pods, events, losses: [] };
+  const isOwnJob = target.kind === 'instance' && object.kind === TrainingJob.kind;
+  const losses = isOwnJob ? await lossesOf(target.state, object as TrainingJob) : [];
+  return { object, pods, events, losses };
 }

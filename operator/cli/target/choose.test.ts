@@ -25,7 +25,7 @@ it.each<[what: string, flags: TargetFlags, seen: Surroundings, code: string, mes
     {},
     nothing,
     'WL_NO_TARGET',
-    'there is no state folder .windlass here, and no cluster: neither $KUBECONFIG nor',
+    'there is no state folder .windlass in this folder, and no cluster: neither $KUBECONFIG nor',
   ],
   ['kubectl finds no cluster', {}, { ...nothing, hasState: true, isPlugin: true }, 'WL_NO_TARGET', 'no cluster: neither'],
   [

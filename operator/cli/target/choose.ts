@@ -39,7 +39,7 @@ export function chooseTarget(flags: TargetFlags, seen: Surroundings): 'instance'
   const noCluster = 'no cluster: neither $KUBECONFIG nor ~/.kube/config names a file that is there';
   throw new WindlassError(
     'WL_NO_TARGET',
-    wantsCluster ? noCluster : `there is no state folder ${seen.stateFolder} here, and ${noCluster}`,
+    wantsCluster ? noCluster : `there is no state folder ${seen.stateFolder} in this folder, and ${noCluster}`,
   );
 }
 

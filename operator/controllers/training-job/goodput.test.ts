@@ -73,6 +73,16 @@ describe('the time of a job', () => {
       { starting: 18, productive: 30, evaluating: 7, checkpointing: 5, of: 60 },
     ],
     [
+      'belongs to the start as long as the first ranks prepare, however often they say so',
+      [
+        ...up,
+        { at: 20, state: 'Running', step: 0, clock: { preparing: 6 } },
+        { at: 30, state: 'Running', step: 0, clock: { preparing: 16 } },
+        { at: 40, state: 'Running', step: 8, clock: { preparing: 18, stepping: 8, steps: 8 } },
+      ],
+      { starting: 32, productive: 8, of: 40 },
+    ],
+    [
       'of steps that were done before a fault is lost, that of new ones is not',
       [
         ...up,
@@ -144,7 +154,7 @@ describe('the time of a job', () => {
     fc.assert(
       fc.property(fc.array(moment, { minLength: 1, maxLength: 20 }), (drawn) => {
         let at = 0;
-        const moments = drawn.map(({ after, ...rest }) => ({ ...rest, at: (at += after) }) as Moment);
+        const moments = drawn.map(({ after, ...rest }) => ({ ...rest, at: (at += after) }));
         const { lost = {}, productiveSeconds = 0, seconds: all = 0, ratio = 0 } = accountOf(moments);
         const parts = [productiveSeconds, ...Object.values(lost).map((part = 0) => part)];
         expect(parts.every((part) => part >= 0)).toBe(true);

@@ -16,7 +16,7 @@ export const lostCauses = [
   'hanging',
   'other',
 ] as const;
-export type LostCause = (typeof lostCauses)[number];
+type LostCause = (typeof lostCauses)[number];
 
 type Explained = Record<Exclude<LostCause, 'other'> | 'productive', number>;
 
@@ -73,7 +73,7 @@ export function goodputOf(
     lost,
     newestStep: step === undefined ? known.newestStep : Math.max(known.newestStep ?? 0, step),
     until: new Date(now).toISOString(),
-    clock: clock ?? known.clock,
+    clock: next.state === 'Suspended' ? undefined : (clock ?? known.clock),
   };
 }
 
@@ -93,7 +93,8 @@ function spentRunning(
   const spent = { ...nothing };
   const { goodput = {}, lastFailure } = before;
   const last = goodput.clock?.started === clock?.started ? goodput.clock : undefined;
-  const isFirst = goodput.clock === undefined && lastFailure === undefined;
+  const isAnother = goodput.clock !== undefined && last === undefined;
+  const comingUp = isAnother || hasFailed(before) ? 'restarting' : 'starting';
   if (clock) {
     const since = (what: 'preparing' | 'stepping' | 'evaluating' | 'checkpointing') =>
       Math.max(0, clock[what] - (last?.[what] ?? 0));
@@ -105,13 +106,19 @@ function spentRunning(
     spent.repeating = stepping * (1 - share);
     spent.evaluating = since('evaluating');
     spent.checkpointing = since('checkpointing');
-    spent[isFirst ? 'starting' : 'restarting'] += since('preparing');
+    spent[comingUp] += since('preparing');
   }
   const untold = Math.max(0, passed - sumOf(spent));
   const isFault = next.lastFailure !== undefined && next.lastFailure.time !== lastFailure?.time;
   if (isFault) spent[next.lastFailure?.code === 'WL_HANG' ? 'hanging' : 'restarting'] += untold;
-  else if (clock && !last && goodput.clock) spent.restarting += untold;
+  // Before the first word of a process it was being started.
+  else if (clock && !last) spent[comingUp] += untold;
   return spent;
+}
+
+/** Whether there was a fault since the job started, or went on after a suspension. */
+function hasFailed({ lastFailure, startTime }: TrainingJobStatus): boolean {
+  return lastFailure !== undefined && (startTime === undefined || Date.parse(lastFailure.time) >= Date.parse(startTime));
 }
 
 /** Whether the time in a state is time of the job. */

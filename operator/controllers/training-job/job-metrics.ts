@@ -32,11 +32,11 @@ export function createJobMetrics(registry: Registry, jobs: () => readonly Traini
     labelNames: ['action', 'charged'] as const,
     registers,
   });
-  new Gauge({
+  const ratio = new Gauge({
     name: 'windlass_trainingjob_goodput_ratio',
     help: 'Productive time of a job that has not ended over all its time since the start.',
     labelNames: ['namespace', 'name'] as const,
-    registers,
+    registers: [],
     collect() {
       this.reset();
       const open = jobs().filter(({ status }) => status?.completionTime === undefined && status?.goodput?.ratio !== undefined);
@@ -45,6 +45,7 @@ export function createJobMetrics(registry: Registry, jobs: () => readonly Traini
         this.set({ namespace: metadata.namespace ?? '', name: metadata.name }, status!.goodput!.ratio!);
     },
   });
+  registry.registerMetric(ratio);
   for (const cause of lostCauses) lost.inc({ cause }, 0);
   return {
     changed(before, after) {

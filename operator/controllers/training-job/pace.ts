@@ -31,9 +31,9 @@ export class StatusPace {
 }
 
 /** Whether the change is one of numbers of pods alone. */
-function isCount({ readyRanks: _, summary, ...rest }: JsonObject): boolean {
-  const changed = isJsonObject(summary) ? Object.keys(summary) : [];
-  return Object.keys(rest).length === 0 && changed.every((name) => name === 'ranks');
+function isCount({ summary, ...rest }: JsonObject): boolean {
+  const columns = isJsonObject(summary) ? Object.keys(summary) : [];
+  return columns.every((name) => name === 'ranks') && Object.keys(rest).every((name) => name === 'readyRanks');
 }
 
 /** Whether a plan only writes down what its next step goes on from: the settings of the pods, or another attempt. */

@@ -17,6 +17,8 @@ const firstRetryMs = 200;
 const longestRetryMs = 10_000;
 /** An operator that is replaced, or that waits for a node, is back long before. */
 const defaultPatienceMs = 900_000;
+/** However short certificates live. */
+const leastRenewalMs = 1_000;
 const maxTimerMs = 2_147_483_647;
 
 export class PodIdentity {
@@ -65,7 +67,7 @@ export class PodIdentity {
   async #renew(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
-      const waitMs = Math.min(Math.max(0, renewalOf(this.#current.cert) - Date.now()), maxTimerMs);
+      const waitMs = Math.min(Math.max(leastRenewalMs, renewalOf(this.#current.cert) - Date.now()), maxTimerMs);
       await sleep(waitMs, undefined, { signal, ref: false }).catch(() => {});
       if (signal.aborted || renewalOf(this.#current.cert) > Date.now()) continue;
       // Whom to trust was told with the last answer: the authority may have changed since the pod was made.

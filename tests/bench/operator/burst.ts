@@ -1,17 +1,17 @@
-// Many pods at once: jobs given to the operator, and in turns with it the same pods sent raw.
+// Many pods at once: jobs given to the operator, and in turns with it the same jobs, paused, beside the same pods sent raw.
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { TrainingJob } from '#crds/v1alpha1/index.ts';
 import { Pod } from '#operator/kube/core.ts';
-import type { Write } from './audit-log.ts';
-import { jobOf, rawPods } from './jobs.ts';
+import type { Write } from '../../cluster/audit-log.ts';
+import { jobOf, paused, rawPods } from './jobs.ts';
 import type { OperatorProcess } from './operator-process.ts';
 import type { RawAnswer, RawOrder } from './raw-client.ts';
 import { answerOf, endOf } from './stage.ts';
 import type { Stage } from './stage.ts';
-import { faultsOf, writesOfJob } from './writes.ts';
+import { faultsOf, writesOfJob } from '../../cluster/operator-writes.ts';
 
 export interface BurstSize {
   readonly jobs: number;
@@ -59,16 +59,20 @@ export async function burstRound(
   const sample = await stage.client.get(Pod, { namespace: mine, name: bodies[0]!.metadata.name });
   await stage.clear(mine);
 
-  const { cpuMs } = await raw.post(
-    stage,
-    theirs,
-    bodies.map((body) => JSON.stringify(body)),
-  );
+  const texts = bodies.map((body) => JSON.stringify(body));
+  const [{ cpuMs }] = await Promise.all([
+    raw.post(stage, theirs, texts),
+    ...jobs.map((job) => stage.client.create(TrainingJob, paused(job, theirs))),
+  ]);
   await stage.askKubelet({ kind: 'running', namespace: theirs, count: bodies.length });
-  const creates = podCreates(await stage.settled(), theirs);
+  const writes = await stage.settled();
+  const creates = podCreates(writes, theirs);
   assertSame(sample, await stage.client.get(Pod, { namespace: theirs, name: bodies[0]!.metadata.name }));
   await stage.clear(theirs);
-  return { ours, raw: { podsPerSecond: rate(creates, creates), cpuMsPerPod: cpuMs / bodies.length } };
+  return {
+    ours,
+    raw: { podsPerSecond: rate([...jobCreates(writes, theirs), ...creates], creates), cpuMsPerPod: cpuMs / bodies.length },
+  };
 }
 
 /** Sends all jobs at once, and waits until all of their pods run and nothing is written any more. */
@@ -77,15 +81,14 @@ export async function giveJobs(stage: Stage, operator: OperatorProcess, jobs: re
   const pods = jobs.reduce((sum, { spec }) => sum + spec.parallelism.dataReplicate, 0);
   const cpu = operator.cpuMs();
   await Promise.all(jobs.map((job) => stage.client.create(TrainingJob, job)));
-  await stage.askKubelet({ kind: 'running', namespace, count: pods });
+  await Promise.race([stage.askKubelet({ kind: 'running', namespace, count: pods }), operator.failed]);
   const writes = await stage.settled();
   const cpuMsPerPod = (operator.cpuMs() - cpu) / pods;
   const { items } = await stage.client.list(TrainingJob, { namespace });
   const late = items.filter(({ status }) => status?.state !== 'Running').map(({ metadata }) => `${metadata.name} does not run`);
   const creates = podCreates(writes, namespace);
-  const given = writes.filter(({ verb, resource }) => verb === 'create' && resource === 'trainingjobs');
   return {
-    podsPerSecond: rate(given, creates),
+    podsPerSecond: rate(jobCreates(writes, namespace), creates),
     podsPerSecondOnce: rate(creates, creates),
     cpuMsPerPod,
     writesPerJob: Math.max(...jobs.map(({ metadata }) => writesOfJob(writes, metadata).length)),
@@ -97,6 +100,9 @@ const jobName = (index: number): string => `job-${String(index).padStart(4, '0')
 
 export const podCreates = (writes: readonly Write[], namespace: string): Write[] =>
   writes.filter((write) => write.verb === 'create' && write.resource === 'pods' && write.namespace === namespace);
+
+const jobCreates = (writes: readonly Write[], namespace: string): Write[] =>
+  writes.filter((write) => write.verb === 'create' && write.resource === 'trainingjobs' && write.namespace === namespace);
 
 /** Pods a second from when the first of `begun` came to when the last of `creates` was answered. */
 function rate(begun: readonly Write[], creates: readonly Write[]): number {

@@ -1,5 +1,5 @@
 // The jobs of the bench, and the pods that the operator makes of them as anybody else would send them.
-import { label } from '#crds/names.ts';
+import { annotation, label } from '#crds/names.ts';
 import type { TrainingJob } from '#crds/v1alpha1/index.ts';
 import { effectiveOf } from '#operator/controllers/effective.ts';
 import { trainingJob } from '#operator/controllers/fixtures.ts';
@@ -14,6 +14,11 @@ export function jobOf(namespace: string, name: string, ranks: number, spec: obje
     ...spec,
   });
   return { ...made, metadata: { name, namespace } };
+}
+
+/** The same job elsewhere, which no operator touches. */
+export function paused(job: TrainingJob, namespace: string): TrainingJob {
+  return { ...job, metadata: { name: job.metadata.name, namespace, annotations: { [annotation.paused]: 'true' } } };
 }
 
 /**

@@ -1,5 +1,6 @@
 // `windlass operator` as a process of its own, as in production, with what the kernel knows of it.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,6 +20,8 @@ export interface OperatorProcess extends AsyncDisposable {
   readonly syncMs: number;
   /** Lines of its log at level `error`. */
   readonly errors: readonly LogLine[];
+  /** Rejects when it ends by itself. */
+  readonly failed: Promise<never>;
   cpuMs(): number;
   memory(): { nowMiB: number; peakMiB: number };
 }
@@ -33,6 +36,9 @@ export async function startOperator({ operatorKubeconfig }: Stage, profile?: str
   const child = spawn(process.execPath, [...profiling, windlass, 'operator', ...scope, ...addresses], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  const failed = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the operator ended with ${code}`)));
+  // Nobody may be waiting for it at the moment.
+  failed.catch(() => undefined);
   const lines: LogLine[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => lines.push(JSON.parse(line) as LogLine));
   const said = async (message: string): Promise<LogLine> => {
@@ -46,6 +52,7 @@ export async function startOperator({ operatorKubeconfig }: Stage, profile?: str
   const [began, ready] = [await said('starting'), await said('controllers run')];
   const pid = child.pid!;
   return {
+    failed,
     syncMs: Date.parse(ready.time) - Date.parse(began.time),
     get errors() {
       return lines.filter(({ level }) => level === 'error');

@@ -4,7 +4,7 @@ import { giveJobs, podCreates } from './burst.ts';
 import { jobOf } from './jobs.ts';
 import type { OperatorProcess } from './operator-process.ts';
 import type { Stage } from './stage.ts';
-import { operatorWrites } from './writes.ts';
+import { operatorWrites } from '../../cluster/operator-writes.ts';
 
 export interface RestartRound {
   readonly seconds: number;
@@ -13,17 +13,17 @@ export interface RestartRound {
   readonly faults: readonly string[];
 }
 
-/** Any code that no other rule of the platform speaks of. */
-const exitCode = 1;
+/** Killed from outside: there is no doubt about what came first. */
+const exitCode = 137;
 
 export async function restartRound(stage: Stage, operator: OperatorProcess, ranks: number, name: string): Promise<RestartRound> {
   await stage.namespace(name);
-  const rules = [{ exitCodes: [exitCode], action: 'RestartGang' }];
+  const rules = [{ name: 'all-anew', exitCodes: [exitCode], action: 'RestartGang' }];
   const job = jobOf(name, 'gang', ranks, { faults: { rules } });
   const { faults } = await giveJobs(stage, operator, [job]);
   const failed = `gang-worker-${ranks - 1}`;
   await stage.askKubelet({ kind: 'end', namespace: name, name: failed, exitCode });
-  await stage.askKubelet({ kind: 'running', namespace: name, count: ranks });
+  await Promise.race([stage.askKubelet({ kind: 'running', namespace: name, count: ranks }), operator.failed]);
   const writes = await stage.settled();
   const status = writes.find((write) => write.resource === 'pods/status' && write.name === failed);
   const creates = podCreates(writes, name).filter(({ code }) => code === 201);

@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,9 +15,9 @@ import { Transport } from '#operator/kube/transport.ts';
 import { startApiServer } from '../../../hack/test-cluster/cluster.ts';
 import { operatorAccess, serverOf, writeKubeconfig } from './access.ts';
 import type { Access } from './access.ts';
-import { AuditLog, auditPolicy } from './audit-log.ts';
-import type { Write } from './audit-log.ts';
-import { operatorWrites } from './writes.ts';
+import { AuditLog, prepareAuditLog } from '../../cluster/audit-log.ts';
+import type { Write } from '../../cluster/audit-log.ts';
+import { operatorWrites } from '../../cluster/operator-writes.ts';
 import type { KubeletAnswer, KubeletRequest } from './kubelet.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
@@ -62,17 +62,15 @@ export async function openStage(say: (line: string) => void): Promise<Stage> {
   await using opened = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'wl-bench-'));
   opened.defer(() => rm(folder, { recursive: true }));
-  const [policy, log] = [join(folder, 'audit-policy.json'), join(folder, 'audit.log')];
-  await writeFile(policy, JSON.stringify(auditPolicy));
-  await writeFile(log, '');
+  const log = await prepareAuditLog(folder);
   const cluster = opened.use(
     await startApiServer({
       with: ['scheduler'],
-      apiServerArgs: [`--audit-policy-file=${policy}`, `--audit-log-path=${log}`],
+      apiServerArgs: log.apiServerArgs,
       say,
     }),
   );
-  const audit = await AuditLog.open(log);
+  const audit = await AuditLog.open(log.path);
   opened.defer(() => audit.close());
   const admin: Access = { url: cluster.url, ca: cluster.ca, token: cluster.token };
   const transport = new Transport(serverOf(admin), { userAgent: 'bench' });

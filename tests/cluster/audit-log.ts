@@ -1,6 +1,7 @@
-// The clock of the bench: the API server's own record of every write, with who sent it and when it came and was answered.
-import { open } from 'node:fs/promises';
+// The API server's own record of every write, with who sent it and when it came and was answered.
+import { open, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
 
 /** A write as the API server saw it. Times are of its clock, in milliseconds. */
 export interface Write {
@@ -16,12 +17,20 @@ export interface Write {
 }
 
 /** What is written down: writes, when they are answered, without their bodies. */
-export const auditPolicy = {
+const auditPolicy = {
   apiVersion: 'audit.k8s.io/v1',
   kind: 'Policy',
   omitStages: ['RequestReceived'],
   rules: [{ level: 'Metadata', verbs: ['create', 'update', 'patch', 'delete', 'deletecollection'] }, { level: 'None' }],
 };
+
+/** Flags that have an API server keep the log in `folder`, and the log's path. */
+export async function prepareAuditLog(folder: string): Promise<{ path: string; apiServerArgs: string[] }> {
+  const [policy, path] = [join(folder, 'audit-policy.json'), join(folder, 'audit.log')];
+  await writeFile(policy, JSON.stringify(auditPolicy));
+  await writeFile(path, '');
+  return { path, apiServerArgs: [`--audit-policy-file=${policy}`, `--audit-log-path=${path}`] };
+}
 
 interface AuditEvent {
   readonly verb: string;
