@@ -66,6 +66,8 @@ export async function openStage(say: (line: string) => void): Promise<Stage> {
   const cluster = opened.use(
     await startApiServer({
       with: ['scheduler'],
+      // A beta that is off in clusters by default: the scheduler places pods one by one.
+      gangScheduling: false,
       apiServerArgs: log.apiServerArgs,
       say,
     }),
