@@ -33,6 +33,7 @@ export default defineConfig({
           globalSetup: 'tests/cluster/setup.ts',
           pool: 'forks',
           maxWorkers: 1,
+          maxConcurrency: 20,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -5,6 +5,8 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { OperatorFlags } from '#operator/cli/operator.ts';
 import { endWith, report } from './report.ts';
+import { addVerbs } from './verbs.ts';
+import type { CommandWords } from '#operator/cli/completion/words.ts';
 import type { PlanOptions } from './plan/command.ts';
 
 // Every process of a pod or a local run compiles the same files: the second one starts in half the time.
@@ -12,10 +14,15 @@ enableCompileCache();
 
 const version = '0.1.0';
 
-const program = new Command('windlass')
+/** The name of the file that was started: kubectl finds plugins by theirs. */
+const calledAs = process.env['WL_CALLED_AS'] ?? 'windlass';
+const isCompletion = calledAs === 'kubectl_complete-windlass';
+const isPlugin = calledAs === 'kubectl-windlass' || isCompletion;
+
+const program = new Command(isPlugin ? 'kubectl windlass' : 'windlass')
   .description('Trains and serves language models from Kubernetes manifests, on one machine or in a cluster.')
   .version(version)
-  .showHelpAfterError('(see windlass --help)')
+  .showHelpAfterError(`(see ${isPlugin ? 'kubectl windlass' : 'windlass'} --help)`)
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : ExitCode.userError))
   .configureHelp({ showGlobalOptions: true })
   .addHelpText('after', '\nStart with:\n  windlass run -f examples/quickstart.yaml --ask "Call me" --exit');
@@ -32,6 +39,19 @@ function wholeNumber(text: string): number {
 function busUrl(text: string): string {
   if (!/^(nats|tls):\/\/[^/]+:\d+$/.test(text)) throw new InvalidArgumentError('Give nats://HOST:PORT or tls://HOST:PORT.');
   return text;
+}
+
+function httpsUrl(text: string): string {
+  if (!/^https:\/\/[^/:]+:\d+$/.test(text)) throw new InvalidArgumentError('Give https://HOST:PORT.');
+  return text;
+}
+
+/** Milliseconds of `90s`, `30m` or `24h`. */
+function lifetime(text: string): number {
+  const [, count, unit = ''] = /^([1-9]\d{0,6})([smh])$/.exec(text) ?? [];
+  const unitMs = { s: 1_000, m: 60_000, h: 3_600_000 }[unit];
+  if (unitMs === undefined) throw new InvalidArgumentError('Give a time such as 90s, 30m or 24h.');
+  return Number(count) * unitMs;
 }
 
 /** Numbers that a shell adds to 128 for an end by signal. */
@@ -74,60 +94,7 @@ program
     process.exitCode = interrupt.aborted ? Number(interrupt.reason) : end === 'failed' ? 1 : 0;
   });
 
-program
-  .command('status')
-  .description('show jobs, services and models')
-  .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json', 'yaml']).default('table'))
-  .addOption(stateOption())
-  .action(async (options: { output: 'table' | 'json' | 'yaml'; state: string }) => {
-    const [{ readObjects }, { printObjects }, { stateDirOf }] = await Promise.all([
-      import('#operator/cli/status.ts'),
-      import('#operator/cli/objects.ts'),
-      import('#operator/cli/state-dir.ts'),
-    ]);
-    const { objects, running } = await readObjects(stateDirOf(options.state));
-    process.stdout.write(printObjects(objects, options.output, new Date()));
-    if (!running && options.output === 'table') process.stderr.write('(not running: this is how it was left)\n');
-  });
-
-program
-  .command('logs')
-  .description('print the logs of a job, service or pod')
-  .argument('<name>', 'job, service or pod')
-  .option('-f, --follow', 'go on with what is printed from now on', false)
-  .addOption(stateOption())
-  .action(async (name: string, options: { follow: boolean; state: string }) => {
-    const [{ printLogs }, { stateDirOf }] = await Promise.all([
-      import('#operator/cli/logs.ts'),
-      import('#operator/cli/state-dir.ts'),
-    ]);
-    await printLogs(stateDirOf(options.state), name, {
-      follow: options.follow,
-      signal: interruptSignal(),
-      write: (text) => void process.stdout.write(text),
-    });
-  });
-
-program
-  .command('chat')
-  .description('talk to a running service')
-  .argument('[service]', 'may be left out when there is only one')
-  .option('-m, --message <text>', 'ask this and end')
-  .addOption(stateOption())
-  .action(async (service: string | undefined, options: { message?: string; state: string }) => {
-    const [{ runChat }, { stateDirOf }] = await Promise.all([
-      import('#operator/cli/chat.ts'),
-      import('#operator/cli/state-dir.ts'),
-    ]);
-    await runChat({
-      state: stateDirOf(options.state),
-      service,
-      message: options.message,
-      input: process.stdin,
-      write: (text) => void process.stdout.write(text),
-      signal: interruptSignal(),
-    });
-  });
+addVerbs(program, { isPlugin, version, interruptSignal });
 
 program
   .command('stop')
@@ -153,15 +120,24 @@ program
     'event bus that ranks report their progress to, nats://HOST:PORT or tls://HOST:PORT; none if left out',
     busUrl,
   )
+  .option('--bus-ca <file>', 'PEM of who vouches for a bus at tls:// that is not of this installation')
+  .option('--own-bus', 'keep certificates and users of the bus, from the Secret windlass-bus that its pod mounts', false)
+  .option('--credentials-url <url>', 'https://HOST:PORT where pods of jobs get their credentials; without it, no TLS', httpsUrl)
+  .option('--credentials-address <address>', 'where these are served', ':8443')
+  .option('--certificate-lifetime <time>', 'how long certificates of pods are valid, as 24h', lifetime, 24 * 3_600_000)
+  .option('--authority-lifetime <time>', 'how long the authority that signs them is', lifetime, 8_760 * 3_600_000)
+  .option('--network-policies', 'let pods of jobs and services reach, and be reached by, only what they need', false)
   .option('--leader-elect', 'let one of several operators lead, by a lease', true)
   .option('--no-leader-elect', 'lead at once: only where no second operator can run')
   .option('--lease-namespace <name>', 'namespace of the lease; that of the service account or context if left out')
   .option('--metrics-address <address>', 'where /metrics is served, as HOST:PORT or :PORT; 0 for nowhere', ':8080')
   .option('--health-address <address>', 'where /healthz and /readyz are served; 0 for nowhere', ':8081')
   .option('--profile-address <address>', 'where /debug/profile and /debug/heap are served; 0 for nowhere', '0')
-  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 8)
+  .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 32)
   .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
-  .action(async (options: OperatorFlags) => {
+  .action(async (options: OperatorFlags, command: Command) => {
+    if (options.authorityLifetime < 4 * options.certificateLifetime)
+      command.error('error: --authority-lifetime must be at least four times --certificate-lifetime');
     const { runOperator } = await import('#operator/cli/operator.ts');
     await runOperator({ ...options, namespaces: options.namespace ?? [], version, signal: interruptSignal() });
   });
@@ -224,26 +200,46 @@ program
   .description('print a completion script for your shell')
   .argument('<shell>', 'bash, zsh or fish')
   .action(async (shell: string) => {
-    const { completionScript } = await import('#operator/cli/completion.ts');
-    const commands = program.commands.filter((command) => !hidden.includes(command.name()));
-    const spec = commands.map((command) => ({
-      name: command.name(),
-      description: command.description(),
-      options: command.options.flatMap(({ short, long }) => [short, long].filter((flag) => flag !== undefined)),
-    }));
-    process.stdout.write(completionScript(shell, spec));
+    const { completionScript } = await import('#operator/cli/completion/script.ts');
+    process.stdout.write(completionScript(shell, commandWords()));
   });
 
 /** Entry points of pods. */
-const hidden = ['agent', 'rank', 'engine'];
+const podCommands = ['agent', 'rank', 'engine'];
 program.command('agent', { hidden: true }).action(async () => await (await import('#runtime/agent/main.ts')).main());
 program.command('rank', { hidden: true }).action(async () => await (await import('#runtime/train/main.ts')).main());
 program.command('engine', { hidden: true }).action(async () => await (await import('#runtime/serve/main.ts')).main());
 
+program
+  .command('__complete', { hidden: true })
+  .argument('[words...]')
+  .allowUnknownOption()
+  .helpOption(false)
+  .action(async (words: string[]) => {
+    const { complete } = await import('#operator/cli/completion/complete.ts');
+    process.stdout.write(await complete(words, commandWords(), { isPlugin, version }), () => process.exit(0));
+  });
+
+/** The table of commands, for completion. */
+function commandWords(): CommandWords[] {
+  const shown = program.commands.filter((command) => ![...podCommands, '__complete'].includes(command.name()));
+  return shown.map((command) => ({
+    name: command.name(),
+    description: command.description(),
+    options: command.options.map(({ short, long, required, optional, argChoices }) => ({
+      flags: [short, long].filter((flag) => flag !== undefined),
+      takesValue: required || optional,
+      choices: argChoices,
+    })),
+  }));
+}
+
 // Processes of pods say in their own way why they end.
-if (!hidden.includes(process.argv[2] ?? '')) process.on('uncaughtException', endWith);
+if (!podCommands.includes(process.argv[2] ?? '')) process.on('uncaughtException', endWith);
 try {
-  await program.parseAsync();
+  await (isCompletion
+    ? program.parseAsync(['__complete', '--', ...process.argv.slice(2)], { from: 'user' })
+    : program.parseAsync());
 } catch (error) {
   process.exitCode = report(error);
 }

@@ -25,7 +25,7 @@ export const Conditions = z
   .describe('What holds for the object. Reconciling and Stalled are present only while True.')
   .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] });
 
-export type ConditionType = 'Ready' | 'Complete' | 'Failed' | 'Suspended' | 'Reconciling' | 'Stalled';
+export type ConditionType = 'Ready' | 'Complete' | 'Failed' | 'Suspended' | 'Reconciling' | 'Stalled' | 'GangScheduled';
 
 /** What a controller says about a condition; the transition time follows from the change. */
 export interface ConditionChange {
@@ -57,9 +57,10 @@ export function applyConditions(
       observedGeneration: generation,
     });
   }
-  return [...byType.values()].filter(
-    (condition) => (condition.type !== 'Reconciling' && condition.type !== 'Stalled') || condition.status === 'True',
-  );
+  // What stays as it was holds for this generation too: `kubectl wait` ignores conditions of an older one.
+  return [...byType.values()]
+    .filter((condition) => (condition.type !== 'Reconciling' && condition.type !== 'Stalled') || condition.status === 'True')
+    .map((condition) => ({ ...condition, observedGeneration: generation }));
 }
 
 type WithConditions = { status?: { conditions?: readonly Condition[] | undefined } | undefined };

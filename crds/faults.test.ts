@@ -168,7 +168,7 @@ describe('manifests', () => {
         "two tokenizers": "spec.data.tokenizer: set exactly one of train, uri",
         "unfetchable data": "spec.data.uri: must be sample://NAME, file:///PATH or a path; got "s3://bucket/x"",
         "unknown field": "spec.task.pretrain.step: unknown field, did you mean steps?; allowed here: steps, batch, seed, optimizer, evaluation, samples",
-        "unknown field at the top": "spec.outptu: unknown field, did you mean output?; allowed here: model, data, task, parallelism, elastic, recompute, recomputeBudgetMiB, checkpoint, faults, trace, suspend, activeDeadlineSeconds, ttlSecondsAfterFinished, runtimeRef, podTemplate, output",
+        "unknown field at the top": "spec.outptu: unknown field, did you mean output?; allowed here: model, data, task, parallelism, elastic, recompute, recomputeBudgetMiB, checkpoint, faults, trace, suspend, activeDeadlineSeconds, ttlSecondsAfterFinished, scheduling, managedBy, runtimeRef, podTemplate, output",
         "value out of a list": "spec.model.family: must be one of gpt2, llama; got "lama", did you mean llama?",
         "wrong type": "spec.task.pretrain.steps: must be a number; got "many"",
       }
@@ -177,7 +177,7 @@ describe('manifests', () => {
 
   it('refuse two models to serve', () => {
     const raw = { ...manifestOf(InferenceService), spec: { model: { name: 'a', version: 'a-1' } } };
-    expect(faults(InferenceService, raw)).toEqual(['spec.model: set exactly one of name, version, uri']);
+    expect(faults(InferenceService, raw)).toEqual(['spec.model: set exactly one of name, version, uri, fromTrainingJob']);
   });
 });
 

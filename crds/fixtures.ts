@@ -8,6 +8,12 @@ export const richTrainingJob = {
     ...(TrainingJob.definition.example['spec'] as object),
     checkpoint: { everySteps: 10 },
     runtimeRef: { name: 'cpu' },
+    scheduling: {
+      schedulingPolicy: { gang: {} },
+      schedulingConstraints: { topology: [{ key: 'topology.kubernetes.io/zone' }] },
+      priorityClassName: 'high',
+    },
+    managedBy: 'example.com/queue',
     podTemplate: { labels: { team: 'x' }, resources: { limits: { cpu: 2, memory: '4Gi' } }, tolerations: [{ key: 'gpu' }] },
   },
 };

@@ -18,11 +18,16 @@ export const label = {
 export const annotation = {
   /** `true` on an object: its controller leaves it alone. */
   paused: 'windlass.dev/paused',
+  /** When somebody asked for the pods of a job or service to be started again: each new value does it once. */
+  restartRequestedAt: 'windlass.dev/restart-requested-at',
   /** On a serving pod: what it serves, as status.model.active shows it. */
   served: 'windlass.dev/served',
 } as const;
 
 export const managedBy = 'windlass';
+
+/** What spec.managedBy of a job says when it is ours, as when it is absent. */
+export const ownManager = 'windlass.dev/trainingjob-controller';
 
 /** Claims that pods mount when no runtime names others, and where they are mounted. */
 export const storage = {
@@ -30,4 +35,5 @@ export const storage = {
   jobsMount: '/windlass/jobs',
   modelsClaim: 'windlass-models',
   modelsMount: '/windlass/models',
+  cacheMount: '/windlass/cache',
 } as const;

@@ -34,9 +34,18 @@ const rooms: Record<string, readonly string[]> = {
   'runtime/agent': ['runtime/api', 'crds'],
   'operator/kube': ['crds'],
   'operator/framework': ['operator/kube'],
+  'operator/trust': ['operator/framework', 'operator/kube', 'operator/controllers', 'crds', 'runtime/api'],
   'operator/controllers': ['operator/framework', 'operator/kube', 'crds', 'runtime/api'],
   'operator/local': ['operator/framework', 'operator/kube', 'operator/controllers', 'crds', 'runtime/api'],
-  'operator/cli': ['operator/framework', 'operator/kube', 'operator/controllers', 'operator/local', 'crds', 'runtime/api'],
+  'operator/cli': [
+    'operator/framework',
+    'operator/kube',
+    'operator/controllers',
+    'operator/trust',
+    'operator/local',
+    'crds',
+    'runtime/api',
+  ],
   bin: [
     'crds',
     'operator/cli',
@@ -56,7 +65,9 @@ const confined: Record<string, readonly string[]> = {
   undici: ['operator/kube'],
   '@bufbuild/protobuf': ['runtime/api'],
   '@grpc/grpc-js': ['runtime/api', 'runtime/agent'],
-  nats: ['runtime/api'],
+  nats: ['runtime/api', 'operator/trust'],
+  pkijs: ['operator/trust'],
+  asn1js: ['operator/trust'],
 };
 
 const roomNames = Object.keys(rooms).sort((a, b) => b.length - a.length);

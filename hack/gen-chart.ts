@@ -2,8 +2,8 @@
 import { stringify } from 'yaml';
 import { group } from '#crds/resource.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
-import { access } from '#operator/controllers/access.ts';
-import type { Access } from '#operator/controllers/access.ts';
+import { access, peopleAccess } from '#operator/controllers/access.ts';
+import type { Access, PeopleAccess } from '#operator/controllers/access.ts';
 import { generateCrds } from './gen-crds.ts';
 
 interface Rule {
@@ -31,8 +31,11 @@ function accessTemplates(): string {
         access.filter((line) => line.where === where).map((line) => `# ${line.why}\n${stringify([ruleOf(line)])}`),
       ),
     ),
-    define('windlass.access.view', [stringify([peopleRule(['get', 'list', 'watch'], true)])]),
-    define('windlass.access.edit', [stringify([peopleRule(['create', 'update', 'patch', 'delete', 'deletecollection'], false)])]),
+    define('windlass.access.view', [stringify([peopleRule(['get', 'list', 'watch'], true)]), ...commandRules('view')]),
+    define('windlass.access.edit', [
+      stringify([peopleRule(['create', 'update', 'patch', 'delete', 'deletecollection'], false)]),
+      ...commandRules('edit'),
+    ]),
   ];
   return parts.join('');
 }
@@ -51,6 +54,16 @@ function ruleOf({ type, subresource, names, verbs }: Access): Rule {
     ...(names ? { resourceNames: names } : {}),
     verbs,
   };
+}
+
+/** What commands need besides our kinds. */
+function commandRules(role: PeopleAccess['role']): string[] {
+  return peopleAccess
+    .filter((line) => line.role === role)
+    .map(({ group: apiGroup, resources: named, verbs, why }) => {
+      const rule: Rule = { apiGroups: [apiGroup], resources: named, verbs };
+      return `# ${why}\n${stringify([rule])}`;
+    });
 }
 
 /** All our kinds; only those of a namespace, and how many replicas there are, for who edits. */

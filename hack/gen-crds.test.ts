@@ -34,7 +34,7 @@ function schemaFaults(schema: JsonSchema, value: unknown, path = ''): string[] {
     }
     case 'array':
       if (!Array.isArray(value)) return fault('array');
-      if (value.length > Number(schema['maxItems'])) return fault('maxItems');
+      if (value.length > Number(schema['maxItems']) || value.length < Number(schema['minItems'] ?? 0)) return fault('items');
       return value.flatMap((item, index) => schemaFaults(schema.items!, item, `${path}[${index}]`));
     case 'string':
       if (typeof value !== 'string') return fault('string');

@@ -16,6 +16,9 @@ export interface JsonSchema {
   enum?: unknown[];
 }
 
+/** Until the operator has seen an object, its status says so: kstatus takes one without a status for done. */
+const unobserved = { observedGeneration: 0 };
+
 /** Keys that a structural schema may have here; anything else is a fault of the zod schema. */
 const allowedKeys = new Set([
   'type',
@@ -53,7 +56,8 @@ export function generateCrds(): { path: string; text: string }[] {
   return resources.map((resource) => {
     const path = `crds/${resource.group}_${resource.plural}.yaml`;
     const head = '# Generated from crds/v1alpha1 by `npm run gen`; do not edit.\n';
-    const text = head + stringify(crdOf(resource), { sortMapEntries: true, lineWidth: 0, aliasDuplicateObjects: false });
+    const text =
+      head + stringify(crdOf(resource), { sortMapEntries: true, lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false });
     if (Buffer.byteLength(text) > maxBytes) throw new Error(`${path}: ${Buffer.byteLength(text)} bytes, more than ${maxBytes}`);
     return { path, text };
   });
@@ -116,7 +120,7 @@ export function rootSchema(resource: Resource): JsonSchema {
       kind: { type: 'string', description: `Kind of the object: ${resource.kind}.` },
       metadata: { type: 'object' },
       spec,
-      ...(definition.status ? { status: structural(definition.status, 'status') } : {}),
+      ...(definition.status ? { status: { ...structural(definition.status, 'status'), default: unobserved } } : {}),
     },
     ...(nameRule.length > 0 ? { 'x-kubernetes-validations': nameRule } : {}),
   };

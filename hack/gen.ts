@@ -5,6 +5,7 @@ import { generateApiDocs } from './gen-api-docs.ts';
 import { generateChart } from './gen-chart.ts';
 import { generateCrds } from './gen-crds.ts';
 import { generateErrorDocs } from './gen-errors.ts';
+import { generateObserve } from './gen-observe.ts';
 import { generateOps } from './gen-ops.ts';
 import { generateProto } from './gen-proto.ts';
 import { generateSchedules } from './gen-schedules.ts';
@@ -20,6 +21,7 @@ const generators: readonly (() => readonly GeneratedFile[])[] = [
   generateProto,
   generateSchedules,
   generateChart,
+  generateObserve,
 ];
 
 const root = resolve(import.meta.dirname, '..');

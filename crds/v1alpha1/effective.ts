@@ -26,6 +26,8 @@ export const Effective = z
       .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
     jobsClaim: z.string().max(253).describe('Claim that the job folder lies in.'),
     modelsClaim: z.string().max(253).describe('Claim that models lie in.'),
+    cacheClaim: z.string().max(253).optional().describe('Claim in which nodes keep models that they serve.'),
+    cacheBytes: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional().describe('Room for models there.'),
   })
   .describe('What the runtime gave, copied when the first pod was made; later changes of the runtime do not reach this object.');
 export type Effective = z.output<typeof Effective>;

@@ -1,8 +1,10 @@
 // What a TrainingJob does about faults: of processes and machines, and of numbers.
 import { z } from 'zod';
+import { FaultRules } from './fault-rules.ts';
 
 export const Faults = z
   .strictObject({
+    rules: FaultRules.optional(),
     maxRestarts: z.int().min(0).max(10_000).default(3).describe('Restarts after faults that may pass, before the job fails.'),
     hangTimeoutSeconds: z
       .int()

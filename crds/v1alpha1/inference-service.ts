@@ -36,6 +36,33 @@ const Engine = z
   })
   .describe('Settings of the engine.');
 
+const FromTrainingJob = z
+  .strictObject({
+    name: objectName('The TrainingJob.'),
+    follow: z
+      .boolean()
+      .default(true)
+      .describe('Goes on to what a later job of the name publishes. If false, the first version that was served stays.'),
+  })
+  .describe('Serves what the TrainingJob of this name has published.');
+
+const Rollout = z
+  .strictObject({
+    strategy: z
+      .enum(['Surge', 'DrainFirst'])
+      .default('Surge')
+      .describe(
+        'Surge starts new pods before it ends old ones, and fails no request. DrainFirst ends old pods first, one at a time, for machines on which no more fit; with one replica nothing answers meanwhile.',
+      ),
+    progressDeadlineSeconds: z
+      .int()
+      .min(1)
+      .max(2_147_483_647)
+      .default(600)
+      .describe('A rollout in which no further pod became ready for so long is Stalled; old pods go on serving.'),
+  })
+  .describe('How pods are replaced.');
+
 const Spec = z
   .strictObject({
     model: oneOfMembers({
@@ -47,18 +74,21 @@ const Spec = z
         .max(4096)
         .regex(pathPattern, 'must be a path or file:///PATH')
         .describe('Serves the Hugging Face folder at this path.'),
+      fromTrainingJob: FromTrainingJob,
     }).describe('What is served.'),
     replicas: z.int().min(0).max(1000).default(1).describe('Pods that serve.'),
     port: z.int().min(1).max(65_535).default(8080).describe('Port of the service.'),
     engine: Engine.prefault({}),
+    rollout: Rollout.prefault({}),
     drain: z
       .strictObject({
-        timeoutSeconds: z
+        delaySeconds: z
           .int()
           .min(0)
-          .max(86_400)
-          .default(30)
-          .describe('Time that running requests have to end when a pod stops.'),
+          .max(3600)
+          .default(5)
+          .describe('Time for which a pod that stops takes new connections still, until every node has heard that it goes.'),
+        timeoutSeconds: z.int().min(0).max(86_400).default(30).describe('Time that running requests have to end after that.'),
       })
       .prefault({})
       .describe('How a pod stops.'),
@@ -71,12 +101,32 @@ const ModelFailure = z
   .object({
     time: z.iso.datetime().describe('When it was seen.'),
     pod: z.string().max(253).optional().describe('Pod that failed.'),
+    reason: z
+      .enum(['ModelLoadFailed', 'RuntimeUnhealthy', 'InvalidSpec'])
+      .optional()
+      .describe('Kind of the failure, in the words of KServe.'),
     exitCode: z.int().min(0).max(255).optional().describe('Exit code of the container.'),
     code: z.string().max(64).optional().describe('Error code; docs/errors.md has its cause and remedy.'),
     message: z.string().max(4096).describe('What happened.'),
     remedy: z.string().max(1024).optional().describe('What to do.'),
   })
   .describe('The newest failure to serve the target.');
+
+const Startup = z
+  .object({
+    pod: z.string().max(253).describe('The pod.'),
+    node: z.string().max(253).optional().describe('Its node.'),
+    phase: z
+      .enum(['waiting', 'fetching', 'verifying', 'loading', 'ready'])
+      .describe('What it does; `waiting`: another pod of its node fetches the model.'),
+    bytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Bytes that the node has of the model.'),
+    totalBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Bytes of the model.'),
+    bytesPerSecond: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Speed of the fetching.'),
+    etaSeconds: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Time until the node has all of it.'),
+  })
+  .describe('A pod on its way to its first answer.');
+
+const ModelState = z.enum(['Pending', 'Loading', 'Loaded', 'FailedToLoad']).describe('How far a model is.');
 
 export const InferenceServiceStatus = z
   .object({
@@ -96,10 +146,44 @@ export const InferenceServiceStatus = z
         active: z.string().max(4096).optional().describe('What is served now: a ModelVersion or a path.'),
         target: z.string().max(4096).optional().describe('What shall be served.'),
         state: z.enum(['Waiting', 'Loading', 'Serving', 'Failed']).describe('How far the target is.'),
+        pinned: z.string().max(63).optional().describe('ModelVersion that fromTrainingJob with follow: false stays with.'),
+        transitionStatus: z
+          .enum(['UpToDate', 'InProgress', 'BlockedByFailedLoad', 'InvalidSpec'])
+          .optional()
+          .describe('Whether what is served is what shall be, in the words of KServe.'),
+        states: z
+          .object({
+            activeModelState: ModelState.optional(),
+            targetModelState: ModelState.optional(),
+          })
+          .optional()
+          .describe('States of the model that is served and of the target, in the words of KServe.'),
+        copies: z
+          .object({
+            totalCopies: z.int().min(0).max(2_147_483_647).describe('Pods of the target that answer.'),
+            failedCopies: z.int().min(0).max(2_147_483_647).describe('Pods of the target whose engine failed.'),
+          })
+          .optional()
+          .describe('Pods that hold the target.'),
+        startups: z
+          .array(Startup)
+          .max(64)
+          .optional()
+          .describe('Pods of the target that do not answer yet, and how far each is.')
+          .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['pod'] }),
         lastFailure: ModelFailure.optional(),
       })
       .optional()
       .describe('The model that is served and the one that shall be.'),
+    rollout: z
+      .object({
+        revision: z.string().max(16).describe('Revision that pods shall be of: the hash of all that they are made from.'),
+        replicas: z.int().min(0).max(2_147_483_647).describe('Pods that shall be of it.'),
+        readyReplicas: z.int().min(0).max(2_147_483_647).describe('Pods of it that answer.'),
+        progressTime: z.iso.datetime().describe('When it began, or when another pod of it became ready.'),
+      })
+      .optional()
+      .describe('How far the pods are replaced.'),
     effective: Effective.optional(),
     summary: z
       .object({ ready: z.string().max(32).optional().describe('Ready and wanted pods.') })

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { Conditions } from '../conditions.ts';
 import { Effective } from './effective.ts';
+import { PodSet } from './pod-sets.ts';
 
 const maxInteger = Number.MAX_SAFE_INTEGER;
 const counter = (description: string) => z.int().min(0).max(maxInteger).optional().describe(description);
@@ -41,11 +42,10 @@ const PodFailure = z
     code: word(64, 'Error code; docs/errors.md has its cause and remedy.'),
     message: word(4096, 'What happened.'),
     remedy: word(1024, 'What to do.'),
-    rule: word(64, 'Rule that decided on the action.'),
-    action: word(
-      64,
-      'What was done: RestartInPlace by the agents; Replace (that pod), Restart (all pods) or Fail by the controller.',
-    ),
+    reason: word(64, 'Why Kubernetes ended the pod or does not start it, such as OOMKilled.'),
+    rule: word(64, 'Rule that decided on the action: of spec.faults.rules, or a built-in one.'),
+    action: word(64, 'What was done: RestartRank by the agents; RestartPod, RestartGang, ExcludeNode or Fail by the controller.'),
+    charged: z.boolean().optional().describe('Whether it counts against faults.maxRestarts.'),
     step: counter('Step at which it happened.'),
     operation: word(64, 'Operation between ranks that it happened in, such as allReduce.'),
     site: word(128, 'Where in the program that operation was called.'),
@@ -58,7 +58,10 @@ export type PodFailure = z.output<typeof PodFailure>;
 const maxListedRanks = 64;
 
 /** As many as a job may have ranks. */
-const maxReplaced = 1024;
+export const maxReplaced = 1024;
+
+/** Nodes that a job keeps away from; the oldest makes room. */
+export const maxExcludedNodes = 32;
 
 const RankStatus = z
   .object({
@@ -82,6 +85,41 @@ const Summary = z
   })
   .describe('Progress in the words of `kubectl get`.');
 
+const Goodput = z
+  .object({
+    ratio: measure('Productive time over all time, 0 to 1.'),
+    seconds: measure('Time since the start, without suspensions.'),
+    productiveSeconds: measure('Time of steps that were done for the first time.'),
+    lost: z
+      .object({
+        waiting: measure('For room in the cluster: no node, quota or volume.'),
+        starting: measure('Until the first step.'),
+        restarting: measure('From a fault to the next step.'),
+        repeating: measure('Steps that had been done before a fault.'),
+        checkpointing: measure('Steps that waited for a checkpoint.'),
+        evaluating: measure('Evaluation and samples.'),
+        hanging: measure('Until a hang was found.'),
+        other: measure('All that nobody told what it went to.'),
+      })
+      .optional()
+      .describe('The rest of the time in seconds, by cause.'),
+    newestStep: counter('Newest step that was ever done.'),
+    until: time('Up to when the time is accounted for.'),
+    clock: z
+      .object({
+        started: word(64, 'When its process began.'),
+        preparing: measure('Seconds before its first step.'),
+        stepping: measure('Seconds in steps.'),
+        evaluating: measure('Seconds of evaluation and samples.'),
+        checkpointing: measure('Seconds in which steps waited for a checkpoint.'),
+        steps: counter('Steps done by it.'),
+      })
+      .optional()
+      .describe('What rank 0 told last of its own time.'),
+  })
+  .describe('What the time of the job went to.');
+export type Goodput = z.output<typeof Goodput>;
+
 const TrainingJobState = ['Pending', 'Starting', 'Running', 'Restarting', 'Suspended', 'Succeeded', 'Failed'] as const;
 
 export const TrainingJobStatus = z
@@ -92,6 +130,11 @@ export const TrainingJobStatus = z
     attempt: counter('Counter of gang restarts, from 0. Pods of a lower attempt are stale.'),
     restarts: counter('Restarts after faults, of pods and of ranks in place.'),
     inPlaceRestarts: counter('Those of them that the pod of the newest attempt did itself.'),
+    faultsInARow: counter('Faults since the last step that was new; each one doubles the wait before the next restart.'),
+    restartRequest: word(
+      64,
+      'Request for a restart, by the annotation windlass.dev/restart-requested-at, that was carried out last.',
+    ),
     nextRestartTime: time('When the next restart is due, while waiting for it.'),
     epoch: counter('Counter of the times that the ranks of this attempt came together anew.'),
     world: counter('Ranks that the job consists of; differs from parallelism only while it is elastic.'),
@@ -107,6 +150,11 @@ export const TrainingJobStatus = z
       .max(maxReplaced)
       .optional()
       .describe('Lost pods of this attempt that are counted and make room for new ones.'),
+    excludedNodes: z
+      .array(z.string().max(253).describe('Name of a node.'))
+      .max(maxExcludedNodes)
+      .optional()
+      .describe('Nodes that rules of action ExcludeNode keep the pods away from, until the job is suspended.'),
     readyRanks: counter('Ranks whose pod is ready.'),
     startTime: time('When the job started, or went on after a suspension.'),
     completionTime: time('When the job ended.'),
@@ -118,6 +166,13 @@ export const TrainingJobStatus = z
     lastFailure: PodFailure.optional(),
     modelVersion: word(63, 'ModelVersion that the job published.'),
     effective: Effective.optional(),
+    podSets: z
+      .array(PodSet)
+      .max(8)
+      .optional()
+      .describe('What the job asks of the cluster, also while it is suspended.')
+      .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['name'] }),
+    goodput: Goodput.optional(),
     summary: Summary.optional(),
   })
   .describe('Where the training is.');

@@ -9,8 +9,12 @@ import { ModelSource } from './model-config.ts';
 import { Parallelism } from './parallelism.ts';
 import { PodTemplate, RuntimeReference } from './pod-template.ts';
 import { Pretrain } from './pretrain.ts';
+import { Scheduling } from './scheduling.ts';
 import { TrainingData } from './training-data.ts';
 import { TrainingJobStatus } from './training-job-status.ts';
+
+const managerPattern =
+  /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 
 const Spec = withRules(
   z
@@ -77,6 +81,16 @@ const Spec = withRules(
         .max(2_147_483_647)
         .optional()
         .describe('Seconds after which a finished job is deleted. Its ModelVersion stays. Never if absent.'),
+      scheduling: Scheduling.optional(),
+      managedBy: z
+        .string()
+        .min(3)
+        .max(63)
+        .regex(managerPattern, 'must be a domain and a path, such as example.com/controller')
+        .optional()
+        .describe(
+          'Who runs the job, such as kueue.x-k8s.io/multikueue. Windlass leaves a job of another one alone. Its own if absent or windlass.dev/trainingjob-controller.',
+        ),
       runtimeRef: RuntimeReference.optional(),
       podTemplate: PodTemplate.optional(),
       output: z
@@ -142,10 +156,18 @@ export const TrainingJob = defineResource({
   ],
   transitions: [
     ...immutableFields(
-      ['model', 'data', 'task', 'output', 'runtimeRef'],
+      ['model', 'data', 'task', 'output', 'runtimeRef', 'managedBy'],
       'create a job of another name, or delete this one first',
     ),
-    ...fieldsFrozenWhileRunning(['parallelism', 'elastic', 'recompute', 'recomputeBudgetMiB', 'checkpoint', 'podTemplate']),
+    ...fieldsFrozenWhileRunning([
+      'parallelism',
+      'elastic',
+      'recompute',
+      'recomputeBudgetMiB',
+      'checkpoint',
+      'podTemplate',
+      'scheduling',
+    ]),
   ],
   example: {
     metadata: { name: 'moby' },

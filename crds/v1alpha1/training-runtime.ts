@@ -48,6 +48,20 @@ const Spec = z
           .regex(claimPattern, 'must be the name of a PersistentVolumeClaim')
           .default(storage.modelsClaim)
           .describe('PersistentVolumeClaim for published models.'),
+        cacheClaim: z
+          .string()
+          .max(253)
+          .regex(claimPattern, 'must be the name of a PersistentVolumeClaim')
+          .optional()
+          .describe(
+            'PersistentVolumeClaim in which serving pods keep models, best on a disk of each node: it is fetched once for all pods that share it. Models are read where they were published if absent.',
+          ),
+        cacheBytes: z
+          .int()
+          .min(1_048_576)
+          .max(Number.MAX_SAFE_INTEGER)
+          .optional()
+          .describe('Room for models in it; those that were not used for longest make room. No bound if absent.'),
       })
       .prefault({})
       .describe('Where jobs keep their files, in the namespace of the job.'),

@@ -1,4 +1,6 @@
-// The parts of an image that are ours: the sources that Node runs as they are, the addon, and the packages that they import.
+// The parts of an image that are ours: the sources that Node runs as they are, the operator as one file, the addon, and the packages that they
+// import.
+import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Entry } from './tar.ts';
@@ -54,8 +56,27 @@ export function programLayer(root: string): Entry[] {
   const sources = globSync('{bin,crds,kernels,operator,runtime}/**/*.ts', { cwd: root }).filter(
     (path) => !path.endsWith('.test.ts'),
   );
-  const files = ['package.json', 'LICENSE', addon, ...sources].map((path) => entry(root, path));
-  return [{ path: 'usr/bin/windlass', type: 'file', data: Buffer.from(command), executable: true }, ...files];
+  return [
+    { path: 'usr/bin/windlass', type: 'file', data: Buffer.from(command), executable: true },
+    { path: `${app}/package.json`, type: 'file', data: packageWithBundle(root) },
+    { path: `${app}/${bundle}`, type: 'file', data: bundled() },
+    ...['LICENSE', addon, ...sources].map((path) => entry(root, path)),
+  ];
+}
+
+/** Beside the file that it starts as a process of its own. */
+const bundle = 'operator/kube/operator.mjs';
+
+function bundled(): Buffer {
+  return execFileSync(process.execPath, [join(import.meta.dirname, 'bundle.ts')], { maxBuffer: 64 << 20 });
+}
+
+/** The command line asks for the operator by a name that leads to the bundle here. */
+function packageWithBundle(root: string): Buffer {
+  const { imports, ...rest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    imports: Record<string, string>;
+  };
+  return Buffer.from(JSON.stringify({ ...rest, imports: { '#operator/cli/operator.ts': `./${bundle}`, ...imports } }));
 }
 
 /** What the pods of jobs and services run: their containers name the command, whatever the image starts by itself. */

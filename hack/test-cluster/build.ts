@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { binaryOf, cacheFolder, components, linkerFlags, stagingVersion } from './components.ts';
+import { binaryOf, cacheFolder, components, linkerFlags, sourceOf, stagingVersion } from './components.ts';
 import type { ComponentName } from './components.ts';
 import { goCommand } from './go.ts';
 import { capture } from './command.ts';
@@ -45,9 +45,15 @@ async function buildOne(name: ComponentName, go: string): Promise<void> {
   const component = components[name];
   const folder = mkdtempSync(join(cacheFolder(), '.building-'));
   try {
-    writeFileSync(join(folder, 'go.mod'), await goMod(component, go, folder));
+    const source = sourceOf(component);
+    for (const file of source) writeFileSync(join(folder, file.name), file.text);
+    if (source.length === 0) writeFileSync(join(folder, 'go.mod'), await goMod(component, go, folder));
     const output = join(folder, 'out', name);
-    const args = ['build', '-mod=mod', '-trimpath', '-ldflags', linkerFlags(component), '-o', output, component.package];
+    // What our own programs are made of is written down in their go.sum.
+    const modules = source.length === 0 ? '-mod=mod' : '-mod=readonly';
+    const tags = 'tags' in component ? ['-tags', component.tags] : [];
+    const flags = [modules, ...tags, '-trimpath', '-ldflags', linkerFlags(component)];
+    const args = ['build', ...flags, '-o', output, component.package];
     await runGo(go, args, folder);
     const place = dirname(binaryOf(name));
     rmSync(place, { recursive: true, force: true });

@@ -21,6 +21,10 @@ export interface ControlPlaneOptions {
   readonly with?: readonly Controller[];
   /** Serves PodGroup (scheduling.k8s.io/v1beta1), a beta of 1.37 that is off by default. True if left out. */
   readonly gangScheduling?: boolean;
+  /** Heeds the topology that a PodGroup asks for, an alpha of 1.37. */
+  readonly topologyScheduling?: boolean;
+  /** Added to the controller manager's flags, where the last one of a name wins: controllers to leave out. */
+  readonly controllerManagerArgs?: readonly string[];
   /** Added to the API server's flags, where the last one of a name wins: an audit log, other limits. */
   readonly apiServerArgs?: readonly string[];
 }
@@ -79,7 +83,8 @@ export async function startControlPlane(
 
   const wanted = options.with ?? [];
   const gangs = options.gangScheduling !== false;
-  const gate = gangs ? { 'feature-gates': 'GenericWorkload=true' } : {};
+  const gates = ['GenericWorkload', ...(options.topologyScheduling ? ['TopologyAwareWorkloadScheduling'] : [])];
+  const gate = gangs ? { 'feature-gates': gates.map((name) => `${name}=true`).join(',') } : {};
   const apiServerFlags = flags({
     'etcd-servers': etcdUrl,
     'bind-address': address,
@@ -139,7 +144,8 @@ export async function startControlPlane(
       ...gate,
       ...(controller === 'controller-manager' ? controllerManagerFlags(authority, serviceAccounts.privateKey, services) : {}),
     });
-    processes.start(`kube-${controller}`, binaryOf(`kube-${controller}`), controllerFlags);
+    const more = controller === 'controller-manager' ? (options.controllerManagerArgs ?? []) : [];
+    processes.start(`kube-${controller}`, binaryOf(`kube-${controller}`), [...controllerFlags, ...more]);
   }
   if (wanted.includes('controller-manager')) {
     const account = '/api/v1/namespaces/default/serviceaccounts/default';

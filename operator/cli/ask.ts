@@ -1,6 +1,5 @@
 // Talks to a service as any client would: over HTTP, by the OpenAI protocol.
-import { errorTable, WindlassError } from '#runtime/api/errors.ts';
-import type { ErrorCode } from '#runtime/api/errors.ts';
+import { isErrorCode, WindlassError } from '#runtime/api/errors.ts';
 
 /** A service that has not answered in full by then counts as not answering. */
 const answerTimeoutMs = 120_000;
@@ -12,25 +11,44 @@ export interface ChatMessage {
   readonly content: string;
 }
 
+/** A server of the protocol, and the way to it. */
+export interface Endpoint {
+  /** For messages. */
+  readonly url: string;
+  /** The answer to a request for `path`: a POST if it has a body. */
+  readonly send: (path: string, body: object | undefined, signal: AbortSignal) => Promise<Response>;
+}
+
+/** A server that this process reaches by itself. */
+export function endpointAt(url: string): Endpoint {
+  return {
+    url,
+    send: (path, body, signal) => {
+      const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+      return fetch(`${url}${path}`, { ...(body ? post : {}), signal });
+    },
+  };
+}
+
 interface Served {
   readonly id: string;
   readonly maxTokens: number;
 }
 
 /** The text that the model puts after `prompt`, without sampling: the same question gets the same answer. */
-export async function complete(url: string, prompt: string, tokens: number, signal: AbortSignal): Promise<string> {
-  const served = await servedModel(url, signal);
+export async function complete(endpoint: Endpoint, prompt: string, tokens: number, signal: AbortSignal): Promise<string> {
+  const served = await servedModel(endpoint, signal);
   const body = { model: served.id, prompt, max_tokens: Math.min(tokens, served.maxTokens), temperature: 0 };
-  const response = await ask(`${url}/v1/completions`, signal, body);
+  const response = await ask(endpoint, '/v1/completions', signal, body);
   const answer = (await response.json()) as { choices?: { text?: string }[] };
   return answer.choices?.[0]?.text ?? '';
 }
 
 /** Streams the answer to a conversation, piece by piece. */
-export async function* chat(url: string, messages: readonly ChatMessage[], signal: AbortSignal): AsyncGenerator<string> {
-  const served = await servedModel(url, signal);
+export async function* chat(endpoint: Endpoint, messages: readonly ChatMessage[], signal: AbortSignal): AsyncGenerator<string> {
+  const served = await servedModel(endpoint, signal);
   const body = { model: served.id, messages, max_tokens: served.maxTokens, stream: true };
-  const response = await ask(`${url}/v1/chat/completions`, signal, body);
+  const response = await ask(endpoint, '/v1/chat/completions', signal, body);
   let pending = '';
   for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
     const lines = (pending + chunk).split('\n');
@@ -48,20 +66,19 @@ export async function* chat(url: string, messages: readonly ChatMessage[], signa
   }
 }
 
-async function servedModel(url: string, signal: AbortSignal): Promise<Served> {
-  const response = await ask(`${url}/v1/models`, signal);
+async function servedModel(endpoint: Endpoint, signal: AbortSignal): Promise<Served> {
+  const response = await ask(endpoint, '/v1/models', signal);
   const { data } = (await response.json()) as { data?: { id: string; max_model_len?: number }[] };
   const [model] = data ?? [];
-  if (!model) throw new WindlassError('WL_OBJECT_NOT_FOUND', `${url} serves no model`);
+  if (!model) throw new WindlassError('WL_OBJECT_NOT_FOUND', `${endpoint.url} serves no model`);
   const contextLength = model.max_model_len ?? 2 * answerTokens;
   return { id: model.id, maxTokens: Math.max(1, Math.min(answerTokens, Math.floor(contextLength / 2))) };
 }
 
 /** An answer that is one: what the service refuses is thrown with its words. */
-async function ask(url: string, signal: AbortSignal, body?: object): Promise<Response> {
-  const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+async function ask({ url, send }: Endpoint, path: string, signal: AbortSignal, body?: object): Promise<Response> {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]);
-  const response = await fetch(url, { ...(body ? post : {}), signal: limited }).catch((cause: unknown) => {
+  const response = await send(path, body, limited).catch((cause: unknown) => {
     const why = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
     throw new WindlassError('WL_NOT_ANSWERING', `${url} did not answer: ${why}`, { cause });
   });
@@ -78,12 +95,14 @@ function refusal(status: number, text: string): WindlassError {
 
 function parseError(text: string): { message?: string; code?: string } | undefined {
   try {
-    return (JSON.parse(text) as { error?: { message?: string; code?: string } }).error;
+    const { error, kind, message } = JSON.parse(text) as {
+      error?: { message?: string; code?: string };
+      kind?: string;
+      message?: string;
+    };
+    // An API server that stands in front of the service answers in its own words.
+    return error ?? (kind === 'Status' && message !== undefined ? { message } : undefined);
   } catch {
     return undefined;
   }
-}
-
-function isErrorCode(code: string | undefined): code is ErrorCode {
-  return code !== undefined && Object.hasOwn(errorTable, code);
 }

@@ -1,16 +1,18 @@
-// `windlass chat`: a conversation with a running service in the terminal.
+// `windlass chat`: a conversation with a service in the terminal; with one of a cluster, through its API server.
 import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { InferenceService } from '#crds/v1alpha1/index.ts';
 import type { KubeObject } from '#crds/resource.ts';
-import { fetchObjects } from '#operator/local/control.ts';
-import type { StateDir } from '#operator/local/state-dir.ts';
+import type { Transport } from '#operator/kube/transport.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { chat } from './ask.ts';
-import type { ChatMessage } from './ask.ts';
+import { chat, endpointAt } from './ask.ts';
+import type { ChatMessage, Endpoint } from './ask.ts';
 import { valueAt } from './objects.ts';
+import { findObjects, parseReference } from './target/references.ts';
+import type { Target } from './target/target.ts';
 
 export interface ChatOptions {
-  readonly state: StateDir;
-  /** Service to talk to; may be left out when there is one. */
+  /** Service to talk to, as its name or KIND/NAME; may be left out when there is one. */
   readonly service: string | undefined;
   /** Asks this and ends. */
   readonly message: string | undefined;
@@ -20,15 +22,18 @@ export interface ChatOptions {
 }
 
 /** Talks until the input ends. Throws WL_NOT_RUNNING, or WL_OBJECT_NOT_FOUND if the service does not exist or is not ready. */
-export async function runChat(options: ChatOptions): Promise<void> {
-  const objects = await fetchObjects(options.state);
-  if (!objects) throw new WindlassError('WL_NOT_RUNNING', `no windlass runs on ${options.state.path}`);
-  const { name, url } = chooseService(objects, options.service);
+export async function runChat(target: Target, options: ChatOptions): Promise<void> {
+  const words = options.service === undefined ? [] : [options.service];
+  const { name: wanted } = parseReference(words, { nameFirst: true });
+  const services = await findObjects(target, { kind: InferenceService }, [InferenceService]);
+  const service = chooseService(services, wanted);
+  const { name } = service.metadata;
+  const endpoint = endpointOf(target, service);
   const messages: ChatMessage[] = [];
   const answer = async (content: string) => {
     messages.push({ role: 'user', content });
     let text = '';
-    for await (const piece of chat(url, messages, options.signal)) {
+    for await (const piece of chat(endpoint, messages, options.signal)) {
       text += piece;
       options.write(piece);
     }
@@ -39,7 +44,7 @@ export async function runChat(options: ChatOptions): Promise<void> {
     await answer(options.message);
     return;
   }
-  options.write(`${name} at ${url}. An empty line or Ctrl-D ends.\n> `);
+  options.write(`${name} at ${endpoint.url}. An empty line or Ctrl-D ends.\n> `);
   for await (const line of createInterface({ input: options.input, signal: options.signal })) {
     if (line.trim() === '') return;
     await answer(line);
@@ -47,8 +52,7 @@ export async function runChat(options: ChatOptions): Promise<void> {
   }
 }
 
-function chooseService(objects: readonly KubeObject[], wanted: string | undefined): { name: string; url: string } {
-  const services = objects.filter(({ kind }) => kind === 'InferenceService');
+function chooseService(services: readonly KubeObject[], wanted: string | undefined): KubeObject {
   const names = services.map(({ metadata }) => metadata.name).join(', ') || 'none';
   const chosen =
     wanted === undefined && services.length === 1 ? services[0] : services.find(({ metadata }) => metadata.name === wanted);
@@ -56,9 +60,27 @@ function chooseService(objects: readonly KubeObject[], wanted: string | undefine
     const what = wanted === undefined ? 'name the service to talk to' : `there is no InferenceService ${wanted}`;
     throw new WindlassError('WL_OBJECT_NOT_FOUND', `${what}; there are: ${names}`);
   }
-  const url = valueAt(chosen, '.status.url');
   const ready = valueAt(chosen, '.status.conditions[?(@.type=="Ready")].status') === 'True';
-  if (typeof url !== 'string' || !ready)
+  if (typeof valueAt(chosen, '.status.url') !== 'string' || !ready)
     throw new WindlassError('WL_OBJECT_NOT_FOUND', `InferenceService ${chosen.metadata.name} is not ready yet`);
-  return { name: chosen.metadata.name, url };
+  return chosen;
+}
+
+function endpointOf(target: Target, service: KubeObject): Endpoint {
+  const url = String(valueAt(service, '.status.url'));
+  return target.kind === 'instance' ? endpointAt(url) : endpointBehind(target.transport, service, url);
+}
+
+/** The Service of a cluster by the proxy of its API server: no way into the network of pods is needed. */
+function endpointBehind(transport: Transport, { metadata: { name, namespace = '' } }: KubeObject, url: string): Endpoint {
+  const proxy = `/api/v1/namespaces/${encodeURIComponent(namespace)}/services/${encodeURIComponent(name)}:http/proxy`;
+  return {
+    url,
+    async send(path, body, signal) {
+      const method = body ? 'POST' : 'GET';
+      const answer = await transport.open({ method, path: `${proxy}${path}`, body, accept: '*/*' }, signal);
+      const headers = { 'content-type': answer.headers['content-type'] ?? '' };
+      return new Response(Readable.toWeb(answer) as ReadableStream<Uint8Array>, { status: answer.statusCode ?? 502, headers });
+    },
+  };
 }

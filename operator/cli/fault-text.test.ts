@@ -39,7 +39,7 @@ it('says what the operator did when it saw more than the agents', () => {
     rank: 2,
     pod: 'moby-worker-2',
     message: 'the container was ended by signal 9',
-    action: 'Replace',
+    action: 'RestartPod',
   };
   expect([faultText(recorded, fault, undefined), faultText({ ...recorded, time: at(9) }, fault, undefined)]).toEqual([
     'rank 2 (pod moby-worker-2): the container was ended by signal 9; its pod was replaced',

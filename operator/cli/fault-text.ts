@@ -9,8 +9,9 @@ export interface Healing {
 }
 
 const deeds: Record<string, string> = {
-  Replace: 'its pod was replaced',
-  Restart: 'all pods were started again',
+  RestartPod: 'its pod was replaced',
+  ExcludeNode: 'its pod was replaced, away from its node',
+  RestartGang: 'all pods were started again',
 };
 
 /** Follows a fault from report to report until every rank of a later world steps. */
@@ -28,7 +29,7 @@ export function faultText(
   reported: FaultReport | undefined,
   healing: Healing | undefined,
 ): string | undefined {
-  if (reported && (!recorded || Date.parse(reported.time) >= Date.parse(recorded.time) || recorded.action === 'RestartInPlace')) {
+  if (reported && (!recorded || Date.parse(reported.time) >= Date.parse(recorded.time) || recorded.action === 'RestartRank')) {
     const took = healing?.faultTime === reported.time ? healing.seconds : undefined;
     return `${reported.message}${took === undefined ? '' : `; trained again after ${took.toFixed(1)} s`}`;
   }

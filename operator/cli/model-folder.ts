@@ -5,7 +5,7 @@ import { claimFolder } from '#operator/local/volumes.ts';
 import type { StateDir } from '#operator/local/state-dir.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { valueAt } from './objects.ts';
-import { readObjects } from './status.ts';
+import { readObjects } from './status/instance-objects.ts';
 
 /** Folder of `name`. Throws WL_OBJECT_NOT_FOUND naming the versions there are. */
 export async function findModelFolder(state: StateDir, name: string): Promise<string> {

@@ -4,23 +4,40 @@ import type { KubeObject, Resource } from '#crds/resource.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 import { formatDuration, table } from './format.ts';
 
-export type OutputFormat = 'table' | 'json' | 'yaml';
+export type OutputFormat = 'table' | 'wide' | 'json' | 'yaml' | 'name';
 
-/** Text of `objects` in the format asked for. Kinds without printer columns appear in JSON and YAML only. */
-export function printObjects(objects: readonly KubeObject[], format: OutputFormat, now: Date): string {
+/** Text of `objects` in the format asked for. Kinds without printer columns appear in JSON and YAML only. `namespaced`: says where each is. */
+export function printObjects(
+  objects: readonly KubeObject[],
+  format: OutputFormat,
+  now: Date,
+  { namespaced = false, nothing = 'nothing here yet; start with `windlass run -f FILE`' } = {},
+): string {
   if (format === 'json') return `${JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }, null, 2)}\n`;
   if (format === 'yaml') return objects.map((object) => stringify(object)).join('---\n');
+  if (format === 'name')
+    return objects.map(({ kind, metadata }) => `${kind.toLowerCase()}.windlass.dev/${metadata.name}\n`).join('');
   const tables = resources.flatMap((resource) => {
     const own = objects.filter(({ kind, apiVersion }) => kind === resource.kind && apiVersion === resource.apiVersion);
-    return own.length > 0 ? [kindTable(resource, own, now)] : [];
+    return own.length > 0 ? [kindTable(resource, own, now, { namespaced, wide: format === 'wide' })] : [];
   });
-  return tables.length > 0 ? tables.join('\n') : 'nothing here yet; start with `windlass run -f FILE`\n';
+  return tables.length > 0 ? tables.join('\n') : `${nothing}\n`;
 }
 
-function kindTable(resource: Resource, objects: readonly KubeObject[], now: Date): string {
-  const columns = resource.definition.printerColumns.filter(({ priority }) => (priority ?? 0) === 0);
-  const header = [resource.kind.toUpperCase(), ...columns.map(({ name }) => name.toUpperCase())];
+function kindTable(
+  resource: Resource,
+  objects: readonly KubeObject[],
+  now: Date,
+  { namespaced, wide }: { namespaced: boolean; wide: boolean },
+): string {
+  const columns = resource.definition.printerColumns.filter(({ priority }) => wide || (priority ?? 0) === 0);
+  const header = [
+    ...(namespaced ? ['NAMESPACE'] : []),
+    resource.kind.toUpperCase(),
+    ...columns.map(({ name }) => name.toUpperCase()),
+  ];
   const rows = objects.map((object) => [
+    ...(namespaced ? [object.metadata.namespace ?? ''] : []),
     object.metadata.name,
     ...columns.map(({ jsonPath, type }) => cell(valueAt(object, jsonPath), type, now)),
   ]);

@@ -1,11 +1,14 @@
 // `windlass operator`: the controllers on a cluster, with what surrounds them: access, leadership, probes, metrics, and an end in order.
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
 import { label, managedBy } from '#crds/names.ts';
 import { leaseName } from '#operator/controllers/access.ts';
 import { addControllers } from '#operator/controllers/main.ts';
+import type { NetworkSettings } from '#operator/controllers/network/policy.ts';
+import { addObjectMetrics } from '#operator/controllers/object-metrics/main.ts';
 import type { ProgressSource } from '#operator/controllers/progress-source.ts';
 import { probe, servePages } from '#operator/framework/health-server.ts';
 import type { Pages, Served } from '#operator/framework/health-server.ts';
@@ -17,10 +20,12 @@ import { profilePages } from '#operator/framework/profile.ts';
 import { AccessError } from '#operator/kube/api-server.ts';
 import type { ApiServer } from '#operator/kube/api-server.ts';
 import { steadyClock } from '#operator/kube/clock.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { NetworkPolicy, Node, Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
+import { TrustOfInstallation } from '#operator/trust/main.ts';
 import { Transport } from '#operator/kube/transport.ts';
 import type { TransportOptions } from '#operator/kube/transport.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
@@ -34,6 +39,14 @@ export interface OperatorFlags {
   namespace?: string[];
   image: string;
   bus?: string;
+  busCa?: string;
+  ownBus: boolean;
+  networkPolicies: boolean;
+  credentialsUrl?: string;
+  credentialsAddress: string;
+  /** Milliseconds. */
+  certificateLifetime: number;
+  authorityLifetime: number;
   leaderElect: boolean;
   leaseNamespace?: string;
   metricsAddress: string;
@@ -90,18 +103,33 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     metrics,
     instance: identity,
     syncTimeoutMs,
-    selectors: [Pod, Service].map((type) => ({ type, labels: { [label.managedBy]: managedBy } })),
+    selectors: [
+      ...[NetworkPolicy, Pod, PodDisruptionBudget, PodGroup, Service].map((type) => ({
+        type,
+        labels: { [label.managedBy]: managedBy },
+      })),
+      { type: Node, fields: { 'spec.unschedulable': 'true' } },
+    ],
     ...(options.namespaces.length > 0 ? { namespaces: options.namespaces } : {}),
     ...(leadership ? { leadership } : {}),
   });
   const { image, bus: busUrl, workers } = options;
-  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, log);
+  const trust = createTrust(options, manager, connect(), server.namespace, () => leadership?.holds ?? true, log);
+  if (trust) {
+    manager.addService(trust.service);
+    started.defer(() => trust.close());
+    trust.start();
+  }
+  const bus = busUrl === undefined ? undefined : connectBus(busUrl, identity, trust, log, metrics);
   if (bus) started.defer(() => bus.close());
   addControllers(manager, {
-    builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }) },
+    builtin: { image, ...(busUrl === undefined ? {} : { bus: busUrl }), ...(trust ? { credentials: trust.settings } : {}) },
+    hasScheduler: true,
     progress: bus ?? noProgress,
     workers,
+    network: options.networkPolicies ? networkOf(options, server.namespace) : undefined,
   });
+  addObjectMetrics(metrics.registry, manager, () => leadership?.holds ?? true);
 
   const serve = async (what: string, address: string, pages: Pages) => {
     if (address === nowhere) return;
@@ -150,13 +178,58 @@ async function untilEnd(manager: Manager, leadership: Leadership | undefined, si
   throw new WindlassError('WL_LEADERSHIP_LOST', reason.message, { cause: reason });
 }
 
+/** What pods reach of this installation. */
+function networkOf({ bus, ownBus, credentialsUrl, leaseNamespace }: OperatorOptions, ownNamespace: string): NetworkSettings {
+  const portOf = (url: string | undefined) => (url === undefined ? [] : [Number(new URL(url).port)]);
+  const [own, other] = ownBus ? [bus, undefined] : [undefined, bus];
+  return {
+    namespace: leaseNamespace ?? ownNamespace,
+    ownPorts: [...portOf(own), ...portOf(credentialsUrl)],
+    otherPorts: portOf(other),
+  };
+}
+
+/** Pods of jobs get credentials where there is a URL at which they find them. */
+function createTrust(
+  options: OperatorOptions,
+  manager: Manager,
+  client: HttpKube,
+  ownNamespace: string,
+  leads: () => boolean,
+  log: Logger,
+): TrustOfInstallation | undefined {
+  const { credentialsUrl: url, credentialsAddress: address, certificateLifetime, authorityLifetime, leaseNamespace } = options;
+  if (url === undefined) return undefined;
+  return new TrustOfInstallation({
+    manager,
+    client,
+    namespace: leaseNamespace ?? ownNamespace,
+    leads,
+    rules: { certificateMs: certificateLifetime, authorityMs: authorityLifetime },
+    url,
+    address,
+    ownBus: options.ownBus ? options.bus : undefined,
+    busCa: options.busCa === undefined ? undefined : readFileSync(options.busCa, 'utf8'),
+    log,
+  });
+}
+
 /** In the background: the operator works without it, and hears of progress as soon as it is there. */
-function connectBus(server: string, identity: string, log: Logger): NatsBus {
+function connectBus(
+  server: string,
+  identity: string,
+  trust: TrustOfInstallation | undefined,
+  log: Logger,
+  metrics: Metrics,
+): NatsBus {
+  metrics.busConnected.set({ server }, 0);
   return connectNatsBus({
     server,
     name: identity,
     certificates: process.env['WL_BUS_CERTIFICATES'],
+    identity: trust && (() => trust.busIdentity()),
     onChange(connected, why) {
+      metrics.busConnected.set({ server }, connected ? 1 : 0);
       if (connected) log.info({ bus: server }, 'the event bus is there');
       else log.warn({ bus: server, why }, 'the event bus is away; trying again');
     },

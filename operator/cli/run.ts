@@ -11,7 +11,7 @@ import type { StateDir } from '#operator/local/state-dir.ts';
 import { lockState } from '#operator/local/state-lock.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import { applyManifest } from './apply-manifest.ts';
-import { complete } from './ask.ts';
+import { complete, endpointAt } from './ask.ts';
 import { endText, servingText } from './farewell.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { observe } from './observe.ts';
@@ -33,7 +33,7 @@ export interface RunOptions {
   readonly interrupt: AbortSignal;
 }
 
-/** `stopped`: somebody asked for the end before the work was done. */
+/** `stopped`: somebody asked for the end before the work was done, or paused what was left of it. */
 export type RunEnd = 'succeeded' | 'failed' | 'stopped';
 
 const lookEveryMs = 100;
@@ -115,7 +115,8 @@ async function watchToEnd(
     if (ready[0] && answer === 'none' && options.ask !== undefined) answer = await ask(ready[0], options.ask, screen, signal);
     const asked = options.ask === undefined || answer !== 'none';
     const end = succeeded && answer !== 'refused' ? 'succeeded' : 'failed';
-    if (ended && !succeeded && (options.exit || services.length === 0)) return 'failed';
+    const paused = jobs.some(isPaused) && jobs.every((job) => job.state === 'Succeeded' || isPaused(job));
+    if (ended && !succeeded && (options.exit || services.length === 0)) return paused ? 'stopped' : 'failed';
     if (ended && services.length === 0) return end;
     if (options.exit && ended && asked && ready.length === services.length) return end;
     if (!saidServing && !options.exit && asked && ready.length > 0) {
@@ -129,7 +130,7 @@ async function watchToEnd(
 /** Prints what the service makes of the question. A refusal is told, and the rest goes on. */
 async function ask(service: ServiceView, text: string, screen: Screen, signal: AbortSignal): Promise<'given' | 'refused'> {
   try {
-    const answer = await complete(service.url ?? '', text, answerTokens, signal);
+    const answer = await complete(endpointAt(service.url ?? ''), text, answerTokens, signal);
     screen.say(`\n${service.name}: ${text}${answer.trimEnd()}\n`);
     return 'given';
   } catch (thrown) {
@@ -146,6 +147,10 @@ function namesOf(manifests: readonly Manifest[], kind: string): Set<string> {
 
 function hasEnded({ state }: JobView): boolean {
   return state === 'Succeeded' || state === 'Failed' || state === 'Suspended';
+}
+
+function isPaused({ state }: JobView): boolean {
+  return state === 'Suspended';
 }
 
 function isReady({ state, url }: ServiceView): boolean {

@@ -66,7 +66,8 @@ export function renderView(view: View, width: number): string[] {
   ].map((line) => fit(line, width));
 }
 
-function renderJob(job: JobView, width: number): string[] {
+/** Lines of a job, not cut to the width. */
+export function renderJob(job: JobView, width: number): string[] {
   const published = job.modelVersion === undefined ? '' : `  published ${job.modelVersion}`;
   const ranks = job.rankCount === undefined || job.state === 'Succeeded' ? '' : `  ${job.rankCount} ranks`;
   const lines = [`${job.name}  TrainingJob  ${job.state}${ranks}${published}${formatRestarts(job.restarts)}`];
@@ -125,7 +126,8 @@ function factsOf(job: JobView): string[] {
   return facts;
 }
 
-function renderService(service: ServiceView, width: number): string[] {
+/** Lines of a service, not cut to the width. */
+export function renderService(service: ServiceView, width: number): string[] {
   const lines = [`${service.name}  InferenceService  ${service.state}  ${service.replicas}`];
   if (service.url && service.state === 'Ready') lines.push(`  ${service.url}/v1`);
   if (service.message) lines.push(...indented(service.message, width));

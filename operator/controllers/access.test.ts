@@ -1,19 +1,23 @@
 // The table of access is what the controllers need: all of it is used, and every other test of the controllers runs with these rights alone.
-import { describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { describe, expect, it, vi } from 'vitest';
 import { label } from '#crds/names.ts';
 import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { createEventRecorder } from '#operator/framework/event-recorder.ts';
+import { Manager } from '#operator/framework/manager.ts';
 import { Leadership } from '#operator/framework/leadership.ts';
 import { ManualClock } from '#operator/kube/clock.ts';
-import { Pod } from '#operator/kube/core.ts';
+import { NetworkPolicy, Pod, Secret, TokenReview } from '#operator/kube/core.ts';
 import type { ResourceType } from '#operator/kube/client.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
-import { access, leaseName } from './access.ts';
+import { AuthorityKeeper } from '#operator/trust/authority-keeper.ts';
+import { access, authoritySecret, busSecret, leaseName } from './access.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
+import { addNetworkControllers } from './network/reconcile.ts';
 import { granted, guardedKube } from './guarded-kube.ts';
 
-/** Trains, serves, publishes again, serves that at another port; and jobs go when their time is over. */
+/** Trains, lets ranks that wait go, serves, publishes again, serves that at another port; and jobs go when their time is over. */
 async function usesOfControllers(): Promise<Set<string>> {
   const cluster = new FakeCluster();
   cluster.fate = (pod) => {
@@ -27,7 +31,11 @@ async function usesOfControllers(): Promise<Set<string>> {
     ttlSecondsAfterFinished: 2,
   };
   await cluster.kube.create(TrainingJob, trainingJob('one', two));
-  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 2 }));
+  await cluster.kube.create(InferenceService, inferenceService('moby', { replicas: 3 }));
+  await cluster.settle();
+  await cluster.kube.patch(TrainingJob, { namespace: 'default', name: 'one' }, { spec: { suspend: true } });
+  await cluster.tick(2);
+  await cluster.kube.patch(TrainingJob, { namespace: 'default', name: 'one' }, { spec: { suspend: false } });
   await cluster.tick(8);
   const service = await cluster.kube.get(InferenceService, { namespace: 'default', name: 'moby' });
   await cluster.kube.update(InferenceService, { ...service, spec: { ...service.spec, replicas: 1, port: 9090 } });
@@ -58,14 +66,50 @@ async function usesOfEvents(): Promise<Set<string>> {
   return uses;
 }
 
+async function usesOfTrust(): Promise<Set<string>> {
+  const uses = new Set<string>();
+  const clock = new ManualClock();
+  const client = guardedKube(new MemoryKube({ clock }), uses);
+  const rules = { certificateMs: 3_600_000, authorityMs: 36_000_000 };
+  const leads = () => true;
+  const keeper = new AuthorityKeeper({ client, clock, secret: { namespace: 'windlass', name: authoritySecret }, rules, leads });
+  await keeper.look();
+  clock.advance(rules.authorityMs);
+  await keeper.look();
+  const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', metadata: { name: 'a' } };
+  await client.create(TokenReview, { ...review, spec: { token: 'x', audiences: ['windlass'] } });
+  return uses;
+}
+
+async function usesOfNetwork(): Promise<Set<string>> {
+  const uses = new Set<string>();
+  const kube = new MemoryKube({ clock: new ManualClock() });
+  const client = guardedKube(kube, uses);
+  const manager = new Manager({ client, clock: new ManualClock(), log: pino({ level: 'silent' }) });
+  addNetworkControllers(manager, { ownPorts: [], otherPorts: [] });
+  await kube.create(TrainingJob, trainingJob('moby'));
+  await manager.start();
+  const key = { namespace: 'default', name: 'moby-job' };
+  const made = await vi.waitFor(() => kube.get(NetworkPolicy, key));
+  await kube.update(NetworkPolicy, { ...made, spec: { ...made.spec, egress: [{}] } });
+  await vi.waitFor(async () => expect((await kube.get(NetworkPolicy, key)).spec).toEqual(made.spec));
+  await manager.stop();
+  return uses;
+}
+
 describe('the table of access', () => {
   it('grants what the operator asks for, and nothing that it never asks for', async () => {
-    const uses = new Set([...(await usesOfControllers()), ...(await usesOfLeadership()), ...(await usesOfEvents())]);
+    const asked = await Promise.all([usesOfControllers(), usesOfLeadership(), usesOfEvents(), usesOfTrust(), usesOfNetwork()]);
+    const uses = new Set(asked.flatMap((some) => [...some]));
     expect([...uses].toSorted()).toEqual([...granted()].toSorted());
   });
 
-  it('has no secrets, no rights to give, no commands in pods and no wildcard', () => {
-    const forbidden = ['secrets', 'roles', 'rolebindings', 'clusterroles', 'clusterrolebindings', 'serviceaccounts'];
+  it('has no secrets but its own two by name, no rights to give, no commands in pods and no wildcard', () => {
+    for (const { where, names, verbs } of access.filter(({ type }) => type === Secret)) {
+      expect(where).toBe('own');
+      expect(verbs.join() === 'create' || names?.join() === [authoritySecret, busSecret].join()).toBe(true);
+    }
+    const forbidden = ['roles', 'rolebindings', 'clusterroles', 'clusterrolebindings', 'serviceaccounts'];
     for (const { type, verbs } of access) {
       expect(forbidden).not.toContain(type.plural);
       expect([type.group, type.plural, ...verbs].join(' ')).not.toContain('*');

@@ -2,36 +2,40 @@ import { describe, expect, it } from 'vitest';
 import { inBatches, runsOf } from './batches.ts';
 
 describe('batches', () => {
-  it('grow from one to twice as many each time, and begin when the last one has ended', async () => {
-    const sizes: number[] = [];
-    let running = 0;
-    await inBatches(
-      Array.from({ length: 20 }, (_, index) => index),
-      async () => {
-        if (running === 0) sizes.push(0);
-        running += 1;
-        sizes.push(sizes.pop()! + 1);
-        await Promise.resolve();
-        running -= 1;
-      },
-    );
-    expect(sizes).toEqual([1, 2, 4, 8, 5]);
+  const hundred = Array.from({ length: 100 }, (_, index) => index);
+
+  it('begin with eight, and each that succeeds makes room for two', async () => {
+    const begun: number[] = [];
+    const answers: (() => void)[] = [];
+    const all = inBatches(hundred, (item) => {
+      begun.push(item);
+      return new Promise<void>((resolve) => answers.push(resolve));
+    });
+    const counts: number[] = [];
+    while (answers.length > 0) {
+      counts.push(answers.length);
+      for (const answer of answers.splice(0)) answer();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await all;
+    expect(counts).toEqual([8, 16, 32, 44]);
+    expect(begun).toEqual(hundred);
   });
 
-  it('stop with the one in which an action fails, and throw its reason when the others have ended', async () => {
+  it('begin nothing more after one has failed, and throw its reason when the others have ended', async () => {
     const begun: number[] = [];
     const ended: number[] = [];
     const act = async (item: number) => {
       begun.push(item);
       await new Promise((resolve) => setImmediate(resolve));
       if (item === 1) throw new Error('over the quota');
+      if (item > 7) await new Promise((resolve) => setImmediate(resolve));
       ended.push(item);
     };
-    await expect(inBatches([0, 1, 2, 3, 4], act)).rejects.toThrow('over the quota');
-    expect([begun, ended]).toEqual([
-      [0, 1, 2],
-      [0, 2],
-    ]);
+    await expect(inBatches(hundred, act)).rejects.toThrow('over the quota');
+    // The eight of the start, and what the first of them made room for.
+    expect(begun).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(ended.toSorted((a, b) => a - b)).toEqual(begun.filter((item) => item !== 1));
   });
 
   it('hold neighbours of a kind, and keep the order of all', () => {

@@ -3,7 +3,7 @@ import type { KubeObject, ResourceType } from '#crds/resource.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
 import { Pod } from '#operator/kube/core.ts';
-import { isNotFound } from '#operator/kube/errors.ts';
+import { isConflict, isNotFound } from '#operator/kube/errors.ts';
 
 export async function deleteObject(client: KubeClient, type: ResourceType, object: KubeObject): Promise<void> {
   await client.delete(type, keyOf(object), { uid: object.metadata.uid }).catch((error: unknown) => {
@@ -12,3 +12,11 @@ export async function deleteObject(client: KubeClient, type: ResourceType, objec
 }
 
 export const deletePod = (client: KubeClient, pod: Pod): Promise<void> => deleteObject(client, Pod, pod);
+
+/** Takes a pod out of the API whatever its node says: what a kubelet does when the containers have ended. */
+export async function removePod(client: KubeClient, pod: Pod): Promise<void> {
+  await client.delete(Pod, keyOf(pod), { uid: pod.metadata.uid, gracePeriodSeconds: 0 }).catch((error: unknown) => {
+    // One of the same name has taken its place: that it is gone is what was wanted.
+    if (!isNotFound(error) && !isConflict(error)) throw error;
+  });
+}

@@ -8,6 +8,15 @@ export interface BuiltinSettings {
   image: string;
   /** Event bus that ranks report to, as WL_BUS says it; absent where the node tells pods, or where there is none. */
   bus?: string;
+  /** Where pods of jobs get their credentials; absent where they need none. */
+  credentials?: CredentialsSettings;
+}
+
+export interface CredentialsSettings {
+  /** `https://HOST:PORT`. */
+  readonly url: string;
+  /** PEM of the authorities that vouch for it now. */
+  readonly ca: string;
 }
 
 /** Both kinds of runtime have the same fields. */
@@ -27,6 +36,8 @@ export function effectiveOf(runtime: Runtime | undefined, builtin: BuiltinSettin
     env: spec.env,
     jobsClaim: spec.storage.jobsClaim,
     modelsClaim: spec.storage.modelsClaim,
+    ...(spec.storage.cacheClaim === undefined ? {} : { cacheClaim: spec.storage.cacheClaim }),
+    ...(spec.storage.cacheBytes === undefined ? {} : { cacheBytes: spec.storage.cacheBytes }),
   };
 }
 

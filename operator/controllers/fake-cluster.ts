@@ -6,6 +6,7 @@ import { isoTime, ManualClock } from '#operator/kube/clock.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import { isPodFinished, Pod } from '#operator/kube/core.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { withWriteHook } from '#operator/kube/write-hook.ts';
 import type { Write } from '#operator/kube/write-hook.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
@@ -36,6 +37,8 @@ export class FakeCluster {
   /** Names of pods in the order they were made. */
   readonly podsMade: string[] = [];
   fate: Fate = () => undefined;
+  /** Pods that do not end, as on a node that is gone. */
+  hangs: (pod: Pod) => boolean = () => false;
   #kill: Kill | undefined;
   #dead = false;
   /** Whether the kill that was asked for has happened. */
@@ -46,7 +49,7 @@ export class FakeCluster {
 
   constructor(kill?: Kill) {
     let uids = 0;
-    this.kube = new MemoryKube({ clock: this.clock, uid: () => `uid-${++uids}` });
+    this.kube = new MemoryKube({ clock: this.clock, uid: () => `uid-${++uids}`, alsoServes: [PodGroup] });
     this.#kill = kill;
     void this.#countPods();
   }
@@ -72,7 +75,13 @@ export class FakeCluster {
     });
     this.#manager = new Manager({ client, clock: this.clock, log: pino({ level: 'silent' }) });
     const secret = () => 'known to the pods of an attempt';
-    addControllers(this.#manager, { builtin: { image: 'windlass:test' }, progress: this.bus, secret });
+    addControllers(this.#manager, {
+      builtin: { image: 'windlass:test' },
+      progress: this.bus,
+      hasScheduler: true,
+      secret,
+      removeAfterMs: 2_000,
+    });
     await this.#manager.start();
   }
 
@@ -113,6 +122,7 @@ export class FakeCluster {
   async #step(pod: Pod): Promise<void> {
     const key = keyOf(pod);
     if (pod.metadata.deletionTimestamp !== undefined) {
+      if (this.hangs(pod)) return;
       await this.kube.delete(Pod, key, { gracePeriodSeconds: 0 });
       return;
     }

@@ -1,4 +1,5 @@
-// Reads from a pod's status how its container ended, and what keeps it from starting.
+// Reads from a pod's status how its container ended, and why.
+import type { FaultReason } from '#crds/v1alpha1/index.ts';
 import type { ContainerStatus, Pod, TerminatedState } from '#operator/kube/core.ts';
 import { TerminationMessage } from '#runtime/api/messages.ts';
 
@@ -11,6 +12,8 @@ export interface Ending {
   reason: string | undefined;
   /** When it ended. */
   time: string | undefined;
+  /** Of a pod that does not come up: what keeps it, by the name that rules know it by. */
+  trouble?: FaultReason | undefined;
 }
 
 /** How a finished pod ended. */
@@ -50,27 +53,33 @@ function parseWords(text: string | undefined): TerminationMessage {
   }
 }
 
-/** Reasons of Kubernetes for ending a pod that says nothing against the pod itself. */
-const disruptions = new Set(['Evicted', 'NodeLost', 'NodeShutdown', 'Shutdown', 'Terminated', 'Preempting', 'NodeAffinity']);
+/** Why Kubernetes, or somebody by its API, ended a pod; as the pod's own status tells. */
+const endReasons: Record<string, FaultReason> = {
+  Evicted: 'Evicted',
+  NodeShutdown: 'Evicted',
+  Shutdown: 'Evicted',
+  Terminated: 'Evicted',
+  TerminationByKubelet: 'Evicted',
+  NodeAffinity: 'Evicted',
+  Preempting: 'Preempted',
+  PreemptionByScheduler: 'Preempted',
+  EvictionByEvictionAPI: 'Drained',
+  NodeLost: 'NodeLost',
+  DeletionByTaintManager: 'NodeLost',
+  DeletionByPodGC: 'NodeLost',
+};
 
-export function isDisrupted(pod: Pod): boolean {
-  const targeted = pod.status?.conditions?.some(({ type, status }) => type === 'DisruptionTarget' && status === 'True');
-  return targeted === true || disruptions.has(pod.status?.reason ?? '');
+export function endReasonOf(pod: Pod): FaultReason | undefined {
+  if (mainStatus(pod)?.state?.terminated?.reason === 'OOMKilled') return 'OOMKilled';
+  const targeted = pod.status?.conditions?.find(({ type, status }) => type === 'DisruptionTarget' && status === 'True');
+  if (targeted) return endReasons[targeted.reason ?? ''] ?? 'Evicted';
+  return endReasons[pod.status?.reason ?? ''] ?? (pod.metadata.deletionTimestamp === undefined ? undefined : 'PodDeleted');
 }
 
-/** What keeps a pod from running, if the kubelet or the scheduler says so. */
-export function troubleOf(pod: Pod): { reason: string; message: string } | undefined {
-  const scheduled = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
-  if (scheduled?.status === 'False') {
-    return {
-      reason: scheduled.reason ?? 'Unschedulable',
-      message: `pod ${pod.metadata.name}: ${scheduled.message ?? 'no node fits'}`,
-    };
-  }
-  const waiting = mainStatus(pod)?.state?.waiting;
-  if (waiting?.reason === undefined || waiting.reason === 'ContainerCreating' || waiting.reason === 'PodInitializing')
-    return undefined;
-  return { reason: waiting.reason, message: `pod ${pod.metadata.name}: ${waiting.message ?? waiting.reason}` };
+/** Whether a pod was taken away, which says nothing against the pod itself. */
+export function isDisrupted(pod: Pod): boolean {
+  const reason = endReasonOf(pod);
+  return reason !== undefined && reason !== 'OOMKilled';
 }
 
 /** `What happened. What to do.` */
@@ -79,7 +88,8 @@ export function withRemedy(message: string, remedy: string | undefined): string 
   return remedy === undefined ? sentence : `${sentence} ${remedy}`;
 }
 
-function mainStatus(pod: Pod): ContainerStatus | undefined {
+/** What the kubelet says of the container that does the work. */
+export function mainStatus(pod: Pod): ContainerStatus | undefined {
   const name = pod.spec.containers[0]?.name;
   return pod.status?.containerStatuses?.find((status) => status.name === name);
 }

@@ -2,7 +2,7 @@
 import { label, managedBy } from '#crds/names.ts';
 import type { KubeObject } from '#crds/resource.ts';
 import type { Effective, PodTemplate } from '#crds/v1alpha1/index.ts';
-import type { Container, Pod, Volume } from '#operator/kube/core.ts';
+import type { Affinity, Container, Pod, Volume } from '#operator/kube/core.ts';
 import { mergeTemplates } from './effective.ts';
 
 /** An unprivileged user of no particular name. */
@@ -15,13 +15,28 @@ export interface PodShell {
   annotations?: Record<string, string>;
   effective: Effective;
   template: PodTemplate | undefined;
+  priorityClassName?: string;
+  schedulingGroup?: NonNullable<Pod['spec']['schedulingGroup']>;
   restartPolicy: Pod['spec']['restartPolicy'];
   terminationGracePeriodSeconds: number;
   /** Headless Service that the pod gets a name of its own from. */
   subdomain?: string;
+  /** Nodes that the pod may or may not come to. */
+  affinity?: Affinity;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
+  /** Tokens of the namespace's default ServiceAccount, each for one audience. */
+  tokens?: PodToken[];
   container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
+}
+
+export interface PodToken {
+  audience: string;
+  mountPath: string;
+  /** Its name in the folder. */
+  file: string;
+  /** How long one is valid. */
+  seconds: number;
 }
 
 /** A pod that the Pod Security level `restricted` admits. */
@@ -42,7 +57,10 @@ export function podOf(shell: PodShell): Pod {
     spec: {
       restartPolicy: shell.restartPolicy,
       terminationGracePeriodSeconds: shell.terminationGracePeriodSeconds,
+      ...(shell.priorityClassName === undefined ? {} : { priorityClassName: shell.priorityClassName }),
+      ...(shell.schedulingGroup ? { schedulingGroup: shell.schedulingGroup } : {}),
       ...(shell.subdomain === undefined ? {} : { hostname: shell.name, subdomain: shell.subdomain }),
+      ...(shell.tokens ? { serviceAccountName: 'default' } : {}),
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {
@@ -53,6 +71,7 @@ export function podOf(shell: PodShell): Pod {
         seccompProfile: { type: 'RuntimeDefault' },
       },
       ...(isEmpty(template.nodeSelector) ? {} : { nodeSelector: template.nodeSelector! }),
+      ...(shell.affinity ? { affinity: shell.affinity } : {}),
       ...(template.tolerations?.length ? { tolerations: template.tolerations } : {}),
       containers: [
         {
@@ -62,6 +81,7 @@ export function podOf(shell: PodShell): Pod {
           ...(isEmpty(template.resources) ? {} : { resources: template.resources! }),
           volumeMounts: [
             ...shell.claims.map(({ name, mountPath, readOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly } : {}) })),
+            ...(shell.tokens ?? []).map(({ audience, mountPath }) => ({ name: `${audience}-token`, mountPath, readOnly: true })),
             { name: 'tmp', mountPath: '/tmp' },
           ],
           securityContext: {
@@ -73,9 +93,14 @@ export function podOf(shell: PodShell): Pod {
           terminationMessagePolicy: 'File',
         },
       ],
-      volumes: [...volumes, { name: 'tmp', emptyDir: {} }],
+      volumes: [...volumes, ...(shell.tokens ?? []).map(tokenVolume), { name: 'tmp', emptyDir: {} }],
     },
   };
+}
+
+function tokenVolume({ audience, file, seconds }: PodToken): Volume {
+  const serviceAccountToken = { audience, expirationSeconds: seconds, path: file };
+  return { name: `${audience}-token`, projected: { sources: [{ serviceAccountToken }] } };
 }
 
 /** The owner reference of an object's children: they go when it goes. */

@@ -77,6 +77,8 @@ export class Controller {
   readonly #written = new Map<string, WrittenVersions>();
   readonly #abort = new AbortController();
   #workers: Promise<void>[] = [];
+  /** Keys of changes that came together, to be queued when all of them are in the stores; with their priority. */
+  readonly #changed = new Map<string, number>();
 
   constructor(spec: ControllerSpec, env: ControllerEnvironment) {
     this.spec = spec;
@@ -90,6 +92,10 @@ export class Controller {
       onRetry: () => metrics.queueRetries.inc(labels),
     });
     metrics.maxConcurrent.set({ controller: spec.name }, spec.workers ?? 1);
+    // A series that begins with its first fault shows no rise.
+    for (const faults of [metrics.errors, metrics.terminalErrors, metrics.panics, metrics.timeouts])
+      faults.inc({ controller: spec.name }, 0);
+    metrics.queueRetries.inc(labels, 0);
     this.#connect();
   }
 
@@ -106,7 +112,7 @@ export class Controller {
 
   /** Whether nothing waits or runs. Keys that are delayed don't count. */
   get idle(): boolean {
-    return this.queue.idle;
+    return this.#changed.size === 0 && this.queue.idle;
   }
 
   /** Brings the gauges up to date; called before they are read. */
@@ -127,13 +133,22 @@ export class Controller {
     const listen = <T extends KubeObject>(store: Store<T>, keys: (object: T) => readonly ObjectKey[]) =>
       store.onChange((change: StoreChange<T>) => {
         const objects = [change.object, change.old].filter((object) => object !== undefined);
-        for (const key of new Set(objects.flatMap((object) => keys(object).map(formatKey)))) {
-          this.queue.add(key, change.listed ? lowPriority : 0);
-        }
+        for (const object of objects) for (const key of keys(object)) this.#queueSoon(formatKey(key), change.listed);
       });
     listen(primary, (object) => [keyOf(object)]);
     for (const store of owns) listen(store, (object) => ownerKeys(object, primary.type));
     for (const { store, map } of watches) listen(store, map);
+  }
+
+  /** A watch tells of many pods of a job in one go: one reconcile is enough for them. */
+  #queueSoon(key: string, listed: boolean): void {
+    if (this.#changed.size === 0) setImmediate(() => this.#queueChanged());
+    this.#changed.set(key, Math.max(listed ? lowPriority : 0, this.#changed.get(key) ?? lowPriority));
+  }
+
+  #queueChanged(): void {
+    for (const [key, priority] of this.#changed) this.queue.add(key, priority);
+    this.#changed.clear();
   }
 
   async #work(): Promise<void> {

@@ -19,11 +19,11 @@ export interface Served {
 
 /** Serves pages at `host:port`, `:port` or `[host]:port`; port 0 takes any. Throws if the address can't be had. */
 export async function servePages(address: string, pages: Pages): Promise<Served> {
-  const { host, port } = parseAddress(address);
+  const listening = listenAddress(address);
   const server = createServer((request, response) => void answer(pages, request, response));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ port, ...(host === '' ? {} : { host }) }, resolve);
+    server.listen(listening, resolve);
   });
   return { port: (server.address() as AddressInfo).port, close: () => closeServer(server) };
 }
@@ -55,10 +55,12 @@ async function made(page: Pages[string] | undefined, method: string, query: URLS
   }
 }
 
-function parseAddress(address: string): { host: string; port: number } {
+/** What to listen on, for `HOST:PORT`, `:PORT` or `[HOST]:PORT`. Throws if the text is none of these. */
+export function listenAddress(address: string): { host?: string; port: number } {
   const match = /^(?:\[(.*)\]|([^:]*)):(\d+)$/.exec(address);
   if (!match || Number(match[3]) > 65_535) throw new Error(`${address} is no address: give HOST:PORT or :PORT`);
-  return { host: match[1] ?? match[2] ?? '', port: Number(match[3]) };
+  const host = match[1] ?? match[2] ?? '';
+  return { port: Number(match[3]), ...(host === '' ? {} : { host }) };
 }
 
 async function closeServer(server: Server): Promise<void> {

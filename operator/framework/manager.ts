@@ -1,5 +1,5 @@
 // Starts and stops the parts of an operator in order: stores are filled before controllers run; controllers end before watches do.
-import type { KubeClient, KubeObject, ResourceType } from '#operator/kube/client.ts';
+import type { KubeClient, KubeObject, ListOptions, ResourceType } from '#operator/kube/client.ts';
 import { systemClock } from '#operator/kube/clock.ts';
 import type { Clock } from '#operator/kube/clock.ts';
 import type { Logger } from 'pino';
@@ -11,6 +11,7 @@ import { fenced } from './leadership.ts';
 import type { Leadership } from './leadership.ts';
 import { createMetrics } from './metrics.ts';
 import type { Metrics } from './metrics.ts';
+import { OptionalKind } from './optional-kind.ts';
 import { reflect } from './reflector.ts';
 import { Store } from './store.ts';
 import type { IndexFunction } from './store.ts';
@@ -24,8 +25,8 @@ export interface ManagerOptions {
   instance?: string;
   /** Namespaces that are watched, each by itself; all of the cluster if absent. */
   namespaces?: readonly string[];
-  /** Labels of the objects of a kind that matter; a cluster has many that don't. */
-  selectors?: readonly { type: ResourceType; labels: Readonly<Record<string, string>> }[];
+  /** Labels or fields of the objects of a kind that matter; a cluster has many that don't. */
+  selectors?: readonly ({ type: ResourceType } & Pick<ListOptions, 'labels' | 'fields'>)[];
   /** Who may write, where several processes stand by. Stores are filled before, so that the next one begins at once. */
   leadership?: Leadership;
   /** How long the first listing may take; for ever if absent. */
@@ -49,6 +50,7 @@ export class Manager {
   readonly events: EventRecorder;
   readonly #options: ManagerOptions;
   readonly #stores = new Map<string, Store>();
+  readonly #optional: OptionalKind<KubeObject>[] = [];
   readonly #controllers: Controller[] = [];
   readonly #services: Service[] = [];
   readonly #abort = new AbortController();
@@ -86,6 +88,22 @@ export class Manager {
     return store;
   }
 
+  /** A kind that the cluster may lack: looked for from the start on. Controllers run when it is known whether it is there. */
+  optionalKind<T extends KubeObject>(type: ResourceType<T>): OptionalKind<T> {
+    const { client, clock } = this;
+    const { namespaces } = this.#options;
+    const { labels } = this.#selectorOf(type);
+    const kind = new OptionalKind(type, {
+      client,
+      clock,
+      ...(namespaces ? { namespaces } : {}),
+      ...(labels ? { labels } : {}),
+      onError: (error) => this.log.warn({ err: error, kind: type.kind }, 'an optional kind failed; trying again'),
+    });
+    this.#optional.push(kind as unknown as OptionalKind<KubeObject>);
+    return kind;
+  }
+
   add(spec: ControllerSpec): Controller {
     const controller = new Controller(spec, { client: this.client, clock: this.clock, log: this.log, metrics: this.metrics });
     this.#controllers.push(controller);
@@ -109,6 +127,7 @@ export class Manager {
     for (const store of this.#stores.values()) {
       for (const namespace of store.namespaces) this.#reflectors.push(this.#reflect(store, namespace));
     }
+    for (const kind of this.#optional) this.#reflectors.push(kind.run(this.#abort.signal));
     await this.#filled();
     await this.#options.leadership?.acquire(this.#stopping.signal);
     for (const service of this.#services) {
@@ -147,12 +166,17 @@ export class Manager {
     const kind = store.type.kind;
     const onError = (error: unknown, what: string) =>
       this.log.warn({ err: error, kind, namespace }, `${what} failed; trying again`);
-    const labels = this.#options.selectors?.find(({ type }) => type === store.type)?.labels;
-    return reflect({ client, store, clock, onError, selector: { namespace, labels } }, this.#abort.signal);
+    const { labels, fields } = this.#selectorOf(store.type);
+    return reflect({ client, store, clock, onError, selector: { namespace, labels, fields } }, this.#abort.signal);
+  }
+
+  #selectorOf(type: ResourceType): Pick<ListOptions, 'labels' | 'fields'> {
+    return this.#options.selectors?.find((selector) => selector.type === type) ?? {};
   }
 
   async #filled(): Promise<void> {
-    const filled = Promise.all([...this.#stores.values()].map((store) => store.whenSynced()));
+    const stores = [...this.#stores.values()].map((store) => store.whenSynced());
+    const filled = Promise.all([...stores, ...this.#optional.map((kind) => kind.whenKnown())]);
     const stopped = new Promise((resolve) => this.#stopping.signal.addEventListener('abort', resolve, { once: true }));
     const { syncTimeoutMs } = this.#options;
     const first = Promise.race([filled, stopped]);
@@ -162,7 +186,9 @@ export class Manager {
   }
 
   #unsynced(): string[] {
-    return [...this.#stores.values()].filter((store) => !store.synced).map((store) => store.type.kind);
+    const stores = [...this.#stores.values()].filter((store) => !store.synced);
+    const unknown = this.#optional.filter(({ served }) => served === undefined);
+    return [...stores, ...unknown.map(({ store }) => store)].map((store) => store.type.kind);
   }
 
   async #within(limitMs: number, work: Promise<unknown>): Promise<void> {

@@ -52,6 +52,7 @@ export function createMetrics(registry: Registry = new Registry()) {
     ),
     leading: gauge('leader_election_master_status', 'Whether this process leads.', ['name'] as const),
     slowRenewals: counter('leader_election_slowpath_total', 'Renewals that had to read the lease first.', ['name'] as const),
+    busConnected: gauge('windlass_bus_connected', 'Whether the bus for progress reports is there.', ['server'] as const),
     longestSeconds: gauge('workqueue_longest_running_processor_seconds', 'Age of the oldest work in progress.', queue),
   };
 }

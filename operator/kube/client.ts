@@ -14,6 +14,8 @@ export interface ListOptions {
   namespace?: string | undefined;
   /** Labels that must be equal. */
   labels?: Readonly<Record<string, string>> | undefined;
+  /** Fields that must be equal, by their path, such as `spec.unschedulable`: those that the API server selects by. */
+  fields?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface WatchOptions extends ListOptions {
@@ -67,6 +69,8 @@ type DeepPartial<T> = T extends readonly unknown[] ? T : T extends object ? { [K
  * comparing codes.
  */
 export interface KubeClient {
+  /** Whether the API has the kind, in this version: clusters differ. */
+  serves(type: ResourceType): Promise<boolean>;
   get<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey): Promise<T>;
   list<T extends KubeObject>(type: ResourceType<T>, options?: ListOptions): Promise<Listed<T>>;
   /**
@@ -104,6 +108,14 @@ export function parseKey(text: string): ObjectKey {
 /** `apps/v1`, or `v1` for the core group. */
 export function apiVersionOf(type: ResourceType): string {
   return type.group === '' ? type.version : `${type.group}/${type.version}`;
+}
+
+/** Whether the fields of an object have these values, as texts; what is absent is empty. */
+export function matchesFields(object: KubeObject, fields: Readonly<Record<string, string>> | undefined): boolean {
+  return Object.entries(fields ?? {}).every(([path, value]) => {
+    const found = path.split('.').reduce<unknown>((inner, key) => (inner as Record<string, unknown> | undefined)?.[key], object);
+    return (typeof found === 'string' ? found : (JSON.stringify(found) ?? '')) === value;
+  });
 }
 
 export function matchesLabels(object: KubeObject, labels: Readonly<Record<string, string>> | undefined): boolean {

@@ -42,10 +42,20 @@ export interface Volume {
   name: string;
   persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
   emptyDir?: { sizeLimit?: string };
+  projected?: { sources: { serviceAccountToken: { audience: string; expirationSeconds: number; path: string } }[] };
+}
+
+export interface Affinity {
+  nodeAffinity: {
+    requiredDuringSchedulingIgnoredDuringExecution: {
+      nodeSelectorTerms: { matchExpressions: { key: string; operator: 'In' | 'NotIn'; values: string[] }[] }[];
+    };
+  };
 }
 
 interface PodSpec {
   nodeName?: string;
+  affinity?: Affinity;
   /** With `subdomain`, the name of a headless Service: the pod answers to `<hostname>.<subdomain>`. */
   hostname?: string;
   subdomain?: string;
@@ -59,11 +69,15 @@ interface PodSpec {
     fsGroup?: number;
     seccompProfile?: { type: 'RuntimeDefault' };
   };
+  serviceAccountName?: string;
   automountServiceAccountToken?: boolean;
   enableServiceLinks?: boolean;
   terminationGracePeriodSeconds?: number;
   nodeSelector?: Record<string, string>;
   tolerations?: PodTemplate['tolerations'];
+  priorityClassName?: string;
+  /** Gang that the pod is placed with. */
+  schedulingGroup?: { podGroupName: string };
 }
 
 export interface TerminatedState {
@@ -127,6 +141,21 @@ export interface Service extends KubeObject {
   status?: Record<string, never>;
 }
 
+/** A machine, as far as services care: whether pods are to leave it. */
+export interface Node extends KubeObject {
+  spec: { unschedulable?: boolean };
+}
+
+/** How many pods evictions must leave. */
+export interface PodDisruptionBudget extends KubeObject {
+  spec: {
+    minAvailable: number;
+    selector: { matchLabels: Record<string, string> };
+    /** Pods that do not answer may always go. */
+    unhealthyPodEvictionPolicy?: 'AlwaysAllow' | 'IfHealthyBudget';
+  };
+}
+
 /** An event of events.k8s.io/v1. */
 export interface Event extends KubeObject {
   eventTime: string;
@@ -151,6 +180,62 @@ export interface Lease extends KubeObject {
   };
 }
 
+export interface Secret extends KubeObject {
+  type: 'Opaque';
+  /** Values in base64. */
+  data?: Record<string, string>;
+}
+
+/** Asks the API server whom a token is of. Nothing is kept of it. */
+export interface TokenReview extends KubeObject {
+  spec: { token: string; audiences: string[] };
+  status?: {
+    authenticated?: boolean;
+    /** Those of the audiences asked for that the token is for. */
+    audiences?: string[];
+    error?: string;
+    user?: { username?: string; extra?: Record<string, string[]> };
+  };
+}
+
+export interface NetworkPort {
+  protocol: 'TCP' | 'UDP';
+  /** Number, or name of a container's port. */
+  port: number | string;
+}
+
+/** One of these, or both selectors. */
+export interface NetworkPeer {
+  podSelector?: { matchLabels: Record<string, string> };
+  namespaceSelector?: { matchLabels: Record<string, string> };
+  ipBlock?: { cidr: string; except?: string[] };
+}
+
+export interface NetworkPolicy extends KubeObject {
+  spec: {
+    podSelector: { matchLabels: Record<string, string> };
+    policyTypes: ('Ingress' | 'Egress')[];
+    /** Without peers: from anywhere; without ports: to all of them. */
+    ingress: { from?: NetworkPeer[]; ports?: NetworkPort[] }[];
+    egress: { to?: NetworkPeer[]; ports?: NetworkPort[] }[];
+  };
+}
+
+export const NetworkPolicy: ResourceType<NetworkPolicy> = {
+  group: 'networking.k8s.io',
+  version: 'v1',
+  kind: 'NetworkPolicy',
+  plural: 'networkpolicies',
+  namespaced: true,
+};
+export const Secret: ResourceType<Secret> = { group: '', version: 'v1', kind: 'Secret', plural: 'secrets', namespaced: true };
+export const TokenReview: ResourceType<TokenReview> = {
+  group: 'authentication.k8s.io',
+  version: 'v1',
+  kind: 'TokenReview',
+  plural: 'tokenreviews',
+  namespaced: false,
+};
 export const Lease: ResourceType<Lease> = {
   group: 'coordination.k8s.io',
   version: 'v1',
@@ -160,6 +245,14 @@ export const Lease: ResourceType<Lease> = {
 };
 export const Pod: ResourceType<Pod> = { group: '', version: 'v1', kind: 'Pod', plural: 'pods', namespaced: true };
 export const Service: ResourceType<Service> = { group: '', version: 'v1', kind: 'Service', plural: 'services', namespaced: true };
+export const Node: ResourceType<Node> = { group: '', version: 'v1', kind: 'Node', plural: 'nodes', namespaced: false };
+export const PodDisruptionBudget: ResourceType<PodDisruptionBudget> = {
+  group: 'policy',
+  version: 'v1',
+  kind: 'PodDisruptionBudget',
+  plural: 'poddisruptionbudgets',
+  namespaced: true,
+};
 export const Event: ResourceType<Event> = {
   group: 'events.k8s.io',
   version: 'v1',

@@ -65,4 +65,6 @@ export const isAlreadyExists = (error: unknown): boolean => is(error, 'AlreadyEx
 export const isConflict = (error: unknown): boolean => is(error, 'Conflict');
 /** The version asked for is no longer in the watch window. */
 export const isExpired = (error: unknown): boolean => is(error, 'Expired');
+/** The client may not, or a quota or policy says no. */
+export const isForbidden = (error: unknown): error is KubeError => is(error, 'Forbidden');
 export const isInvalid = (error: unknown): error is KubeError => is(error, 'Invalid');

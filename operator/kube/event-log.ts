@@ -1,7 +1,7 @@
 // The in-memory API's watch window: the newest changes in order. A watch is a cursor into it, so slow readers cost nothing.
 import type { KubeObject, ResourceType } from '#crds/resource.ts';
 import type { ListOptions, WatchEvent, WatchOptions } from './client.ts';
-import { matchesLabels } from './client.ts';
+import { matchesFields, matchesLabels } from './client.ts';
 import { KubeError } from './errors.ts';
 
 export interface Change {
@@ -95,7 +95,7 @@ export class EventLog {
 
 export function isSelected(object: KubeObject, options: ListOptions): boolean {
   const inNamespace = options.namespace === undefined || object.metadata.namespace === options.namespace;
-  return inNamespace && matchesLabels(object, options.labels);
+  return inNamespace && matchesLabels(object, options.labels) && matchesFields(object, options.fields);
 }
 
 /** A change as a watch with a selector sees it: an object that stops matching is deleted for it. */

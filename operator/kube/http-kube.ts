@@ -13,7 +13,7 @@ import type {
   WatchEvent,
   WatchOptions,
 } from './client.ts';
-import { isExpired, isInvalid, KubeError } from './errors.ts';
+import { isExpired, isInvalid, isNotFound, KubeError } from './errors.ts';
 import { deepFreeze, isJsonObject } from './json.ts';
 import type { JsonObject } from './json.ts';
 import type { Transport } from './transport.ts';
@@ -34,6 +34,17 @@ export class HttpKube implements KubeClient {
   constructor(transport: Transport, options: HttpKubeOptions = {}) {
     this.#transport = transport;
     this.#jitter = options.jitter ?? Math.random;
+  }
+
+  async serves({ group, version, plural }: ResourceType): Promise<boolean> {
+    const path = group === '' ? `/api/${version}` : `/apis/${group}/${version}`;
+    try {
+      const { resources = [] } = (await this.#transport.request({ method: 'GET', path })) as { resources?: { name: string }[] };
+      return resources.some(({ name }) => name === plural);
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
   }
 
   async get<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey): Promise<T> {
@@ -194,9 +205,13 @@ function pathOf(type: ResourceType, key: ObjectKey): string {
   return `${collectionOf(type, key.namespace)}/${encodeURIComponent(key.name)}`;
 }
 
-function selectorOf({ labels }: ListOptions): Record<string, string> {
-  const pairs = Object.entries(labels ?? {}).map(([name, value]) => `${name}=${value}`);
-  return pairs.length === 0 ? {} : { labelSelector: pairs.join(',') };
+function selectorOf({ labels, fields }: ListOptions): Record<string, string> {
+  const pairs = (wanted: Readonly<Record<string, string>>) =>
+    Object.entries(wanted)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(',');
+  const [labelSelector, fieldSelector] = [pairs(labels ?? {}), pairs(fields ?? {})];
+  return { ...(labelSelector ? { labelSelector } : {}), ...(fieldSelector ? { fieldSelector } : {}) };
 }
 
 function pathWith(path: string, query: Record<string, string | undefined>): string {

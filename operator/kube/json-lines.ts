@@ -2,6 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
 import { KubeError } from './errors.ts';
+import { parseObject } from './object-text.ts';
 
 /** An object of the API has at most 1.5 MiB in etcd; one line holds one. Beyond this the stream is not what we think it is. */
 const maxLineBytes = 16 * 2 ** 20;
@@ -39,7 +40,7 @@ export async function* jsonLines(chunks: AsyncIterable<Uint8Array>): AsyncGenera
 function parse(parts: Uint8Array[]): unknown {
   const bytes = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   try {
-    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as unknown;
+    return parseObject(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
   } catch (cause) {
     throw new KubeError('Unavailable', 'a line of the watch is not JSON', { cause });
   }

@@ -5,6 +5,7 @@ import { AccessError } from './api-server.ts';
 import type { ApiServer, Credentials } from './api-server.ts';
 import { systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
+import { plainKubeconfig } from './plain-kubeconfig.ts';
 import type { KubeconfigAnswer, KubeconfigRequest } from './kubeconfig-process.ts';
 
 /** Exec plugins and OIDC are asked again when what they gave expires; that is looked at this often. */
@@ -20,6 +21,8 @@ export interface KubeconfigOptions {
 
 /** Throws AccessError naming what is missing or can't be used. */
 export async function fromKubeconfig({ file, context, clock = systemClock }: KubeconfigOptions = {}): Promise<ApiServer> {
+  const plain = await plainKubeconfig(file, context);
+  if (plain) return plain;
   const request: KubeconfigRequest = { file, context };
   const reader = fork(join(import.meta.dirname, 'kubeconfig-process.ts'), [JSON.stringify(request)], { execArgv: [] });
   const next = () =>

@@ -1,6 +1,7 @@
 // The API in memory: resource versions, conflicts, watch, finalizers, owner garbage collection. The embedded default and the double in tests.
 import type { KubeObject, ObjectMeta, ResourceType } from '#crds/resource.ts';
 import { deepEqual } from '#crds/rules.ts';
+import { resources } from '#crds/v1alpha1/index.ts';
 import { randomUUID } from 'node:crypto';
 import { admit, admitStatus, readStored } from './admission.ts';
 import { applyConfig } from './apply.ts';
@@ -20,6 +21,7 @@ import type {
 } from './client.ts';
 import { isoTime, systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
+import { Event, Lease, Pod, Service } from './core.ts';
 import { KubeError } from './errors.ts';
 import { EventLog, isSelected } from './event-log.ts';
 import { deepFreeze, jsonCopy, mergePatch } from './json.ts';
@@ -31,6 +33,8 @@ export interface MemoryKubeOptions {
   uid?: () => string;
   /** Changes that a watch can still be resumed from. */
   watchWindow?: number;
+  /** Kinds beyond ours and those that every cluster has. */
+  alsoServes?: readonly ResourceType[];
   /** State to start from. */
   snapshot?: Snapshot;
 }
@@ -60,11 +64,13 @@ export class MemoryKube implements KubeClient {
   readonly #uids = new Set<string>();
   readonly #events: Stored[] = [];
   readonly #listeners = new Set<() => void>();
+  readonly #served: readonly ResourceType[];
   #version: number;
 
   constructor(options: MemoryKubeOptions = {}) {
     this.#clock = options.clock ?? systemClock;
     this.#uid = options.uid ?? randomUUID;
+    this.#served = [...resources, Pod, Service, Event, Lease, ...(options.alsoServes ?? [])];
     this.#version = options.snapshot?.resourceVersion ?? 0;
     this.#log = new EventLog(options.watchWindow ?? 4096, this.#version);
     for (const stored of options.snapshot?.objects ?? []) {
@@ -87,6 +93,10 @@ export class MemoryKube implements KubeClient {
   /** Makes every watch from an older version expire, as compaction of a cluster's store does. */
   compact(): void {
     this.#log.compact(this.#version);
+  }
+
+  async serves({ group, version, kind }: ResourceType): Promise<boolean> {
+    return this.#served.some((type) => type.group === group && type.version === version && type.kind === kind);
   }
 
   async get<T extends KubeObject>(type: ResourceType<T>, key: ObjectKey): Promise<T> {

@@ -8,6 +8,7 @@ import type { Clock } from './clock.ts';
 import { KubeError } from './errors.ts';
 import { FlowControl } from './flow-control.ts';
 import { errorOfStatus } from './http-error.ts';
+import { parseObject } from './object-text.ts';
 
 /** One request, without what is the same for all. */
 export interface Call {
@@ -16,6 +17,8 @@ export interface Call {
   path: string;
   body?: unknown;
   contentType?: string;
+  /** What the caller takes; JSON if absent. */
+  accept?: string;
 }
 
 /** What an observer learns about each answer; `code` is 0 where there was none. */
@@ -28,7 +31,7 @@ interface Answered {
 
 export interface TransportOptions {
   clock?: Clock;
-  /** Requests under way at once, watches not counted. The server's own flow control is meant to be the limit. */
+  /** Requests under way at once, watches not counted. The server's own flow control is the limit: what it refuses makes them fewer. */
   maxRequests?: number;
   /** Longest wait for an answer. */
   timeoutMs?: number;
@@ -40,7 +43,8 @@ export interface TransportOptions {
   jitter?: () => number;
 }
 
-const defaultMaxRequests = 16;
+/** Enough to keep an API server busy. Each is a connection, which costs a handshake after a rest. */
+const defaultMaxRequests = 32;
 /** What the API server itself gives a request. */
 const defaultTimeoutMs = 60_000;
 /** The API server sends a bookmark every 60 to 75 seconds, where there is something new to tell. */
@@ -140,6 +144,15 @@ export class Transport {
     }
   }
 
+  /**
+   * An answer of any status as it comes: of a server that the API server stands in front of. Nothing is tried again. Throws KubeError if there is
+   * none.
+   */
+  async open(call: Call, until: AbortSignal): Promise<IncomingMessage> {
+    const { response } = await this.#send(call, false, AbortSignal.any([until, this.#closed.signal]));
+    return response;
+  }
+
   /** Ends what is under way. */
   close(): void {
     this.#closed.abort(new KubeError('Unavailable', 'the connection to the API server was closed by this process'));
@@ -152,7 +165,7 @@ export class Transport {
     try {
       const { statusCode = 0 } = response;
       if (statusCode >= 300) throw await this.#refusal(call, response);
-      return JSON.parse(await bodyOf(response)) as unknown;
+      return parseObject(await bodyOf(response));
     } catch (cause) {
       if (cause instanceof KubeError) throw cause;
       throw new KubeError('Unavailable', `${call.method} ${call.path}: the answer can't be read: ${textOf(cause)}`, { cause });
@@ -222,7 +235,7 @@ export class Transport {
       path: `${url.pathname.replace(/\/$/, '')}${call.path}`,
       ...(watch ? { signal: watch } : {}),
       headers: {
-        accept: 'application/json',
+        accept: call.accept ?? 'application/json',
         'user-agent': this.#options.userAgent ?? 'windlass',
         ...(body ? { 'content-type': call.contentType ?? 'application/json', 'content-length': body.length } : {}),
         ...credentials.headers,

@@ -16,6 +16,7 @@ export type AroundWrite = <R extends KubeObject | undefined>(
 /** The client with `around` at each of its writes; reads pass. */
 export function aroundWrites(client: KubeClient, around: AroundWrite): KubeClient {
   return {
+    serves: (type) => client.serves(type),
     get: (type, key) => client.get(type, key),
     list: (type, options) => client.list(type, options),
     watch: (type, options) => client.watch(type, options),

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { shutDownMessage } from '#runtime/api/environment.ts';
 import { signalGroup } from './leftovers.ts';
 import { openLogFile } from './log-file.ts';
 import { rewritePath } from './volumes.ts';
@@ -99,6 +100,12 @@ export class ContainerProcess {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** Tells the process, if it listens, that all of this machine ends. */
+  tellShutDown(): void {
+    // The callback takes the error of a process that is going already.
+    if (this.#child.connected) this.#child.send(shutDownMessage, () => {});
   }
 
   /** SIGTERM now, SIGKILL after the grace time; a later call may shorten it. Resolves when the process has ended. */

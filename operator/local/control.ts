@@ -2,6 +2,7 @@
 import { createServer, request } from 'node:http';
 import type { Server } from 'node:http';
 import { rm } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
 import type { KubeObject } from '#crds/resource.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { StateDir } from './state-dir.ts';
@@ -9,6 +10,8 @@ import { formatProcess } from './state-lock.ts';
 
 export interface ControlHandlers {
   readonly objects: () => Promise<readonly KubeObject[]>;
+  /** Answers a call of `control-api.ts`. */
+  readonly api: (call: string) => Promise<unknown>;
   readonly stop: () => void;
 }
 
@@ -26,6 +29,13 @@ export async function serveControl(path: string, handlers: ControlHandlers): Pro
         (objects) => end(200, objects),
         (error: unknown) => end(500, { message: String(error) }),
       );
+    } else if (asked.method === 'POST' && asked.url === '/api') {
+      text(asked)
+        .then(handlers.api)
+        .then(
+          (answer) => end(200, answer),
+          (error: unknown) => end(500, { message: String(error) }),
+        );
     } else if (asked.method === 'POST' && asked.url === '/stop') {
       end(202, {});
       handlers.stop();
@@ -49,8 +59,14 @@ export async function requestStop(state: StateDir): Promise<boolean> {
   return (await call(state, 'POST', '/stop')) !== undefined;
 }
 
+/** Passes a call of `control-api.ts` on. Undefined if none runs. Throws WL_NOT_ANSWERING. */
+export async function requestApi(state: StateDir, body: string): Promise<unknown> {
+  const answer = await call(state, 'POST', '/api', body);
+  return answer === undefined ? undefined : JSON.parse(answer);
+}
+
 /** The body of the answer; undefined if nobody listens. */
-function call(state: StateDir, method: string, path: string): Promise<string | undefined> {
+function call(state: StateDir, method: string, path: string, body?: string): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const options = { socketPath: state.controlSocket, method, path, agent: false, timeout: answerTimeoutMs };
     const refuse = (message: string) => {
@@ -58,17 +74,17 @@ function call(state: StateDir, method: string, path: string): Promise<string | u
       reject(new WindlassError('WL_NOT_ANSWERING', `the windlass of ${state.path}${formatProcess(state)} ${message}`));
     };
     const asked = request(options, (response) => {
-      let text = '';
+      let answer = '';
       response.setEncoding('utf8');
       response.on('error', () => resolve(undefined));
-      response.on('data', (chunk: string) => (text += chunk));
+      response.on('data', (chunk: string) => (answer += chunk));
       response.on('end', () => {
-        if ((response.statusCode ?? 500) < 300) resolve(text);
-        else refuse(`answered ${response.statusCode}: ${text}`);
+        if ((response.statusCode ?? 500) < 300) resolve(answer);
+        else refuse(`answered ${response.statusCode}: ${answer}`);
       });
     });
     asked.on('timeout', () => refuse(`did not answer in ${answerTimeoutMs / 1000} s`));
     asked.on('error', () => resolve(undefined));
-    asked.end();
+    asked.end(body);
   });
 }

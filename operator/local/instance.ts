@@ -16,6 +16,7 @@ import type { EventBus } from '#runtime/api/bus.ts';
 import { serveBus } from '#runtime/api/bus-socket.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { serveControl } from './control.ts';
+import { answerCall } from './control-api.ts';
 import { ProcessKubelet } from './kubelet.ts';
 import type { StateDir } from './state-dir.ts';
 
@@ -51,7 +52,11 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     const lists = await Promise.all([...resources, Pod, Service].map((type) => client.list(type)));
     return lists.flatMap(({ items }) => items);
   };
-  const control = await serveControl(state.controlSocket, { objects, stop: options.onStopRequest });
+  const control = await serveControl(state.controlSocket, {
+    objects,
+    api: (call) => answerCall(client, call),
+    stop: options.onStopRequest,
+  });
   started.defer(() => closeControl(control, state.controlSocket));
   started.defer(() => persisted.close());
 

@@ -79,7 +79,7 @@ export class ProcessKubelet {
     this.#watching.abort();
     await this.#reflectors;
     const workers = [...this.#workers.values()];
-    for (const { worker } of workers) worker.stop();
+    for (const { worker } of workers) worker.shutDown();
     await Promise.all(workers.map(({ done }) => done));
     await Promise.all(this.#removals);
     await this.#listeners.close();

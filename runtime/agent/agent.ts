@@ -5,6 +5,7 @@ import { errorTable, toWindlassError } from '#runtime/api/errors.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { Progress } from '#runtime/api/messages.ts';
 import { lastWords, writeLastWords } from './last-words.ts';
+import { PodIdentity } from './identity/pod-identity.ts';
 import { meet } from './meeting.ts';
 import { RankProcess } from './rank-process.ts';
 import { rankSecret } from './rendezvous/proof.ts';
@@ -37,30 +38,43 @@ export async function runAgent(options: AgentOptions): Promise<number> {
     startRank: (onMessage) => new RankProcess(options.rankCommand, rankEnv, onMessage),
     pods: env.WL_WORLD_SIZE,
     index: env.WL_RANK,
-    secretOf: (epoch) => (secret === undefined ? '' : rankSecret(secret, env.WL_ATTEMPT, epoch)),
+    secretOf: (epoch) => {
+      const shared = identity?.current.secret ?? secret;
+      return shared === undefined ? '' : rankSecret(shared, env.WL_ATTEMPT, epoch);
+    },
     onProgress: (said) => {
       news = said;
       progress = { ...progress, ...said };
       meeting?.report();
     },
   });
+  let identity: PodIdentity | undefined;
   let meeting: Awaited<ReturnType<typeof meet>> | undefined;
   const end = await endOf();
   await session.kill();
   await writeLastWords(env.WL_TERMINATION_LOG, lastWords(end, session.last, progress));
   await meeting?.close();
+  await identity?.close();
   return end.exitCode;
 
   async function endOf(): Promise<End> {
     try {
-      meeting = await meet(env, session, () => news, options.log);
+      identity = await identityOf(env, options);
+      meeting = await meet(env, session, () => news, options.log, identity);
       return await Promise.race([session.ended, meeting.failed, endAfterGrace(session, options.signal)]);
     } catch (error) {
+      if (options.signal.aborted && !meeting) return { exitCode: ExitCode.preempted, restarts: 0 };
       const { code, message, remedy } = toWindlassError(error);
       const exitCode = ExitCode[errorTable[code].exit];
       return { exitCode, restarts: session.restarts, words: { code, message, remedy } };
     }
   }
+}
+
+/** Credentials, where pods get some. Nobody joins, reports or computes before. */
+async function identityOf(env: TrainingEnvironment, { signal, log }: AgentOptions): Promise<PodIdentity | undefined> {
+  const { WL_CREDENTIALS: url, WL_CREDENTIALS_CA: ca, WL_TOKEN_FILE: tokenFile } = env;
+  return url === undefined ? undefined : await PodIdentity.obtain({ url, ca: ca ?? '', tokenFile, log, signal });
 }
 
 /** Asks to leave when `signal` fires. Resolves only if that takes too long: what is not saved by then is lost. */

@@ -200,6 +200,10 @@ export class FakePods {
     await writeFile(join(this.folder, file), text);
   }
 
+  async forget(file: string): Promise<void> {
+    await rm(join(this.folder, file));
+  }
+
   read(file: string): Promise<string> {
     return readFile(join(this.folder, file), 'utf8');
   }

@@ -13,7 +13,11 @@ export function lastWords(
   progress: Progress | undefined,
 ): TerminationMessage {
   const { rank, ending, failure, published } = last;
-  const common = { ...(progress ? { progress } : {}), ...(end.restarts > 0 ? { restarts: end.restarts } : {}) };
+  const common = {
+    ...(progress ? { progress } : {}),
+    ...(end.restarts > 0 ? { restarts: end.restarts } : {}),
+    ...(end.rule === undefined ? {} : { rule: end.rule }),
+  };
   if (end.exitCode === ExitCode.done) return { ...common, ...(published ? { published } : {}) };
   if (end.words)
     return { ...common, rank, ...end.words, ...(end.exitCode === ExitCode.follow ? {} : { logTail: last.logLines.join('\n') }) };
@@ -22,7 +26,8 @@ export function lastWords(
   const silent = ending?.signal
     ? `rank ${rank} was ended by ${ending.signal}`
     : `rank ${rank} ended with code ${ending?.exitCode} and said nothing`;
-  return { ...common, rank, message: silent, ...failure, logTail: last.logLines.join('\n') };
+  const bySignal = ending?.signal === undefined ? {} : { signal: ending.signal };
+  return { ...common, rank, message: silent, ...bySignal, ...failure, logTail: last.logLines.join('\n') };
 }
 
 /** JSON of `message` in at most 4,096 bytes; the log tail gives way first (its oldest lines), then the message text. */

@@ -2,8 +2,12 @@
 import { connectBusPublisher } from '#runtime/api/bus-publisher.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
+import { rulesOfJob } from '#runtime/api/fault-rules.ts';
+import type { BusIdentity } from '#runtime/api/nats-bus.ts';
 import type { Progress, ProgressReport } from '#runtime/api/messages.ts';
 import { progressSubject } from '#runtime/api/subjects.ts';
+import { jobUri } from '#runtime/api/credentials.ts';
+import type { PodIdentity } from './identity/pod-identity.ts';
 import { stayJoined } from './rendezvous/client.ts';
 import { Coordinator } from './rendezvous/coordinator.ts';
 import { serveRendezvous } from './rendezvous/server.ts';
@@ -33,8 +37,9 @@ export function meet(
   session: Session,
   progress: () => Progress | undefined,
   log: Log,
+  identity: PodIdentity | undefined,
 ): Promise<Meeting> {
-  return env.WL_RANK === 0 ? hold(env, session, progress, log) : join(env, session, log);
+  return env.WL_RANK === 0 ? hold(env, session, progress, log, identity) : join(env, session, log, identity);
 }
 
 async function hold(
@@ -42,12 +47,14 @@ async function hold(
   session: Session,
   progress: () => Progress | undefined,
   log: Log,
+  identity: PodIdentity | undefined,
 ): Promise<Meeting> {
   const { WL_WORLD_SIZE: pods, WL_HANG_TIMEOUT_SECONDS: hangSeconds, WL_POD_NAME: pod, WL_ATTEMPT: attempt } = env;
   const now = () => performance.now();
   const coordinator = new Coordinator({
     rule: { pods, min: Math.min(pods, env.WL_ELASTIC_MIN ?? pods), max: Math.min(pods, env.WL_ELASTIC_MAX ?? pods) },
     maxRestarts: env.WL_MAX_RESTARTS,
+    rules: rulesOfJob(env.WL_JOB),
     windowMs: env.WL_ELASTIC_WAIT_SECONDS * 1000,
     hangTimeoutMs: hangSeconds === undefined ? undefined : hangSeconds * 1000,
     now,
@@ -60,13 +67,20 @@ async function hold(
       : await serveRendezvous({
           address: need(env, 'WL_POD_IP'),
           port: need(env, 'WL_RENDEZVOUS_PORT'),
-          secret: need(env, 'WL_SECRET'),
+          secret: identity?.current.secret ?? need(env, 'WL_SECRET'),
           attempt,
           pods,
           coordinator,
+          tls: tlsOf(env, identity),
         });
   if (server) log({ address: env.WL_POD_IP, port: server.port }, 'the rendezvous listens');
-  const bus = connectBusPublisher({ address: env.WL_BUS, certificates: env.WL_BUS_CERTIFICATES, name: pod, log });
+  const bus = connectBusPublisher({
+    address: env.WL_BUS,
+    certificates: env.WL_BUS_CERTIFICATES,
+    identity: identity && busIdentity(identity),
+    name: pod,
+    log,
+  });
   const report = () => {
     const { restarts } = coordinator;
     const figures = progress() ?? { step: 0, steps: 0 };
@@ -102,7 +116,9 @@ async function hold(
   };
 }
 
-async function join(env: TrainingEnvironment, session: Session, log: Log): Promise<Meeting> {
+async function join(env: TrainingEnvironment, session: Session, log: Log, identity: PodIdentity | undefined): Promise<Meeting> {
+  const secret = identity ? () => identity.current.secret : () => need(env, 'WL_SECRET');
+  secret();
   const rendezvous = need(env, 'WL_RENDEZVOUS');
   const colon = rendezvous.lastIndexOf(':');
   const closing = new AbortController();
@@ -114,7 +130,8 @@ async function join(env: TrainingEnvironment, session: Session, log: Log): Promi
       host: rendezvous.slice(0, colon),
       port: Number(rendezvous.slice(colon + 1)),
       hostsFile: env.WL_HOSTS_FILE,
-      secret: need(env, 'WL_SECRET'),
+      secret,
+      tls: tlsOf(env, identity),
       index: env.WL_RANK,
       pod: env.WL_POD_NAME,
       attempt: env.WL_ATTEMPT,
@@ -146,6 +163,18 @@ async function join(env: TrainingEnvironment, session: Session, log: Log): Promi
       closing.abort();
       await joined;
     },
+  };
+}
+
+function tlsOf(env: TrainingEnvironment, identity: PodIdentity | undefined) {
+  return identity && { identity, job: jobUri(env.WL_NAMESPACE, env.WL_UID) };
+}
+
+/** What the bus asks for, at each connection. Only the bus of the installation takes our tokens, and is vouched for by its authority. */
+function busIdentity(identity: PodIdentity): () => Promise<BusIdentity> {
+  return async () => {
+    const { cert, key, ca, bus } = identity.current;
+    return bus.token === undefined ? { cert, key, ca: bus.ca } : { cert, key, ca, login: { token: bus.token, seed: bus.seed } };
   };
 }
 

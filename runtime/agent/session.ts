@@ -136,7 +136,14 @@ export class Session {
     this.#run = run;
     const { code, signal } = await run.process.exited;
     const { wasKilled: killed, failure } = run;
-    run.ending = { killed, failure, ...(code === null ? {} : { exitCode: code }), ...(signal === null ? {} : { signal }) };
+    const logTail = run.process.logLines.join('\n');
+    run.ending = {
+      killed,
+      failure,
+      logTail,
+      ...(code === null ? {} : { exitCode: code }),
+      ...(signal === null ? {} : { signal }),
+    };
     this.#send({ case: 'ended', value: { epoch, ...run.ending } });
   }
 

@@ -71,6 +71,23 @@ it('when no restart is left, the pod of the cause says so and the others only fo
   expect(first?.words.message).toMatch(/^ended because rank 1 \(pod moby-worker-1\) ended with code 75/);
 }, 60_000);
 
+it.each([0, 1])(
+  'a rule that wants a new pod ends that of the cause alone (pod %i), which says so; the others wait for the next one',
+  async (index) => {
+    const rules = [{ name: 'new-pod', exitCodes: [75], log: 'ended with code 75', action: 'RestartPod' }];
+    await job(2, { WL_MAX_RESTARTS: '1', WL_JOB: JSON.stringify({ faults: { rules } }) });
+    const running = await pods.start(0, 1);
+    await pods.world(0);
+    await pods.tell(`crash-${index}`);
+    const { code, words } = await running[index]!.ended;
+    expect({ code, words }).toMatchObject({ code: 75, words: { rank: index, rule: 'new-pod' } });
+    await pods.forget(`crash-${index}`);
+    await pods.start(index);
+    expect((await pods.world(1)).map((seat) => seat.index)).toEqual([0, 1]);
+  },
+  60_000,
+);
+
 it('a user error ends the job without a restart in the words of the rank that met it', async () => {
   await job(3);
   const running = await pods.start(...range(3));

@@ -28,8 +28,17 @@ export const TrainingEnvironment = z.object({
   WL_RENDEZVOUS_PORT: z.coerce.number().int().min(0).max(65535).optional(),
   /** Lines of `IP NAME`, looked up before DNS at each try. */
   WL_HOSTS_FILE: z.string().optional(),
-  /** Secret of the job: authenticates agents and ranks to each other. */
+  /** Secret of the job: authenticates agents and ranks to each other. With WL_CREDENTIALS the operator gives it. */
   WL_SECRET: z.string().min(16).optional(),
+  /** Where pods get their credentials, `https://HOST:PORT`; absent in the embedded default, where WL_SECRET is all that pods need. */
+  WL_CREDENTIALS: z
+    .string()
+    .regex(/^https:\/\/[^/]+:\d+$/, 'must be https://HOST:PORT')
+    .optional(),
+  /** PEM of the authorities that vouch for WL_CREDENTIALS: no secret. */
+  WL_CREDENTIALS_CA: z.string().optional(),
+  /** The ServiceAccount token that proves to WL_CREDENTIALS which pod this is; the kubelet renews it. */
+  WL_TOKEN_FILE: z.string().default('/var/run/secrets/windlass/token'),
   /** spec.faults.hangTimeoutSeconds; absent: 60 s or five median steps, whichever is more. */
   WL_HANG_TIMEOUT_SECONDS: z.coerce.number().positive().optional(),
   /** Smallest and largest world of an elastic job; absent: all pods, always. */
@@ -52,10 +61,16 @@ export const TrainingEnvironment = z.object({
     .string()
     .regex(/^(unix:|(nats|tls):\/\/[^/]+:\d+$)/, 'must be unix:PATH, nats://HOST:PORT or tls://HOST:PORT')
     .optional(),
-  /** Folder with ca.crt, tls.crt and tls.key for a bus at `tls://`. */
+  /** Folder with ca.crt, tls.crt and tls.key for a bus at `tls://`; what WL_CREDENTIALS gives if absent. */
   WL_BUS_CERTIFICATES: z.string().optional(),
 });
 export type TrainingEnvironment = z.output<typeof TrainingEnvironment>;
+
+/**
+ * What a process of the embedded default hears on its IPC channel before its signal to end, when all of the machine ends: no other pod serves in
+ * its place.
+ */
+export const shutDownMessage = 'shutdown';
 
 /** Variables of a serving pod (engine). */
 export const ServingEnvironment = z.object({
@@ -70,6 +85,10 @@ export const ServingEnvironment = z.object({
   WL_MODEL_NAME: z.string(),
   /** sha256 of the version as its ModelVersion says; checked before serving when present. */
   WL_MODEL_DIGEST: z.string().optional(),
+  /** Folder that all pods of a node share, where models are kept; absent: the model is read where it is. */
+  WL_MODEL_CACHE: z.string().optional(),
+  /** Room for all models there. */
+  WL_MODEL_CACHE_BYTES: z.coerce.number().int().min(1).optional(),
   /** Address to bind: the pod's own. */
   WL_POD_IP: z.string(),
   WL_PORT: z.coerce.number().int().min(0).max(65535),

@@ -42,6 +42,12 @@ export const errorTable = {
     remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
     exit: 'retryable',
   },
+  WL_CREDENTIALS: {
+    cause: 'A training pod got no credentials from the operator: it is away, or does not know the pod.',
+    remedy:
+      'The message says what the operator answered; see that it runs, and that a NetworkPolicy lets pods of jobs reach its Service.',
+    exit: 'retryable',
+  },
   WL_DATA_EMPTY: {
     cause: 'The data holds too little text for one training sequence and a held-out part.',
     remedy: 'Add text, or lower task.pretrain.batch.length.',
@@ -176,6 +182,12 @@ export const errorTable = {
     remedy: 'Put the file of the state before in its place, as the message says, or use another --state DIR.',
     exit: 'dataCorrupt',
   },
+  WL_NO_TARGET: {
+    cause: 'There is neither a state folder nor a cluster that the command could talk to.',
+    remedy:
+      'Name a state folder with --state, or a cluster with --kubeconfig or $KUBECONFIG; `windlass run -f FILE` makes a folder.',
+    exit: 'userError',
+  },
   WL_NOT_RUNNING: {
     cause: 'No windlass runs on this state folder.',
     remedy: 'Start one with `windlass run -f FILE`, or name its folder with --state.',
@@ -191,6 +203,22 @@ export const errorTable = {
     cause: 'No object of that kind and name exists.',
     remedy: '`windlass status` lists what there is.',
     exit: 'userError',
+  },
+  WL_FORBIDDEN: {
+    cause: 'The API server refused, because you lack a right.',
+    remedy:
+      'The message names verb and resource; the roles windlass-view and windlass-edit of the chart hold what commands need.',
+    exit: 'userError',
+  },
+  WL_HAS_ENDED: {
+    cause: 'A job has ended, so that it can not be paused, resumed or restarted.',
+    remedy: 'Delete it and apply its manifest again: it goes on from its last checkpoint. Or create a job of another name.',
+    exit: 'userError',
+  },
+  WL_WAIT_TIMEOUT: {
+    cause: 'What a command waited for did not happen in time.',
+    remedy: '`windlass status KIND/NAME` says what it waits for; give more --timeout, or leave --wait out.',
+    exit: 'retryable',
   },
   WL_CONFLICT: {
     cause: 'The object changed between read and write.',
@@ -246,6 +274,10 @@ export const errorTable = {
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof errorTable;
+
+export function isErrorCode(code: string | undefined): code is ErrorCode {
+  return code !== undefined && Object.hasOwn(errorTable, code);
+}
 
 /** An error with a code of the table. `message` says what happened, to which object, field, file or rank, observed versus needed. */
 export class WindlassError extends Error {

@@ -2,6 +2,23 @@
 // words of a pod (may not).
 import { z } from 'zod';
 
+const seconds = z.number().min(0);
+
+/** What the time of a rank process went to, since it began. */
+export const RankClock = z.object({
+  /** When it began: tells one process from the next. */
+  started: z.string().max(64),
+  /** Before the first step. */
+  preparing: seconds,
+  stepping: seconds,
+  evaluating: seconds,
+  /** Time in which steps waited for a checkpoint. */
+  checkpointing: seconds,
+  /** Steps done. */
+  steps: z.int().min(0),
+});
+export type RankClock = z.output<typeof RankClock>;
+
 /** Progress of training after a step. Losses in nats per token. */
 export const Progress = z.object({
   step: z.int(),
@@ -23,6 +40,7 @@ export const Progress = z.object({
   /** Text generated during training, newest only. */
   sample: z.string().optional(),
   rssBytes: z.number().optional(),
+  clock: RankClock.optional(),
 });
 export type Progress = z.output<typeof Progress>;
 
@@ -43,6 +61,18 @@ export const PublishedModel = z.object({
 });
 export type PublishedModel = z.output<typeof PublishedModel>;
 
+/** What `/startup` of a serving process answers: how far it is on its way to its first request. */
+export const Startup = z.object({
+  /** `waiting`: another pod of the node fetches the model. */
+  phase: z.enum(['waiting', 'fetching', 'verifying', 'loading', 'ready']),
+  /** Bytes of the model that are on the node, while it is fetched. */
+  bytes: z.number().min(0).optional(),
+  totalBytes: z.number().min(0).optional(),
+  bytesPerSecond: z.number().min(0).optional(),
+  etaSeconds: z.number().min(0).optional(),
+});
+export type Startup = z.output<typeof Startup>;
+
 /** The last words of a container, at most 4,096 bytes of JSON in its termination log. */
 export const TerminationMessage = z.object({
   code: z.string().optional(),
@@ -50,6 +80,10 @@ export const TerminationMessage = z.object({
   remedy: z.string().optional(),
   rank: z.int().optional(),
   step: z.int().optional(),
+  /** Name of the signal that ended the rank. */
+  signal: z.string().optional(),
+  /** Rule of the job that the end was decided by. */
+  rule: z.string().optional(),
   /** In-place restarts that this pod's ranks used; they count against the job's budget. */
   restarts: z.int().optional(),
   logTail: z.string().optional(),
@@ -167,6 +201,13 @@ export const FaultReport = z.object({
   site: z.string().optional(),
   /** All of it in words: what happened to which rank, and what was done. */
   message: z.string().max(1024),
+  remedy: z.string().max(1024).optional(),
+  /** Rule of the job that decided on it. */
+  rule: z.string().max(63).optional(),
+  /** Whether the restart counts against the budget; it does if absent. */
+  charged: z.boolean().optional(),
+  /** Last log lines of the rank. */
+  logTail: z.string().max(4096).optional(),
 });
 export type FaultReport = z.output<typeof FaultReport>;
 

@@ -16,8 +16,20 @@ export interface NatsBusOptions {
    * mounted. Read again at each connection, so certificates may be renewed. Needed for `tls://`.
    */
   readonly certificates?: string | undefined;
+  /** What to prove oneself with at `tls://` where there is no such folder, or nothing of ours in it; asked for at each connection. */
+  readonly identity?: (() => Promise<BusIdentity>) | undefined;
   /** Called with each change: true when the bus is there, false and why when it is not. */
   readonly onChange?: (connected: boolean, why: string) => void;
+}
+
+/** Texts are PEM. */
+export interface BusIdentity {
+  readonly cert: string;
+  readonly key: string;
+  /** Who vouches for the server; whom this machine trusts if absent. */
+  readonly ca: string | undefined;
+  /** For a server that knows users by tokens: such a one speaks TLS from the first byte. */
+  readonly login?: { readonly token: string; readonly seed: Uint8Array } | undefined;
 }
 
 const retryMs = 1_000;
@@ -85,10 +97,12 @@ export class NatsBus implements EventBus {
   async #run(): Promise<void> {
     const { signal } = this.#closing;
     // Loaded when there is a bus to speak to, not with every command.
-    const { connect } = await import('nats');
+    const { connect, jwtAuthenticator } = await import('nats');
     while (!signal.aborted) {
       try {
-        const connection = await connect(this.#connectionOptions());
+        const identity = await this.#options.identity?.();
+        const login = identity?.login && { authenticator: jwtAuthenticator(identity.login.token, identity.login.seed) };
+        const connection = await connect({ ...this.#connectionOptions(identity), ...login });
         if (signal.aborted) await connection.close();
         else this.#use(connection);
         const error = await connection.closed();
@@ -102,7 +116,7 @@ export class NatsBus implements EventBus {
   }
 
   /** Without the library's own reconnection: it would queue everything, and go on with certificates of old. */
-  #connectionOptions(): ConnectionOptions {
+  #connectionOptions(identity: BusIdentity | undefined): ConnectionOptions {
     const { server, name, certificates } = this.#options;
     const encrypted = server.startsWith('tls://');
     const host = server.replace(/^\w+:\/\//, '');
@@ -114,7 +128,7 @@ export class NatsBus implements EventBus {
       pingInterval: pingIntervalMs,
       maxPingOut: 2,
       ignoreClusterUpdates: true,
-      tls: encrypted ? tlsOptions(host, certificates) : null,
+      tls: encrypted ? tlsOptions(host, certificates, identity) : null,
     };
   }
 
@@ -164,11 +178,21 @@ function send(connection: NatsConnection, subject: string, text: string): void {
   }
 }
 
-function tlsOptions(server: string, folder: string | undefined): TlsOptions & { host: string } {
+function tlsOptions(
+  server: string,
+  folder: string | undefined,
+  identity: BusIdentity | undefined,
+): TlsOptions & { host: string } {
   // Node checks the certificate against this name; without it, one for an IP address would be checked against `localhost`.
   const host = server.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1');
-  if (folder === undefined) return { host };
+  const { cert, key, ca, login } = identity ?? {};
+  const given = {
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(login ? { handshakeFirst: true } : {}),
+  };
+  if (folder === undefined) return { host, ...given, ...(ca === undefined ? {} : { ca }) };
   const file = (name: string) => join(folder, name);
-  const own = existsSync(file('tls.crt')) ? { certFile: file('tls.crt'), keyFile: file('tls.key') } : {};
+  const own = existsSync(file('tls.crt')) ? { certFile: file('tls.crt'), keyFile: file('tls.key') } : given;
   return { host, caFile: file('ca.crt'), ...own };
 }

@@ -43,6 +43,7 @@ export const FromAgent = z.discriminatedUnion('case', [
     signal: z.string().max(16).optional(),
     killed: z.boolean(),
     failure: Failure.optional(),
+    logTail: clipped(4096).optional(),
   }),
   message('halted', { epoch: Epoch, step: z.int().min(-1) }),
   message('leaving', {}),
@@ -62,7 +63,12 @@ export const ToAgent = z.discriminatedUnion('case', [
   message('kill', { epoch: Epoch }),
   message('halt', { epoch: Epoch }),
   message('stop', { epoch: Epoch, step: z.int().min(-1) }),
-  message('end', { exitCode: z.int().min(0).max(255), restarts: z.int().min(0), words: Failure.optional() }),
+  message('end', {
+    exitCode: z.int().min(0).max(255),
+    restarts: z.int().min(0),
+    words: Failure.optional(),
+    rule: clipped(63).optional(),
+  }),
 ]);
 export type ToAgent = z.output<typeof ToAgent>;
 

@@ -5,6 +5,11 @@ export function progressSubject(namespace: string, name: string): string {
   return `wl.v1.${namespace}.${name}.progress`;
 }
 
+/** Pattern of all subjects of one job. `*` and not `>`: what has more parts is nobody's. */
+export function jobSubjects(namespace: string, name: string): string {
+  return `wl.v1.${namespace}.${name}.*`;
+}
+
 /** Whether a subject fits a pattern: `*` stands for one part, `>` at the end for one or more (the rules of NATS). */
 export function subjectMatches(pattern: string, subject: string): boolean {
   const want = pattern.split('.');

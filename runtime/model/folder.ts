@@ -50,15 +50,26 @@ async function sync(path: string): Promise<void> {
 
 /** sha256 over the sorted lines `<sha256 of the file>  <path within the folder>\n` of all files below `folder`: what `sha256sum` would print. */
 export async function folderDigest(folder: string): Promise<string> {
-  const lines: string[] = [];
+  const files: FileDigest[] = [];
   try {
     for (const path of await filesOf(folder)) {
-      const name = relative(folder, path).split(sep).join('/');
-      lines.push(`${await fileDigest(path)}  ${name}\n`);
+      files.push({ name: relative(folder, path).split(sep).join('/'), sha256: await fileDigest(path) });
     }
   } catch (error) {
     throw toWindlassError(error);
   }
+  return digestOfFiles(files);
+}
+
+export interface FileDigest {
+  /** Path within the folder, with `/`. */
+  readonly name: string;
+  readonly sha256: string;
+}
+
+/** The digest of a folder with these files. */
+export function digestOfFiles(files: readonly FileDigest[]): string {
+  const lines = files.map(({ name, sha256 }) => `${sha256}  ${name}\n`);
   return createHash('sha256').update(lines.sort().join('')).digest('hex');
 }
 

@@ -11,4 +11,5 @@ export type { WeightSource } from './weight-source.ts';
 export { contiguous, paged } from './key-values.ts';
 export { loadHuggingFace, modelFrom, saveHuggingFace } from './huggingface.ts';
 export { openHuggingFace } from './huggingface-reader.ts';
-export { folderDigest } from './folder.ts';
+export { digestOfFiles, folderDigest, writeFolder } from './folder.ts';
+export type { FileDigest } from './folder.ts';

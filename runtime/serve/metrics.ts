@@ -9,6 +9,7 @@ export interface ServerMetrics {
   readonly observer: EngineObserver;
   /** A request was refused or failed with this code. */
   refused(code: string): void;
+  readonly registry: Registry;
   /** Content type and text of /metrics. */
   expose(): Promise<{ readonly type: string; readonly text: string }>;
 }
@@ -74,6 +75,7 @@ export function createMetrics(model: string, stats: () => EngineStats | undefine
         generated.observe(sequence.tokens.length - sequence.promptLength);
       },
     },
+    registry,
     refused: (code) => refusals.inc({ code }),
     expose: async () => ({ type: registry.contentType, text: await registry.metrics() }),
   };

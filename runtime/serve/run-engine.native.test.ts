@@ -1,10 +1,12 @@
 // A serving process in the test's own: it loads a model folder, proves it, answers, drains, and says why when it cannot.
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createModel, newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
 import { expectNoLeaks, openDevice } from '#runtime/tensor/main.ts';
 import { formatTokenizerConfig, trainTokenizer } from '#runtime/tokenizer/main.ts';
@@ -56,14 +58,15 @@ function environment(changes: Record<string, string> = {}): Record<string, strin
   };
 }
 
-/** Starts an engine; resolves when it is ready, with a way to stop it. */
+/** Starts an engine; resolves when it is ready, with ways to stop it. */
 async function start(changes: Record<string, string> = {}) {
-  const stop = new AbortController();
+  const [stop, hurry] = [new AbortController(), new AbortController()];
   const ready = Promise.withResolvers<string>();
   const ended = runEngine({
     env: environment(changes),
     log: pino({ level: 'silent' }),
     signal: stop.signal,
+    hurry: hurry.signal,
     onReady: ready.resolve,
   });
   const url = await Promise.race([ready.promise, ended.then((code) => Promise.reject(new Error(`ended with ${code}`)))]);
@@ -72,12 +75,28 @@ async function start(changes: Record<string, string> = {}) {
   return {
     url,
     post,
+    /** As the kubelet of a cluster does: others answer instead, as soon as clients know. */
+    leave: () => {
+      stop.abort();
+      return ended;
+    },
+    /** Because all of the machine ends. */
     stop: () => {
+      hurry.abort();
       stop.abort();
       return ended;
     },
     ended,
   };
+}
+
+/** A port of the loopback address that nobody listens on. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((done) => server.close(done));
+  return port;
 }
 
 /** Runs an engine that must fail; gives exit code and last words. */
@@ -110,6 +129,66 @@ describe('runEngine', () => {
       expect(await stop()).toBe(0);
       await expect(fetch(`${url}/health`)).rejects.toThrow();
     });
+  });
+
+  it('is ready only when the model has answered a token, and says so to who asks before', async () => {
+    const port = await freePort();
+    const probes: number[] = [];
+    const starting = start({ WL_PORT: String(port) });
+    const probe = () => fetch(`http://127.0.0.1:${port}/ready`, { headers: { connection: 'close' } });
+    await vi.waitUntil(
+      async () => {
+        const response = await probe().catch(() => undefined);
+        if (response) probes.push(response.status);
+        return response?.status === 200;
+      },
+      { timeout: 60_000, interval: 5 },
+    );
+    const { url, stop } = await starting;
+    expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/vllm:generation_tokens_total\{model_name="tiny"\} 1\n/);
+    expect(new Set(probes.slice(0, -1)).difference(new Set([503]))).toEqual(new Set());
+    await stop();
+  });
+
+  it('is never ready with weights that give no numbers', async () => {
+    const broken = join(folder, 'broken');
+    await cp(modelDir, broken, { recursive: true });
+    const file = join(broken, 'model.safetensors');
+    const bytes = await readFile(file);
+    // The header stays; every weight becomes NaN.
+    bytes.fill(0xff, 8 + Number(bytes.readBigUInt64LE()));
+    await writeFile(file, bytes);
+    expect(await failure({ WL_MODEL_DIR: broken })).toMatchObject({ code: 64, words: { code: 'WL_LOGITS_NOT_FINITE' } });
+  });
+
+  it('answers new connections for the whole delay after the signal to stop, and then no more', async () => {
+    const delaySeconds = 5;
+    const { url, leave } = await start({ WL_SERVICE: JSON.stringify({ drain: { delaySeconds, timeoutSeconds: 20 } }) });
+    const ended = leave();
+    const begun = performance.now();
+    const ask = () =>
+      fetch(`${url}/v1/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', connection: 'close' },
+        body: JSON.stringify({ prompt: 'Call me', max_tokens: 1 }),
+      }).then(
+        (response) => response.status,
+        () => 'refused',
+      );
+    const answers: { status: unknown; askedMs: number }[] = [];
+    await vi.waitUntil(
+      async () => {
+        const askedMs = performance.now() - begun;
+        answers.push({ status: await ask(), askedMs });
+        return answers.at(-1)!.status === 'refused';
+      },
+      { timeout: 60_000, interval: 20 },
+    );
+    // Those that were asked so early that no pause of this machine can have let them come too late.
+    const early = answers.filter(({ askedMs }) => askedMs < delaySeconds * 500);
+    expect(early.length).toBeGreaterThan(0);
+    expect(new Set(early.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(await ended).toBe(0);
   });
 
   it('refuses a prompt that the context cannot hold without encoding it', async () => {
@@ -151,7 +230,7 @@ describe('runEngine', () => {
     };
     const clients = Promise.all([0, 1, 2, 3].map(client));
     await expect.poll(() => statuses.length).toBeGreaterThan(20);
-    const ended = old.stop();
+    const ended = old.leave();
     const seen = statuses.length;
     // The endpoints of a service change a little after the pod is told to stop.
     await expect.poll(() => statuses.length).toBeGreaterThan(seen + 2);
@@ -185,6 +264,12 @@ describe('runEngine', () => {
     const digest = createHash('sha256').update(lines.sort().join('')).digest('hex');
     const { stop } = await start({ WL_MODEL_DIGEST: `sha256:${digest}` });
     expect(await stop()).toBe(0);
+    // Kept on the node, it is served without the folder that it came from.
+    const cache = { WL_MODEL_DIGEST: digest, WL_MODEL_CACHE: join(folder, 'cache') };
+    await (await start(cache)).stop();
+    const kept = await start({ ...cache, WL_MODEL_DIR: join(folder, 'nowhere') });
+    expect(await (await fetch(`${kept.url}/startup`)).json()).toEqual({ phase: 'ready' });
+    expect(await kept.stop()).toBe(0);
     const { code, words } = await failure({ WL_MODEL_DIGEST: digest.replace(/^./, (c) => (c === '0' ? '1' : '0')) });
     expect([code, words.code]).toEqual([82, 'WL_MODEL_CORRUPT']);
   });

@@ -13,6 +13,9 @@ import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
 import { folderDigest } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import { cachedModel } from './cache/model-cache.ts';
+import { startupTeller } from './cache/progress.ts';
+import { folderSource } from './cache/source.ts';
 import { codecOf } from './codec.ts';
 import { defaultLimits } from './limits.ts';
 import { createServer } from './server.ts';
@@ -29,27 +32,36 @@ const ServiceSpec = z.object({
       contextLength: z.int().min(2).optional(),
     })
     .default({}),
-  drain: z.object({ timeoutSeconds: z.number().min(0).default(30) }).prefault({}),
+  drain: z.object({ delaySeconds: z.number().min(0).default(0), timeoutSeconds: z.number().min(0).default(30) }).prefault({}),
 });
+type Drain = z.output<typeof ServiceSpec>['drain'];
 
-/** Long enough for a client in use to see `connection: close`, and for the endpoints of the service to change. */
-const leavingMs = 1000;
+/** A connection that nobody has used for so long is closed while the server leaves: longer than clients keep one that they were not told about. */
+const idleMs = 10_000;
+const lookMs = 50;
 /** Time for the last bytes of answers after all requests have ended. */
 const lingerMs = 2000;
 
 export interface RunEngineOptions {
   readonly env: Record<string, string | undefined>;
   readonly log: Logger;
-  /** Aborted when the process shall end: what runs is finished first. */
+  /** Aborted when the process shall end: what runs is finished first, and what still comes is answered for a while. */
   readonly signal: AbortSignal;
+  /** Aborted when nobody is to be sent elsewhere, because all of the machine ends: only what runs is finished. */
+  readonly hurry?: AbortSignal;
   /** Told the address once requests are answered. */
   readonly onReady?: (url: string) => void;
 }
 
 /** Serves until `signal` is aborted or something fails for good. Resolves with the exit code; the last words are in the termination log. */
-export async function runEngine({ env, log, signal, onReady }: RunEngineOptions): Promise<ExitCode> {
+export async function runEngine({ env, log, signal, hurry, onReady }: RunEngineOptions): Promise<ExitCode> {
   try {
-    await serveModel(readEnvironment(ServingEnvironment, env), log, signal, onReady);
+    await serveModel(readEnvironment(ServingEnvironment, env), {
+      log,
+      signal,
+      hurry: hurry ?? new AbortController().signal,
+      onReady,
+    });
     return ExitCode.done;
   } catch (thrown) {
     return await lastWords(thrown, { env, log });
@@ -67,12 +79,12 @@ export async function lastWords(thrown: unknown, { env, log }: Pick<RunEngineOpt
   return ExitCode[errorTable[code].exit];
 }
 
-async function serveModel(
-  environment: ServingEnvironment,
-  log: Logger,
-  signal: AbortSignal,
-  onReady: RunEngineOptions['onReady'],
-): Promise<void> {
+interface ServeOptions extends Pick<RunEngineOptions, 'log' | 'signal'> {
+  readonly hurry: AbortSignal;
+  readonly onReady: RunEngineOptions['onReady'] | undefined;
+}
+
+async function serveModel(environment: ServingEnvironment, { log, signal, hurry, onReady }: ServeOptions): Promise<void> {
   const { engine: options, drain } = parseService(environment.WL_SERVICE);
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
@@ -87,20 +99,23 @@ async function serveModel(
   let loaded: LoadedEngine | undefined;
   try {
     const url = await listen(server, environment);
-    await checkDigest(environment);
+    const modelDir = await modelFolder(environment, server, log);
+    server.tell({ phase: 'loading' });
     loaded = await loadEngine({
-      modelDir: environment.WL_MODEL_DIR,
+      modelDir,
       device,
       options: { ...options, maxWaiting: defaultLimits.waitingSequences },
       observer: { ...server.observer, failed: failed.reject },
     });
     await firstToken(loaded);
+    // Who never was ready has no clients.
+    if (signal.aborted) return;
     server.serve({ engine: loaded.engine, codec: codecOf(loaded.tokenizer, loaded.engine.limits.contextLength) });
     const { blocks } = loaded.engine.stats();
     log.info({ url, blocks, ...loaded.engine.limits, startMs: Math.round(process.uptime() * 1000) }, 'ready');
     onReady?.(url);
     await Promise.race([aborted(signal), failed.promise]);
-    await drainWithin(drain.timeoutSeconds, server, loaded, log);
+    await leave(drain, server, loaded, log, hurry);
   } finally {
     await loaded?.close();
     await closeServer(server);
@@ -111,31 +126,39 @@ async function serveModel(
 /** Runs a token through the whole model, so that ready means that it answers. */
 async function firstToken({ engine, tokenizer }: LoadedEngine): Promise<void> {
   const prompt = [tokenizer.bos ?? tokenizer.eos ?? 0];
-  for await (const piece of engine.generate({ prompt, maxTokens: 1, temperature: 0, ignoreEos: true })) void piece;
+  try {
+    for await (const piece of engine.generate({ prompt, maxTokens: 1, temperature: 0, ignoreEos: true })) void piece;
+  } catch (cause) {
+    const { code, message } = toWindlassError(cause);
+    // The operation that draws the token has looked at the logits.
+    if (code !== 'WL_OP_INVALID' || !message.includes('row of logits')) throw cause;
+    throw new WindlassError('WL_LOGITS_NOT_FINITE', 'the model answers no token: its logits are NaN or infinite', { cause });
+  }
 }
 
 /**
- * Clients are sent elsewhere first: what arrives in that moment, on connections that were open before, is still answered. Then new
- * requests are refused, and those that run have `seconds` to end.
+ * For `delaySeconds` new connections are taken as before, until the last proxy knows that this pod goes. Every answer sends its client elsewhere;
+ * the end is when no connection is left, at the latest `timeoutSeconds` later. Only then are requests refused.
  */
-async function drainWithin(seconds: number, server: Server, { engine }: LoadedEngine, log: Logger): Promise<void> {
+async function leave(drain: Drain, server: Server, { engine }: LoadedEngine, log: Logger, hurry: AbortSignal): Promise<void> {
+  const begun = performance.now();
+  const passedMs = () => performance.now() - begun;
+  const limitMs = (drain.delaySeconds + drain.timeoutSeconds) * 1000;
+  const { connections } = server;
   const { running, waiting } = engine.stats();
-  log.info({ running, waiting, seconds }, 'draining');
+  log.info({ running, waiting, connections: connections.count, ...drain }, 'draining');
   server.leave();
-  if (await hasConnections(server)) await sleep(Math.min(leavingMs, seconds * 1000));
-  server.app.server.closeIdleConnections();
+  let stays = true;
+  while (stays && passedMs() < limitMs) {
+    await sleep(lookMs);
+    if (hurry.aborted) server.drain();
+    connections.closeIdle(hurry.aborted ? 0 : idleMs);
+    stays = connections.count > 0 || (!hurry.aborted && passedMs() < drain.delaySeconds * 1000);
+  }
   server.drain();
-  const timeout = Promise.withResolvers<'timeout'>();
-  const timer = setTimeout(() => timeout.resolve('timeout'), seconds * 1000);
-  const outcome = await Promise.race([engine.drain(), timeout.promise]);
-  clearTimeout(timer);
-  if (outcome === 'timeout')
-    log.warn({ running: engine.stats().running, seconds }, 'requests are ended: the time to drain is over');
+  const left = engine.stats();
+  if (left.running + left.waiting > 0) log.warn({ ...left, limitMs }, 'requests are ended: the time to drain is over');
   else log.info('drained');
-}
-
-async function hasConnections({ app }: Server): Promise<boolean> {
-  return await new Promise((resolve) => app.server.getConnections((error, count) => resolve(!error && count > 0)));
 }
 
 /** Lets answers leave, and cuts connections off whose readers do not take them. */
@@ -159,11 +182,25 @@ async function listen({ app }: Server, { WL_POD_IP, WL_PORT }: ServingEnvironmen
   return `http://${WL_POD_IP}:${(app.server.address() as AddressInfo).port}`;
 }
 
-async function checkDigest({ WL_MODEL_DIR, WL_MODEL_DIGEST }: ServingEnvironment): Promise<void> {
-  if (!WL_MODEL_DIGEST) return;
+/** Where the model is read, which has the bytes that its version says: on this node if it keeps models. */
+async function modelFolder(environment: ServingEnvironment, server: Server, log: Logger): Promise<string> {
+  const { WL_MODEL_DIR, WL_MODEL_DIGEST, WL_MODEL_CACHE, WL_MODEL_CACHE_BYTES } = environment;
+  if (!WL_MODEL_DIGEST) return WL_MODEL_DIR;
   const wanted = WL_MODEL_DIGEST.replace(/^sha256:/, '');
+  if (WL_MODEL_CACHE) {
+    return await cachedModel(folderSource(WL_MODEL_DIR), wanted, {
+      folder: WL_MODEL_CACHE,
+      maxBytes: WL_MODEL_CACHE_BYTES,
+      onProgress: startupTeller(
+        (startup) => server.tell(startup),
+        () => performance.now(),
+      ),
+      onDamaged: (folder) => log.warn({ folder }, 'the model on this node is damaged and is fetched again'),
+    });
+  }
+  server.tell({ phase: 'verifying' });
   const found = await folderDigest(WL_MODEL_DIR);
-  if (found === wanted) return;
+  if (found === wanted) return WL_MODEL_DIR;
   throw new WindlassError('WL_MODEL_CORRUPT', `${WL_MODEL_DIR} has digest ${found}; its ModelVersion says ${wanted}`, {
     details: { path: WL_MODEL_DIR },
   });

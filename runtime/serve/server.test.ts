@@ -112,16 +112,28 @@ describe('readiness', () => {
     ).toHaveLength(60);
   });
 
-  it('while leaving answers on, says 503 to probes, and ends each connection after its answer', async () => {
+  it('while leaving answers on, says 503 to probes, and ends each connection with its next answer or when it is idle', async () => {
     const { get, post, server } = await start();
     const running = await post('/v1/completions', { prompt: 'abc', max_tokens: 40, stream: true });
     server.leave();
     expect((await get('/ready')).status).toBe(503);
     const response = await post('/v1/completions', { prompt: 'abc', max_tokens: 2 });
     expect([response.status, response.headers.get('connection')]).toEqual([200, 'close']);
+    expect(running.headers.get('connection')).toBe('keep-alive');
     expect((await readEvents(running)).done).toBe(true);
-    expect((await readEvents(post('/v1/completions', { prompt: 'abc', max_tokens: 4, stream: true }))).done).toBe(true);
-    await expect.poll(() => new Promise((resolve) => server.app.server.getConnections((_, count) => resolve(count)))).toBe(0);
+    const stream = await post('/v1/completions', { prompt: 'abc', max_tokens: 4, stream: true });
+    expect(stream.headers.get('connection')).toBe('close');
+    expect((await readEvents(stream)).done).toBe(true);
+    // Its answer had begun before: the client may send the next request on it at any time.
+    server.connections.closeIdle(60_000);
+    const next = await post('/v1/completions', { prompt: 'abc', max_tokens: 2 });
+    expect([next.status, next.headers.get('connection')]).toEqual([200, 'close']);
+    await expect
+      .poll(() => {
+        server.connections.closeIdle(0);
+        return server.connections.count;
+      })
+      .toBe(0);
   });
 
   it('reports a dead engine: 500 on every route that needs it, and on /health', async () => {

@@ -2,11 +2,13 @@
 import fastify, { LogController } from 'fastify';
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { WindlassError } from '#runtime/api/errors.ts';
+import type { Startup } from '#runtime/api/messages.ts';
 import type { Engine } from '#runtime/engine/main.ts';
 import type { EngineObserver } from '#runtime/engine/main.ts';
 import { chatExchange } from './chat.ts';
 import type { TextCodec } from './codec.ts';
 import { completionsExchange } from './completions.ts';
+import { Connections } from './connections.ts';
 import { handleGeneration } from './generation-handler.ts';
 import type { Protocol } from './generation-handler.ts';
 import { fromFramework, refuseConnection } from './http-errors.ts';
@@ -36,9 +38,12 @@ export interface Server {
   readonly app: FastifyInstance;
   /** For the engine: its times go to /metrics. */
   readonly observer: EngineObserver;
+  /** What /startup tells until requests are answered. */
+  tell(startup: Startup): void;
   /** From now on requests are answered, and /ready says so. */
   serve(served: ServedEngine): void;
-  /** From now on /ready says 503, and every connection ends after its answer, so that clients go elsewhere; requests are still answered. */
+  readonly connections: Connections;
+  /** From now on /ready says 503, and every connection ends with its next answer, so that clients go elsewhere; requests are still answered. */
   leave(): void;
   /** From now on new requests are refused; running ones go on. */
   drain(): void;
@@ -49,9 +54,11 @@ export function createServer(options: ServerOptions): Server {
   const { model, limits, now } = options;
   const startedAt = now();
   let served: ServedEngine | undefined;
+  let startup: Startup = { phase: 'loading' };
   let stage: 'serving' | 'leaving' | 'draining' = 'serving';
   const metrics = createMetrics(model, () => served?.engine.stats());
   const app = createApp(options);
+  const connections = new Connections(app.server, () => performance.now());
 
   const readyEngine = (): ServedEngine => {
     if (stage === 'draining') throw new WindlassError('WL_DRAINING', 'the server is shutting down and takes no new requests');
@@ -113,13 +120,6 @@ export function createServer(options: ServerOptions): Server {
     return reply.code(status).send(body);
   };
 
-  app.addHook('onSend', async (_request, reply) => {
-    if (stage !== 'serving') reply.header('connection', 'close');
-  });
-  // Streams have sent their headers long before they end.
-  app.addHook('onResponse', async (request) => {
-    if (stage !== 'serving') request.raw.socket.end();
-  });
   app.setErrorHandler((error, request, reply) => refuse(request, reply, error));
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!.slice(0, 200);
@@ -134,6 +134,7 @@ export function createServer(options: ServerOptions): Server {
     if (stage !== 'serving') throw new WindlassError('WL_DRAINING', 'the server is shutting down');
     return { status: 'ready' };
   });
+  app.get('/startup', () => (served ? { phase: 'ready' } : startup));
   app.get('/metrics', async (_request, reply) => {
     const { type, text } = await metrics.expose();
     return reply.type(type).send(text);
@@ -149,9 +150,17 @@ export function createServer(options: ServerOptions): Server {
   return {
     app,
     observer: metrics.observer,
+    tell: (next) => (startup = next),
     serve: (loaded) => (served = loaded),
-    leave: () => (stage = 'leaving'),
-    drain: () => (stage = 'draining'),
+    connections,
+    leave: () => {
+      stage = 'leaving';
+      connections.leave();
+    },
+    drain: () => {
+      stage = 'draining';
+      connections.leave();
+    },
   };
 }
 

@@ -125,7 +125,7 @@ async function saveNow(run: PretrainRun, state: TrainingState): Promise<void> {
     await run.metrics.flush();
     await run.checkpointer.save(state);
   });
-  run.progress.resumeClock();
+  run.progress.resumeClock('checkpointing');
 }
 
 function isDue(step: number, every: number | undefined): boolean {
@@ -150,7 +150,7 @@ async function evaluateNow(run: PretrainRun, state: TrainingState): Promise<Trai
   run.progress.tell({ phase: 'evaluating' });
   const loss = await evaluate(run.trainer.execution, batches);
   refuseNonFinite('the held-out loss', loss, state.step);
-  run.progress.resumeClock();
+  run.progress.resumeClock('evaluating');
   run.progress.tell({ heldOutLoss: loss });
   run.metrics.write(state.step, { 'eval/loss': loss });
   return noteEvaluation(state, loss);
@@ -158,6 +158,6 @@ async function evaluateNow(run: PretrainRun, state: TrainingState): Promise<Trai
 
 async function sampleNow(run: PretrainRun, samples: NonNullable<Pretrain['samples']>): Promise<void> {
   const sample = await run.generate(samples.prompt, samples.tokens);
-  run.progress.resumeClock();
+  run.progress.resumeClock('evaluating');
   if (sample !== undefined) run.progress.tell({ sample });
 }

@@ -2,10 +2,16 @@ import { expect, it } from 'vitest';
 import type { Progress } from '#runtime/api/messages.ts';
 import { ProgressReporter } from './progress.ts';
 
-function reporter(steps = 100) {
+function reporter(steps = 100, started?: string) {
   const sent: Progress[] = [];
   const clock = { ms: 0 };
-  const progress = new ProgressReporter({ steps, tokensPerStep: 1000, send: (report) => sent.push(report), now: () => clock.ms });
+  const progress = new ProgressReporter({
+    steps,
+    tokensPerStep: 1000,
+    ...(started === undefined ? {} : { started }),
+    send: (report) => sent.push(report),
+    now: () => clock.ms,
+  });
   return { progress, sent, clock };
 }
 
@@ -29,7 +35,7 @@ it('does not count pauses for evaluation and a checkpoint as slow steps', () => 
   }
   for (const pause of [50_000, 20_000]) {
     clock.ms += pause;
-    progress.resumeClock();
+    progress.resumeClock('evaluating');
   }
   clock.ms += 1000;
   progress.stepped(3, {});
@@ -71,4 +77,28 @@ it('forgets the phase once steps go on', () => {
   progress.tell({ phase: 'tokenizing', phaseShare: 0.5 });
   progress.stepped(1, {});
   expect(progress.current).toEqual({ step: 1, steps: 100 });
+});
+
+it('tells what all of its time went to', () => {
+  const { progress, sent, clock } = reporter(100, 'noon');
+  const pass = (ms: number, act: () => void) => {
+    clock.ms += ms;
+    act();
+  };
+  pass(3_000, () => progress.tell({ phase: 'tokenizing' }));
+  expect(sent.at(-1)?.clock).toEqual({ started: 'noon', preparing: 3, stepping: 0, evaluating: 0, checkpointing: 0, steps: 0 });
+  pass(1_000, () => progress.startFrom(40));
+  pass(2_000, () => progress.stepped(41, {}));
+  pass(500, () => progress.resumeClock('checkpointing'));
+  pass(2_500, () => progress.stepped(42, {}));
+  pass(4_000, () => progress.resumeClock('evaluating'));
+  progress.flush();
+  expect(sent.at(-1)?.clock).toEqual({
+    started: 'noon',
+    preparing: 4,
+    stepping: 4.5,
+    evaluating: 4,
+    checkpointing: 0.5,
+    steps: 2,
+  });
 });

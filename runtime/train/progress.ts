@@ -11,6 +11,8 @@ const markEveryMs = 250;
 export interface ProgressOptions {
   readonly steps: number;
   readonly tokensPerStep: number;
+  /** When this process began, by the time of day. */
+  readonly started?: string;
   readonly send: (progress: Progress) => void;
   /** Milliseconds from any fixed point. */
   readonly now: () => number;
@@ -23,9 +25,14 @@ export class ProgressReporter {
   #steppedAt = 0;
   #state: Progress;
   #lastSent = -Infinity;
+  readonly #spent = { preparing: 0, stepping: 0, evaluating: 0, checkpointing: 0, steps: 0 };
+  /** What time goes to is known up to here. */
+  #spentUntil: number;
+  #isPreparing = true;
 
   constructor(options: ProgressOptions) {
     this.#options = options;
+    this.#spentUntil = options.now();
     this.#state = { step: 0, steps: options.steps };
   }
 
@@ -39,12 +46,16 @@ export class ProgressReporter {
     this.#state = { step, steps: this.#options.steps };
     this.#marks.length = 0;
     this.#lastSent = -Infinity;
+    this.#spend('preparing');
+    this.#isPreparing = false;
   }
 
   /** A step is done. */
   stepped(step: number, values: Partial<Progress>): void {
     const time = this.#options.now();
     this.#steppedAt = time;
+    this.#spend('stepping');
+    this.#spent.steps += 1;
     if (time - (this.#marks.at(-1)?.time ?? -Infinity) >= markEveryMs) this.#marks.push({ time, step });
     while (this.#marks.length > 2 && time - (this.#marks[0]?.time ?? time) > speedWindowMs) this.#marks.shift();
     const { phase: _phase, phaseShare: _share, ...rest } = this.#state;
@@ -73,8 +84,9 @@ export class ProgressReporter {
     }
   }
 
-  /** A pause (evaluation, checkpoint wait) is over: it does not count as slow steps. */
-  resumeClock(): void {
+  /** A pause is over: it does not count as slow steps. */
+  resumeClock(after: 'evaluating' | 'checkpointing'): void {
+    this.#spend(after);
     const pause = this.#options.now() - this.#steppedAt;
     this.#steppedAt += pause;
     for (const mark of this.#marks) mark.time += pause;
@@ -97,6 +109,16 @@ export class ProgressReporter {
 
   #send(time: number): void {
     this.#lastSent = time;
-    this.#options.send({ ...this.#state, rssBytes: process.memoryUsage.rss() });
+    if (this.#isPreparing) this.#spend('preparing');
+    const { started } = this.#options;
+    const clock = started === undefined ? {} : { clock: { started, ...this.#spent } };
+    this.#options.send({ ...this.#state, rssBytes: process.memoryUsage.rss(), ...clock });
+  }
+
+  /** What went on since the last call was this. */
+  #spend(on: 'preparing' | 'stepping' | 'evaluating' | 'checkpointing'): void {
+    const time = this.#options.now();
+    this.#spent[on] += (time - this.#spentUntil) / 1000;
+    this.#spentUntil = time;
   }
 }

@@ -82,6 +82,7 @@ function openProgress({ steps, batch }: Pretrain, link: RankLink, { rank }: Rank
   return new ProgressReporter({
     steps,
     tokensPerStep: batch.sequences * batch.length,
+    started: new Date().toISOString(),
     send: (progress) => void (rank === 0 && link.send({ type: 'progress', progress })),
     now: () => performance.now(),
   });

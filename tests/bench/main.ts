@@ -3,6 +3,8 @@ import { existsSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { OperatorStartOptions } from './operator-start.ts';
+import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
 
 const leastRounds = 5;
@@ -62,6 +64,40 @@ program
     await benchCheckpoint(options);
   });
 
+program
+  .command('operator')
+  .description(
+    'pods a second beside raw requests to the same API server; restarts, writes, memory, rest and start of the operator',
+  )
+  .option('--json', 'print a JSON object for each figure', false)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .addOption(
+    new Option('--only <part...>', 'measure only these').choices(['jobs', 'gang', 'restart', 'rest']).default([], 'all of them'),
+  )
+  .option('--divide <by>', 'divide the numbers of jobs and pods by this, for a quick look', wholeFrom(1), 1)
+  .option('--parallel <count>', 'connections of the raw client', wholeFrom(1), 32)
+  .option('--profile <folder>', 'write a profile of the operator there, for the developer tools of Chrome')
+  .action(async (options: OperatorBenchOptions) => {
+    const { benchOperator } = await import('./operator.ts');
+    process.exitCode = (await benchOperator(options)) ? 0 : 1;
+  });
+
+program
+  .command('operator-start')
+  .description('from the start of the operator container on a real node to its readiness; needs root')
+  .option('--json', 'print a JSON object for each image', false)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option(
+    '--beside <name=archive...>',
+    'images of other versions to start in turns with ours, from hack/image --name',
+    images,
+    [],
+  )
+  .action(async (options: OperatorStartOptions) => {
+    const { benchOperatorStart } = await import('./operator-start.ts');
+    await benchOperatorStart(options);
+  });
+
 for (const [name, what] of Object.entries({
   gemm: 'linear layers and the fused loss, by shape',
   attention: 'attention of training and of decoding, by shape',
@@ -83,6 +119,12 @@ function python(path: string): string {
   const found = existsSync(path) && statSync(path).isDirectory() ? inside : path;
   if (!existsSync(found)) throw new InvalidArgumentError(`there is no ${found}.`);
   return found;
+}
+
+function images(text: string, before: OperatorStartOptions['beside']): OperatorStartOptions['beside'] {
+  const [name, archive] = text.split('=');
+  if (!name || !archive || !existsSync(archive)) throw new InvalidArgumentError('give NAME=ARCHIVE.');
+  return [...before, { name, archive }];
 }
 
 function wholeFrom(least: number): (text: string) => number {

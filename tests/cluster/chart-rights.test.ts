@@ -43,7 +43,8 @@ it('in one namespace it trains, publishes and serves without ever being refused,
   const isWorker = (pod: KubeObject) => pod.metadata.name.startsWith('moby-worker-');
   const kubelet = await startStubKubelet(namespace, (pod) => (isWorker(pod) ? { exitCode: 0, words: lastWords() } : undefined));
   stack.use(kubelet);
-  const operator = stack.use(startOperator(namespace, { kubeconfig }));
+  const trust = ['--credentials-url', 'https://localhost:8443', '--credentials-address', '127.0.0.1:0', '--network-policies'];
+  const operator = stack.use(startOperator(namespace, { kubeconfig, args: trust }));
   const inNamespace = <T extends KubeObject>(object: T): T => ({ ...object, metadata: { ...object.metadata, namespace } });
   await client.create(InferenceService, inNamespace(inferenceService('moby')));
   await client.create(TrainingJob, inNamespace(trainingJob('moby', { ttlSecondsAfterFinished: 1 })));
@@ -55,6 +56,7 @@ it('in one namespace it trains, publishes and serves without ever being refused,
     },
     { timeout: 90_000, interval: 50 },
   );
+  await operator.said('credentials can be asked');
   const { body } = await operator.page('metrics', '/metrics');
   expect(body.split('\n').filter((line) => line.includes('code="403"'))).toEqual([]);
   expect(body).toMatch(/rest_client_requests_total\{code="201",method="POST"/);
@@ -66,11 +68,19 @@ it('in one namespace it trains, publishes and serves without ever being refused,
       (error: Error) => (/ended with 1: no/.test(error.message) ? 'no' : error.message),
     );
   };
-  expect(await mayDo('create', 'pods', '--namespace', namespace)).toBe('yes');
+  for (const question of [
+    ['create', 'pods', '--namespace', namespace],
+    ['get', 'secrets/windlass-ca', '--namespace', namespace],
+    ['create', 'tokenreviews.authentication.k8s.io'],
+  ])
+    expect({ question, answer: await mayDo(...question) }).toEqual({ question, answer: 'yes' });
   for (const question of [
     ['create', 'pods', '--namespace', 'default'],
     ['list', 'trainingjobs.windlass.dev', '--all-namespaces'],
-    ['get', 'secrets', '--namespace', namespace],
+    ['get', 'secrets/theirs', '--namespace', namespace],
+    ['get', 'secrets/windlass-ca', '--namespace', 'default'],
+    ['list', 'secrets', '--namespace', namespace],
+    ['delete', 'secrets/windlass-ca', '--namespace', namespace],
     ['create', 'pods', '--subresource=exec', '--namespace', namespace],
     ['create', 'rolebindings.rbac.authorization.k8s.io', '--namespace', namespace],
     ['delete', 'leases.coordination.k8s.io', '--namespace', namespace],

@@ -62,6 +62,7 @@ describe('what Helm makes of the chart', () => {
         'Role/windlass-lease',
         'RoleBinding/windlass-lease',
         'Service/windlass-bus',
+        'Service/windlass-credentials',
         'Service/windlass-metrics',
         'ServiceAccount/windlass',
         'ServiceAccount/windlass-test',
@@ -79,8 +80,10 @@ describe('what Helm makes of the chart', () => {
       'crds.enabled',
       'nats.enabled',
       'networkPolicy.enabled',
+      'networkPolicy.workloads',
       'rbac.create',
       'rbac.userRoles',
+      'tls.enabled',
       'serviceAccount.create',
     ];
     const objects = await render(...off.flatMap((value) => ['--set', `${value}=false`]));
@@ -97,6 +100,25 @@ describe('what Helm makes of the chart', () => {
     const objects = await render('--set', 'bus.url=nats://bus.example:4333');
     expect(argsOf(objects)).toContain('--bus=nats://bus.example:4333');
     expect(named(objects).filter((name) => name.endsWith('-bus'))).toEqual([]);
+  });
+
+  it('a bus of your own at tls:// is vouched for by a Secret of yours', async () => {
+    const objects = await render('--set', 'bus.url=tls://bus.example:4222,bus.secret=my-bus');
+    expect(argsOf(objects)).toContain('--bus=tls://bus.example:4222');
+    expect(argsOf(objects)).toContain('--bus-ca=/etc/windlass/bus/ca.crt');
+    expect(argsOf(objects)).not.toContain('--own-bus');
+    const operator = objects.find((object) => named([object])[0] === 'Deployment/windlass');
+    expect(JSON.stringify(operator?.spec)).toContain('"secretName":"my-bus"');
+  });
+
+  it('operator, bus and pods of jobs prove themselves to each other, unless that is turned off', async () => {
+    const on = argsOf(await render());
+    expect(on).toContain('--bus=tls://windlass-bus.windlass-system.svc:4222');
+    expect(on).toContain('--own-bus');
+    expect(on).toContain('--credentials-url=https://windlass-credentials.windlass-system.svc:8443');
+    const off = argsOf(await render('--set', 'tls.enabled=false'));
+    expect(off).toContain('--bus=nats://windlass-bus.windlass-system.svc:4222');
+    expect(off.filter((arg) => /credentials|own-bus|lifetime/.test(arg))).toEqual([]);
   });
 
   it('a ServiceMonitor only when asked for', async () => {

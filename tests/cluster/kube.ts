@@ -20,9 +20,9 @@ const CustomResourceDefinition: ResourceType = {
   namespaced: false,
 };
 
-/** A client with the administrator's kubeconfig. */
-export async function connect(): Promise<{ client: HttpKube; transport: Transport }> {
-  const transport = new Transport(await fromKubeconfig({ file: inject('cluster').kubeconfig }));
+/** A client with the administrator's kubeconfig: that of the run's API server, or of another one. */
+export async function connect(kubeconfig = inject('cluster').kubeconfig): Promise<{ client: HttpKube; transport: Transport }> {
+  const transport = new Transport(await fromKubeconfig({ file: kubeconfig }));
   return { client: new HttpKube(transport), transport };
 }
 

@@ -117,7 +117,7 @@ describe('windlass operator', () => {
     const { body } = await operator.page('metrics', '/metrics');
     for (const line of [
       'leader_election_master_status{name="windlass-operator"} 1',
-      'controller_runtime_max_concurrent_reconciles{controller="trainingjob"} 8',
+      'controller_runtime_max_concurrent_reconciles{controller="trainingjob"} 32',
       'workqueue_depth{name="trainingjob",controller="trainingjob",priority="0"} 0',
     ])
       expect(body).toContain(line);

@@ -1,4 +1,4 @@
-// A kubelet without containers: binds pods to a node that does not exist, says that they run, and ends them as a script tells.
+// A kubelet without containers: binds pods to a node that does not exist, or leaves that to a scheduler; says that they run, and ends them as a script tells.
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { isoTime, systemClock } from '#operator/kube/clock.ts';
 import { isPodFinished, Pod } from '#operator/kube/core.ts';
@@ -9,19 +9,43 @@ import type { TerminationMessage } from '#runtime/api/messages.ts';
 import { connect } from './kube.ts';
 
 /** How the container of a running pod ends; undefined lets it run on. */
-export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage } | undefined;
+export type Fate = (pod: Pod) => { exitCode: number; words?: TerminationMessage; reason?: string; evicted?: string } | undefined;
+
+/** What keeps a pod from its next step, in the words of scheduler and kubelet: from a node, from running, from its end. */
+interface Hindrance {
+  unschedulable?: string;
+  waiting?: { reason: string; message: string };
+  staysForever?: boolean;
+}
 
 export interface StubKubelet extends AsyncDisposable {
   /** May be changed while pods run. */
   fate: Fate;
+  /** Which pods it starts at all; the others stay as they are. May be changed. */
+  starts: (pod: Pod) => boolean;
+  /** May be changed while pods run; nothing hinders them if absent. */
+  hinder: ((pod: Pod) => Hindrance | undefined) | undefined;
   /** Names of pods, with their attempt of a job, in the order in which they were seen. */
   readonly seen: string[];
   /** Looks at all pods again. */
   nudge(): void;
 }
 
-export async function startStubKubelet(namespace: string, fate: Fate): Promise<StubKubelet> {
-  const { client, transport } = await connect();
+interface StubKubeletOptions {
+  /** Cluster to work in; that of the run if absent. */
+  kubeconfig?: string;
+  /** Leaves it to a scheduler to find nodes. */
+  hasScheduler?: boolean;
+  /** A connection to share, which stays open; one of its own if absent. */
+  through?: Awaited<ReturnType<typeof connect>>;
+}
+
+export async function startStubKubelet(
+  namespace: string,
+  fate: Fate,
+  { kubeconfig, hasScheduler = false, through }: StubKubeletOptions = {},
+): Promise<StubKubelet> {
+  const { client, transport } = through ?? (await connect(kubeconfig));
   const store = new Store(Pod, {}, [namespace]);
   const abort = new AbortController();
   const busy = new Map<string, Promise<void>>();
@@ -30,12 +54,21 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
 
   const step = async (pod: Pod): Promise<void> => {
     const key = keyOf(pod);
+    const hindrance = kubelet.hinder?.(pod) ?? {};
     if (pod.metadata.deletionTimestamp !== undefined) {
+      if (hindrance.staysForever) return;
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
       return;
     }
-    if (isPodFinished(pod)) return;
+    if (isPodFinished(pod) || !kubelet.starts(pod)) return;
+    if (pod.spec.nodeName === undefined && hindrance.unschedulable !== undefined) {
+      const refused = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: hindrance.unschedulable };
+      if (pod.status?.conditions?.some(({ message }) => message === refused.message)) return;
+      await client.patchStatus(Pod, key, { conditions: [{ ...refused, lastTransitionTime: isoTime(Date.now()) }] });
+      return;
+    }
     if (pod.spec.nodeName === undefined) {
+      if (hasScheduler) return;
       const path = `/api/v1/namespaces/${namespace}/pods/${pod.metadata.name}/binding`;
       const target = { apiVersion: 'v1', kind: 'Node', name: 'node-1' };
       const body = { apiVersion: 'v1', kind: 'Binding', metadata: { name: pod.metadata.name, namespace }, target };
@@ -44,6 +77,16 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
     }
     const { name } = pod.spec.containers[0]!;
     const status = { name, image: pod.spec.containers[0]!.image, imageID: '', restartCount: 0 };
+    if (pod.status?.phase === 'Pending' && hindrance.waiting) {
+      const { waiting } = hindrance;
+      if (pod.status.containerStatuses?.[0]?.state?.waiting?.message === waiting.message) return;
+      await client.patchStatus(Pod, key, {
+        startTime: isoTime(Date.now()),
+        conditions: [{ type: 'Ready', status: 'False' }],
+        containerStatuses: [{ ...status, ready: false, state: { waiting } }],
+      });
+      return;
+    }
     if (pod.status?.phase !== 'Running') {
       await client.patchStatus(Pod, key, {
         phase: 'Running',
@@ -56,10 +99,12 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
     }
     const end = kubelet.fate(pod);
     if (!end) return;
-    const { exitCode, words } = end;
-    const terminated = { exitCode, finishedAt: isoTime(Date.now()), message: words ? JSON.stringify(words) : '' };
+    const { exitCode, words, reason = exitCode === 0 ? 'Completed' : 'Error', evicted } = end;
+    const message = words ? JSON.stringify(words) : '';
+    const terminated = { exitCode, reason, finishedAt: isoTime(Date.now()), message };
     await client.patchStatus(Pod, key, {
       phase: exitCode === 0 ? 'Succeeded' : 'Failed',
+      ...(evicted === undefined ? {} : { reason: 'Evicted', message: evicted }),
       conditions: [{ type: 'Ready', status: 'False' }],
       containerStatuses: [{ ...status, ready: false, state: { terminated } }],
     });
@@ -86,12 +131,14 @@ export async function startStubKubelet(namespace: string, fate: Fate): Promise<S
   });
   const kubelet: StubKubelet = {
     fate,
+    starts: () => true,
+    hinder: undefined,
     seen: [],
     nudge: () => store.list().forEach(look),
     async [Symbol.asyncDispose]() {
       abort.abort();
       await Promise.all([reflecting, ...busy.values()]);
-      transport.close();
+      if (!through) transport.close();
       if (failures.length > 0) throw new AggregateError(failures, 'the stub kubelet failed');
     },
   };

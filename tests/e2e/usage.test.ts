@@ -59,11 +59,15 @@ it('lint says what is no YAML, empty or missing', async () => {
 
 it('every command explains itself', async () => {
   const { output: overview } = await windlass(folder, '--help');
-  const names = [...overview.matchAll(/^ {2}([a-z]+) .*/gm)].map(([, name]) => name).filter((name) => name !== 'windlass');
-  expect(names).toEqual(['run', 'status', 'logs', 'chat', 'stop', 'operator', 'lint', 'plan', 'export', 'completion', 'help']);
-  for (const name of ['run', 'status', 'logs', 'chat', 'stop', 'operator', 'lint', 'plan', 'export', 'completion']) {
+  const names = [...overview.matchAll(/^ {2}([a-z]+)(?:\|[a-z]+)? .*/gm)]
+    .map(([, name]) => name)
+    .filter((name) => name !== 'windlass');
+  const verbs = ['status', 'logs', 'chat', 'report', 'pause', 'resume', 'restart', 'explain'];
+  const commands = ['run', ...verbs, 'stop', 'operator', 'lint', 'plan', 'export', 'completion'];
+  expect(names).toEqual([...commands, 'help']);
+  for (const name of commands) {
     const { code, output } = await windlass(folder, name, '--help');
-    expect(output).toMatch(new RegExp(`^Usage: windlass ${name} `));
+    expect(output).toMatch(new RegExp(`^Usage: windlass ${name}(\\|get)? `));
     expect(code).toBe(0);
   }
 });
@@ -72,7 +76,7 @@ it.each([
   [['fly'], "error: unknown command 'fly'"],
   [['statsu'], '(Did you mean status?)'],
   [['status', '--stat', 'x'], '(Did you mean --state?)'],
-  [['status', '-o', 'xml'], 'Allowed choices are table, json, yaml'],
+  [['status', '-o', 'xml'], 'Allowed choices are table, json, yaml, wide, name'],
   [['run'], "required option '-f, --file <file...>' not specified"],
   [['completion', 'tcsh'], 'WL_USAGE: no completion for tcsh; there are bash, zsh and fish'],
 ])('%j is refused with %s', async (args, expected) => {

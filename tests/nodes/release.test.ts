@@ -107,6 +107,17 @@ test(
     await vi.waitFor(async () => expect(await job('four', '.status.state')).toBe('Running'), waiting);
     const nodes = (await kubectl(...pods, 'jsonpath={.items[*].spec.nodeName}')).split(' ').toSorted();
     expect(nodes).toEqual(['node-1', 'node-1', 'node-2', 'node-2']);
+    expect(await job('four', ".status.conditions[?(@.type=='GangScheduled')].reason")).toBe('Placed');
+    const group = await kubectl(
+      'get',
+      'podgroup',
+      'four-workers-0',
+      '--namespace',
+      team,
+      '-o',
+      'jsonpath={.status.conditions[*].reason}',
+    );
+    expect(group).toBe('Scheduled');
     const before = await uids();
     const lease = ['get', 'lease', 'windlass-operator', '--namespace', system, '-o', 'jsonpath={.spec.holderIdentity}'];
     const [leader = ''] = (await kubectl(...lease)).split('_');
@@ -120,6 +131,30 @@ test(
     expect(await job('four', '.status.restarts')).toBe('0');
   },
 );
+
+test('a pod without credentials is heard by nobody, and gets none in the name of a job', { timeout: 2 * limitMs }, async () => {
+  const spec = {
+    model: { family: 'llama', config: { hiddenSize: 64, intermediateSize: 128, layers: 2, heads: 4 } },
+    data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 1024 } } },
+    parallelism: { dataReplicate: 2 },
+    task: { pretrain: { steps: 1_000_000, batch: { sequences: 4, length: 64, grains: 2 } } },
+    output: { model: 'long' },
+  };
+  await apply(JSON.stringify({ apiVersion: 'windlass.dev/v1alpha1', kind: 'TrainingJob', metadata: { name: 'long' }, spec }));
+  await vi.waitFor(async () => expect(Number(await job('long', '.status.progress.step'))).toBeGreaterThan(0), waiting);
+  const worker = await kubectl('get', 'pod', 'long-worker-1', '--namespace', team, '-o', 'json');
+  expect(worker).not.toContain('WL_SECRET');
+  const { uid } = (JSON.parse(await kubectl('get', 'trainingjob', 'long', '--namespace', team, '-o', 'json')) as Labelled)
+    .metadata;
+  const owner = { apiVersion: 'windlass.dev/v1alpha1', kind: 'TrainingJob', name: 'long', uid, controller: true };
+  const { labels } = (JSON.parse(worker) as Labelled).metadata;
+  expect(await tell('stranger', strangerProgram, { labels, ownerReferences: [owner] })).toEqual({
+    bus: 'closed',
+    rendezvous: 'closed',
+    credentials: expect.stringMatching(/^403 .*pod team\/stranger: TrainingJob long has no such pod/) as string,
+  });
+  await kubectl('delete', 'trainingjob', 'long', '--namespace', team, limit);
+});
 
 test('what is deleted takes everything along that was made for it', { timeout: limitMs }, async () => {
   await kubectl('delete', 'trainingjobs,inferenceservices,models,modelversions', '--all', '--namespace', team, limit);
@@ -172,30 +207,73 @@ function storage(name: string): object[] {
   ];
 }
 
+interface Labelled {
+  readonly metadata: { readonly uid: string; readonly labels: Record<string, string> };
+}
+
 /** What an HTTP server of the cluster answers a pod that posts JSON. */
 async function ask(url: string, body: object): Promise<unknown> {
   const request = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
-  const program = `fetch(${JSON.stringify(url)}, ${JSON.stringify(request)}).then((answer) => answer.text()).then(console.log)`;
+  return await tell(
+    'client',
+    `fetch(${JSON.stringify(url)}, ${JSON.stringify(request)}).then((answer) => answer.text()).then(console.log)`,
+  );
+}
+
+/**
+ * Whether bus and rendezvous say anything to one without a certificate, and what the operator answers to a token that is good but not of a pod of
+ * the job: the pod says of itself that the job owns it.
+ */
+const strangerProgram = `
+const { readFileSync } = require('node:fs');
+const tls = require('node:tls');
+const heard = (host, port) => new Promise((resolve) => {
+  const socket = tls.connect({ host, port, rejectUnauthorized: false, ALPNProtocols: ['h2'] });
+  socket.once('secureConnect', () => socket.write('PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'));
+  socket.once('data', () => resolve('heard'));
+  socket.once('error', () => resolve('closed'));
+  socket.once('close', () => resolve('closed'));
+});
+const credentials = async () => {
+  const token = readFileSync('/var/run/secrets/windlass/token', 'utf8');
+  process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+  const headers = { authorization: 'Bearer ' + token };
+  const url = 'https://windlass-credentials.windlass-system.svc:8443/v1/credentials';
+  const answer = await fetch(url, { method: 'POST', headers, body: '{}' });
+  return answer.status + ' ' + (await answer.text());
+};
+(async () => {
+  const bus = await heard('windlass-bus.windlass-system.svc', 4222);
+  const rendezvous = await heard('long-worker-0.long-workers', 29400);
+  console.log(JSON.stringify({ bus, rendezvous, credentials: await credentials() }));
+})();
+`;
+
+/** What a program prints, as JSON, that a pod of the team runs. */
+async function tell(name: string, program: string, metadata: object = {}): Promise<unknown> {
+  const serviceAccountToken = { audience: 'windlass', expirationSeconds: 3600, path: 'token' };
   await create({
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: 'client', namespace: team },
+    metadata: { ...metadata, name, namespace: team },
     spec: {
       restartPolicy: 'Never',
-      securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+      securityContext: { runAsNonRoot: true, fsGroup: 65_532, seccompProfile: { type: 'RuntimeDefault' } },
       containers: [
         {
           name: 'client',
           image: imageName,
-          command: ['/usr/bin/node', '-e', program],
+          command: ['/usr/bin/node', '--no-warnings', '-e', program],
+          volumeMounts: [{ name: 'token', mountPath: '/var/run/secrets/windlass' }],
           securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
         },
       ],
+      volumes: [{ name: 'token', projected: { sources: [{ serviceAccountToken }] } }],
     },
   });
-  await kubectl('wait', 'pod/client', '--namespace', team, '--for=jsonpath={.status.phase}=Succeeded', limit);
-  const answer: unknown = JSON.parse(await kubectl('logs', 'client', '--namespace', team));
-  await kubectl('delete', 'pod', 'client', '--namespace', team);
+  await kubectl('wait', `pod/${name}`, '--namespace', team, '--for=jsonpath={.status.phase}=Succeeded', limit);
+  const answer: unknown = JSON.parse(await kubectl('logs', name, '--namespace', team));
+  await kubectl('delete', 'pod', name, '--namespace', team);
   return answer;
 }
 

@@ -81,11 +81,41 @@
     - watch
     - create
     - delete
+# the scheduler places the ranks of a job as a whole, where it can
+- apiGroups:
+    - scheduling.k8s.io
+  resources:
+    - podgroups
+  verbs:
+    - list
+    - watch
+    - create
+    - delete
 # names of ranks, and what stands in front of replicas
 - apiGroups:
     - ""
   resources:
     - services
+  verbs:
+    - list
+    - watch
+    - create
+    - update
+# a drain of nodes waits until replicas of services run elsewhere
+- apiGroups:
+    - policy
+  resources:
+    - poddisruptionbudgets
+  verbs:
+    - list
+    - watch
+    - create
+    - update
+# whom the pods of a job or service may speak to
+- apiGroups:
+    - networking.k8s.io
+  resources:
+    - networkpolicies
   verbs:
     - list
     - watch
@@ -109,6 +139,21 @@
   verbs:
     - list
     - watch
+# replicas of services leave nodes that are cordoned
+- apiGroups:
+    - ""
+  resources:
+    - nodes
+  verbs:
+    - list
+    - watch
+# which pod asks for credentials
+- apiGroups:
+    - authentication.k8s.io
+  resources:
+    - tokenreviews
+  verbs:
+    - create
 {{- end }}
 {{- define "windlass.access.own" -}}
 # the first operator makes the lease; a name cannot be asked for here
@@ -128,6 +173,24 @@
   verbs:
     - get
     - update
+# the first operator makes them; a name cannot be asked for here
+- apiGroups:
+    - ""
+  resources:
+    - secrets
+  verbs:
+    - create
+# the authority that certificates of pods come from, and the certificate of the bus
+- apiGroups:
+    - ""
+  resources:
+    - secrets
+  resourceNames:
+    - windlass-ca
+    - windlass-bus
+  verbs:
+    - get
+    - update
 {{- end }}
 {{- define "windlass.access.view" -}}
 - apiGroups:
@@ -144,6 +207,34 @@
     - get
     - list
     - watch
+# `windlass status`, `logs` and `report`
+- apiGroups:
+    - ""
+  resources:
+    - pods
+    - pods/log
+    - services
+  verbs:
+    - get
+    - list
+    - watch
+# `windlass status` and `report`
+- apiGroups:
+    - events.k8s.io
+  resources:
+    - events
+  verbs:
+    - get
+    - list
+    - watch
+# `windlass report`: how the operator is set up
+- apiGroups:
+    - apps
+  resources:
+    - deployments
+  verbs:
+    - get
+    - list
 {{- end }}
 {{- define "windlass.access.edit" -}}
 - apiGroups:
@@ -161,4 +252,12 @@
     - patch
     - delete
     - deletecollection
+# `windlass chat`
+- apiGroups:
+    - ""
+  resources:
+    - services/proxy
+  verbs:
+    - get
+    - create
 {{- end }}

@@ -50,8 +50,13 @@ helm.sh/chart: {{ printf "%s-%s" $context.Chart.Name $context.Chart.Version | re
 {{- if .Values.bus.url }}
 {{- .Values.bus.url }}
 {{- else if .Values.nats.enabled }}
-{{- printf "nats://%s-bus.%s.svc:4222" (include "windlass.fullname" .) .Release.Namespace }}
+{{- printf "%s://%s-bus.%s.svc:4222" (ternary "tls" "nats" .Values.tls.enabled) (include "windlass.fullname" .) .Release.Namespace }}
 {{- end }}
+{{- end }}
+
+{{- /* "true" if the bus is the bundled one and speaks TLS: then the operator makes its certificates and users. */ -}}
+{{- define "windlass.ownBus" -}}
+{{- if and .Values.tls.enabled .Values.nats.enabled (not .Values.bus.url) }}true{{ end }}
 {{- end }}
 
 {{- /* What Pod Security "restricted" asks of a pod, and of a container. */ -}}

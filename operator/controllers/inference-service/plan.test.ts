@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { InferenceService, InferenceServiceStatus, ModelVersion } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
-import type { Pod, Service } from '#operator/kube/core.ts';
+import type { Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
 import type { TerminationMessage } from '#runtime/api/messages.ts';
 import { effectiveOf } from '../effective.ts';
 import { inferenceService } from '../fixtures.ts';
@@ -35,9 +35,18 @@ interface PodState {
   ready?: boolean;
   deleting?: boolean;
   exit?: { exitCode: number; words: TerminationMessage };
+  node?: string;
+  /** Why the scheduler finds no place. */
+  pending?: string;
+  cost?: number;
 }
 
-function pod(number: number, index: number, { ready = true, deleting, exit }: PodState = {}, of = service()): Pod {
+function pod(
+  number: number,
+  index: number,
+  { ready = true, deleting, exit, node, pending, cost }: PodState = {},
+  of = service(),
+): Pod {
   const target = targetFor(number);
   const made = servingPod(of, effective, target, revisionOf(of, effective, target), index);
   return {
@@ -47,10 +56,20 @@ function pod(number: number, index: number, { ready = true, deleting, exit }: Po
       uid: made.metadata.name,
       creationTimestamp: isoTime(now + number * 1000),
       ...(deleting ? { deletionTimestamp: isoTime(now) } : {}),
+      annotations: {
+        ...made.metadata.annotations,
+        ...(cost === undefined ? {} : { 'controller.kubernetes.io/pod-deletion-cost': String(cost) }),
+      },
     },
+    spec: { ...made.spec, ...(node === undefined ? {} : { nodeName: node }) },
     status: {
       phase: 'Running',
-      conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
+      conditions: [
+        { type: 'Ready', status: ready ? 'True' : 'False' },
+        ...(pending === undefined
+          ? []
+          : [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: pending } as const]),
+      ],
       containerStatuses: [
         {
           name: 'engine',
@@ -69,30 +88,30 @@ function pod(number: number, index: number, { ready = true, deleting, exit }: Po
 }
 
 const front: Service = frontService(service());
+/** Somebody else's, which is left alone. */
+const budget = { metadata: { name: 'moby' }, spec: {} } as PodDisruptionBudget;
 
-function plan(seen: Partial<Observed>): Plan {
-  const urlOf = () => 'http://127.0.0.9:8080';
-  return planInferenceService(
-    {
-      service: service(),
-      pods: [],
-      front,
-      model: undefined,
-      versions: [version(1)],
-      runtime: undefined,
-      builtin: { image: 'x' },
-      urlOf,
-      ...seen,
-    },
-    now,
-  );
-}
+const observed: Observed = {
+  service: service(),
+  pods: [],
+  front,
+  model: undefined,
+  versions: [version(1)],
+  runtime: undefined,
+  builtin: { image: 'x' },
+  urlOf: () => 'http://127.0.0.9:8080',
+  startups: [],
+  budget,
+  cordoned: new Set(),
+};
+
+const plan = (seen: Partial<Observed>): Plan => planInferenceService({ ...observed, ...seen }, now);
 
 /** `+moby-1#0` makes the first pod of version 1, `-moby-1#0` removes it. */
 function steps({ actions }: Plan): string {
   return actions
     .map((action) => {
-      if (action.type === 'createFront' || action.type === 'updateFront') return action.type;
+      if (!('pod' in action)) return action.type;
       const { name, annotations } = action.pod.metadata;
       return `${action.type === 'createPod' ? '+' : '-'}${annotations?.['windlass.dev/served']}#${name.slice(-1)}`;
     })
@@ -106,15 +125,18 @@ describe('the plan of an InferenceService', () => {
   const two = service({ replicas: 2 });
   const both = [version(1), version(2)];
   const notReady = { ready: false };
+  const drainFirst = service({ replicas: 2, rollout: { strategy: 'DrainFirst' } });
+  const onOne = { node: 'node-1' };
+  const cordoned = new Set(['node-1']);
   const table: [string, Partial<Observed>, string][] = [
     ['first sight makes nothing', { service: service({}, {}) }, ''],
     ['then come the Service and the pods', { service: two, front: undefined }, 'createFront +moby-1#0 +moby-1#1'],
     ['all ready needs nothing', { service: two, pods: [pod(1, 0), pod(1, 1)] }, ''],
     ['a lost pod is made again', { service: two, pods: [pod(1, 1)] }, '+moby-1#0'],
     [
-      'a pod that is going keeps its place until it is gone',
+      'a pod that is going is replaced at once, under another name',
       { service: two, pods: [pod(1, 0), pod(1, 1, { deleting: true })] },
-      '',
+      '+moby-1#2',
     ],
     [
       'a new version comes up before the old one goes',
@@ -133,7 +155,45 @@ describe('the plan of an InferenceService', () => {
     ],
     ['the last old pod goes last', { service: two, versions: both, pods: [pod(1, 0), pod(2, 0), pod(2, 1)] }, '-moby-1#0'],
     ['old pods that do not answer go at once', { versions: both, pods: [pod(1, 0, notReady)] }, '+moby-2#0 -moby-1#0'],
-    ['fewer replicas remove the highest', { pods: [pod(1, 0), pod(1, 1), pod(1, 2)] }, '-moby-1#1 -moby-1#2'],
+    ['fewer replicas remove the highest', { pods: [pod(1, 0), pod(1, 1), pod(1, 2)] }, '-moby-1#2 -moby-1#1'],
+    ['fewer replicas remove first what does not answer', { pods: [pod(1, 0, notReady), pod(1, 1)] }, '-moby-1#0'],
+    ['fewer replicas remove first what is cheap to end', { pods: [pod(1, 0, { cost: -1 }), pod(1, 1)] }, '-moby-1#0'],
+    ['back to the version before, what still answers is enough', { pods: [pod(1, 0), pod(2, 0, notReady)] }, '-moby-2#0'],
+    [
+      'drain-first ends one old pod before it makes a new one',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(1, 1)] },
+      '-moby-1#1',
+    ],
+    [
+      'drain-first waits until that one is gone',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(1, 1, { deleting: true })] },
+      '',
+    ],
+    ['drain-first then makes the new one', { service: drainFirst, versions: both, pods: [pod(1, 0)] }, '+moby-2#0'],
+    [
+      'drain-first ends no further pod while the new one is not ready',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0, notReady)] },
+      '',
+    ],
+    ['drain-first goes on when it is', { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0)] }, '-moby-1#0'],
+    ['drain-first makes all pods of a new service at once', { service: drainFirst }, '+moby-1#0 +moby-1#1'],
+    ['a pod on a cordoned node is replaced before it goes', { pods: [pod(1, 0, onOne)], cordoned }, '+moby-1#1'],
+    ['drain-first leaves a pod on a cordoned node', { service: drainFirst, pods: [pod(1, 0, onOne), pod(1, 1)], cordoned }, ''],
+    [
+      'a pod on a cordoned node stays while the other is not ready',
+      { pods: [pod(1, 0, onOne), pod(1, 1, notReady)], cordoned },
+      '',
+    ],
+    [
+      'a pod on a cordoned node goes when the other is ready',
+      { pods: [pod(1, 0, onOne), pod(1, 1, { node: 'node-2' })], cordoned },
+      '-moby-1#0',
+    ],
+    [
+      'of two old pods the one on a cordoned node goes first',
+      { service: two, versions: both, pods: [pod(1, 0, onOne), pod(1, 1), pod(2, 0), pod(2, 1, notReady)], cordoned },
+      '-moby-1#0',
+    ],
     ['no replicas remove all', { service: service({ replicas: 0 }), pods: [pod(1, 0)] }, '-moby-1#0'],
     ['without a version nothing is made', { versions: [] }, ''],
     ['without a version what serves goes on', { versions: [], pods: [pod(1, 0)] }, ''],
@@ -184,13 +244,132 @@ describe('the plan of an InferenceService', () => {
       lastFailure: { code: 'WL_MODEL_INVALID' },
     });
     expect(stuck.status.conditions?.[0]?.message).toMatchInlineSnapshot(
-      `"moby-5f198491-0, exit code 64, WL_MODEL_INVALID: config.json lacks hidden_size. Publish again."`,
+      `"moby-334ffff8-0, exit code 64, WL_MODEL_INVALID: config.json lacks hidden_size. Publish again."`,
     );
   });
 
-  it('makes pods of another revision for anything but the number of replicas', () => {
+  it('names a new pod for which there is no room, and what to do', () => {
+    const seen = { versions: both, pods: [pod(1, 0), pod(2, 0, { ready: false, pending: '0/1 nodes are available' })] };
+    const { status } = plan(seen);
+    expect(conditions({ status } as Plan)).toEqual({ Ready: 'True Unschedulable', Reconciling: 'True Unschedulable' });
+    expect(status.conditions?.[0]?.message).toMatchInlineSnapshot(
+      `"pod moby-334ffff8-0: 0/1 nodes are available. Add a node, or set spec.rollout.strategy to DrainFirst: old pods then end before new ones start."`,
+    );
+  });
+
+  it('counts the time without progress from the last pod that became ready, and names what is stuck', () => {
+    const settings = { replicas: 2, rollout: { progressDeadlineSeconds: 60 } };
+    const begun = plan({ service: service(settings) });
+    expect([begun.againAfterMs, begun.status.rollout]).toEqual([
+      60_000,
+      { revision: expect.any(String), replicas: 2, readyReplicas: 0, progressTime: isoTime(now) },
+    ]);
+    const later = (seconds: number, status: InferenceServiceStatus, pods: Pod[]) =>
+      planInferenceService({ ...observed, service: service(settings, status), pods }, now + seconds * 1000);
+    const half = later(50, begun.status, [pod(1, 0), pod(1, 1, notReady)]);
+    expect([half.againAfterMs, half.status.rollout?.progressTime]).toEqual([60_000, isoTime(now + 50_000)]);
+    const waiting = later(109, half.status, [pod(1, 0), pod(1, 1, notReady)]);
+    expect([waiting.againAfterMs, conditions(waiting)]).toEqual([
+      1000,
+      { Ready: 'True PodsStarting', Reconciling: 'True PodsStarting' },
+    ]);
+    const stuck = later(110, half.status, [pod(1, 0), pod(1, 1, notReady)]);
+    expect([stuck.againAfterMs, conditions(stuck)]).toEqual([
+      undefined,
+      { Ready: 'True PodsStarting', Stalled: 'True ProgressDeadlineExceeded' },
+    ]);
+    expect(stuck.status.conditions?.find(({ type }) => type === 'Stalled')?.message).toMatchInlineSnapshot(
+      `"no further pod of moby-1 became ready in 60 s (spec.rollout.progressDeadlineSeconds); 1 pods answer; those of moby-1 are starting"`,
+    );
+    const done = later(200, stuck.status, [pod(1, 0), pod(1, 1)]);
+    expect([done.againAfterMs, conditions(done)]).toEqual([undefined, { Ready: 'True Serving' }]);
+    // What is lost long afterwards has all of the time again.
+    expect(later(900, done.status, [pod(1, 0)]).againAfterMs).toBe(60_000);
+  });
+
+  it('tells how far pods of the target are, looks again while they start, and forgets it when they answer', () => {
+    const starting = pod(2, 0, notReady);
+    const running = { name: 'engine', ready: false, restartCount: 0, state: { running: {} } };
+    starting.status = { ...starting.status, podIP: '10.0.0.7', containerStatuses: [running] };
+    const told = { phase: 'fetching', bytes: 50, totalBytes: 200, bytesPerSecond: 5, etaSeconds: 30 } as const;
+    const startups = [starting, pod(1, 0)].map(({ metadata }) => ({ pod: metadata.name, ...told }));
+    const loading = plan({ versions: both, pods: [pod(1, 0), starting], startups });
+    expect(loading.status.model?.startups).toEqual([{ pod: starting.metadata.name, ...told }]);
+    expect(loading.againAfterMs).toBe(10_000);
+    const service2 = service({}, { effective, model: loading.status.model });
+    expect(plan({ service: service2, versions: both, pods: [pod(2, 0)] }).status.model).not.toHaveProperty('startups');
+  });
+
+  it('keeps models on nodes where the runtime names a claim for them', () => {
+    const kept = { ...effective, cacheClaim: 'models-here', cacheBytes: 5_000_000_000 };
+    const target = targetFor(1);
+    const { spec } = servingPod(service(), kept, target, 'r', 0);
+    expect(spec.containers[0]?.env?.filter(({ name }) => name.startsWith('WL_MODEL_CACHE'))).toEqual([
+      { name: 'WL_MODEL_CACHE', value: '/windlass/cache' },
+      { name: 'WL_MODEL_CACHE_BYTES', value: '5000000000' },
+    ]);
+    expect(spec.containers[0]?.volumeMounts).toContainEqual({ name: 'cache', mountPath: '/windlass/cache' });
+    expect(spec.volumes).toContainEqual({ name: 'cache', persistentVolumeClaim: { claimName: 'models-here' } });
+    const withoutDigest = servingPod(service(), kept, { ...target, digest: undefined }, 'r', 0);
+    expect(withoutDigest.spec.volumes).not.toContainEqual(expect.objectContaining({ name: 'cache' }));
+  });
+
+  it('asks for a budget that leaves all but one, or the only one', () => {
+    const wanted = (spec: object) =>
+      plan({ service: service(spec), budget: undefined }).actions.flatMap((action) =>
+        action.type === 'createBudget' ? action.budget.spec.minAvailable : [],
+      );
+    expect([0, 1, 2, 5].flatMap((replicas) => wanted({ replicas }))).toEqual([0, 1, 1, 4]);
+    expect(wanted({ replicas: 1, rollout: { strategy: 'DrainFirst' } })).toEqual([0]);
+    const [made] = plan({ budget: undefined }).actions.flatMap((action) => (action.type === 'createBudget' ? action.budget : []));
+    const scaled = plan({ service: service({ replicas: 3 }), budget: made!, pods: [] }).actions;
+    expect(scaled).toContainEqual({ type: 'updateBudget', budget: { ...made, spec: { ...made!.spec, minAvailable: 2 } } });
+    expect(steps(plan({ budget: made!, pods: [pod(1, 0)] }))).toBe('');
+  });
+
+  it('tells the state of the model in the words of KServe', () => {
+    const words = { code: 'WL_MODEL_CORRUPT', message: 'digest' };
+    const failing = pod(2, 0, { ready: false, exit: { exitCode: 82, words } });
+    const told = (seen: Partial<Observed>) => {
+      const { transitionStatus, states, copies, lastFailure } = plan(seen).status.model!;
+      return [transitionStatus, states?.activeModelState, states?.targetModelState, copies, lastFailure?.reason];
+    };
+    const none = { totalCopies: 0, failedCopies: 0 };
+    expect(told({ versions: [] })).toEqual(['InProgress', undefined, 'Pending', none, undefined]);
+    expect(told({})).toEqual(['InProgress', undefined, 'Loading', none, undefined]);
+    expect(told({ pods: [pod(1, 0)] })).toEqual(['UpToDate', 'Loaded', 'Loaded', { ...none, totalCopies: 1 }, undefined]);
+    expect(told({ versions: both, pods: [pod(1, 0), pod(2, 0, notReady)] })).toEqual([
+      'InProgress',
+      'Loaded',
+      'Loading',
+      none,
+      undefined,
+    ]);
+    expect(told({ versions: both, pods: [pod(1, 0), failing] })).toEqual([
+      'BlockedByFailedLoad',
+      'Loaded',
+      'FailedToLoad',
+      { ...none, failedCopies: 1 },
+      'ModelLoadFailed',
+    ]);
+  });
+
+  it.each([
+    [64, 'WL_MANIFEST_INVALID', 'InvalidSpec'],
+    [64, 'WL_MODEL_INVALID', 'ModelLoadFailed'],
+    [82, 'WL_MODEL_CORRUPT', 'ModelLoadFailed'],
+    [75, 'WL_PORT_TAKEN', 'RuntimeUnhealthy'],
+    [86, 'WL_DEVICE_LOST', 'RuntimeUnhealthy'],
+    [137, undefined, 'RuntimeUnhealthy'],
+    [64, undefined, 'ModelLoadFailed'],
+  ])('calls an engine that ended with %d and %s %s', (exitCode, code, reason) => {
+    const exit = { exitCode, words: code === undefined ? {} : { code, message: 'x' } };
+    expect(plan({ pods: [pod(1, 0, { ready: false, exit })] }).status.model?.lastFailure?.reason).toBe(reason);
+  });
+
+  it('makes pods of another revision for anything but the number of replicas and how they are replaced', () => {
     const revision = (spec: object) => revisionOf(service(spec), effective, targetFor(1));
-    expect(revision({ replicas: 5 })).toBe(revision({}));
+    expect(revision({ replicas: 5, rollout: { strategy: 'DrainFirst' } })).toBe(revision({}));
     const others = [
       { port: 9000 },
       { engine: { blockSize: 32 } },
@@ -214,11 +393,11 @@ describe('the plan of an InferenceService', () => {
         },
         {
           "name": "WL_POD_NAME",
-          "value": "moby-688a94f1-0",
+          "value": "moby-bf846b05-0",
         },
         {
           "name": "WL_SERVICE",
-          "value": "{"model":{"name":"moby"},"port":8080,"engine":{"maxSequences":16,"maxBatchedTokens":512,"blockSize":16},"drain":{"timeoutSeconds":30}}",
+          "value": "{"model":{"name":"moby"},"port":8080,"engine":{"maxSequences":16,"maxBatchedTokens":512,"blockSize":16},"drain":{"delaySeconds":5,"timeoutSeconds":30}}",
         },
         {
           "name": "WL_MODEL_DIR",
@@ -254,6 +433,33 @@ describe('the plan of an InferenceService', () => {
 });
 
 describe('the target', () => {
+  it('of a job is what it published last, or stays with the first', () => {
+    const published = (number: number, job: string): ModelVersion => ({
+      ...version(number),
+      metadata: { name: `moby-${number}`, creationTimestamp: isoTime(now + number) },
+      spec: { ...version(number).spec, source: { job, uid: `uid-${number}`, step: 1 } },
+    });
+    const versions = [published(1, 'nightly'), published(2, 'other'), published(3, 'nightly')];
+    const from = (fromTrainingJob: object, status: Partial<InferenceServiceStatus> = {}) => {
+      const found = resolveTarget({ ...inferenceService('x', {}, { fromTrainingJob }), status }, undefined, versions);
+      return 'target' in found ? [found.target.id, found.target.servedName] : found.waitsFor.message;
+    };
+    expect(from({ name: 'nightly' })).toEqual(['moby-3', 'moby']);
+    expect(from({ name: 'nightly', follow: false })).toEqual(['moby-3', 'moby']);
+    const model = { state: 'Serving', pinned: 'moby-1' } as const;
+    expect(from({ name: 'nightly', follow: false }, { model })).toEqual(['moby-1', 'moby']);
+    expect(from({ name: 'nightly' }, { model })).toEqual(['moby-3', 'moby']);
+    expect(from({ name: 'none' })).toMatchInlineSnapshot(
+      `"TrainingJob none has published no version yet; it is served as soon as the job has, which needs output.model"`,
+    );
+  });
+
+  it('that stays is kept in the status as soon as it is resolved', () => {
+    const of = service({ model: { fromTrainingJob: { name: 'nightly', follow: false } } });
+    const spec = { ...version(1).spec, source: { job: 'nightly', uid: 'u', step: 1 } };
+    expect(plan({ service: of, versions: [{ ...version(1), spec }] }).status.model?.pinned).toBe('moby-1');
+  });
+
   it('of a path is the path', () => {
     const byPath = inferenceService('x', {}, { uri: 'file:///models/a' });
     expect(resolveTarget(byPath, undefined, [])).toEqual({

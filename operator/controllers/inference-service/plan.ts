@@ -4,15 +4,27 @@ import type { ConditionChange } from '#crds/conditions.ts';
 import type { Effective, InferenceService, InferenceServiceStatus, Model, ModelVersion } from '#crds/v1alpha1/index.ts';
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import { isoTime } from '#operator/kube/clock.ts';
-import { isPodFinished, isPodReady } from '#operator/kube/core.ts';
-import type { Pod, Service } from '#operator/kube/core.ts';
+import { isPodReady } from '#operator/kube/core.ts';
+import type { Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
 import type { BuiltinSettings, Runtime } from '../effective.ts';
-import { lastEndingOf, troubleOf, withRemedy } from '../pod-ending.ts';
-import { frontService, indexOfPod, podName, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
+import { lastEndingOf, withRemedy } from '../pod-ending.ts';
+import { troubleOf } from '../pod-trouble.ts';
+import { planBudget } from './budget.ts';
+import type { BudgetAction } from './budget.ts';
+import { failureReason, kserveStatus } from './model-status.ts';
+import type { ModelFailure } from './model-status.ts';
+import { frontService, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
+import { rolloutOf, timeLeft } from './progress.ts';
+import { rollStep } from './roll.ts';
+import { isStarting } from './startups.ts';
+import type { PodStartup } from './startups.ts';
 import { resolveTarget } from './target.ts';
 import type { Target } from './target.ts';
+
+/** Status is written no more often than this because of progress alone. */
+const startupsEveryMs = 10_000;
 
 export interface Observed {
   service: InferenceService;
@@ -27,18 +39,27 @@ export interface Observed {
   builtin: BuiltinSettings;
   /** Where clients reach the Service; undefined while it has no address. */
   urlOf: (front: Service) => string | undefined;
+  /** What pods that do not answer requests yet say of themselves, as far as they do. */
+  startups: readonly PodStartup[];
+  /** The PodDisruptionBudget of the same name, whoever made it. */
+  budget: PodDisruptionBudget | undefined;
+  /** Names of nodes that pods are to leave. */
+  cordoned: ReadonlySet<string>;
 }
 
 export type Action =
   | { type: 'createPod'; pod: Pod }
   | { type: 'deletePod'; pod: Pod }
   | { type: 'createFront'; front: Service }
-  | { type: 'updateFront'; front: Service };
+  | { type: 'updateFront'; front: Service }
+  | BudgetAction;
 
 export interface Plan {
   actions: Action[];
   status: InferenceServiceStatus;
   events: Happening[];
+  /** Looks again after this time even if nothing happens. */
+  againAfterMs?: number;
 }
 
 export function planInferenceService(seen: Observed, now: number): Plan {
@@ -50,11 +71,13 @@ export function planInferenceService(seen: Observed, now: number): Plan {
     return planOf(seen, now, [
       { type: 'Ready', status: 'False', ...front.taken },
       { type: 'Stalled', status: 'True', ...front.taken },
+      { type: 'Reconciling', status: 'False', ...front.taken },
     ]);
   }
+  const around = [...front.actions, ...planBudget(service, seen.budget)];
   const resolution = resolveTarget(service, seen.model, seen.versions);
-  if ('waitsFor' in resolution) return waitForModel(seen, resolution.waitsFor, front.actions, now);
-  return roll(seen, effective, resolution.target, front.actions, now);
+  if ('waitsFor' in resolution) return waitForModel(seen, resolution.waitsFor, around, now);
+  return roll(seen, effective, resolution.target, around, now);
 }
 
 function resolveRuntime(seen: Observed, now: number): Plan {
@@ -90,79 +113,111 @@ function waitForModel(seen: Observed, why: { reason: string; message: string }, 
     : [{ type: 'Ready', status: 'False', ...why }];
   return planOf(seen, now, [...conditions, { type: 'Reconciling', status: 'True', ...why }, stalled(false)], {
     actions,
-    status: { model: { state: 'Waiting', active: activeOf(seen) } },
+    status: { model: waitingModel(activeOf(seen)) },
   });
 }
 
-function roll(seen: Observed, effective: Effective, target: Target, front: Action[], now: number): Plan {
-  const { service, pods } = seen;
-  const { replicas } = service.spec;
-  const revision = revisionOf(service, effective, target);
-  const living = alive(seen);
-  const current = living.filter((pod) => revisionOfPod(pod) === revision && !isPodFinished(pod));
-  const old = living.filter((pod) => revisionOfPod(pod) !== revision);
+function waitingModel(active: string | undefined): InferenceServiceStatus['model'] {
+  const model = { state: 'Waiting', active, target: undefined, lastFailure: undefined } as const;
+  return { state: 'Waiting', active, ...kserveStatus(model, { ready: 0, failed: 0 }) };
+}
 
-  const missing = Array.from({ length: replicas }, (_, index) => index).filter(
-    (index) => !pods.some((pod) => pod.metadata.name === podName(service, revision, index)),
-  );
-  const created = missing.map((index): Action => ({
+function roll(seen: Observed, effective: Effective, target: Target, more: Action[], now: number): Plan {
+  const { service, pods } = seen;
+  const { replicas, rollout: settings } = service.spec;
+  const revision = revisionOf(service, effective, target);
+  const { strategy } = settings;
+  const isCordoned = (node: string) => seen.cordoned.has(node);
+  const { create, remove, wanted, leaving } = rollStep({ pods, revision, replicas, strategy, isCordoned });
+  const created = create.map((index): Action => ({
     type: 'createPod',
     pod: servingPod(service, effective, target, revision, index),
   }));
-  const wanted = current.filter((pod) => indexOfPod(pod) < replicas);
-  const readyWanted = wanted.filter(isPodReady);
-  const surplus = current.filter((pod) => indexOfPod(pod) >= replicas);
-  const finished = living.filter((pod) => isPodFinished(pod) && revisionOfPod(pod) === revision);
-  // As many old pods stay as new ones are still missing: what answers now goes on answering.
-  const keep = Math.max(0, replicas - readyWanted.length);
-  const kept = old.filter((pod) => isPodReady(pod) && !isPodFinished(pod)).slice(0, keep);
-  const removed = [...surplus, ...finished, ...old.filter((pod) => !kept.includes(pod))];
-
-  const rolled = readyWanted.length === replicas && old.length === 0 && surplus.length === 0;
-  const failure = failureOf(seen, current, now);
-  const failed = failure !== undefined && !rolled;
-  const state = rolled ? 'Serving' : failed ? 'Failed' : 'Loading';
-  const serving = [...current, ...old].filter(isPodReady).length;
-  const conditions = rollConditions(
-    { serving, replicas, rolled, failure, trouble: current.map(troubleOf).find((found) => found) },
+  const ready = wanted.filter(isPodReady).length;
+  const rolled = ready === replicas && remove.length === 0 && leaving.length === 0;
+  const rollout = rolloutOf(service.status?.rollout, { revision, replicas, readyReplicas: ready }, now);
+  const leftMs = timeLeft(rollout, settings.progressDeadlineSeconds, now);
+  const failures = failuresOf(seen, wanted, now);
+  const failure = rolled ? undefined : failures[0];
+  const model = {
+    state: rolled ? 'Serving' : failure ? 'Failed' : 'Loading',
+    target: target.id,
+    active: ready > 0 ? target.id : activeOf(seen),
+    lastFailure: failures[0] ?? service.status?.model?.lastFailure,
+    ...startupsOf(seen, wanted),
+    ...(service.spec.model.fromTrainingJob?.follow === false ? { pinned: target.id } : {}),
+  } as const;
+  const conditions = rollConditions({
     target,
-  );
+    replicas,
+    rolled,
+    failure,
+    serving: [...wanted, ...leaving].filter(isPodReady).length,
+    trouble: troubleWithRemedy(wanted, strategy, leaving, revision),
+    stuckSeconds: leftMs === 0 ? settings.progressDeadlineSeconds : undefined,
+  });
   const events: Happening[] = [];
-  if (missing.length > 0) {
-    events.push({
-      type: 'Normal',
-      reason: 'PodCreated',
-      action: 'CreatePod',
-      note: `made ${missing.length} pods for ${target.id}, revision ${revision}`,
-    });
+  if (create.length > 0) {
+    const note = `made ${create.length} pods for ${target.id}, revision ${revision}`;
+    events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
   }
   if (rolled && service.status?.model?.state !== 'Serving') {
     events.push({ type: 'Normal', reason: 'Serving', action: 'Roll', note: `serves ${target.id} with ${replicas} pods` });
   }
-  return planOf(seen, now, conditions, {
-    actions: [...front, ...created, ...removed.map((pod): Action => ({ type: 'deletePod', pod }))],
-    status: {
-      model: {
-        state,
-        target: target.id,
-        active: readyWanted.length > 0 ? target.id : activeOf(seen),
-        lastFailure: failure ?? service.status?.model?.lastFailure,
-      },
-    },
-    events,
-  });
+  return {
+    ...planOf(seen, now, conditions, {
+      actions: [...more, ...created, ...remove.map((pod): Action => ({ type: 'deletePod', pod }))],
+      status: { model: { ...model, ...kserveStatus(model, { ready, failed: failures.length }) }, rollout },
+      events,
+    }),
+    ...againAfter(leftMs, wanted),
+  };
+}
+
+/** When the rollout would be stuck, and while pods are starting: how far they are is told by them alone. */
+function againAfter(leftMs: number | undefined, wanted: readonly Pod[]): { againAfterMs?: number } {
+  const times = [
+    ...(leftMs === undefined || leftMs === 0 ? [] : [leftMs]),
+    ...(wanted.some(isStarting) ? [startupsEveryMs] : []),
+  ];
+  return times.length === 0 ? {} : { againAfterMs: Math.min(...times) };
+}
+
+function startupsOf({ startups }: Observed, wanted: readonly Pod[]): { startups?: PodStartup[] } {
+  const names = new Set(wanted.map(({ metadata }) => metadata.name));
+  const told = startups.filter(({ pod }) => names.has(pod));
+  return told.length === 0 ? {} : { startups: told };
+}
+
+/** What keeps pods from starting. Where old pods hold the room that new ones need, they can go first. */
+function troubleWithRemedy(
+  wanted: readonly Pod[],
+  strategy: string,
+  leaving: readonly Pod[],
+  revision: string,
+): { reason: string; message: string } | undefined {
+  const trouble = wanted.map(troubleOf).find((found) => found);
+  if (!trouble) return undefined;
+  const { reason, message, words } = trouble;
+  const areReplaced = leaving.some((pod) => revisionOfPod(pod) !== revision);
+  if (reason !== 'Unschedulable' || strategy !== 'Surge' || !areReplaced) return { reason, message };
+  const remedy = 'Add a node, or set spec.rollout.strategy to DrainFirst: old pods then end before new ones start.';
+  return { reason, message: withRemedy(words, remedy) };
 }
 
 interface RollState {
-  /** Pods that answer, of all revisions. */
-  serving: number;
+  target: Target;
   replicas: number;
   rolled: boolean;
+  /** Pods that answer, of all revisions. */
+  serving: number;
   failure: ModelFailure | undefined;
   trouble: { reason: string; message: string } | undefined;
+  /** For how long nothing has gone on, if that is too long. */
+  stuckSeconds: number | undefined;
 }
 
-function rollConditions({ serving, replicas, rolled, failure, trouble }: RollState, target: Target): ConditionChange[] {
+function rollConditions({ target, replicas, rolled, serving, failure, trouble, stuckSeconds }: RollState): ConditionChange[] {
   if (rolled) {
     const reason = replicas === 0 ? 'ScaledToZero' : 'Serving';
     return [
@@ -174,34 +229,32 @@ function rollConditions({ serving, replicas, rolled, failure, trouble }: RollSta
   const cause = failure ? { reason: 'EngineFailed', message: failureText(failure) } : trouble;
   const why = cause ?? { reason: 'PodsStarting', message: `${serving} pods answer; those of ${target.id} are starting` };
   const ready: ConditionChange = { type: 'Ready', status: serving > 0 ? 'True' : 'False', ...why };
+  const stops = { type: 'Reconciling', status: 'False', reason: why.reason } as const;
   // A user error will not go away by itself: kstatus shall say so.
-  if (failure?.exitCode === ExitCode.userError)
-    return [ready, stalled(true, why), { type: 'Reconciling', status: 'False', reason: why.reason }];
-  return [ready, { type: 'Reconciling', status: 'True', ...why }, stalled(false)];
+  if (failure?.exitCode === ExitCode.userError) return [ready, stalled(true, why), stops];
+  if (stuckSeconds === undefined) return [ready, { type: 'Reconciling', status: 'True', ...why }, stalled(false)];
+  const message = `no further pod of ${target.id} became ready in ${stuckSeconds} s (spec.rollout.progressDeadlineSeconds); ${why.message}`;
+  return [ready, stalled(true, { reason: 'ProgressDeadlineExceeded', message }), stops];
 }
 
-type ModelFailure = NonNullable<NonNullable<InferenceServiceStatus['model']>['lastFailure']>;
-
-/** The newest failure of the pods of the target; one that is known keeps its time. */
-function failureOf({ service }: Observed, current: readonly Pod[], now: number): ModelFailure | undefined {
-  for (const pod of current) {
+/** How engines of these pods failed; a failure that is known keeps its time. */
+function failuresOf({ service }: Observed, pods: readonly Pod[], now: number): ModelFailure[] {
+  return pods.flatMap((pod) => {
     const ending = isPodReady(pod) ? undefined : lastEndingOf(pod);
-    if (!ending) continue;
+    if (!ending) return [];
     const { words, exitCode, signal } = ending;
     const ended = signal === undefined ? `the engine ended with code ${exitCode}` : `the engine was ended by signal ${signal}`;
+    const memory = ending.reason === 'OOMKilled' ? 'the engine used more memory than its limit' : undefined;
     return {
       time: ending.time ?? service.status?.model?.lastFailure?.time ?? isoTime(now),
       pod: pod.metadata.name,
+      reason: failureReason(exitCode, words.code),
       ...(exitCode !== undefined && exitCode <= 255 ? { exitCode } : {}),
       ...(words.code === undefined ? {} : { code: words.code.slice(0, 64) }),
-      message: (words.message ?? (ending.reason === 'OOMKilled' ? 'the engine used more memory than its limit' : ended)).slice(
-        0,
-        4096,
-      ),
+      message: (words.message ?? memory ?? ended).slice(0, 4096),
       ...(words.remedy === undefined ? {} : { remedy: words.remedy.slice(0, 1024) }),
     };
-  }
-  return undefined;
+  });
 }
 
 function failureText({ pod, exitCode, code, message, remedy }: ModelFailure): string {

@@ -11,12 +11,14 @@ const endSeconds = 5;
 
 /** Everything that a serving pod is made from, as a short hash: pods of another revision are replaced. */
 export function revisionOf(service: InferenceService, effective: Effective, target: Target): string {
-  const { replicas: _, model: __, runtimeRef: ___, ...spec } = service.spec;
-  const { runtime: ____, ...settings } = effective;
-  return createHash('sha256').update(canonicalJson({ spec, settings, target })).digest('hex').slice(0, 8);
+  const { replicas: _, model: __, runtimeRef: ___, rollout: ____, ...spec } = service.spec;
+  const { runtime: _____, ...settings } = effective;
+  // Whoever asks for a restart asks for pods of another revision.
+  const restart = service.metadata.annotations?.[annotation.restartRequestedAt];
+  return createHash('sha256').update(canonicalJson({ spec, settings, target, restart })).digest('hex').slice(0, 8);
 }
 
-export function podName(service: InferenceService, revision: string, index: number): string {
+function podName(service: InferenceService, revision: string, index: number): string {
   return `${service.metadata.name}-${revision}-${index}`;
 }
 
@@ -54,16 +56,22 @@ export function servingPod(
     effective,
     template: spec.podTemplate,
     restartPolicy: 'Always',
-    terminationGracePeriodSeconds: spec.drain.timeoutSeconds + endSeconds,
-    claims: target.claimName
-      ? [{ name: 'models', claimName: target.claimName, mountPath: storage.modelsMount, readOnly: true }]
-      : [],
+    terminationGracePeriodSeconds: spec.drain.delaySeconds + spec.drain.timeoutSeconds + endSeconds,
+    claims: [
+      ...(target.claimName
+        ? [{ name: 'models', claimName: target.claimName, mountPath: storage.modelsMount, readOnly: true }]
+        : []),
+      ...(keepsModels(effective, target)
+        ? [{ name: 'cache', claimName: effective.cacheClaim!, mountPath: storage.cacheMount }]
+        : []),
+    ],
     container: {
       name: 'engine',
       command: ['windlass', 'engine'],
-      env: environmentOf(service, target, podName(service, revision, index)),
+      env: environmentOf(service, effective, target, podName(service, revision, index)),
       ports: [{ name: 'http', containerPort: spec.port }],
-      readinessProbe: { httpGet: { path: '/ready', port: 'http' }, periodSeconds: 1, timeoutSeconds: 2, failureThreshold: 2 },
+      // A busy machine may be slow to answer; what is going leaves the endpoints by its deletion.
+      readinessProbe: { httpGet: { path: '/ready', port: 'http' }, periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 3 },
       livenessProbe: {
         httpGet: { path: '/health', port: 'http' },
         initialDelaySeconds: 30,
@@ -75,19 +83,32 @@ export function servingPod(
   });
 }
 
-function environmentOf(service: InferenceService, target: Target, name: string): EnvVar[] {
+/** What has a digest can be kept on the node. */
+function keepsModels({ cacheClaim }: Effective, { digest }: Target): boolean {
+  return cacheClaim !== undefined && digest !== undefined;
+}
+
+function environmentOf(service: InferenceService, effective: Effective, target: Target, name: string): EnvVar[] {
   const values: Record<string, string> = {
     WL_NAMESPACE: service.metadata.namespace ?? 'default',
     WL_NAME: service.metadata.name,
     WL_POD_NAME: name,
-    WL_SERVICE: JSON.stringify({ ...service.spec, replicas: undefined }),
+    WL_SERVICE: JSON.stringify({ ...service.spec, replicas: undefined, rollout: undefined }),
     WL_MODEL_DIR: target.folder,
     WL_MODEL_NAME: target.servedName,
     WL_PORT: String(service.spec.port),
     ...(target.digest === undefined ? {} : { WL_MODEL_DIGEST: target.digest }),
+    ...(keepsModels(effective, target) ? cacheVariables(effective) : {}),
   };
   const fixed = Object.entries(values).map(([name, value]) => ({ name, value }));
   return [...fixed, { name: 'WL_POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } }];
+}
+
+function cacheVariables({ cacheBytes }: Effective): Record<string, string> {
+  return {
+    WL_MODEL_CACHE: storage.cacheMount,
+    ...(cacheBytes === undefined ? {} : { WL_MODEL_CACHE_BYTES: String(cacheBytes) }),
+  };
 }
 
 /** The Service of the pods of all revisions; a named port finds each pod's own number. */

@@ -8,12 +8,13 @@ import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { Node, Pod, PodDisruptionBudget, Service } from '#operator/kube/core.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { deletePod } from '../deletion.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { refusal, writeStatus } from '../status-writer.ts';
 import { planInferenceService } from './plan.ts';
+import { askStartups } from './startups.ts';
 import type { Action } from './plan.ts';
 
 export interface InferenceServiceOptions {
@@ -31,38 +32,56 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
   const fronts = manager.store(Service);
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
+  const budgets = manager.store(PodDisruptionBudget);
+  const nodes = manager.store(Node);
   const findRuntime = createRuntimeFinder(manager);
   const urlOf = options.urlOf ?? clusterUrl;
 
   const servicesOf = (object: KubeObject, test: (service: InferenceService) => boolean) =>
     services.list(object.metadata.namespace).filter(test).map(keyOf);
+  const servicesOn = (node: string) =>
+    services
+      .list()
+      .filter(({ metadata }) => pods.ownedBy(metadata.uid ?? '').some(({ spec }) => spec.nodeName === node))
+      .map(keyOf);
   manager.add({
     name: 'inferenceservice',
     primary: services as unknown as Store,
-    owns: [pods as unknown as Store, fronts as unknown as Store],
+    owns: [pods as unknown as Store, fronts as unknown as Store, budgets as unknown as Store],
     watches: [
       watched(models, (model) => servicesOf(model, ({ spec }) => spec.model.name === model.metadata.name)),
       watched(versions, (version) =>
-        servicesOf(version, ({ spec }) => spec.model.name === version.spec.model || spec.model.version === version.metadata.name),
+        servicesOf(
+          version,
+          ({ spec: { model } }) =>
+            model.name === version.spec.model ||
+            model.version === version.metadata.name ||
+            (model.fromTrainingJob !== undefined && model.fromTrainingJob.name === version.spec.source?.job),
+        ),
       ),
+      watched(nodes, ({ metadata }) => servicesOn(metadata.name)),
       ...watchRuntimes(manager, services),
     ],
     workers: options.workers ?? 4,
-    reconcile: async (key, { client, log }) => {
+    reconcile: async (key, { client, log, signal }) => {
       const service = services.get(key);
       if (!service || service.metadata.deletionTimestamp !== undefined) return {};
       if (service.metadata.annotations?.[annotation.paused] === 'true') return {};
       const { namespace } = service.metadata;
+      const own = pods.ownedBy(service.metadata.uid ?? '');
       const plan = planInferenceService(
         {
           service,
-          pods: pods.ownedBy(service.metadata.uid ?? ''),
+          pods: own,
+          startups: await askStartups(own, signal),
           front: fronts.get(key),
           model: service.spec.model.name === undefined ? undefined : models.get({ namespace, name: service.spec.model.name }),
           versions: versions.list(namespace),
           runtime: findRuntime(service),
           builtin: options.builtin,
           urlOf,
+          budget: budgets.get(key),
+          cordoned: new Set(nodes.list().flatMap(({ metadata, spec }) => (spec.unschedulable ? [metadata.name] : []))),
         },
         manager.clock.now(),
       );
@@ -76,7 +95,7 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
       if (model?.state !== service.status?.model?.state)
         log.info({ state: model?.state, target: model?.target }, 'service changed state');
       for (const event of plan.events) manager.events.emit(service, event);
-      return {};
+      return { requeueAfterMs: plan.againAfterMs };
     },
   });
 }
@@ -94,6 +113,12 @@ async function carryOut(action: Action, client: KubeClient): Promise<void> {
       return;
     case 'updateFront':
       await client.update(Service, action.front);
+      return;
+    case 'createBudget':
+      await client.create(PodDisruptionBudget, action.budget);
+      return;
+    case 'updateBudget':
+      await client.update(PodDisruptionBudget, action.budget);
   }
 }
 

@@ -36,6 +36,7 @@ export function resolveTarget(
     const message = `ModelVersion ${wanted.version} does not exist; publish it, or name another one in spec.model`;
     return { waitsFor: { reason: 'ModelNotReady', message } };
   }
+  if (wanted.fromTrainingJob !== undefined) return fromTrainingJob(service, wanted.fromTrainingJob, alive);
   const newest = alive
     .filter((version) => version.spec.model === wanted.name)
     .reduce<ModelVersion | undefined>((best, next) => (best && best.spec.number > next.spec.number ? best : next), undefined);
@@ -44,6 +45,24 @@ export function resolveTarget(
   const message = `Model ${wanted.name} ${state}; it is served as soon as a TrainingJob with output.model: ${wanted.name} has published one`;
   return { waitsFor: { reason: 'ModelNotReady', message } };
 }
+
+/** What a job has published last, or the first of it that was served. It is asked for by the name of its Model. */
+function fromTrainingJob(
+  service: InferenceService,
+  { name, follow }: NonNullable<InferenceService['spec']['model']['fromTrainingJob']>,
+  versions: readonly ModelVersion[],
+): Resolution {
+  const published = versions.filter(({ spec }) => spec.source?.job === name);
+  const pinned = follow ? undefined : service.status?.model?.pinned;
+  const version =
+    published.find(({ metadata }) => metadata.name === pinned) ??
+    published.toSorted((a, b) => madeAt(b).localeCompare(madeAt(a)) || b.spec.number - a.spec.number)[0];
+  if (version) return { target: targetOf(version, version.spec.model) };
+  const message = `TrainingJob ${name} has published no version yet; it is served as soon as the job has, which needs output.model`;
+  return { waitsFor: { reason: 'ModelNotReady', message } };
+}
+
+const madeAt = ({ metadata }: ModelVersion): string => metadata.creationTimestamp ?? '';
 
 function targetOf(version: ModelVersion, servedName: string): Target {
   const [claimName = '', ...path] = version.spec.uri.slice('pvc://'.length).split('/');

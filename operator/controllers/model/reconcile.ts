@@ -9,7 +9,7 @@ import { isoTime } from '#operator/kube/clock.ts';
 import { writeStatus } from '../status-writer.ts';
 
 /** Status of a model: its newest version and how many there are. `versions` are those of the namespace. */
-function modelStatus(model: Model, versions: readonly ModelVersion[], now: number): ModelStatus {
+export function modelStatus(model: Model, versions: readonly ModelVersion[], now: number): ModelStatus {
   const own = versions.filter((version) => version.spec.model === model.metadata.name);
   const newest = [...own].sort((a, b) => b.spec.number - a.spec.number)[0];
   const generation = model.metadata.generation ?? 0;
@@ -25,7 +25,7 @@ function modelStatus(model: Model, versions: readonly ModelVersion[], now: numbe
 }
 
 /** A version is ready from the start: it is made only after its files are complete and checksummed. */
-function versionStatus(version: ModelVersion, now: number): ModelVersionStatus {
+export function versionStatus(version: ModelVersion, now: number): ModelVersionStatus {
   const generation = version.metadata.generation ?? 0;
   const ready = { type: 'Ready', status: 'True', reason: 'Published', message: `${version.spec.bytes} bytes` } as const;
   return {

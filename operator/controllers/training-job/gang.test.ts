@@ -7,6 +7,7 @@ import type { ProgressReport } from '#runtime/api/messages.ts';
 import { lastWords } from '../fixtures.ts';
 import type { Observed } from './decision.ts';
 import { workersService } from './pods.ts';
+import { newsDueIn } from './running.ts';
 import { conditions, effective, job, now, plan, pod, said } from './testing.ts';
 import type { PodState } from './testing.ts';
 
@@ -81,7 +82,7 @@ describe('the plan of a job of four ranks', () => {
         job: four({
           restarts: 1,
           replacing: ['pod-0-2'],
-          lastFailure: { time: isoTime(now - 2000), attempt: 0, action: 'Replace' },
+          lastFailure: { time: isoTime(now - 2000), attempt: 0, action: 'RestartPod' },
         }),
         pods: pods({ 1: killed(0), 2: killed(2) }),
       },
@@ -90,7 +91,11 @@ describe('the plan of a job of four ranks', () => {
     [
       'counts one apart that dies when all ran again',
       {
-        job: four({ state: 'Running', restarts: 1, lastFailure: { time: isoTime(now - 2000), attempt: 0, action: 'Replace' } }),
+        job: four({
+          state: 'Running',
+          restarts: 1,
+          lastFailure: { time: isoTime(now - 2000), attempt: 0, action: 'RestartPod' },
+        }),
         pods: pods({ 1: killed(0) }),
       },
       { actions: [], state: 'Restarting', attempt: 0, restarts: 2 },
@@ -158,7 +163,7 @@ describe('the plan of a job of four ranks', () => {
     [
       'waits for the others when a rank has done its part',
       { pods: pods({ 1: ends(done, 20) }) },
-      { actions: [], state: 'Starting', attempt: 0, restarts: 0 },
+      { actions: [], state: 'Running', attempt: 0, restarts: 0 },
     ],
     [
       'can not replace a pod when another has done its part',
@@ -182,8 +187,8 @@ describe('the plan of a job of four ranks', () => {
     ],
     [
       'makes no pod while another of the gang leaves',
-      { pods: pods({ 0: { deleting: true }, 2: 'missing' }) },
-      { actions: [], state: 'Starting', attempt: 0, restarts: 0 },
+      { job: four({ replacing: ['pod-0'] }), pods: pods({ 0: { deleting: true }, 2: 'missing' }) },
+      { actions: [], state: 'Starting', attempt: 0, restarts: 0, requeueAfterMs: 60_000 },
     ],
   ];
   it.each(table)('%s', (_, seen, expected) => {
@@ -202,11 +207,11 @@ describe('the plan of a job of four ranks', () => {
       blamed({ 0: ends(follow, 3), 1: ends(follow, 2), 2: ends(follow, 4), 3: ends(follow, 1) }),
       blamed({ 1: ends(follow, 3), 2: 'missing' }),
     ]).toEqual([
-      'moby-worker-2 Restart Retryable',
-      'moby-worker-1 Restart Retryable',
-      'moby-worker-3 Replace Retryable',
-      'moby-worker-2 Restart Retryable',
-      'moby-worker-1 Restart Followed',
+      'moby-worker-2 RestartGang Retryable',
+      'moby-worker-1 RestartGang Retryable',
+      'moby-worker-3 RestartPod Retryable',
+      'moby-worker-2 RestartGang Retryable',
+      'moby-worker-1 RestartGang Followed',
     ]);
   });
 
@@ -220,8 +225,8 @@ describe('the plan of a job of four ranks', () => {
   });
 
   it('replaces the first lost pod at once and waits longer for each further one', () => {
-    const waits = [0, 1, 2, 3].map((restarts) => {
-      const seen = { job: four({ restarts }, { faults: { maxRestarts: 9 } }), service, pods: pods({ 2: killed(0) }) };
+    const waits = [0, 1, 2, 3].map((faultsInARow) => {
+      const seen = { job: four({ faultsInARow }, { faults: { maxRestarts: 9 } }), service, pods: pods({ 2: killed(0) }) };
       const { nextRestartTime } = plan(seen).status;
       return nextRestartTime === undefined ? 0 : Date.parse(nextRestartTime) - now;
     });
@@ -278,15 +283,48 @@ describe('the plan of a job of four ranks', () => {
       summary: { ranks: '2/4' },
       ranks: [{ rank: 1, pod: 'moby-worker-1', state: 'running', step: 120, phase: 'stepping', bytes: 5e8 }],
       straggler: 'rank 1 takes 2.1 times the median step',
-      lastFailure: { rank: 2, signal: 9, action: 'RestartInPlace', operation: 'allReduce', site: 'block 3 gradient' },
+      lastFailure: { rank: 2, signal: 9, action: 'RestartRank', operation: 'allReduce', site: 'block 3 gradient' },
     });
     expect(taken.events.map(({ reason }) => reason)).toEqual(['RestartedInPlace']);
     const later = { ...report, time: new Date(now + 1).toISOString() };
     const shown = { ...taken.status, progress: { ...taken.status.progress, time: isoTime(now - 10_000) } };
     expect(plan({ job: four(shown), service, pods: pods(), report: later }).events).toEqual([]);
-    const lost = { ...taken.status.lastFailure!, time: isoTime(now - 8000), action: 'Replace' };
+    const lost = { ...taken.status.lastFailure!, time: isoTime(now - 8000), action: 'RestartPod' };
     const counted = plan({ job: four({ lastFailure: lost }), service, pods: pods(), report }).status;
-    expect(counted.lastFailure?.action).toBe('Replace');
+    expect(counted.lastFailure?.action).toBe('RestartPod');
+  });
+
+  it('takes a fault that the agents healed over at once, though figures were taken over a moment ago', () => {
+    const time = isoTime(now - 1000);
+    const job = four({ state: 'Running', restarts: 0, progress: { step: 119, steps: 400, time } });
+    const report: ProgressReport = {
+      uid: 'job-1',
+      attempt: 0,
+      rank: 0,
+      pod: 'moby-worker-0',
+      time: new Date(now).toISOString(),
+      restarts: 1,
+      progress: { step: 120, steps: 400 },
+      fault: {
+        time: new Date(now).toISOString(),
+        epoch: 0,
+        rank: 2,
+        pod: 'moby-worker-2',
+        message: 'lost',
+        rule: 'mine',
+        charged: false,
+      },
+    };
+    expect(newsDueIn(job, report, now)).toBe(0);
+    const { status } = plan({ job, service, pods: pods(), report });
+    expect(status.lastFailure).toMatchObject({
+      pod: 'moby-worker-2',
+      node: 'node-1',
+      rule: 'mine',
+      action: 'RestartRank',
+      charged: false,
+    });
+    expect(newsDueIn({ ...job, status }, report, now)).toBe(10_000);
   });
 
   describe('counts restarts', () => {
@@ -315,7 +353,7 @@ describe('the plan of a job of four ranks', () => {
 
     it('after a lost pod once, though its agents and the operator both saw it', () => {
       const time = new Date(now - 2000).toISOString();
-      const lastFailure = { time, attempt: 0, pod: 'moby-worker-2', action: 'Replace' };
+      const lastFailure = { time, attempt: 0, pod: 'moby-worker-2', action: 'RestartPod' };
       const fault = (pod: string) => ({ time: new Date(now - 2500).toISOString(), epoch: 0, pod, message: 'lost' });
       const before = { restarts: 2, inPlaceRestarts: 1, lastFailure };
       expect(counted(before, report(2, { fault: fault('moby-worker-2') }))).toEqual([2, 2]);

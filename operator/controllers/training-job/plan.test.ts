@@ -43,23 +43,28 @@ describe('the plan of a TrainingJob', () => {
     ],
     [
       'the pod of an older attempt goes before its successor comes',
-      { job: job({}, { ...running, attempt: 1, restarts: 1 }), pods: [failed(80)] },
+      { job: job({}, { ...running, state: 'Restarting', attempt: 1, restarts: 1 }), pods: [failed(80)] },
       { actions: ['delete moby-worker-0 attempt 0'], state: 'Restarting', attempt: 1, restarts: 1 },
     ],
     [
       'the successor waits for the back-off',
-      { job: job({}, { ...running, attempt: 1, restarts: 1, nextRestartTime: isoTime(now + 4000) }) },
+      { job: job({}, { ...running, state: 'Restarting', attempt: 1, restarts: 1, nextRestartTime: isoTime(now + 4000) }) },
       { actions: [], state: 'Restarting', attempt: 1, restarts: 1, requeueAfterMs: 4000 },
     ],
     [
       'after the back-off it is made',
-      { job: job({}, { ...running, attempt: 1, restarts: 1, nextRestartTime: isoTime(now) }) },
+      { job: job({}, { ...running, state: 'Restarting', attempt: 1, restarts: 1, nextRestartTime: isoTime(now) }) },
       { actions: ['create moby-worker-0 attempt 1'], state: 'Restarting', attempt: 1, restarts: 1 },
     ],
     [
-      'a pod that is going is waited for',
+      'a pod that somebody took away is written down first, free of charge',
       { pods: [pod({ deleting: true })] },
-      { actions: [], state: 'Starting', attempt: 0, restarts: 0 },
+      { actions: [], state: 'Restarting', attempt: 0, restarts: 0 },
+    ],
+    [
+      'then it is waited for until it is gone, though not for ever',
+      { job: job({}, { ...running, replacing: ['pod-0'] }), pods: [pod({ deleting: true })] },
+      { actions: [], state: 'Starting', attempt: 0, restarts: 0, requeueAfterMs: 60_000 },
     ],
     ['a user error fails at once', { pods: [failed(64)] }, { actions: [], state: 'Failed', attempt: 0, restarts: 0 }],
     [
@@ -180,7 +185,7 @@ describe('the plan of a TrainingJob', () => {
     );
     const killed = plan({ pods: [failed(137, { signal: 9 })] });
     expect(killed.status.conditions?.[0]?.message).toMatchInlineSnapshot(
-      `"moby-worker-0, rank 0, signal 9: the container was ended by signal 9."`,
+      `"moby-worker-0, rank 0, signal 9: the container was ended by signal 9. If nobody killed it, look for the out-of-memory killer in the kernel's log of its node."`,
     );
   });
 
@@ -228,6 +233,21 @@ describe('the pod of a rank', () => {
     const bus = 'nats://bus.windlass-system.svc:4222';
     expect(busOf({ image: 'windlass:1', bus })).toEqual([{ name: 'WL_BUS', value: bus }]);
     expect(busOf({ image: 'windlass:1' })).toEqual([]);
+  });
+
+  it('holds no secret where pods get credentials, but the way to them and a token for nobody else', () => {
+    const credentials = { url: 'https://windlass-credentials.windlass-system.svc:8443', ca: 'PEM' };
+    const two = { rank: 1, attempt: 0, restartsLeft: 0, secret: 'a secret that is not told', credentials };
+    const task = { pretrain: { steps: 400, batch: { sequences: 8, length: 128, grains: 2 } } };
+    const made = workerPod(job({ parallelism: { dataReplicate: 2 }, task }), effective, two);
+    expect(JSON.stringify(made)).not.toContain(two.secret);
+    const { env, volumeMounts } = made.spec.containers[0]!;
+    expect(env).toContainEqual({ name: 'WL_CREDENTIALS', value: credentials.url });
+    expect(env).toContainEqual({ name: 'WL_CREDENTIALS_CA', value: 'PEM' });
+    expect(volumeMounts).toContainEqual({ name: 'windlass-token', mountPath: '/var/run/secrets/windlass', readOnly: true });
+    const token = { serviceAccountToken: { audience: 'windlass', expirationSeconds: 3600, path: 'token' } };
+    expect(made.spec.volumes).toContainEqual({ name: 'windlass-token', projected: { sources: [token] } });
+    expect(made.spec).toMatchObject({ automountServiceAccountToken: false, serviceAccountName: 'default' });
   });
 
   it('follows the environment contract and Pod Security restricted', () => {

@@ -1,19 +1,30 @@
 // Decides what a TrainingJob needs next. Pure: the same observation gives the same plan.
 import { applyConditions, isConditionTrue } from '#crds/conditions.ts';
 import { label } from '#crds/names.ts';
+import { maxReplaced } from '#crds/v1alpha1/training-job-status.ts';
 import type { ModelVersion, TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
 import { isPodFinished, isPodReady } from '#operator/kube/core.ts';
+import type { Pod } from '#operator/kube/core.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
-import { endingOf } from '../pod-ending.ts';
+import { endingOf, withRemedy } from '../pod-ending.ts';
+import { verdicts } from '../reasons.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
+import { endGroups } from './pod-group.ts';
+import { podSetsOf } from './pod-sets.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { newModel, newVersion, versionOf } from './publish.ts';
-import { failureMessage, failureOf, judge } from './recovery.ts';
+import { excluded, judge } from './recovery.ts';
+import { failureMessage, failureOf } from './failure.ts';
+import { goodputOf } from './goodput.ts';
+import { hopeless } from './coming-up.ts';
+import { restartAsAsked, restartRequest } from './requested-restart.ts';
+import { removals } from './removal.ts';
+import { noLongerSuspended } from './run-conditions.ts';
 import { remaining, run } from './running.ts';
 import { foldProgress, forgetRanks, summaryOf } from './status.ts';
 
@@ -33,7 +44,9 @@ export function planTrainingJob(seen: Observed, now: number): Plan {
       .length,
     conditions: applyConditions(job.status?.conditions, decision.conditions, generation, isoTime(now)),
   };
+  if (status.effective) status.podSets = podSetsOf(job, status.effective);
   status.summary = summaryOf(status, podsOf(job));
+  status.goodput = goodputOf(job.status ?? {}, status, decision.clock, now);
   return { actions: decision.actions ?? [], status, events: decision.events ?? [], requeueAfterMs: decision.requeueAfterMs };
 }
 
@@ -48,17 +61,25 @@ function decide(seen: Observed, now: number): Decision {
   const gang = gangOf(job, pods);
   if (gang.ended.some(hasPublished)) return publish(seen, gang, effective.modelsClaim, now);
 
-  if (job.spec.suspend) return suspend(seen);
+  if (job.spec.suspend) return suspend(seen, now);
   const deadline = deadlineOf(job);
   if (deadline !== undefined && now >= deadline) {
-    const message = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}; raise it, or give the job fewer steps`;
+    const told = `the job ran longer than activeDeadlineSeconds: ${job.spec.activeDeadlineSeconds}`;
+    const message = withRemedy(told, verdicts.DeadlineExceeded.remedy);
     return fail(seen, { reason: 'DeadlineExceeded', message, status: {} }, now);
   }
   const fault = pods.length === 0 ? ownScheduleFault(job.spec) : undefined;
   if (fault !== undefined) return fail(seen, { reason: reasonOf('WL_MANIFEST_INVALID'), message: fault, status: {} }, now);
   const cause = causeOf(gang, job);
   const settlingMs = cause ? settlesIn(gang, cause, job, now) : undefined;
-  return cause && settlingMs === 0 ? recover(seen, gang, cause, now) : run(seen, gang, now, { deadline, settlingMs });
+  if (cause && settlingMs === 0) return recover(seen, gang, cause, now);
+  const [taken] = gang.taken;
+  if (taken && !cause) return recover(seen, gang, taken, now);
+  const { stuck, dueMs } = hopeless(job, gang.current, now);
+  if (stuck && !cause) return recover(seen, gang, stuck, now);
+  const request = restartRequest(job);
+  if (request !== undefined) return restartAsAsked(seen, request);
+  return run(seen, gang, now, { deadline, settlingMs, ruleMs: dueMs });
 }
 
 /** First sight: the runtime's settings are copied before any pod is made from them. */
@@ -81,54 +102,62 @@ function resolveRuntime({ job, runtime, builtin }: Observed): Decision {
 }
 
 /**
- * Pods failed. Those that the others can go on without are replaced one by one; otherwise the counter of attempts goes up, and all pods of
- * this attempt are stale from now on. Either is written down before anything is done, so that nobody counts an end twice.
+ * Pods failed, were taken away, or do not come up. Those that the others can go on without are replaced one by one; otherwise the counter of
+ * attempts goes up, and all pods of this attempt are stale from now on. Either is written down before anything is done, so that nobody
+ * counts an end twice.
  */
 function recover(seen: Observed, gang: Gang, { pod, ending }: Ended, now: number): Decision {
   const { job } = seen;
   const status = job.status ?? {};
-  const replaces = !gang.isOver;
-  const verdict = judge(job, gang, { pod, ending }, seen.report);
-  const failure = failureOf(
-    pod,
-    ending,
-    { ...verdict, action: replaces && verdict.action === 'Restart' ? 'Replace' : verdict.action },
-    now,
-  );
-  const message = failureMessage(failure);
   const figures = ending.words.progress ? foldProgress(status, ending.words.progress, now) : {};
+  const step = ending.words.step ?? figures.progress?.step ?? status.progress?.step;
+  const faultsInARow = step !== undefined && step > (status.lastFailure?.step ?? -1) ? 0 : (status.faultsInARow ?? 0);
+  const verdict = judge(job, gang, { pod, ending }, seen.report, faultsInARow);
+  const failure = { ...failureOf(pod, ending, verdict, now), step };
   if (verdict.action === 'Fail') {
-    const reason = verdict.rule === 'UserError' ? (failure.code ? reasonOf(failure.code) : 'UserError') : 'MaxRestartsReached';
-    const prefix = verdict.rule === 'MaxRestarts' ? `gave up after ${verdict.restarts} restarts (faults.maxRestarts): ` : '';
-    return fail(
-      seen,
-      { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } },
-      now,
-    );
+    const isOver = verdict.rule === 'MaxRestarts';
+    failure.remedy ??= verdicts[isOver ? 'MaxRestartsReached' : 'FailedByRule'].remedy;
+    const message = failureMessage(failure);
+    const reason = isOver
+      ? 'MaxRestartsReached'
+      : failure.code
+        ? reasonOf(failure.code)
+        : (failure.reason ?? failedBy(verdict.rule));
+    const prefix = isOver ? `gave up after ${verdict.restarts} restarts (faults.maxRestarts): ` : '';
+    const why = { reason, message: prefix + message, status: { ...figures, lastFailure: failure, restarts: verdict.restarts } };
+    return { ...fail(seen, why, now), clock: ending.words.progress?.clock };
   }
-  const replacing = [
+  const message = failureMessage(failure);
+  const { replaces } = verdict;
+  const leaving = [pod, ...gang.ended.map((ended) => ended.pod), ...gang.taken.map((taken) => taken.pod)];
+  const replacing = new Set([
     ...(remaining(status.replacing, seen.pods) ?? []),
-    ...gang.ended.map(({ pod: { metadata } }) => metadata.uid ?? ''),
-  ];
+    ...leaving.map(({ metadata }) => metadata.uid ?? ''),
+  ]);
   const next: Partial<TrainingJobStatus> = replaces
-    ? { replacing, inPlaceRestarts: gang.ended.some(isCoordinator) ? undefined : verdict.inPlaceRestarts }
+    ? { replacing: [...replacing], inPlaceRestarts: leaving.some(isCoordinator) ? undefined : verdict.inPlaceRestarts }
     : { attempt: (status.attempt ?? 0) + 1, inPlaceRestarts: undefined, replacing: undefined, ...forgetRanks };
+  const waits = verdict.charged || verdict.delaySeconds > 0;
   return {
     state: 'Restarting',
+    clock: ending.words.progress?.clock,
     conditions: [
       { type: 'Ready', status: 'False', reason: 'Restarting', message },
       { type: 'Reconciling', status: 'True', reason: 'Restarting' },
+      { type: 'Stalled', status: 'False', reason: 'Restarting' },
     ],
     status: {
       ...figures,
       ...next,
       restarts: verdict.restarts,
+      ...(waits ? { faultsInARow: faultsInARow + 1 } : {}),
       ...(verdict.rule === 'SameFault' ? {} : { lastFailure: failure }),
+      ...(verdict.action === 'ExcludeNode' ? { excludedNodes: excluded(status.excludedNodes, pod.spec.nodeName) } : {}),
       nextRestartTime: verdict.delaySeconds === 0 ? undefined : isoTime(now + verdict.delaySeconds * 1000 + 999),
     },
     events: [
       {
-        type: verdict.rule === 'Preempted' ? 'Normal' : 'Warning',
+        type: verdict.charged ? 'Warning' : 'Normal',
         reason: replaces ? 'ReplacingPod' : 'Restarting',
         action: 'Restart',
         note: message,
@@ -150,6 +179,7 @@ function fail(
       { type: 'Ready', status: 'False', reason, message },
       { type: 'Stalled', status: 'True', reason, message },
       { type: 'Reconciling', status: 'False', reason },
+      ...noLongerSuspended(seen.job),
     ],
     status: { ...forgetRanks, ...why.status, completionTime: isoTime(now), nextRestartTime: undefined, replacing: undefined },
     actions: runningPods(seen).map((pod) => ({ type: 'deletePod', pod })),
@@ -158,7 +188,7 @@ function fail(
 }
 
 /** The pod of index 0 counts the restarts in place; the one after it begins at 0. */
-function isCoordinator({ pod }: Ended): boolean {
+function isCoordinator(pod: Pod): boolean {
   return pod.metadata.labels?.[label.rank] === '0';
 }
 
@@ -196,10 +226,13 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
   const { phase: _, phaseShare: __, etaSeconds: ___, ...progress } = figures.progress ?? seen.job.status?.progress ?? {};
   return {
     state: 'Succeeded',
+    clock: last?.progress?.clock,
     conditions: [
       { type: 'Complete', status: 'True', reason: 'Published', message },
       { type: 'Ready', status: 'True', reason: 'Complete', message },
       { type: 'Reconciling', status: 'False', reason: 'Complete' },
+      { type: 'Stalled', status: 'False', reason: 'Complete' },
+      ...noLongerSuspended(seen.job),
     ],
     status: {
       ...forgetRanks,
@@ -216,8 +249,10 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
   };
 }
 
-function suspend(seen: Observed): Decision {
+function suspend(seen: Observed, now: number): Decision {
   const going = seen.pods.length > 0;
+  const removal = removals(seen.pods, now, seen.removeAfterMs);
+  const groups = endGroups(seen);
   const message = going ? 'the pods save a checkpoint and end' : 'spec.suspend is true; set it to false to go on';
   return {
     state: 'Suspended',
@@ -225,9 +260,25 @@ function suspend(seen: Observed): Decision {
       { type: 'Suspended', status: 'True', reason: 'Suspended', message },
       { type: 'Ready', status: 'False', reason: 'Suspended', message },
       { type: 'Reconciling', status: going ? 'True' : 'False', reason: 'Suspended' },
+      { type: 'Stalled', status: 'False', reason: 'Suspended' },
+      ...groups.conditions,
     ],
-    status: { ...forgetRanks, startTime: undefined, nextRestartTime: undefined, replacing: undefined },
-    actions: seen.pods.filter((pod) => pod.metadata.deletionTimestamp === undefined).map((pod) => ({ type: 'deletePod', pod })),
+    status: {
+      ...forgetRanks,
+      startTime: undefined,
+      nextRestartTime: undefined,
+      // Nobody shall take them for pods that somebody else took away, should the job go on before they are gone.
+      replacing: going ? seen.pods.map(({ metadata }) => metadata.uid ?? '').slice(0, maxReplaced) : undefined,
+      excludedNodes: undefined,
+    },
+    actions: [
+      ...seen.pods
+        .filter((pod) => pod.metadata.deletionTimestamp === undefined)
+        .map((pod): Action => ({ type: 'deletePod', pod })),
+      ...removal.actions,
+      ...groups.actions,
+    ],
+    requeueAfterMs: removal.dueMs,
     events: isConditionTrue(seen.job, 'Suspended')
       ? []
       : [{ type: 'Normal', reason: 'Suspended', action: 'Suspend', note: 'stopped the pods' }],
@@ -257,6 +308,9 @@ function deadlineOf(job: TrainingJob): number | undefined {
   if (startTime === undefined || job.spec.activeDeadlineSeconds === undefined) return undefined;
   return Date.parse(startTime) + job.spec.activeDeadlineSeconds * 1000;
 }
+
+/** A rule of the job has no reason of its own. */
+const failedBy = (rule: string) => (rule === 'UserError' ? rule : 'FailedByRule');
 
 /** WL_DATA_EMPTY becomes DataEmpty: a reason is one CamelCase word. */
 function reasonOf(code: string): string {

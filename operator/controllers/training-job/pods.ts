@@ -1,9 +1,12 @@
 // The children of a TrainingJob while it runs: a pod per rank, and the Service by which the pods find each other.
 import { label, managedBy, storage } from '#crds/names.ts';
 import { ranksIn } from '#crds/v1alpha1/index.ts';
+import type { CredentialsSettings } from '../effective.ts';
 import type { Effective, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { EnvVar, Pod, Service } from '#operator/kube/core.ts';
+import type { Affinity, EnvVar, Pod, Service } from '#operator/kube/core.ts';
+import { tokenAudience } from '#runtime/api/credentials.ts';
 import { controllerReference, podOf } from '../pod-shell.ts';
+import type { PodToken } from '../pod-shell.ts';
 
 /** Time for a rank to save a checkpoint and end, and for its agent to say so. */
 export const graceSeconds = 30;
@@ -68,6 +71,9 @@ export function secretOf(pod: Pod): string | undefined {
   return pod.spec.containers[0]?.env?.find(({ name }) => name === 'WL_SECRET')?.value;
 }
 
+/** Proves to the credentials service which pod this is; the kubelet renews it, and it ends with the pod. */
+const podToken: PodToken = { audience: tokenAudience, mountPath: '/var/run/secrets/windlass', file: 'token', seconds: 3600 };
+
 export interface WorkerOptions {
   rank: number;
   attempt: number;
@@ -75,14 +81,21 @@ export interface WorkerOptions {
   secret: string;
   /** In-place restarts that the budget of the job still allows. */
   restartsLeft: number;
+  /** Nodes that the pod must not come to. */
+  excludedNodes?: readonly string[] | undefined;
+  /** PodGroup that the pod is placed with, if any. */
+  group?: string | undefined;
   /** Event bus to report to. */
   bus?: string | undefined;
+  /** Where the pod gets the secret, and certificates; absent: the secret stands in the pod. */
+  credentials?: CredentialsSettings | undefined;
 }
 
 /** The pod of one rank. */
 export function workerPod(job: TrainingJob, effective: Effective, options: WorkerOptions): Pod {
   const { name } = job.metadata;
-  const { rank, attempt } = options;
+  const { rank, attempt, group } = options;
+  const { priorityClassName } = job.spec.scheduling ?? {};
   return podOf({
     owner: job,
     name: workerName(job, rank),
@@ -95,18 +108,32 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
     effective,
     template: job.spec.podTemplate,
     ...(podsOf(job) > 1 ? { subdomain: workersName(job) } : {}),
+    ...(priorityClassName === undefined ? {} : { priorityClassName }),
+    ...(group === undefined ? {} : { schedulingGroup: { podGroupName: group } }),
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: graceSeconds,
+    ...(options.excludedNodes?.length ? { affinity: awayFrom(options.excludedNodes) } : {}),
     claims: [
       { name: 'jobs', claimName: effective.jobsClaim, mountPath: storage.jobsMount },
       { name: 'models', claimName: effective.modelsClaim, mountPath: storage.modelsMount },
     ],
+    ...(options.credentials ? { tokens: [podToken] } : {}),
     container: { name: 'agent', command: ['windlass', 'agent'], env: environmentOf(job, effective, options) },
   });
 }
 
+/** Keeps a pod away from nodes, by the label that carries a node's name. */
+function awayFrom(nodes: readonly string[]): Affinity {
+  const expression = { key: 'kubernetes.io/hostname', operator: 'NotIn' as const, values: [...nodes] };
+  return {
+    nodeAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [{ matchExpressions: [expression] }] },
+    },
+  };
+}
+
 function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOptions): EnvVar[] {
-  const { rank, attempt, restartsLeft, bus } = options;
+  const { rank, attempt, restartsLeft, bus, credentials } = options;
   const { name, namespace = 'default', uid = '' } = job.metadata;
   const values: Record<string, string> = {
     WL_NAMESPACE: namespace,
@@ -122,6 +149,7 @@ function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOp
     WL_MODELS_DIR: `${storage.modelsMount}/${namespace}`,
     WL_MODELS_URI: `pvc://${effective.modelsClaim}/${namespace}`,
     ...(bus === undefined ? {} : { WL_BUS: bus }),
+    ...(credentials ? { WL_CREDENTIALS: credentials.url, WL_CREDENTIALS_CA: credentials.ca } : {}),
     ...(podsOf(job) > 1 ? gangVariables(job, options) : {}),
   };
   const fixed = Object.entries(values).map(([name, value]) => ({ name, value }));
@@ -129,12 +157,12 @@ function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOp
 }
 
 /** What only pods need that are not alone. */
-function gangVariables(job: TrainingJob, { secret }: WorkerOptions): Record<string, string> {
+function gangVariables(job: TrainingJob, { secret, credentials }: WorkerOptions): Record<string, string> {
   const { elastic, faults } = job.spec;
   return {
     WL_RENDEZVOUS: `${workerName(job, 0)}.${workersName(job)}:${rendezvousPort}`,
     WL_RENDEZVOUS_PORT: String(rendezvousPort),
-    WL_SECRET: secret,
+    ...(credentials ? {} : { WL_SECRET: secret }),
     ...(faults.hangTimeoutSeconds === undefined ? {} : { WL_HANG_TIMEOUT_SECONDS: String(faults.hangTimeoutSeconds) }),
     ...(elastic ? { WL_ELASTIC_MIN: String(elastic.minRanks), WL_ELASTIC_MAX: String(podsOf(job)) } : {}),
   };

@@ -1,30 +1,39 @@
 // Carries out what the plan of a TrainingJob says: actions, then one status write, then events.
 import { randomBytes } from 'node:crypto';
-import { annotation } from '#crds/names.ts';
+import { annotation, ownManager } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
+import type { Happening } from '#operator/framework/event-recorder.ts';
 import type { Manager } from '#operator/framework/manager.ts';
 import type { Store } from '#operator/framework/store.ts';
 import { formatKey, keyOf } from '#operator/kube/client.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
+import { PodGroup } from '#operator/kube/pod-group.ts';
 import { inBatches, runsOf } from '../batches.ts';
-import { deleteObject, deletePod } from '../deletion.ts';
+import { deleteObject, deletePod, removePod } from '../deletion.ts';
 import type { BuiltinSettings } from '../effective.ts';
 import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
-import { refusal, writeStatus } from '../status-writer.ts';
+import { statusChange, writeStatus, writeStatusChange } from '../status-writer.ts';
+import { isBeginning, StatusPace } from './pace.ts';
 import { planTrainingJob } from './plan.ts';
-import type { Action } from './decision.ts';
+import type { Action, Observed } from './decision.ts';
 import { workersName } from './pods.ts';
-import { progressDueIn } from './status.ts';
+import { tellRefusal } from './refusal.ts';
+import { createJobMetrics } from './job-metrics.ts';
+import { newsDueIn } from './running.ts';
 
 export interface TrainingJobOptions {
   builtin: BuiltinSettings;
   progress: ProgressSource;
   /** Jobs reconciled at the same time. */
   workers?: number;
+  /** Milliseconds after its grace time at which a pod that does not end is removed by force. A minute if absent. */
+  removeAfterMs?: number;
+  /** Whether a scheduler places pods, so that gangs matter; not where all pods start at once on one machine. */
+  hasScheduler?: boolean;
   /** Makes secrets of jobs; random ones if absent. */
   secret?: () => string;
 }
@@ -35,49 +44,70 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const pods = manager.store(Pod);
   const services = manager.store(Service);
   const secret = options.secret ?? (() => randomBytes(32).toString('base64url'));
+  const groups = options.hasScheduler ? manager.optionalKind(PodGroup) : undefined;
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
+  const metrics = createJobMetrics(manager.metrics.registry, () => jobs.list());
   const findRuntime = createRuntimeFinder(manager);
+  const pace = new StatusPace();
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
     if (!job) {
       book.forget(key);
+      pace.forget(formatKey(key));
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
-    const plan = planTrainingJob(
-      {
-        job,
-        pods: pods.ownedBy(job.metadata.uid ?? ''),
-        service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
-        runtime: findRuntime(job),
-        model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
-        versions: versions.list(job.metadata.namespace),
-        report: book.latest(key),
-        freshSecret: secret(),
-        builtin: options.builtin,
-      },
-      manager.clock.now(),
-    );
+    if ((job.spec.managedBy ?? ownManager) !== ownManager) return {};
+    const now = manager.clock.now();
+    const observe = (current: TrainingJob): Observed => ({
+      job: current,
+      pods: pods.ownedBy(job.metadata.uid ?? ''),
+      podGroups: groups?.store.ownedBy(job.metadata.uid ?? '') ?? [],
+      gangs: groups ? (groups.served ? 'served' : 'absent') : 'unneeded',
+      service: services.get({ namespace: job.metadata.namespace, name: workersName(job) }),
+      runtime: findRuntime(job),
+      model: models.get({ namespace: job.metadata.namespace, name: job.spec.output.model }),
+      versions: versions.list(job.metadata.namespace),
+      report: book.latest(key),
+      freshSecret: secret(),
+      builtin: options.builtin,
+      removeAfterMs: options.removeAfterMs,
+    });
+    const emit = (events: readonly Happening[]) => events.forEach((event) => manager.events.emit(job, event));
+    let [written, plan] = [job, planTrainingJob(observe(job), now)];
+    if (isBeginning(job.status, plan)) {
+      // It is written down together with what follows from it, and before any of that is done.
+      const { status, events } = plan;
+      plan = planTrainingJob(observe({ ...job, status }), now);
+      written = await writeStatus(client, TrainingJob, job, plan.status);
+      metrics.changed(job.status, plan.status);
+      emit(events);
+    }
     try {
-      for (const run of runsOf(plan.actions, ({ type }) => type)) await inBatches(run, (action) => carryOut(action, job, client));
+      for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, written, client));
     } catch (error) {
-      throw await refusal(client, TrainingJob, job, error, manager.clock);
+      return await tellRefusal(client, written, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
-    await writeStatus(client, TrainingJob, job, plan.status);
+    const change = statusChange(written, plan.status);
+    const waitMs = change ? pace.waitFor(formatKey(key), change, now) : 0;
+    if (change && waitMs === 0) {
+      await writeStatusChange(client, TrainingJob, written, change);
+      metrics.changed(written.status, plan.status);
+    }
     if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
-    for (const event of plan.events) manager.events.emit(job, event);
-    return { requeueAfterMs: plan.requeueAfterMs };
+    emit(plan.events);
+    return { requeueAfterMs: waitMs === 0 ? plan.requeueAfterMs : Math.min(waitMs, plan.requeueAfterMs ?? Infinity) };
   };
 
   const jobsWith = (test: (job: TrainingJob) => boolean) => jobs.list().filter(test).map(keyOf);
   const controller = manager.add({
     name: 'trainingjob',
     primary: jobs as unknown as Store,
-    owns: [pods as unknown as Store, services as unknown as Store],
+    owns: [pods, services, ...(groups ? [groups.store] : [])] as unknown as Store[],
     watches: [
       watched(models, ({ metadata }) =>
         jobsWith((job) => job.metadata.namespace === metadata.namespace && job.spec.output.model === metadata.name),
@@ -88,9 +118,12 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     workers: options.workers ?? 4,
     reconcile,
   });
+  groups?.onChange(() => {
+    for (const job of jobs.list()) controller.queue.add(formatKey(keyOf(job)));
+  });
   const book = createProgressBook(options.progress, (key) => {
     const job = jobs.get(key);
-    if (job) controller.queue.addAfter(formatKey(key), progressDueIn(job.status ?? {}, manager.clock.now()));
+    if (job) controller.queue.addAfter(formatKey(key), newsDueIn(job, book.latest(key), manager.clock.now()));
   });
   manager.addService({
     start: async () => {},
@@ -98,8 +131,17 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   });
 }
 
+/** The Service and the pods don't wait for each other. */
+const stepOf = ({ type }: Action): string => (type === 'createService' ? 'createPod' : type);
+
 async function carryOut(action: Action, job: TrainingJob, client: ReconcileContext['client']): Promise<void> {
   switch (action.type) {
+    case 'deletePodGroup':
+      await deleteObject(client, PodGroup, action.group);
+      return;
+    case 'createPodGroup':
+      await client.create(PodGroup, action.group);
+      return;
     case 'createService':
       await client.create(Service, action.service);
       return;
@@ -108,6 +150,9 @@ async function carryOut(action: Action, job: TrainingJob, client: ReconcileConte
       return;
     case 'deletePod':
       await deletePod(client, action.pod);
+      return;
+    case 'removePod':
+      await removePod(client, action.pod);
       return;
     case 'createModel':
       await client.create(Model, action.model);

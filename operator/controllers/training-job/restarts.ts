@@ -21,12 +21,21 @@ export function isSame({ fault, attempt }: Pick<ProgressReport, 'fault' | 'attem
   return Math.abs(Date.parse(fault.time) - Date.parse(loss.time)) < sameFaultMs;
 }
 
+/** What the agents call a fault that they healed by themselves. */
+export const healed = 'RestartRank';
+
+/** Whether a failure led to new pods in the attempt in which it happened, and not to a new attempt. */
+export function isReplacement({ action, attempt }: Pick<PodFailure, 'action' | 'attempt'>, current: number): boolean {
+  return action !== healed && action !== 'Fail' && attempt === current;
+}
+
 /** The count with a report of the running attempt. `loss`: a pod that is about to be counted, which is left to the caller. */
 export function countRestarts(status: TrainingJobStatus, report: ProgressReport | undefined, loss?: Loss): Restarts {
   const { restarts = 0, inPlaceRestarts = 0, lastFailure } = status;
   if (!report || report.restarts === inPlaceRestarts) return { restarts, inPlaceRestarts };
   // Whoever counts restarts in place may have been replaced, and counts from 0 again.
   const own = report.restarts < inPlaceRestarts ? restarts : restarts - inPlaceRestarts;
-  const isCounted = isSame(report, loss) || (lastFailure?.action === 'Replace' && isSame(report, lastFailure));
+  const isReplaced = lastFailure !== undefined && isReplacement(lastFailure, report.attempt);
+  const isCounted = isSame(report, loss) || (isReplaced && isSame(report, lastFailure));
   return { restarts: Math.max(0, own + report.restarts - (isCounted ? 1 : 0)), inPlaceRestarts: report.restarts };
 }

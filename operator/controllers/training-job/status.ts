@@ -47,7 +47,7 @@ export function foldProgress(
   progress: Progress,
   now: number,
 ): Pick<TrainingJobStatus, 'progress' | 'checkpoint'> {
-  const { checkpointStep, sample, ...figures } = knownFigures(progress);
+  const { checkpointStep, sample, clock: _clock, ...figures } = knownFigures(progress);
   const { phase: _, phaseShare: __, ...before } = status.progress ?? {};
   const time = isoTime(now);
   const next: TrainingProgress = { ...before, ...figures, time };

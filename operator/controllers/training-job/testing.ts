@@ -64,7 +64,16 @@ const model = {
 } as Model;
 
 export function plan(seen: Partial<Observed>): Plan {
-  const nothing = { pods: [], service: undefined, runtime: undefined, versions: [], report: undefined, freshSecret: 'fresh' };
+  const nothing = {
+    pods: [],
+    podGroups: [],
+    gangs: 'unneeded' as const,
+    service: undefined,
+    runtime: undefined,
+    versions: [],
+    report: undefined,
+    freshSecret: 'fresh',
+  };
   return planTrainingJob({ job: job(), model, builtin, ...nothing, ...seen }, now);
 }
 

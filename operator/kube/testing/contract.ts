@@ -51,6 +51,14 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
   });
   const at = (name: string) => ({ namespace, name });
 
+  it('says which kinds are served, and in which version', async () => {
+    expect(await client.serves(Model)).toBe(true);
+    expect(await client.serves(Pod)).toBe(true);
+    expect(await client.serves({ ...Model, version: 'v1' })).toBe(false);
+    expect(await client.serves({ ...Model, group: 'example.com' })).toBe(false);
+    expect(await client.serves({ ...Model, kind: 'Whale', plural: 'whales' })).toBe(false);
+  });
+
   describe('objects', () => {
     it('get uid, version, time and generation, and come back frozen as they are stored', async () => {
       const made = await client.create(Model, model('made', { labels: { a: 'b' } }, { description: 'x' }));
@@ -120,6 +128,19 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
       const same = await client.patchStatus(Model, at('status'), { versions: 1 });
       expect(same.metadata.resourceVersion).toBe(patched.metadata.resourceVersion);
       expect((await client.patchStatus(Model, at('status'), { versions: null })).status).toEqual({});
+    });
+
+    it('are listed and watched by field', async () => {
+      for (const name of ['field-1', 'field-2']) await client.create(Model, model(name));
+      const fields = { 'metadata.name': 'field-1' };
+      expect((await client.list(Model, { namespace, fields })).items.map(({ metadata }) => metadata.name)).toEqual(['field-1']);
+      const seen: string[] = [];
+      const watching = new AbortController();
+      for await (const event of client.watch(Model, { namespace, fields, bookmarks: true, signal: watching.signal })) {
+        if (event.type === 'BOOKMARK') watching.abort();
+        else seen.push(event.object.metadata.name);
+      }
+      expect(seen).toEqual(['field-1']);
     });
 
     it('are listed by namespace and label', async () => {

@@ -133,8 +133,10 @@ async function answer(
   response: ServerResponse,
 ): Promise<void> {
   const url = new URL(request.url ?? '/', 'https://localhost');
-  const { type, key, subresource } = parsePath(url.pathname);
   const { kube } = rest;
+  const served = resourcesOf(url.pathname);
+  if (served.length > 0) return reply(response, 200, { kind: 'APIResourceList', resources: served });
+  const { type, key, subresource } = parsePath(url.pathname);
   const query = url.searchParams;
   const body = await bodyOf(request);
   const { method } = request;
@@ -177,6 +179,14 @@ interface PatchBody extends JsonObject {
   metadata?: { uid?: string; resourceVersion?: string } & JsonObject;
 }
 
+/** What discovery tells of a version of a group; nothing of other paths. */
+function resourcesOf(path: string): { name: string; kind: string }[] {
+  const [, group = '', version] = /^\/(?:api|apis\/([^/]+))\/([^/]+)$/.exec(path) ?? [];
+  return types
+    .filter((type) => type.group === group && type.version === version)
+    .map(({ plural, kind }) => ({ name: plural, kind }));
+}
+
 function parsePath(path: string): { type: ResourceType; key: ObjectKey; subresource: string | undefined } {
   const match = /^\/(?:api|apis\/([^/]+))\/([^/]+)(?:\/namespaces\/([^/]+))?\/([^/]+)(?:\/([^/]+))?(?:\/([^/]+))?$/.exec(path);
   const [, group = '', version, namespace, plural, name = '', subresource] = match ?? [];
@@ -187,8 +197,11 @@ function parsePath(path: string): { type: ResourceType; key: ObjectKey; subresou
 }
 
 function selector(query: Query, key: ObjectKey) {
-  const labels = (query.get('labelSelector') ?? '').split(',').filter((pair) => pair !== '');
-  return { namespace: key.namespace, labels: Object.fromEntries(labels.map((pair) => pair.split('=') as [string, string])) };
+  const pairs = (name: string): Record<string, string> => {
+    const parts = (query.get(name) ?? '').split(',').filter((pair) => pair !== '');
+    return Object.fromEntries(parts.map((pair) => pair.split('=') as [string, string]));
+  };
+  return { namespace: key.namespace, labels: pairs('labelSelector'), fields: pairs('fieldSelector') };
 }
 
 async function list(

@@ -4,6 +4,8 @@ import { Client, credentials } from '@grpc/grpc-js';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { maxMessageBytes, rendezvousService } from '#runtime/api/rendezvous.ts';
 import type { FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
+import { channelCredentials } from '../identity/grpc.ts';
+import type { IdentitySource } from '../identity/grpc.ts';
 import { hostPort, resolveHost } from './hosts.ts';
 import { isProven, joinClaim, newNonce, prove } from './proof.ts';
 import { keepaliveMs } from './server.ts';
@@ -12,7 +14,9 @@ export interface RendezvousClientOptions {
   readonly host: string;
   readonly port: number;
   readonly hostsFile?: string | undefined;
-  readonly secret: string;
+  readonly secret: () => string;
+  /** With which connections are TLS, to pod 0 of the job with this URI only; absent: plaintext, and the secret decides alone. */
+  readonly tls?: { readonly identity: IdentitySource; readonly job: string } | undefined;
   readonly index: number;
   readonly pod: string;
   readonly attempt: number;
@@ -52,7 +56,11 @@ async function joinOnce(
   signal: AbortSignal,
   joined: () => void,
 ): Promise<never> {
-  const client = new Client(address, credentials.createInsecure(), {
+  const { tls, host } = options;
+  // The certificate is for the name of pod 0, not for the address that it has now.
+  const named = tls ? { 'grpc.ssl_target_name_override': host, 'grpc.default_authority': host } : {};
+  const client = new Client(address, tls ? channelCredentials(tls.identity.current, tls.job) : credentials.createInsecure(), {
+    ...named,
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.keepalive_time_ms': keepaliveMs,
     'grpc.keepalive_timeout_ms': keepaliveMs,
@@ -95,10 +103,10 @@ function converse(
       if (said.case !== 'challenge') return end(new Error(`the rendezvous began with ${said.case}`));
       const { nonce: serverNonce, proof } = said.value;
       const known = { agentNonce, serverNonce };
-      if (!isProven(options.secret, { role: 'server', ...known, text: '' }, proof))
+      if (!isProven(options.secret(), { role: 'server', ...known, text: '' }, proof))
         return end(new Error('the rendezvous does not know the secret of this job'));
       const claimed = { index: options.index, pod: options.pod, attempt: options.attempt, epoch: options.epoch() };
-      const own = prove(options.secret, { role: 'agent', ...known, text: joinClaim(claimed) });
+      const own = prove(options.secret(), { role: 'agent', ...known, text: joinClaim(claimed) });
       stream.write({ case: 'join', value: { ...claimed, proof: own } });
       isJoined = true;
       clearTimeout(timer);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { FaultRules } from '#crds/v1alpha1/fault-rules.ts';
 import type { Heartbeat } from '#runtime/api/messages.ts';
 import type { FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
 import { Coordinator } from './coordinator.ts';
@@ -259,6 +260,29 @@ describe('restarts', () => {
     job.coordinator.tick();
     job.beat(0, beat(2), 0, 1).pass(1_000);
     expect([...job.told(0), ...job.told(1)]).toEqual([]);
+  });
+});
+
+describe('a rule of the job', () => {
+  const replaces = FaultRules.parse([{ name: 'new-pod', signals: ['SIGKILL'], action: 'RestartPod' }]);
+
+  it.each([0, 1])(
+    'ends the pod of the cause alone (pod %i); the others meet its successor, and no restart is counted here',
+    (index) => {
+      const other = 1 - index;
+      const job = Job.running(2, { rules: replaces }).end(index, 0, died).end(other, 0, killed).pass(10_000);
+      expect([job.told(index), job.told(other)]).toEqual([['end 80'], ['kill 0']]);
+      job.leave(index).join(index).pass(1_000);
+      expect([job.told(index), job.told(other)]).toEqual([['start 1'], ['start 1']]);
+      expect(job.coordinator.restarts).toBe(0);
+    },
+  );
+
+  it('lets ranks start again free of charge', () => {
+    const rules = FaultRules.parse([{ name: 'free', action: 'Ignore' }]);
+    const job = Job.running(1, { rules, maxRestarts: 0 }).end(0, 0, died).pass(1_000);
+    expect(job.told(0)).toEqual(['start 1']);
+    expect([job.coordinator.restarts, job.coordinator.view.fault?.rule]).toEqual([0, 'free']);
   });
 });
 

@@ -1,4 +1,5 @@
 // The rendezvous itself: makes worlds of the agents that are there, breaks them when a rank fails, and ends the job. Knows no network.
+import type { FaultRule } from '#crds/v1alpha1/index.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { FaultReport } from '#runtime/api/messages.ts';
 import type { Failure, FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
@@ -17,6 +18,8 @@ import type { WorldRule } from './world-size.ts';
 export interface CoordinatorOptions {
   readonly rule: WorldRule;
   readonly maxRestarts: number;
+  /** What the job wants to be done about faults. */
+  readonly rules?: readonly FaultRule[];
   /** How long a pod of an elastic job must be away, or back, before the world changes its size. */
   readonly windowMs: number;
   readonly hangTimeoutMs?: number | undefined;
@@ -381,16 +384,21 @@ export class Coordinator {
 
   /** Starts again, or gives up in the name of the first cause. */
   #conclude(hang: Hang | undefined, now: number): void {
-    const { maxRestarts, time, log } = this.#options;
-    const seen = { epoch: this.#epoch, restarts: this.#restarts, maxRestarts };
+    const { maxRestarts, rules = [], time, log } = this.#options;
+    const seen = { epoch: this.#epoch, restarts: this.#restarts, maxRestarts, rules };
     const verdict = judgeFault(this.#seats.map(casualtyOf), hang, seen);
     this.#fault = { ...verdict.fault, time: time() };
     log(this.#fault, this.#fault.message);
     if (verdict.action === 'end') return this.#endInFault(verdict);
+    if (verdict.action === 'replace' && this.#endPod(verdict)) {
+      this.#seats = [];
+      this.#stage = { at: 'gathering', since: now, notBefore: now };
+      return;
+    }
     if (hasProgressed(this.#seats)) this.#faultsInARow = 0;
     const delayMs = restartDelay(this.#faultsInARow);
     this.#faultsInARow += 1;
-    this.#restarts += 1;
+    if (verdict.charged) this.#restarts += 1;
     this.#seats = [];
     this.#stage = { at: 'gathering', since: now, notBefore: now + delayMs };
   }
@@ -401,7 +409,19 @@ export class Coordinator {
     const isThere = seat !== undefined && this.#members.has(seat.index);
     const speaker = isThere ? seat.index : 0;
     const said = isThere ? words : { ...followWords, message: fault.message };
-    this.#end((index) => (index === speaker ? this.#endOf(exitCode, said) : this.#endOf(ExitCode.follow, followWords)));
+    this.#end((index) =>
+      index === speaker ? this.#endOf(exitCode, said, fault.rule) : this.#endOf(ExitCode.follow, followWords),
+    );
+  }
+
+  /** Ends the pod of the cause alone: the operator counts it, and makes another one that joins. Returns false if it is out of reach. */
+  #endPod({ fault, exitCode, words }: Verdict): boolean {
+    const seat = this.#seats.find(({ rank }) => rank === fault.rank);
+    const member = seat && this.#members.get(seat.index);
+    if (!member) return false;
+    this.#members.delete(member.index);
+    member.send(this.#endOf(exitCode, words, fault.rule));
+    return true;
   }
 
   #tellMissing(stage: Extract<Stage, { at: 'gathering' }>): void {
@@ -418,8 +438,9 @@ export class Coordinator {
     for (const { index, send } of this.#members.values()) send(end(index));
   }
 
-  #endOf(exitCode: number, words?: Failure): Extract<ToAgent, { case: 'end' }> {
-    return { case: 'end', value: { exitCode, restarts: this.#restarts, ...(words ? { words } : {}) } };
+  #endOf(exitCode: number, words?: Failure, rule?: string): Extract<ToAgent, { case: 'end' }> {
+    const said = { ...(words ? { words } : {}), ...(rule === undefined ? {} : { rule }) };
+    return { case: 'end', value: { exitCode, restarts: this.#restarts, ...said } };
   }
 
   #dismiss(leaver: Joined): void {

@@ -14,6 +14,8 @@ export interface RankEnding {
   /** The agent killed it, as it was told to. */
   readonly killed: boolean;
   readonly failure?: Failure | undefined;
+  /** Last lines that it wrote. */
+  readonly logTail?: string | undefined;
 }
 
 /** What became of a rank of a world that broke. */

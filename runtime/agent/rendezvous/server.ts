@@ -5,6 +5,8 @@ import { WindlassError } from '#runtime/api/errors.ts';
 import { maxMessageBytes, rendezvousService } from '#runtime/api/rendezvous.ts';
 import type { FromAgent, ToAgent } from '#runtime/api/rendezvous.ts';
 import type { Coordinator, Place } from './coordinator.ts';
+import { strangerFault, serverCredentials } from '../identity/grpc.ts';
+import type { IdentitySource } from '../identity/grpc.ts';
 import { hostPort } from './hosts.ts';
 import { isProven, joinClaim, newNonce, prove } from './proof.ts';
 
@@ -16,6 +18,8 @@ export interface RendezvousServerOptions {
   readonly attempt: number;
   readonly pods: number;
   readonly coordinator: Pick<Coordinator, 'join'>;
+  /** With which connections are TLS, from pods of the job with this URI only; absent: plaintext, and the secret decides alone. */
+  readonly tls?: { readonly identity: IdentitySource; readonly job: string } | undefined;
 }
 
 export interface RendezvousServer {
@@ -49,9 +53,11 @@ export async function serveRendezvous(options: RendezvousServerOptions): Promise
       });
     },
   });
+  const { tls } = options;
+  const credentials = tls ? serverCredentials(tls.identity) : ServerCredentials.createInsecure();
   const address = hostPort(options.address, options.port);
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(address, ServerCredentials.createInsecure(), (cause, bound) => {
+    server.bindAsync(address, credentials, (cause, bound) => {
       if (!cause) return resolve(bound);
       reject(new WindlassError('WL_PORT_TAKEN', `the rendezvous can't listen on ${address}: ${cause.message}`, { cause }));
     });
@@ -88,6 +94,8 @@ function receive(stream: Stream, options: RendezvousServerOptions, onGone: () =>
     stream.emit('error', { code, details });
     gone();
   };
+  const peer = stream.getAuthContext()?.sslPeerCertificate;
+  const stranger = options.tls && strangerFault(peer, options.tls.job);
   const timer = setTimeout(() => refuse(status.DEADLINE_EXCEEDED, 'the agent did not join in time'), handshakeMs);
   stream.on('cancelled', gone);
   stream.on('close', gone);
@@ -98,6 +106,7 @@ function receive(stream: Stream, options: RendezvousServerOptions, onGone: () =>
   });
   stream.on('data', (said: FromAgent) => {
     if (isGone) return;
+    if (stranger) return refuse(status.PERMISSION_DENIED, stranger.message);
     if (place) return place.hear(said);
     if (said.case === 'hello' && !agentNonce) {
       agentNonce = said.value.nonce;
@@ -110,6 +119,8 @@ function receive(stream: Stream, options: RendezvousServerOptions, onGone: () =>
     const claim = { role: 'agent', agentNonce, serverNonce, text: joinClaim(said.value) } as const;
     if (!isProven(options.secret, claim, proof))
       return refuse(status.UNAUTHENTICATED, 'the agent does not know the secret of the job');
+    if (options.tls && peer?.subject.CN !== pod)
+      return refuse(status.PERMISSION_DENIED, `the certificate of the agent is not that of pod ${pod}`);
     if (attempt !== options.attempt)
       return refuse(status.FAILED_PRECONDITION, `this is attempt ${options.attempt}, the agent is of ${attempt}`);
     if (index === 0 || index >= options.pods) return refuse(status.OUT_OF_RANGE, `the job has no pod ${index} that joins`);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { stateDirOf } from '#operator/local/state-dir.ts';
-import { printLogs } from './logs.ts';
+import { printLogs } from './instance-logs.ts';
 
 let folder: string;
 beforeEach(() => {

@@ -1,0 +1,46 @@
+-- Health of a TrainingJob: running and done are healthy, a failure for good is degraded, a restart is progress.
+local health = { status = "Progressing", message = "the operator has not looked at this generation yet" }
+if obj.metadata.deletionTimestamp ~= nil then
+  health.message = "being deleted"
+  return health
+end
+if obj.status == nil or obj.status.observedGeneration ~= obj.metadata.generation then
+  return health
+end
+local holds = {}
+local ready = nil
+for _, condition in ipairs(obj.status.conditions or {}) do
+  if condition.status == "True" then
+    holds[condition.type] = condition
+  end
+  if condition.type == "Ready" then
+    ready = condition
+  end
+end
+local function is(status, condition)
+  health.status = status
+  health.message = condition.reason .. ": " .. (condition.message or "")
+  return health
+end
+if holds.Failed then
+  return is("Degraded", holds.Failed)
+end
+if holds.Stalled then
+  return is("Degraded", holds.Stalled)
+end
+if holds.Complete then
+  return is("Healthy", holds.Complete)
+end
+if holds.Reconciling then
+  return is("Progressing", holds.Reconciling.message ~= "" and holds.Reconciling or ready or holds.Reconciling)
+end
+if holds.Suspended then
+  return is("Suspended", holds.Suspended)
+end
+if holds.Ready then
+  return is("Healthy", holds.Ready)
+end
+if ready then
+  return is("Progressing", ready)
+end
+return health

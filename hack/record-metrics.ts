@@ -1,0 +1,144 @@
+// Records what a real run tells Prometheus: installs the chart on a node of this machine, trains and serves, and reads the metrics meanwhile.
+// Writes tests/fixtures/metrics/recorded.txt, which the tests of dashboards and alerts are run on. Needs root.
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { imageName, windlassImage } from './oci-image/image.ts';
+import { packImage } from './oci-image/layout.ts';
+import { formatRecording } from './observe/recording.ts';
+import { readMetrics } from './observe/readings.ts';
+import type { Target } from './observe/readings.ts';
+import { build } from './test-cluster/build.ts';
+import { loadImage, startNodeCluster } from './test-cluster/cluster.ts';
+import { capture } from './test-cluster/command.ts';
+import { binaryOf } from './test-cluster/components.ts';
+
+const root = resolve(import.meta.dirname, '..');
+const system = 'windlass-system';
+const team = 'team';
+const busImage = 'windlass.dev/nats:test';
+const intervalSeconds = 5;
+const servingSeconds = 60;
+
+const say = (line: string): void => console.error(`record: ${line}`);
+const folder = mkdtempSync(join(tmpdir(), 'wl-record-'));
+await build(['helm', 'nats-server'], say);
+await using cluster = await startNodeCluster({ say });
+
+const kubectl = (input: string, ...args: string[]): Promise<string> =>
+  capture(binaryOf('kubectl'), ['--kubeconfig', cluster.kubeconfig, ...args], { input });
+
+interface PodOfList {
+  metadata: { name: string; namespace: string; labels?: Record<string, string> };
+  spec: { containers: { name: string; ports?: { name?: string; containerPort: number }[] }[] };
+  status: { phase: string; podIP?: string; containerStatuses?: { ready: boolean }[] };
+}
+
+/** The pods that the monitors of the chart would have Prometheus read, with the labels that they would give. */
+async function targets(): Promise<Target[]> {
+  const { items } = JSON.parse(await kubectl('', 'get', 'pods', '--all-namespaces', '-o', 'json')) as { items: PodOfList[] };
+  return items.flatMap(({ metadata: { name, namespace, labels = {} }, spec, status }) => {
+    const { podIP } = status;
+    if (podIP === undefined || status.phase !== 'Running') return [];
+    const service = labels['windlass.dev/service'];
+    const of = (container: string, port: string, more: Record<string, string>): Target[] => {
+      const ports = spec.containers.find((candidate) => candidate.name === container)?.ports ?? [];
+      const instance = `${podIP}:${ports.find((candidate) => candidate.name === port)?.containerPort}`;
+      const where = { namespace, pod: name, container, endpoint: port, instance };
+      return [{ url: `http://${instance}/metrics`, labels: { ...where, ...more } }];
+    };
+    if (service !== undefined) return of('engine', 'http', { job: `${system}/windlass-engines`, inferenceservice: service });
+    const isOperator = namespace === system && labels['app.kubernetes.io/component'] === 'operator';
+    return isOperator ? of('operator', 'metrics', { job: 'windlass-metrics', service: 'windlass-metrics' }) : [];
+  });
+}
+
+try {
+  await installChart();
+  say('the chart is installed');
+  const done = new AbortController();
+  const recording = readMetrics(targets, intervalSeconds, done.signal);
+  await train();
+  say('the model is trained');
+  await serve();
+  say('the model has served');
+  done.abort();
+  const place = join(root, 'tests/fixtures/metrics/recorded.txt');
+  mkdirSync(join(root, 'tests/fixtures/metrics'), { recursive: true });
+  writeFileSync(place, formatRecording(await recording));
+  say(`wrote ${place}`);
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function installChart(): Promise<void> {
+  const bus = [{ path: 'nats-server', type: 'file', data: readFileSync(binaryOf('nats-server')), executable: true }] as const;
+  const natsImage = packImage(busImage, [bus], { entrypoint: ['/nats-server'], user: '65532:65532' });
+  for (const [index, { archive }] of [windlassImage(), natsImage].entries()) {
+    const file = join(folder, `image-${index}.tar`);
+    writeFileSync(file, archive);
+    await loadImage(cluster, file);
+    rmSync(file);
+  }
+  const names = [system, team].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }));
+  const items = [...names, ...['jobs', 'models'].flatMap(storage)];
+  await kubectl(JSON.stringify({ apiVersion: 'v1', kind: 'List', items }), 'create', '-f', '-');
+  const [repository, tag] = imageName.split(':');
+  const [busRepository, busTag] = busImage.split(':');
+  const values = { replicas: 2, image: { repository, tag }, nats: { image: { repository: busRepository, tag: busTag } } };
+  writeFileSync(join(folder, 'values.json'), JSON.stringify(values));
+  const where = ['--kubeconfig', cluster.kubeconfig, '--namespace', system, '--values', join(folder, 'values.json')];
+  const env = { ...process.env, HELM_CACHE_HOME: folder, HELM_CONFIG_HOME: folder, HELM_DATA_HOME: folder };
+  await capture(binaryOf('helm'), ['install', 'windlass', join(root, 'charts/windlass'), ...where, '--wait'], { env });
+}
+
+/** The quickstart, shorter, with checkpoints that a short run reaches. */
+async function train(): Promise<void> {
+  const quickstart = readFileSync(join(root, 'examples/quickstart.yaml'), 'utf8');
+  const manifest = quickstart
+    .replace('steps: 600', 'steps: 100')
+    .replace('  output:', '  checkpoint: { everySteps: 20 }\n  output:');
+  await kubectl(manifest, 'apply', '--namespace', team, '-f', '-');
+  await kubectl('', 'wait', 'trainingjob/moby', '--namespace', team, '--for=condition=Complete', '--timeout=20m');
+}
+
+/** Questions of all sorts, some of them wrong, several at a time. */
+async function serve(): Promise<void> {
+  await kubectl('', 'wait', 'inferenceservice/moby', '--namespace', team, '--for=condition=Ready', '--timeout=10m');
+  const engine = (await targets()).find(({ labels }) => labels['container'] === 'engine');
+  if (!engine) throw new Error('there is no engine to ask');
+  const end = Date.now() + servingSeconds * 1000;
+  const ask = async (body: object) => {
+    const headers = { 'content-type': 'application/json' };
+    const url = engine.url.replace('/metrics', '/v1/completions');
+    await (await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })).text();
+  };
+  const asker = async (stream: boolean) => {
+    while (Date.now() < end) await ask({ model: 'moby', prompt: 'Call me Ishmael.', max_tokens: 32, stream });
+  };
+  const mistaken = async () => {
+    while (Date.now() < end) {
+      await ask({ model: 'moby', prompt: 1.5 });
+      await sleep(5000);
+    }
+  };
+  await Promise.all([asker(true), asker(true), asker(false), mistaken()]);
+}
+
+/** A claim of the team, in a folder of this machine. */
+function storage(name: string): object[] {
+  const path = join(folder, name);
+  mkdirSync(path);
+  chmodSync(path, 0o777);
+  const common = { accessModes: ['ReadWriteMany'], storageClassName: 'shared' };
+  const onNode = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1'] };
+  const affinity = { required: { nodeSelectorTerms: [{ matchExpressions: [onNode] }] } };
+  const [apiVersion, capacity] = ['v1', { storage: '1Gi' }];
+  const claim = { namespace: team, name: `windlass-${name}` };
+  const volume = { ...common, capacity, claimRef: claim, local: { path }, nodeAffinity: affinity };
+  return [
+    { apiVersion, kind: 'PersistentVolume', metadata: { name: claim.name }, spec: volume },
+    { apiVersion, kind: 'PersistentVolumeClaim', metadata: claim, spec: { ...common, resources: { requests: capacity } } },
+  ];
+}

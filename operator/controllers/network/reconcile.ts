@@ -1,0 +1,46 @@
+// Gives each job and each service the NetworkPolicy of its pods, puts right what was changed in it, and leaves its end to the garbage collector.
+import { deepEqual } from '#crds/rules.ts';
+import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { KubeObject, ResourceType } from '#crds/resource.ts';
+import type { Manager } from '#operator/framework/manager.ts';
+import type { Store } from '#operator/framework/store.ts';
+import { keyOf } from '#operator/kube/client.ts';
+import { NetworkPolicy } from '#operator/kube/core.ts';
+import { jobPolicy, servicePolicy } from './policy.ts';
+import type { NetworkSettings } from './policy.ts';
+
+/** Adds both controllers to a manager that does not run yet. */
+export function addNetworkControllers(manager: Manager, settings: NetworkSettings): void {
+  add(manager, 'trainingjob-network', TrainingJob, (job) => jobPolicy(job, settings));
+  add(manager, 'inferenceservice-network', InferenceService, servicePolicy);
+}
+
+function add<T extends KubeObject>(
+  manager: Manager,
+  name: string,
+  type: ResourceType<T>,
+  policyOf: (owner: T) => NetworkPolicy,
+): void {
+  const owners = manager.store(type);
+  const policies = manager.store(NetworkPolicy);
+  manager.add({
+    name,
+    primary: owners as unknown as Store,
+    owns: [policies as unknown as Store],
+    reconcile: async (key, { client, log }) => {
+      const owner = owners.get(key);
+      if (!owner || owner.metadata.deletionTimestamp !== undefined) return {};
+      const wanted = policyOf(owner);
+      const found = policies.get(keyOf(wanted));
+      if (!found) {
+        await client.create(NetworkPolicy, wanted);
+        return {};
+      }
+      const isOurs = found.metadata.ownerReferences?.some(({ uid }) => uid === owner.metadata.uid);
+      if (!isOurs)
+        log.warn({ policy: wanted.metadata.name }, 'a NetworkPolicy of this name belongs to somebody else; it is left alone');
+      else if (!deepEqual(found.spec, wanted.spec)) await client.update(NetworkPolicy, { ...found, spec: wanted.spec });
+      return {};
+    },
+  });
+}

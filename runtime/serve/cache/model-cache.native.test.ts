@@ -1,0 +1,159 @@
+// Models on a node: fetched once, whole or not there, and within their room, whoever is killed when.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { folderDigest } from '#runtime/model/main.ts';
+import { cachedModel } from './model-cache.ts';
+import type { Fetching, ModelCacheOptions } from './model-cache.ts';
+import { startupTeller } from './progress.ts';
+import { folderSource } from './source.ts';
+import type { ModelSource } from './source.ts';
+
+const times = { renewMs: 50, staleMs: 60_000, lookMs: 10 };
+/** More than one piece of a file. */
+const weightBytes = 3_000_000;
+
+let root: string;
+let source: string;
+let digest: string;
+let options: ModelCacheOptions;
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), 'wl-cache-'));
+  source = join(root, 'source');
+  digest = await writeModel(source, 1);
+  options = { folder: join(root, 'cache'), times };
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+/** A folder of two files, one of them in a folder of its own; gives its digest. */
+async function writeModel(folder: string, seed: number): Promise<string> {
+  mkdirSync(join(folder, 'tokens'), { recursive: true });
+  writeFileSync(join(folder, 'model.safetensors'), Buffer.alloc(weightBytes, seed));
+  writeFileSync(join(folder, 'tokens/tokenizer.json'), `{"seed": ${seed}}`);
+  return await folderDigest(folder);
+}
+
+/** A source that notes which files are asked for. */
+function counted(folder: string): { opened: string[]; source: ModelSource } {
+  const opened: string[] = [];
+  const inner = folderSource(folder);
+  const open = (name: string) => {
+    opened.push(name);
+    return inner.open(name);
+  };
+  return { opened, source: { ...inner, open } };
+}
+
+const models = () => readdirSync(join(options.folder, 'models'));
+
+describe('the models of a node', () => {
+  it('are fetched once, however many ask at once, and are what was published', async () => {
+    const { opened, source: counting } = counted(source);
+    const folders = await Promise.all(Array.from({ length: 5 }, () => cachedModel(counting, digest, options)));
+    expect(new Set(folders).size).toBe(1);
+    expect(opened.toSorted()).toEqual(['model.safetensors', 'tokens/tokenizer.json']);
+    expect(await folderDigest(folders[0]!)).toBe(digest);
+    rmSync(source, { recursive: true });
+    expect(await cachedModel(folderSource(source), digest, options)).toBe(folders[0]);
+  });
+
+  it('are fetched again when a bit of them has flipped', async () => {
+    const path = join(await cachedModel(folderSource(source), digest, options), 'model.safetensors');
+    const bytes = readFileSync(path);
+    bytes[weightBytes / 2]! ^= 4;
+    writeFileSync(path, bytes);
+    const damaged: string[] = [];
+    const folder = await cachedModel(folderSource(source), digest, { ...options, onDamaged: (found) => damaged.push(found) });
+    expect(damaged).toEqual([folder]);
+    expect(await folderDigest(folder)).toBe(digest);
+    expect(models()).toEqual([digest]);
+  });
+
+  it('are not there when the source has other bytes than the version says', async () => {
+    writeFileSync(join(source, 'tokens/tokenizer.json'), '{"seed": 7}');
+    await expect(cachedModel(folderSource(source), digest, options)).rejects.toMatchObject({ code: 'WL_MODEL_CORRUPT' });
+    expect(models()).toEqual([]);
+  });
+
+  it('tell bytes, speed and the time that is left', async () => {
+    const told: Fetching[] = [];
+    await cachedModel(folderSource(source), digest, { ...options, onProgress: (fetching) => told.push(fetching) });
+    const total = weightBytes + readFileSync(join(source, 'tokens/tokenizer.json')).length;
+    expect(told.length).toBeGreaterThan(3);
+    expect(told.every(({ phase, totalBytes }) => phase === 'fetching' && totalBytes === total)).toBe(true);
+    expect(told.map(({ bytes }) => bytes)).toEqual(told.map(({ bytes }) => bytes).toSorted((a, b) => a - b));
+    expect(told.at(-1)?.bytes).toBe(total);
+
+    let now = 5000;
+    const startups: object[] = [];
+    const teller = startupTeller(
+      (startup) => startups.push(startup),
+      () => now,
+    );
+    teller({ phase: 'waiting', bytes: 0, totalBytes: 0 });
+    teller({ phase: 'fetching', bytes: 10, totalBytes: 100 });
+    now += 2000;
+    teller({ phase: 'fetching', bytes: 25, totalBytes: 100 });
+    expect(startups).toEqual([
+      { phase: 'waiting' },
+      { phase: 'fetching', bytes: 10, totalBytes: 100 },
+      { phase: 'fetching', bytes: 25, totalBytes: 100, bytesPerSecond: 12.5, etaSeconds: 6 },
+    ]);
+  });
+
+  it('are whole after the process that fetched them was killed in the middle', async () => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', stallingFetch, source, digest, options.folder], {
+      cwd: resolve(import.meta.dirname, '../../..'),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    const waits: string[] = [];
+    const { opened, source: counting } = counted(source);
+    const onProgress = ({ phase }: Fetching) => waits.push(phase);
+    const fetched = cachedModel(counting, digest, { ...options, times: { ...times, staleMs: 1000 }, onProgress });
+    await expect.poll(() => waits).toContain('waiting');
+    child.kill('SIGKILL');
+    const folder = await fetched;
+    expect(await folderDigest(folder)).toBe(digest);
+    expect(opened).toHaveLength(2);
+    expect(models()).toEqual([digest]);
+  });
+
+  it('make room for others, the one that was not used for longest first, and never while they may be loaded', async () => {
+    const limited = { ...options, maxBytes: 2.5 * weightBytes };
+    const others = await Promise.all([2, 3, 4].map((seed) => writeModel(join(root, `source-${seed}`), seed)));
+    const fetch = (seed: number) => cachedModel(folderSource(join(root, `source-${seed}`)), others[seed - 2]!, limited);
+    await cachedModel(folderSource(source), digest, limited);
+    await fetch(2);
+    expect(new Set(models())).toEqual(new Set([digest, others[0]]));
+    await expect(fetch(3)).rejects.toMatchObject({
+      code: 'WL_DISK_FULL',
+      message: expect.stringContaining(`may hold ${limited.maxBytes} bytes`),
+    });
+    const longAgo = (days: number) => new Date(Date.now() - days * 86_400_000);
+    utimesSync(join(options.folder, 'used', digest), longAgo(1), longAgo(1));
+    utimesSync(join(options.folder, 'used', others[0]!), longAgo(2), longAgo(2));
+    await fetch(3);
+    expect(new Set(models())).toEqual(new Set([digest, others[1]]));
+    await cachedModel(folderSource(source), digest, limited);
+    await expect(fetch(4)).rejects.toMatchObject({ code: 'WL_DISK_FULL' });
+    expect(new Set(models())).toEqual(new Set([digest, others[1]]));
+  });
+});
+
+/** Fetches a model from a source that gives one piece of a file and then no more. */
+const stallingFetch = `
+  import { cachedModel } from '#runtime/serve/cache/model-cache.ts';
+  import { folderSource } from '#runtime/serve/cache/source.ts';
+  const [source, digest, folder] = process.argv.slice(1);
+  const inner = folderSource(source);
+  async function* open() {
+    yield new Uint8Array(1000);
+    await new Promise((done) => setTimeout(done, 1_000_000));
+  }
+  const onProgress = ({ phase }) => phase === 'fetching' && console.log('begun');
+  await cachedModel({ ...inner, open }, digest, { folder, times: ${JSON.stringify(times)}, onProgress });`;
