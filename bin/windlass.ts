@@ -136,6 +136,8 @@ program
   .option('--workers <count>', 'objects of a kind reconciled at the same time', wholeNumber, 32)
   .addOption(new Option('--log-level <level>', 'what to log').choices(['debug', 'info', 'warn', 'error']).default('info'))
   .action(async (options: OperatorFlags, command: Command) => {
+    if (options.ownBus && (options.bus === undefined || options.credentialsUrl === undefined))
+      command.error('error: --own-bus wants --bus tls://HOST:PORT and --credentials-url');
     if (options.authorityLifetime < 4 * options.certificateLifetime)
       command.error('error: --authority-lifetime must be at least four times --certificate-lifetime');
     const { runOperator } = await import('#operator/cli/operator.ts');

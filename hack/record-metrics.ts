@@ -22,9 +22,9 @@ const intervalSeconds = 5;
 const servingSeconds = 60;
 
 const say = (line: string): void => console.error(`record: ${line}`);
-const folder = mkdtempSync(join(tmpdir(), 'wl-record-'));
 await build(['helm', 'nats-server'], say);
 await using cluster = await startNodeCluster({ say });
+const folder = mkdtempSync(join(tmpdir(), 'wl-record-'));
 
 const kubectl = (input: string, ...args: string[]): Promise<string> =>
   capture(binaryOf('kubectl'), ['--kubeconfig', cluster.kubeconfig, ...args], { input });
@@ -100,6 +100,10 @@ async function train(): Promise<void> {
     .replace('steps: 600', 'steps: 100')
     .replace('  output:', '  checkpoint: { everySteps: 20 }\n  output:');
   await kubectl(manifest, 'apply', '--namespace', team, '-f', '-');
+  const step = '--for=jsonpath={.status.checkpoint.step}=40';
+  await kubectl('', 'wait', 'trainingjob/moby', '--namespace', team, step, '--timeout=20m');
+  // A disruption, so that there is time lost, and a fault to count.
+  await kubectl('', 'delete', 'pod', 'moby-worker-0', '--namespace', team, '--wait=false');
   await kubectl('', 'wait', 'trainingjob/moby', '--namespace', team, '--for=condition=Complete', '--timeout=20m');
 }
 

@@ -113,6 +113,14 @@ const training: readonly Alert[] = [
     description: 'It has ended for good. Its condition Failed says why and what to do. This alert ends by itself after an hour.',
   },
   {
+    name: 'WindlassJobGoodputLow',
+    for: '15m',
+    severity: 'warning',
+    expr: `${ofJob('goodput_ratio')} < 0.5 and on (${job}) time() - ${ofJob('start_timestamp_seconds')} > 3600 and on (${job}) ${inState('Running')}`,
+    summary: 'TrainingJob {{ $labels.namespace }}/{{ $labels.trainingjob }} loses more time than it uses',
+    description: 'Only {{ $value | humanizePercentage }} of its time since the start went into new steps.',
+  },
+  {
     name: 'WindlassJobCheckpointOld',
     for: '10m',
     severity: 'warning',

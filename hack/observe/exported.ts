@@ -1,6 +1,7 @@
 // Every metric that our programs export, as they declare it themselves: docs/metrics.md lists them, and dashboards may name no other.
 import type { Registry } from 'prom-client';
 import { objectFamilies } from '#operator/controllers/object-metrics/main.ts';
+import { createJobMetrics } from '#operator/controllers/training-job/job-metrics.ts';
 import { addProcessMetrics, createMetrics } from '#operator/framework/metrics.ts';
 import { createMetrics as createEngineMetrics } from '#runtime/serve/metrics.ts';
 
@@ -38,6 +39,12 @@ function unitOf(name: string): string {
   return /_tokens(_total)?$|cache_(queries|hits)_total$/.test(name) ? 'tokens' : '1';
 }
 
+const operatorOf = (): Exported[] => {
+  const { registry } = createMetrics();
+  createJobMetrics(registry);
+  return listed(registry);
+};
+
 const processOf = (): Exported[] => {
   const { registry } = createMetrics();
   const own = new Set(listed(registry).map(({ name }) => name));
@@ -49,7 +56,7 @@ const ofProcess = processOf();
 const processNames = new Set(ofProcess.map(({ name }) => name));
 
 export const exported = {
-  operator: listed(createMetrics().registry),
+  operator: operatorOf(),
   engine: listed(createEngineMetrics('m', () => undefined).registry).filter(({ name }) => !processNames.has(name)),
   process: ofProcess,
   objects: Object.fromEntries(

@@ -6,7 +6,7 @@ const ofJob = 'namespace=~"$namespace",trainingjob=~"$trainingjob"';
 const figure = (name: string) => `max by (namespace, trainingjob) (windlass_trainingjob_${name}{${ofJob}})`;
 const legend = '{{namespace}}/{{trainingjob}}';
 
-const lines = (panel: Pick<Panel, 'title' | 'description' | 'unit'> & { expr: string; width?: number }): Panel => {
+const lines = (panel: Pick<Panel, 'title' | 'description' | 'unit' | 'max'> & { expr: string; width?: number }): Panel => {
   const { expr, width = 8, ...rest } = panel;
   return { ...rest, type: 'timeseries', width, queries: [{ expr, legend }] };
 };
@@ -54,14 +54,34 @@ export const trainingDashboard: Dashboard = {
           height: 8,
           queries: [{ expr: figure('eta_seconds'), legend }],
         },
-        lines({ title: 'Loss', description: 'Of the newest step, in nats per token.', unit: 'short', expr: figure('loss') }),
-        lines({ title: 'Speed', description: 'Tokens trained a second.', unit: 'short', expr: figure('tokens_per_second') }),
+        lines({
+          title: 'Loss',
+          description: 'Of the newest step, in nats per token.',
+          unit: 'short',
+          width: 12,
+          expr: figure('loss'),
+        }),
+        lines({
+          title: 'Speed',
+          description: 'Tokens trained a second.',
+          unit: 'short',
+          width: 12,
+          expr: figure('tokens_per_second'),
+        }),
+        lines({
+          title: 'Goodput',
+          description: 'Time of steps that were done for the first time, over all time since the start.',
+          unit: 'percentunit',
+          width: 12,
+          max: 1,
+          expr: figure('goodput_ratio'),
+        }),
         {
           title: 'Restarts',
           description: 'After faults, in the last hour, of pods and of ranks in place.',
           type: 'timeseries',
           unit: 'short',
-          width: 8,
+          width: 12,
           queries: [
             { expr: `max by (namespace, trainingjob) (increase(windlass_trainingjob_restarts_total{${ofJob}}[1h]))`, legend },
           ],
@@ -138,6 +158,50 @@ export const trainingDashboard: Dashboard = {
           unit: 's',
           expr: `time() - ${figure('progress_timestamp_seconds')} and ${figure('state').replace(ofJob, `${ofJob},state="Running"`)} == 1`,
         }),
+      ],
+    },
+    {
+      title: 'Time',
+      panels: [
+        {
+          title: 'What time went to',
+          description: 'Seconds since the start: productive, or lost by cause.',
+          type: 'timeseries',
+          unit: 's',
+          stacked: true,
+          width: 8,
+          queries: [
+            {
+              expr: `sum by (cause) (max by (namespace, trainingjob, cause) (windlass_trainingjob_spent_seconds{${ofJob}}))`,
+              legend: '{{cause}}',
+            },
+          ],
+        },
+        {
+          title: 'Lost now',
+          description: 'Jobs, on average, that lose time by each cause; those that are deleted since are in it.',
+          type: 'timeseries',
+          unit: 'short',
+          stacked: true,
+          width: 8,
+          queries: [
+            { expr: 'sum by (cause) (rate(windlass_trainingjob_lost_seconds_total[$__rate_interval]))', legend: '{{cause}}' },
+          ],
+        },
+        {
+          title: 'Faults',
+          description:
+            'Of all jobs in the last hour, by what was done about them, and whether it counted against faults.maxRestarts.',
+          type: 'timeseries',
+          unit: 'short',
+          width: 8,
+          queries: [
+            {
+              expr: 'sum by (action, charged) (increase(windlass_trainingjob_failures_total[1h]))',
+              legend: '{{action}} charged: {{charged}}',
+            },
+          ],
+        },
       ],
     },
     {

@@ -192,7 +192,7 @@ TEST("a message that is not what the receiver expects is a disagreement") {
 
 TEST("a silent peer is named by all others when the deadline has passed") {
   for (const int transport : kEvery) {
-    World world(4, over(transport, 300));
+    World world(4, over(transport, 2000));
     world.ready();
     const double begin = seconds();
     for (Rank& self : world.ranks) {
@@ -204,9 +204,9 @@ TEST("a silent peer is named by all others when the deadline has passed") {
       if (rank == 2) continue;
       CHECK_EQUAL(all[rank]->reason, WL_COMM_TIMEOUT);
       CHECK_EQUAL(all[rank]->peer, 2);
-      CHECK(contains(all[rank]->message, "rank 2 has sent nothing for 0.3 s; it has not come to the operation"));
+      CHECK(contains(all[rank]->message, "rank 2 has sent nothing for 2.0 s; it has not come to the operation"));
     }
-    CHECK(seconds() - begin < 5.3);
+    CHECK(seconds() - begin < 7);
   }
 }
 

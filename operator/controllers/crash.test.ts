@@ -78,18 +78,15 @@ const scenarios: Record<string, Scenario> = {
       { name: 'all-anew', exitCodes: [7], action: 'RestartGang' },
       { name: 'for-nothing', exitCodes: [8], action: 'Ignore' },
     ];
-    const codes = [86, 7, 8, 86];
+    const codes = [86, 8, 7, 86];
     const met = new Set<string>();
     cluster.fate = (pod) => {
-      if (rankOf(pod) !== 1 || met.has(pod.metadata.uid!)) return undefined;
+      if (met.has(pod.metadata.uid!)) return undefined;
       met.add(pod.metadata.uid!);
       return { exitCode: codes[met.size - 1] ?? 0 };
     };
-    await cluster.kube.create(
-      TrainingJob,
-      trainingJob('moby', { ...fourRanks, parallelism: { dataReplicate: 2 }, faults: { maxRestarts: 2, rules } }),
-    );
-    await cluster.tick(36);
+    await cluster.kube.create(TrainingJob, trainingJob('moby', { faults: { maxRestarts: 2, rules } }));
+    await cluster.tick(20);
   },
   'pods that somebody takes away, one of which does not end': async (cluster) => {
     await cluster.kube.create(TrainingJob, trainingJob('moby', fourRanks));
@@ -194,7 +191,7 @@ describe.each(Object.entries(scenarios))('%s', (_, scenario) => {
         expect({ place, quiet: outcome.quiet, killed: outcome.killed }).toEqual({ place, quiet: true, killed: true });
       }
     }
-  });
+  }, 600_000);
 });
 
 describe('end states', () => {
@@ -236,8 +233,8 @@ describe('end states', () => {
   it('rules are followed to the letter, and to the last restart', async () => {
     const { kube } = await objects(scenarios['rules that leave a node, start all again and give up']!);
     const { status } = await kube.get(TrainingJob, { namespace, name: 'moby' });
-    expect(status).toMatchObject({ state: 'Failed', restarts: 2, attempt: 1, excludedNodes: ['node-1'] });
-    expect(status?.lastFailure).toMatchObject({ rule: 'MaxRestarts', exitCode: 86, rank: 1 });
+    expect(status).toMatchObject({ state: 'Failed', restarts: 2, attempt: 3, excludedNodes: ['node-1'] });
+    expect(status?.lastFailure).toMatchObject({ rule: 'MaxRestarts', exitCode: 86 });
   });
 
   it('a pod that does not end is removed, and costs nothing', async () => {

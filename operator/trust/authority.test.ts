@@ -9,8 +9,16 @@ const hour = 3_600_000;
 const rules: AuthorityRules = { authorityMs: 240 * hour, certificateMs: 24 * hour };
 const start = Date.UTC(2026, 0, 1);
 
-const certificates = (bundle: string): X509Certificate[] =>
-  bundle.split(/(?<=-----END CERTIFICATE-----\n)/).map((pem) => new X509Certificate(pem));
+const parsed = new Map<string, X509Certificate>();
+
+/** Each is read once: there are thousands of questions about few of them. */
+function read(pem: string): X509Certificate {
+  const known = parsed.get(pem) ?? new X509Certificate(pem);
+  parsed.set(pem, known);
+  return known;
+}
+
+const certificates = (bundle: string): X509Certificate[] => bundle.split(/(?<=-----END CERTIFICATE-----\n)/).map(read);
 
 /** Whether `leaf` is signed by one of the bundle that is valid at `now`, through `cross` if that helps. */
 function isTrusted(leaf: string, bundle: string, now: number, cross?: string): boolean {
@@ -19,7 +27,7 @@ function isTrusted(leaf: string, bundle: string, now: number, cross?: string): b
   const roots = certificates(bundle).filter(valid);
   const chained =
     cross === undefined ? [] : certificates(cross).filter((middle) => roots.some((root) => middle.verify(root.publicKey)));
-  const checked = new X509Certificate(leaf);
+  const checked = read(leaf);
   return valid(checked) && [...roots, ...chained].some((authority) => checked.verify(authority.publicKey));
 }
 

@@ -62,8 +62,8 @@ describe('what is named', () => {
     const tellers = (prefix: string) =>
       new Set(recorded.series.filter(({ name }) => name.startsWith(prefix)).map(({ labels }) => labels['instance'])).size;
     expect(tellers('leader_election_')).toBe(2);
-    expect(tellers('windlass_trainingjob_')).toBe(1);
-    expect(tellers('windlass_inferenceservice_')).toBe(1);
+    expect(tellers('windlass_trainingjob_state')).toBe(1);
+    expect(tellers('windlass_inferenceservice_ready')).toBe(1);
   });
 
   it('in a recording is exported by the code', () => {

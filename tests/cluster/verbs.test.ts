@@ -65,14 +65,11 @@ describe('kubectl windlass', () => {
       kind: 'List',
       items: [{ metadata: { name: 'moby' } }],
     });
-    await vi.waitFor(
-      async () => expect((await windlass('status', 'tj/moby')).out).toContain('PodCreated: made pod moby-worker-3'),
-      waiting,
-    );
+    await vi.waitFor(async () => expect((await windlass('status', 'tj/moby')).out).toMatch(/PodCreated: made .*pods?/), waiting);
     const page = await windlass('status', 'job', 'moby');
     expect(page).toMatchObject({ code: 0, err: '' });
-    for (const line of ['moby  TrainingJob  Running  4/4 ranks', '  Ready       True    Running, since '])
-      expect(page.out).toContain(line);
+    expect(page.out).toMatch(/^moby {2}TrainingJob {2}Running {2}4\/4 ranks\n/);
+    expect(page.out).toMatch(/^ {2}Ready +True +Running, since /m);
     expect(page.out).toMatch(/^ {2}moby-worker-2 +node-1 +Running +0 /m);
     for (const line of page.out.split('\n')) expect([...line].length).toBeLessThanOrEqual(80);
   });

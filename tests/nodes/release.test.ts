@@ -1,5 +1,5 @@
 // The chart on real nodes: installed by Helm, it trains and serves the quickstart, and a job of four ranks over two nodes; then all of it goes.
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -10,6 +10,7 @@ import type { TestCluster } from '../../hack/test-cluster/cluster.ts';
 import { capture } from '../../hack/test-cluster/command.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
 import { chart, helm } from '../cluster/helm.ts';
+import { namespace, sharedClaim } from './team.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const system = 'windlass-system';
@@ -172,40 +173,7 @@ test('helm uninstall leaves the CRDs, and nothing else', { timeout: limitMs }, a
 
 const waiting = { timeout: limitMs, interval: 500 };
 
-function namespace(name: string): object {
-  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
-  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
-}
-
-/** A claim of the team that all nodes mount: they share the file system of this machine. */
-function storage(name: string): object[] {
-  const path = join(folder, name);
-  mkdirSync(path);
-  chmodSync(path, 0o777);
-  const common = { accessModes: ['ReadWriteMany'], storageClassName: 'shared' };
-  const onNodes = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1', 'node-2'] };
-  const claimName = `windlass-${name}`;
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolume',
-      metadata: { name: claimName },
-      spec: {
-        ...common,
-        capacity: { storage: '1Gi' },
-        claimRef: { namespace: team, name: claimName },
-        local: { path },
-        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [onNodes] }] } },
-      },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: { name: claimName, namespace: team },
-      spec: { ...common, resources: { requests: { storage: '1Gi' } } },
-    },
-  ];
-}
+const storage = (name: string): object[] => sharedClaim(team, `windlass-${name}`, join(folder, name));
 
 interface Labelled {
   readonly metadata: { readonly uid: string; readonly labels: Record<string, string> };

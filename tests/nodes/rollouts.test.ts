@@ -1,5 +1,5 @@
 // No request fails and none is cut, whole or streamed, while pods are replaced ten times, a service grows and shrinks, and nodes are drained.
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -39,18 +39,19 @@ beforeAll(async () => {
   writeFileSync(archive, windlassImage().archive);
   await loadImage(cluster, archive);
   const claim = join(folder, 'models');
-  mkdirSync(claim);
   for (const [index, { path }] of models.entries()) cpSync(path, join(claim, String(index)), { recursive: true });
-  const cache = join(folder, 'cache');
-  mkdirSync(cache);
-  for (const shared of [claim, cache]) chmodSync(shared, 0o777);
   await kubectl('apply', '--server-side', '-f', resolve(import.meta.dirname, '../../crds'));
-  await create(namespace(team), ...sharedClaim(team, 'windlass-models', claim), ...sharedClaim(team, 'windlass-cache', cache), {
-    apiVersion: 'windlass.dev/v1alpha1',
-    kind: 'TrainingRuntime',
-    metadata: { name: 'cached', namespace: team },
-    spec: { storage: { cacheClaim: 'windlass-cache' } },
-  });
+  await create(
+    namespace(team),
+    ...sharedClaim(team, 'windlass-models', claim),
+    ...sharedClaim(team, 'windlass-cache', join(folder, 'cache')),
+    {
+      apiVersion: 'windlass.dev/v1alpha1',
+      kind: 'TrainingRuntime',
+      metadata: { name: 'cached', namespace: team },
+      spec: { storage: { cacheClaim: 'windlass-cache' } },
+    },
+  );
   operator = startOperator(team, { kubeconfig: cluster.kubeconfig, args: ['--image', imageName] });
 }, 3_600_000);
 

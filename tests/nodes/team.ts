@@ -1,4 +1,5 @@
 // What a team that trains and serves has on a cluster: a namespace with rules, and claims that all nodes share.
+import { chmodSync, mkdirSync } from 'node:fs';
 
 /** A namespace that admits restricted pods only. */
 export function namespace(name: string): object {
@@ -6,8 +7,10 @@ export function namespace(name: string): object {
   return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
 }
 
-/** A claim that both nodes mount: they share the file system of this machine. */
+/** A claim that all nodes mount, and its folder: they share the file system of this machine. */
 export function sharedClaim(team: string, name: string, path: string): object[] {
+  mkdirSync(path, { recursive: true });
+  chmodSync(path, 0o777);
   const common = { accessModes: ['ReadWriteMany'], storageClassName: 'shared' };
   const onNodes = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1', 'node-2'] };
   return [

@@ -1,6 +1,6 @@
 // Logs and chat of `kubectl windlass` through a real API server and kubelet: what pods print, through restarts, and what a model says.
 import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -9,6 +9,7 @@ import { loadImage, startNodeCluster } from '../../hack/test-cluster/cluster.ts'
 import type { TestCluster } from '../../hack/test-cluster/cluster.ts';
 import { capture } from '../../hack/test-cluster/command.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
+import { sharedClaim } from './team.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const namespace = 'team';
@@ -52,7 +53,7 @@ test(
         model: { family: 'llama', config: { hiddenSize: 32, intermediateSize: 64, layers: 1, heads: 2 } },
         data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 512 } } },
         parallelism: { dataReplicate: 2 },
-        task: { pretrain: { steps: 20_000, batch: { sequences: 2, length: 32, grains: 2 } } },
+        task: { pretrain: { steps: 10_000_000, batch: { sequences: 2, length: 32, grains: 2 } } },
         checkpoint: { everySteps: 1000 },
         output: { model: 'two' },
       },
@@ -125,35 +126,7 @@ test('chat streams what a service of the cluster says, and report takes its log 
   expect(report.out()).toMatch(/^ {2}logs\/team\/moby-[0-9a-f]{8}-0\/engine\.log /m);
 });
 
-/** A claim of the namespace that all nodes mount: they share the file system of this machine. */
-function storage(name: string): object[] {
-  const path = join(folder, name);
-  mkdirSync(path);
-  chmodSync(path, 0o777);
-  const common = { accessModes: ['ReadWriteMany'], storageClassName: 'shared' };
-  const onNodes = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1'] };
-  const claimName = `windlass-${name}`;
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolume',
-      metadata: { name: claimName },
-      spec: {
-        ...common,
-        capacity: { storage: '1Gi' },
-        claimRef: { namespace, name: claimName },
-        local: { path },
-        nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [onNodes] }] } },
-      },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: { name: claimName, namespace },
-      spec: { ...common, resources: { requests: { storage: '1Gi' } } },
-    },
-  ];
-}
+const storage = (name: string): object[] => sharedClaim(namespace, `windlass-${name}`, join(folder, name));
 
 const kubectl = (...args: string[]): Promise<string> => kubectlWith('', ...args);
 

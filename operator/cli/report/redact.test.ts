@@ -61,6 +61,11 @@ describe('a text', () => {
   ])('%s becomes %s', (before, after) => expect(createRedactor().text(before)).toBe(after));
 });
 
+it.each(['a', 'a.', '--a', 'eyJ-', 'a:"', '://'])('a text of nothing but %j is read in one pass', (piece) => {
+  const text = piece.repeat(1 << 16);
+  expect(createRedactor().text(text)).toBe(text);
+});
+
 it('takes values of secret variables and fields out of an object, and out of all texts from then on', () => {
   const redactor = createRedactor();
   const pod = {

@@ -19,17 +19,20 @@ const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
 /** Patterns of secrets that need no name. */
 const patterns: readonly [RegExp, string][] = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[^]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, gone],
-  [/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@"'\\]+@/gi, `$1${gone}@`],
+  [/\b([a-z][a-z0-9+.-]{0,31}:\/\/)[^\s/@"'\\]+@/gi, `$1${gone}@`],
   [/\b(authorization\\?["']?\s*[:=]\s*\\?["']?)(?:(?:bearer|basic|digest|token)\s+)?[^\s"'\\,}]+/gi, `$1${gone}`],
   [/\b(bearer\s+)[\w.~+/=-]{8,}/gi, `$1${gone}`],
-  [/\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, gone],
+  [/(?<![\w-])eyJ[\w-]{8,8192}\.[\w-]{8,8192}\.[\w-]*/g, gone],
   [/\b(?:hf_|ghp_|gho_|ghs_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|ASIA)[A-Za-z0-9_-]{12,}/g, gone],
 ];
 
-/** `name: value`, `name=value`, `"name":"value"`, the quotes escaped or not. */
-const pair = /([A-Za-z_][\w.-]*)(\\*["']?)([ \t]*[:=][ \t]*)(?:(\\*["'])(.*?)\4|([^\s,;&}\]"'\\]+))/g;
+/**
+ * `name: value`, `name=value`, `"name":"value"`, the quotes escaped or not. Names have an end, and begin where no other one goes on: a text without
+ * spaces is read once, however long it is.
+ */
+const pair = /(?<![\w.-])([A-Za-z_-][\w.-]{0,127})(\\*["']?)([ \t]*[:=][ \t]*)(?:(\\*["'])(.*?)\4|([^\s,;&}\]"'\\]+))/g;
 /** `--name value`. */
-const flag = /(--[a-z][\w-]*)([ \t]+)([^\s-]\S*)/gi;
+const flag = /(?<![\w-])(--[a-z][\w-]{0,127})([ \t]+)([^\s-]\S*)/gi;
 
 export function createRedactor(): Redactor {
   const secrets = new Set<string>();

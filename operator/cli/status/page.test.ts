@@ -71,7 +71,7 @@ it('shows a running job with bar, curve, ranks, conditions, last failure with re
         message:
           'checkpoints/step-00000100/manifest.json: its checksum is not the one that it was written with, so that the folder was set aside',
         rule: 'Retryable',
-        action: 'Replace',
+        action: 'RestartPod',
         step: 100,
       },
     },
@@ -117,7 +117,7 @@ it('shows a running job with bar, curve, ranks, conditions, last failure with re
       was written with, so that the folder was set aside
       What to do: The newest good checkpoint is used; delete the folder named if it
       is of no use.
-      rule Retryable, action Replace
+      rule Retryable, action RestartPod
 
     Pods
       pod            node    state              restarts  age

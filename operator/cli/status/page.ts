@@ -65,8 +65,9 @@ function hasPods({ kind }: KubeObject): boolean {
 }
 
 function conditionLines(conditions: readonly Condition[], width: number, now: number): string[] {
+  const widest = Math.max(11, ...conditions.map(({ type }) => type.length));
   return conditions.flatMap(({ type, status, reason, message, lastTransitionTime }) => [
-    `  ${type.padEnd(11)} ${status.padEnd(7)} ${reason}, since ${ageOf(lastTransitionTime, now)}`,
+    `  ${type.padEnd(widest)} ${status.padEnd(7)} ${reason}, since ${ageOf(lastTransitionTime, now)}`,
     ...(message && message !== reason ? wrap(message, width - 4).map((line) => `    ${line}`) : []),
   ]);
 }

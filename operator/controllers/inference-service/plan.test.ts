@@ -296,6 +296,7 @@ describe('the plan of an InferenceService', () => {
     const loading = plan({ versions: both, pods: [pod(1, 0), starting], startups });
     expect(loading.status.model?.startups).toEqual([{ pod: starting.metadata.name, ...told }]);
     expect(loading.againAfterMs).toBe(10_000);
+    expect(plan({ versions: both, pods: [pod(1, 0), starting] }).againAfterMs).toBe(2000);
     const service2 = service({}, { effective, model: loading.status.model });
     expect(plan({ service: service2, versions: both, pods: [pod(2, 0)] }).status.model).not.toHaveProperty('startups');
   });

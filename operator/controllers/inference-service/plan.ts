@@ -18,13 +18,10 @@ import type { ModelFailure } from './model-status.ts';
 import { frontService, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
 import { rolloutOf, timeLeft } from './progress.ts';
 import { rollStep } from './roll.ts';
-import { isStarting } from './startups.ts';
+import { firstStartupMs, isStarting, startupsEveryMs } from './startups.ts';
 import type { PodStartup } from './startups.ts';
 import { resolveTarget } from './target.ts';
 import type { Target } from './target.ts';
-
-/** Status is written no more often than this because of progress alone. */
-const startupsEveryMs = 10_000;
 
 export interface Observed {
   service: InferenceService;
@@ -170,16 +167,14 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
       status: { model: { ...model, ...kserveStatus(model, { ready, failed: failures.length }) }, rollout },
       events,
     }),
-    ...againAfter(leftMs, wanted),
+    ...againAfter(leftMs, wanted, seen.startups),
   };
 }
 
 /** When the rollout would be stuck, and while pods are starting: how far they are is told by them alone. */
-function againAfter(leftMs: number | undefined, wanted: readonly Pod[]): { againAfterMs?: number } {
-  const times = [
-    ...(leftMs === undefined || leftMs === 0 ? [] : [leftMs]),
-    ...(wanted.some(isStarting) ? [startupsEveryMs] : []),
-  ];
+function againAfter(leftMs: number | undefined, wanted: readonly Pod[], told: readonly PodStartup[]): { againAfterMs?: number } {
+  const nextMs = told.length > 0 ? startupsEveryMs : firstStartupMs;
+  const times = [...(leftMs === undefined || leftMs === 0 ? [] : [leftMs]), ...(wanted.some(isStarting) ? [nextMs] : [])];
   return times.length === 0 ? {} : { againAfterMs: Math.min(...times) };
 }
 

@@ -14,7 +14,7 @@ import { deletePod } from '../deletion.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { refusal, writeStatus } from '../status-writer.ts';
 import { planInferenceService } from './plan.ts';
-import { askStartups } from './startups.ts';
+import { createStartupBook } from './startups.ts';
 import type { Action } from './plan.ts';
 
 export interface InferenceServiceOptions {
@@ -34,6 +34,7 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
   const versions = manager.store(ModelVersion);
   const budgets = manager.store(PodDisruptionBudget);
   const nodes = manager.store(Node);
+  const startups = createStartupBook(manager.clock);
   const findRuntime = createRuntimeFinder(manager);
   const urlOf = options.urlOf ?? clusterUrl;
 
@@ -73,7 +74,7 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
         {
           service,
           pods: own,
-          startups: await askStartups(own, signal),
+          startups: await startups.ask(service.metadata.uid ?? '', own, signal),
           front: fronts.get(key),
           model: service.spec.model.name === undefined ? undefined : models.get({ namespace, name: service.spec.model.name }),
           versions: versions.list(namespace),

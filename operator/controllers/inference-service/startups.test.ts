@@ -1,15 +1,19 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
+import { ManualClock } from '#operator/kube/clock.ts';
 import type { Pod } from '#operator/kube/core.ts';
-import { askStartups } from './startups.ts';
+import { createStartupBook } from './startups.ts';
 
 const stack = new AsyncDisposableStack();
 afterEach(() => stack.disposeAsync());
 
+const answers = new Map<string, string>();
+
 /** A pod whose engine answers with this; without it nobody listens. */
 async function pod(name: string, answer: string | undefined, ready = false): Promise<Pod> {
-  const server = createServer((request, response) => response.end(request.url === '/startup' ? answer : '{}'));
+  if (answer !== undefined) answers.set(name, answer);
+  const server = createServer((request, response) => response.end(request.url === '/startup' ? answers.get(name) : '{}'));
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   const { port } = server.address() as AddressInfo;
   const close = () => new Promise((done) => server.close(done));
@@ -43,8 +47,22 @@ it('asks pods that are starting, in whole numbers, and leaves out who does not a
     pod('gone', undefined),
     pod('ready', '{"phase":"ready"}', true),
   ]);
-  expect(await askStartups(pods, new AbortController().signal, 60_000)).toEqual([
+  const clock = new ManualClock();
+  const book = createStartupBook(clock, 60_000);
+  const ask = (of: readonly Pod[]) => book.ask('service', of, new AbortController().signal);
+  const told = [
     { pod: 'fetching', node: 'node-1', ...fetching, bytesPerSecond: 4, etaSeconds: 29 },
     { pod: 'loading', node: 'node-1', phase: 'loading' },
-  ]);
+  ];
+  expect(await ask(pods)).toEqual(told);
+
+  // The same pods again a moment later: what they said is enough.
+  fetching.bytes = 60;
+  answers.set('fetching', JSON.stringify(fetching));
+  clock.advance(9_999);
+  expect(await ask(pods)).toEqual(told);
+  clock.advance(1);
+  expect(await ask(pods)).toMatchObject([{ bytes: 60 }, { phase: 'loading' }]);
+  expect(await ask(pods.slice(1))).toEqual(told.slice(1));
+  expect(await ask([])).toEqual([]);
 });

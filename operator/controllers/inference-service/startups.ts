@@ -1,12 +1,15 @@
 // Asks pods that do not answer requests yet how far they are: a hint, which may be missing.
 import type { InferenceServiceStatus } from '#crds/v1alpha1/index.ts';
+import type { Clock } from '#operator/kube/clock.ts';
 import { isPodFinished, isPodReady } from '#operator/kube/core.ts';
 import type { Pod } from '#operator/kube/core.ts';
 import { Startup } from '#runtime/api/messages.ts';
 
 export type PodStartup = NonNullable<NonNullable<InferenceServiceStatus['model']>['startups']>[number];
 
-const askMs = 500;
+/** Status is written no more often than this because of progress alone; who has just begun to run is asked sooner. */
+export const startupsEveryMs = 10_000;
+export const firstStartupMs = 2000;
 /** As many as the status holds. */
 const askedPods = 64;
 
@@ -17,10 +20,31 @@ export function isStarting(pod: Pod): boolean {
   return runs && status.podIP !== undefined && !isPodReady(pod) && !isPodFinished(pod);
 }
 
-/** What pods that are starting say of themselves. Whoever does not answer at once is left out. */
-export async function askStartups(pods: readonly Pod[], signal: AbortSignal, timeoutMs = askMs): Promise<PodStartup[]> {
-  const starting = pods.filter(isStarting).slice(0, askedPods);
-  return (await Promise.all(starting.map((pod) => ask(pod, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))))).flat();
+/** What the starting pods of each service said last. */
+export interface StartupBook {
+  /** Asks the pods of a service that are starting; what they said a moment ago is not asked for again. */
+  ask(service: string, pods: readonly Pod[], signal: AbortSignal): Promise<readonly PodStartup[]>;
+}
+
+/** Whoever does not answer in `timeoutMs` is left out. */
+export function createStartupBook(clock: Clock, timeoutMs = 500): StartupBook {
+  const book = new Map<string, { askedAt: number; pods: string; told: readonly PodStartup[] }>();
+  return {
+    async ask(service, pods, signal) {
+      const starting = pods.filter(isStarting).slice(0, askedPods);
+      if (starting.length === 0) {
+        book.delete(service);
+        return [];
+      }
+      const names = starting.map(({ metadata }) => metadata.name).join(' ');
+      const known = book.get(service);
+      if (known?.pods === names && known.told.length > 0 && clock.now() - known.askedAt < startupsEveryMs) return known.told;
+      const within = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+      const told = (await Promise.all(starting.map((pod) => ask(pod, within)))).flat();
+      book.set(service, { askedAt: clock.now(), pods: names, told });
+      return told;
+    },
+  };
 }
 
 async function ask({ metadata, spec, status }: Pod, signal: AbortSignal): Promise<PodStartup[]> {

@@ -3,6 +3,7 @@ import { TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import type { TrainingJob } from '#crds/v1alpha1/index.ts';
 import { oneOf, secondsOf, single } from './family.ts';
 import type { Family } from './family.ts';
+import { lostCauses } from '../training-job/goodput.ts';
 import { podsOf } from '../training-job/pods.ts';
 
 const states = TrainingJobStatus.shape.state.unwrap().options;
@@ -180,6 +181,26 @@ export const trainingJobFamilies: readonly Family<TrainingJob>[] = [
     help: 'Restarts after faults, of pods and of ranks in place.',
     value: ({ status }) => status?.restarts ?? 0,
   }),
+  single({
+    name: 'windlass_trainingjob_goodput_ratio',
+    type: 'gauge',
+    unit: '0 to 1',
+    help: 'Time of steps that were done for the first time over all time since the start, without suspensions.',
+    value: ({ status }) => status?.goodput?.ratio,
+  }),
+  {
+    name: 'windlass_trainingjob_spent_seconds',
+    type: 'gauge',
+    unit: 'seconds',
+    help: `What the time since the start went to: productive, or lost by ${lostCauses.join(', ')}.`,
+    labels: ['cause'],
+    samples: ({ status }) => {
+      const { productiveSeconds, lost } = status?.goodput ?? {};
+      if (productiveSeconds === undefined) return [];
+      const spent = lostCauses.map((cause) => ({ value: lost?.[cause] ?? 0, labels: { cause } }));
+      return [{ value: productiveSeconds, labels: { cause: 'productive' } }, ...spent];
+    },
+  },
   single({
     name: 'windlass_trainingjob_checkpoint_step',
     type: 'gauge',

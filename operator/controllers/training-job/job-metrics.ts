@@ -1,19 +1,16 @@
-// What the operator tells Prometheus of jobs: where their time goes, and what was done about faults. Series of all jobs together, but for the
-// ratio, which goes with its job.
-import { Counter, Gauge } from 'prom-client';
+// What the operator counts of all jobs together, those included that are deleted since: where their time went, and what was done about faults. The
+// account of each job by itself is in ../object-metrics.
+import { Counter } from 'prom-client';
 import type { Registry } from 'prom-client';
-import type { TrainingJob, TrainingJobStatus } from '#crds/v1alpha1/index.ts';
+import type { TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import { lostCauses } from './goodput.ts';
-
-/** Jobs that a page names: the newest of those that have not ended. */
-const maxNamedJobs = 1000;
 
 export interface JobMetrics {
   /** The status of a job was written. */
   changed(before: TrainingJobStatus | undefined, after: TrainingJobStatus): void;
 }
 
-export function createJobMetrics(registry: Registry, jobs: () => readonly TrainingJob[]): JobMetrics {
+export function createJobMetrics(registry: Registry): JobMetrics {
   const registers = [registry];
   const productive = new Counter({
     name: 'windlass_trainingjob_productive_seconds_total',
@@ -32,20 +29,6 @@ export function createJobMetrics(registry: Registry, jobs: () => readonly Traini
     labelNames: ['action', 'charged'] as const,
     registers,
   });
-  const ratio = new Gauge({
-    name: 'windlass_trainingjob_goodput_ratio',
-    help: 'Productive time of a job that has not ended over all its time since the start.',
-    labelNames: ['namespace', 'name'] as const,
-    registers: [],
-    collect() {
-      this.reset();
-      const open = jobs().filter(({ status }) => status?.completionTime === undefined && status?.goodput?.ratio !== undefined);
-      const newest = open.toSorted((a, b) => createdAt(b).localeCompare(createdAt(a))).slice(0, maxNamedJobs);
-      for (const { metadata, status } of newest)
-        this.set({ namespace: metadata.namespace ?? '', name: metadata.name }, status!.goodput!.ratio!);
-    },
-  });
-  registry.registerMetric(ratio);
   for (const cause of lostCauses) lost.inc({ cause }, 0);
   return {
     changed(before, after) {
@@ -59,5 +42,3 @@ export function createJobMetrics(registry: Registry, jobs: () => readonly Traini
     },
   };
 }
-
-const createdAt = ({ metadata }: TrainingJob) => metadata.creationTimestamp ?? '';

@@ -48,7 +48,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const models = manager.store(Model);
   const versions = manager.store(ModelVersion);
 
-  const metrics = createJobMetrics(manager.metrics.registry, () => jobs.list());
+  const metrics = createJobMetrics(manager.metrics.registry);
   const findRuntime = createRuntimeFinder(manager);
   const pace = new StatusPace();
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {

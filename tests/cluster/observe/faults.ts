@@ -125,6 +125,16 @@ export const faults: readonly Fault[] = [
     changes: [state('Failed'), { of: named('windlass_trainingjob_completion_timestamp_seconds'), value: ({ start }) => start }],
   },
   {
+    alert: 'WindlassJobGoodputLow',
+    what: 'most of the time goes into restarts',
+    from: running,
+    changes: [
+      state('Running'),
+      is(named('windlass_trainingjob_goodput_ratio'), 0.3),
+      { of: named('windlass_trainingjob_start_timestamp_seconds'), value: ({ start }) => start - 3600 },
+    ],
+  },
+  {
     alert: 'WindlassJobCheckpointOld',
     what: 'steps go on and checkpoints do not',
     from: running,
