@@ -33,7 +33,7 @@ const goesOn = { Ready: 'True Running' };
 const failed = (reason: string) => ({ Ready: `False ${reason}`, Failed: `True ${reason}`, Stalled: `True ${reason}` });
 const waits = (reason: string) => ({ Ready: `False ${reason}`, Reconciling: `True ${reason}` });
 const stalls = (reason: string) => ({ Ready: `False ${reason}`, Stalled: `True ${reason}` });
-const started = ['Pending', 'Starting', 'Running'];
+const started = ['Starting', 'Running'];
 const restarted = [...started, 'Restarting', 'Running'];
 const gaveUp = [...started, 'Failed'];
 
@@ -353,7 +353,7 @@ export const cases: readonly Case[] = [
     name: 'an image that can not be pulled is waited for, by name',
     before: async (stage) =>
       stage.hinder(() => ({ waiting: { reason: 'ImagePullBackOff', message: 'Back-off pulling image "nowhere/windlass:1"' } })),
-    trail: ['Pending', 'Starting'],
+    trail: ['Starting'],
     ends: waits('ImagePull'),
     says: /^pod moby-worker-0: ImagePullBackOff: Back-off pulling image "nowhere\/windlass:1"\. Check the image in status\.effective\.image/,
   },
@@ -361,7 +361,7 @@ export const cases: readonly Case[] = [
     name: 'an image that can not be pulled fails the job where a rule has no patience',
     spec: rules({ name: 'no-image', reasons: ['ImagePull'], afterSeconds: 0, action: 'Fail' }),
     before: async (stage) => stage.hinder(() => ({ waiting: { reason: 'ErrImagePull', message: 'manifest unknown' } })),
-    trail: ['Pending', 'Starting', 'Failed'],
+    trail: ['Starting', 'Failed'],
     ends: failed('ImagePull'),
     says: /ErrImagePull: manifest unknown\. Check the image/,
     failure: { reason: 'ImagePull', rule: 'no-image', action: 'Fail', node: 'node-1' },
@@ -370,7 +370,7 @@ export const cases: readonly Case[] = [
     name: 'an image whose name is none stalls the job',
     before: async (stage) =>
       stage.hinder(() => ({ waiting: { reason: 'InvalidImageName', message: 'couldn\'t parse image name "No Name"' } })),
-    trail: ['Pending', 'Starting'],
+    trail: ['Starting'],
     ends: stalls('InvalidImageName'),
     says: /couldn't parse image name "No Name"\. Mend spec\.image of the runtime/,
   },
@@ -378,7 +378,7 @@ export const cases: readonly Case[] = [
     name: 'a container that lacks what it refers to stalls the job',
     before: async (stage) =>
       stage.hinder(() => ({ waiting: { reason: 'CreateContainerConfigError', message: 'configmap "settings" not found' } })),
-    trail: ['Pending', 'Starting'],
+    trail: ['Starting'],
     ends: stalls('ContainerConfigInvalid'),
     says: /configmap "settings" not found\. Create what the message says is missing/,
   },
@@ -395,7 +395,7 @@ export const cases: readonly Case[] = [
       await stage.unready('Starting');
       stage.hinder(undefined);
     },
-    trail: ['Pending', 'Starting', 'Pending', 'Starting', 'Running'],
+    trail: ['Starting', 'Pending', 'Starting', 'Running'],
     ends: goesOn,
     says: /all ranks run/,
   },
@@ -403,7 +403,7 @@ export const cases: readonly Case[] = [
     name: 'a claim that does not exist stalls the job',
     before: async (stage) =>
       stage.hinder(() => ({ unschedulable: '0/4 nodes are available: persistentvolumeclaim "windlass-jobs" not found.' })),
-    trail: ['Pending', 'Starting', 'Pending'],
+    trail: ['Starting', 'Pending'],
     ends: stalls('VolumeClaimMissing'),
     says: /persistentvolumeclaim "windlass-jobs" not found\. Create the claim in the namespace of the job/,
   },
@@ -418,7 +418,7 @@ export const cases: readonly Case[] = [
       mustSay(await stage.unready('QuotaExceeded'), /exceeded quota: small, requested: pods=1.*\. Wait for other pods to end/);
       await stage.ask('DELETE', `${quotaPath}/small`);
     },
-    trail: started,
+    trail: ['Starting', 'Pending', ...started],
     ends: goesOn,
     says: /all ranks run/,
   },
@@ -460,7 +460,7 @@ export const cases: readonly Case[] = [
       stage.onEnd(() => stage.ask('DELETE', `${group}/validatingadmissionpolicies/${namespace}`));
       await stage.untilRefused();
     },
-    trail: ['Pending'],
+    trail: ['Starting', 'Pending'],
     ends: stalls('AdmissionRefused'),
     says: /denied request: this namespace takes no pods\. Change the job or the runtime so that it meets the policy/,
   },
@@ -479,14 +479,14 @@ export const cases: readonly Case[] = [
         spec,
       });
     },
-    trail: started,
+    trail: ['Pending', ...started],
     ends: goesOn,
     says: /all ranks run/,
   },
   {
     name: 'a schedule that can not run fails the job before a pod is made',
     spec: { parallelism: { pipeline: 2, schedule: 'csv', scheduleCsv: 'B0.0,F0.0\nF1.0,B1.0\n' } },
-    trail: ['Pending', 'Failed'],
+    trail: ['Failed'],
     ends: failed('ManifestInvalid'),
     says: /deadlock: line 1, column 1 .*\. Move something that is waited for/,
     also: async ({ kubelet }) => [kubelet.seen, []],
@@ -495,7 +495,7 @@ export const cases: readonly Case[] = [
     name: 'a deadline ends a job that takes too long',
     spec: { activeDeadlineSeconds: 1 },
     before: async (stage) => stage.hinder(() => ({ waiting: { reason: 'ContainerCreating', message: '' } })),
-    trail: ['Pending', 'Starting', 'Failed'],
+    trail: ['Starting', 'Failed'],
     ends: failed('DeadlineExceeded'),
     says: /the job ran longer than activeDeadlineSeconds: 1\. Raise it, or give the job fewer steps/,
   },
@@ -659,7 +659,7 @@ export const cases: readonly Case[] = [
       await stage.running(1);
       stage.fate(ends(0, { exitCode: 0, words: lastWords() }));
     },
-    trail: ['Pending', 'Starting', 'Running', 'Restarting', 'Running', 'Succeeded'],
+    trail: ['Starting', 'Running', 'Restarting', 'Running', 'Succeeded'],
     ends: { Ready: 'True Complete', Complete: 'True Published' },
     says: /^published moby-1$/,
     failure: { signal: 9, action: 'RestartGang' },

@@ -209,9 +209,10 @@ export class Stage implements AsyncDisposable {
     this.#bus.publish(progressSubject(this.namespace, 'moby'), report);
   }
 
-  /** The values that the STATE column went through. */
+  /** The values that the STATE column went through, once the operator had seen the job. */
   get trail(): string[] {
-    return this.statuses.map(({ state }) => state ?? '').filter((state, index, all) => state !== all[index - 1]);
+    const states = this.statuses.flatMap(({ state }) => state ?? []);
+    return states.filter((state, index) => state !== states[index - 1]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

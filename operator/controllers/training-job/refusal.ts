@@ -46,7 +46,9 @@ export async function tellRefusal(client: KubeClient, job: TrainingJob, error: u
     generation,
     isoTime(clock.now()),
   );
-  await writeStatus(client, TrainingJob, job, { ...job.status, observedGeneration: generation, conditions });
+  // What had just been written down was what should follow.
+  const state = job.status?.state === 'Starting' ? 'Pending' : job.status?.state;
+  await writeStatus(client, TrainingJob, job, { ...job.status, state, observedGeneration: generation, conditions });
   if (reason === 'ChildRefused') throw new TerminalError(error.message, { cause: error });
   return { requeueAfterMs: tryAgainMs };
 }
