@@ -157,6 +157,7 @@ type NativeComm = {
   readonly commSplit: (comm: CommHandle, ranks: readonly number[], name: string) => CommHandle;
   readonly commAbort: (comm: CommHandle, message: string) => void;
   readonly commFree: (comm: CommHandle) => void;
+  readonly commFarewell: () => Promise<void>;
   readonly commBytesSent: (comm: CommHandle) => number;
   readonly commLog: () => CommRecord[];
   readonly allReduce: (
@@ -375,6 +376,11 @@ export const commSplit = native.comm.commSplit;
 export const commAbort = native.comm.commAbort;
 /** What is enqueued still runs; splits stay. */
 export const commFree = native.comm.commFree;
+/**
+ * Resolves when all communicators that were given back have left, and peers have what was sent to them, or have been silent for the deadline.
+ * To be awaited before the process ends: what it has not handed over by then is lost.
+ */
+export const commFarewell = native.comm.commFarewell;
 /** Payload bytes sent to peers through the communicator so far. */
 export const commBytesSent = native.comm.commBytesSent;
 /** The newest 4,096 operations of the process, oldest first. */

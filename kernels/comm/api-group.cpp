@@ -6,6 +6,7 @@
 
 #include "comm/dtype.h"
 #include "comm/endpoint.h"
+#include "comm/farewell.h"
 #include "comm/find.h"
 #include "comm/hub.h"
 #include "comm/listener.h"
@@ -89,6 +90,15 @@ const char* choose_route(const Endpoint& endpoint, int transport, Route& out) {
   return nullptr;
 }
 
+/** It leaves when what is enqueued has run. */
+void give_back(Group& group) {
+  {
+    const std::lock_guard guard(Service::instance().lock);
+    Farewell::begin();
+  }
+  group.remove_user();
+}
+
 }  // namespace
 
 std::shared_ptr<Group> find_group(wl_comm handle) {
@@ -105,7 +115,7 @@ void release_comms_of(wl_owner owner) {
     std::shared_ptr<Group> group;
     if (!groups().remove(handle, group)) continue;
     group->fail({WL_COMM_ABORTED, group->rank, "the environment of rank " + std::to_string(group->rank) + " ends"});
-    group->remove_user();
+    give_back(*group);
   }
   while (const wl_listener listener = listeners().any_of(owner)) wl_comm_close_listener(listener);
 }
@@ -211,7 +221,13 @@ int wl_comm_abort(wl_comm handle, const char* message) {
 int wl_comm_free(wl_comm handle) {
   std::shared_ptr<Group> group;
   if (!groups().remove(handle, group)) return no_comm("commFree", handle);
-  group->remove_user();
+  give_back(*group);
+  return WL_OK;
+}
+
+int wl_comm_farewell(wl_done done, void* user) {
+  const std::lock_guard guard(Service::instance().lock);
+  Farewell::when_over([done, user] { done(user, nullptr); });
   return WL_OK;
 }
 

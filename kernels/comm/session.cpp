@@ -6,6 +6,7 @@
 #include <cstring>
 #include <unistd.h>
 
+#include "comm/farewell.h"
 #include "comm/hub.h"
 #include "comm/service.h"
 #include "comm/tcp-carrier.h"
@@ -120,6 +121,7 @@ void Session::leave(Group& group) {
     return other == nullptr || other.get() == &group;
   });
   if (groups_.empty()) close();
+  Farewell::end();
 }
 
 void Session::close() {

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "comm/farewell.h"
 #include "comm/service.h"
 #include "core/futex.h"
 
@@ -136,6 +137,7 @@ void TcpCarrier::finish() {
     finishing_ = true;
   }
   self_ = shared_from_this();
+  Farewell::begin();
   timer_ = Service::instance().at(nanoseconds() + linger_, [this] {
     timer_ = 0;
     close_all();
@@ -184,6 +186,8 @@ void TcpCarrier::close_all() {
     lane.sockets.clear();
   }
   Service::instance().cancel(timer_);
+  if (self_ == nullptr) return;
+  Farewell::end();
   self_.reset();
 }
 

@@ -54,6 +54,9 @@ WL_API int wl_comm_split(wl_owner owner, wl_comm parent, int count, const int* r
 WL_API int wl_comm_abort(wl_comm comm, const char* message);
 /* Gives the communicator back when what is enqueued has run; splits stay. */
 WL_API int wl_comm_free(wl_comm comm);
+/* Calls `done` when all communicators that were given back have left, and peers have what was sent to them, or have been silent for the deadline. To
+   be waited for before the process ends: what it has not handed over by then is lost. */
+WL_API int wl_comm_farewell(wl_done done, void* user);
 /* The own rank and the number of ranks; either may be null. */
 WL_API int wl_comm_describe(wl_comm comm, int* rank, int* size);
 /* Payload bytes that this rank has sent to peers through the communicator. */

@@ -128,6 +128,14 @@ static napi_value comm_ready(napi_env env, napi_callback_info info) {
   return wl_comm_ready(comm, settle, pending) == WL_OK ? promise : drop_pending(env, pending);
 }
 
+static napi_value comm_farewell(napi_env env, napi_callback_info info) {
+  (void)info;
+  napi_value promise;
+  Pending* pending = new_pending(env, NULL, &promise);
+  if (pending == NULL) return NULL;
+  return wl_comm_farewell(settle, pending) == WL_OK ? promise : drop_pending(env, pending);
+}
+
 static napi_value comm_split(napi_env env, napi_callback_info info) {
   static const char op[] = "commSplit";
   napi_value argv[3];
@@ -299,6 +307,7 @@ const napi_property_descriptor comm_functions[] = {
     FUNCTION("commSplit", comm_split),
     FUNCTION("commAbort", comm_abort),
     FUNCTION("commFree", comm_free),
+    FUNCTION("commFarewell", comm_farewell),
     FUNCTION("commBytesSent", comm_bytes_sent),
     FUNCTION("commLog", comm_log),
     FUNCTION("allReduce", all_reduce),

@@ -322,6 +322,30 @@ TEST("messages of a pair keep their order, and collectives on another stream do 
   for (const wl_stream stream : second) wl_stream_free(stream);
 }
 
+TEST("a process that gave its communicator back learns when its peer has taken all that it sent") {
+  for (const int transport : kEvery) {
+    World world(2, over(transport));
+    world.ready();
+    Rank& first = world.at(0);
+    Rank& second = world.at(1);
+    constexpr int64_t count = 1 << 16;
+    const wl_tensor y = second.floats(std::vector<float>(count, 0.0f));
+    wl_comm_broadcast(second.stream, second.comm, y, 0, WL_COMM_OWN, "last");
+    wl_comm_broadcast(first.stream, first.comm, first.floats(std::vector<float>(count, 5.0f)), 0, WL_COMM_OWN, "last");
+    CHECK_EQUAL(first.finish(), std::string());
+    wl_comm_free(first.comm);
+    first.comm = 0;
+    Outcome farewell;
+    CHECK_EQUAL(wl_comm_farewell(Outcome::settle, &farewell), 0);
+    // Over a network only the peer's own end tells that it has everything.
+    if (transport == WL_COMM_TCP || transport == ranks::kTls) CHECK(!farewell.done.load());
+    CHECK_EQUAL(second.first(y, count), 5.0f);
+    wl_comm_free(second.comm);
+    second.comm = 0;
+    farewell.wait();
+  }
+}
+
 TEST("a process of its own reduces with this one") {
   for (const int transport : kProcesses) {
     Pair pair(transport, "once", 20000);

@@ -5,6 +5,7 @@ import { errorTable, toWindlassError } from '#runtime/api/errors.ts';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { RankLink } from '#runtime/api/rank-link.ts';
 import { runRank } from './rank.ts';
+import { farewell } from './world.ts';
 
 /** Runs the rank that the environment describes and ends the process. SIGTERM and SIGINT ask for a checkpoint first. */
 export async function main(): Promise<never> {
@@ -30,6 +31,7 @@ export async function main(): Promise<never> {
     const env = readEnvironment(TrainingEnvironment, process.env);
     const log = (fields: object, message: string) => logger.info(fields, message);
     const end = await runRank({ env, link, log, signal: stop.signal });
+    await farewell();
     await link.settled();
     process.exit(end === 'interrupted' ? ExitCode.preempted : ExitCode.done);
   } catch (thrown) {

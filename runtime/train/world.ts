@@ -1,4 +1,5 @@
 // Joins the ranks of a job: from the agent's word about the world to the communicators of this rank's groups.
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as kernels from '#kernels/binding.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
@@ -49,6 +50,14 @@ export async function joinWorld(env: TrainingEnvironment, link: RankLink, spread
       kernels.commCloseListener(listener.handle);
     },
   };
+}
+
+/** How long a rank that has done its part stays for peers that are slow to take what it sent. */
+const farewellMs = 10_000;
+
+/** To be awaited before the process of a rank ends: what it has sent and nobody has taken yet would go with it. */
+export async function farewell(): Promise<void> {
+  await Promise.race([kernels.commFarewell(), sleep(farewellMs, undefined, { ref: false })]);
 }
 
 function openCommunicator(env: TrainingEnvironment, world: World, listener: number, { encryption }: Spread): Communicator {
