@@ -216,7 +216,8 @@ describe('runEngine', () => {
   });
 
   it('fails no request of clients in use while a second server takes over', async () => {
-    const [old, next] = [await start(), await start()];
+    const drain = { delaySeconds: 5, timeoutSeconds: 20 };
+    const [old, next] = [await start({ WL_SERVICE: JSON.stringify({ drain }) }), await start()];
     let target = old;
     const statuses: number[] = [];
     const enough = new AbortController();
