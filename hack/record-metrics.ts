@@ -1,23 +1,19 @@
 // Records what a real run tells Prometheus: installs the chart on a node of this machine, trains and serves, and reads the metrics meanwhile.
 // Writes tests/fixtures/metrics/recorded.txt, which the tests of dashboards and alerts are run on. Needs root.
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { imageName, windlassImage } from './oci-image/image.ts';
-import { packImage } from './oci-image/layout.ts';
 import { formatRecording } from './observe/recording.ts';
 import { readMetrics } from './observe/readings.ts';
 import type { Target } from './observe/readings.ts';
 import { build } from './test-cluster/build.ts';
-import { loadImage, startNodeCluster } from './test-cluster/cluster.ts';
+import { startNodeCluster } from './test-cluster/cluster.ts';
 import { capture } from './test-cluster/command.ts';
 import { binaryOf } from './test-cluster/components.ts';
+import { prepareInstallation, system, team } from './test-cluster/installation.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const system = 'windlass-system';
-const team = 'team';
-const busImage = 'windlass.dev/nats:test';
 const intervalSeconds = 5;
 const servingSeconds = 60;
 
@@ -73,22 +69,8 @@ try {
 }
 
 async function installChart(): Promise<void> {
-  const bus = [{ path: 'nats-server', type: 'file', data: readFileSync(binaryOf('nats-server')), executable: true }] as const;
-  const natsImage = packImage(busImage, [bus], { entrypoint: ['/nats-server'], user: '65532:65532' });
-  for (const [index, { archive }] of [windlassImage(), natsImage].entries()) {
-    const file = join(folder, `image-${index}.tar`);
-    writeFileSync(file, archive);
-    await loadImage(cluster, file);
-    rmSync(file);
-  }
-  const names = [system, team].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }));
-  const items = [...names, ...['jobs', 'models'].flatMap(storage)];
-  await kubectl(JSON.stringify({ apiVersion: 'v1', kind: 'List', items }), 'create', '-f', '-');
-  const [repository, tag] = imageName.split(':');
-  const [busRepository, busTag] = busImage.split(':');
-  const values = { replicas: 2, image: { repository, tag }, nats: { image: { repository: busRepository, tag: busTag } } };
-  writeFileSync(join(folder, 'values.json'), JSON.stringify(values));
-  const where = ['--kubeconfig', cluster.kubeconfig, '--namespace', system, '--values', join(folder, 'values.json')];
+  const { values } = await prepareInstallation(cluster, folder);
+  const where = ['--kubeconfig', cluster.kubeconfig, '--namespace', system, '--values', values];
   const env = { ...process.env, HELM_CACHE_HOME: folder, HELM_CONFIG_HOME: folder, HELM_DATA_HOME: folder };
   await capture(binaryOf('helm'), ['install', 'windlass', join(root, 'charts/windlass'), ...where, '--wait'], { env });
 }
@@ -128,21 +110,4 @@ async function serve(): Promise<void> {
     }
   };
   await Promise.all([asker(true), asker(true), asker(false), mistaken()]);
-}
-
-/** A claim of the team, in a folder of this machine. */
-function storage(name: string): object[] {
-  const path = join(folder, name);
-  mkdirSync(path);
-  chmodSync(path, 0o777);
-  const common = { accessModes: ['ReadWriteMany'], storageClassName: 'shared' };
-  const onNode = { key: 'kubernetes.io/hostname', operator: 'In', values: ['node-1'] };
-  const affinity = { required: { nodeSelectorTerms: [{ matchExpressions: [onNode] }] } };
-  const [apiVersion, capacity] = ['v1', { storage: '1Gi' }];
-  const claim = { namespace: team, name: `windlass-${name}` };
-  const volume = { ...common, capacity, claimRef: claim, local: { path }, nodeAffinity: affinity };
-  return [
-    { apiVersion, kind: 'PersistentVolume', metadata: { name: claim.name }, spec: volume },
-    { apiVersion, kind: 'PersistentVolumeClaim', metadata: claim, spec: { ...common, resources: { requests: capacity } } },
-  ];
 }

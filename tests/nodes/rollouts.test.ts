@@ -13,7 +13,7 @@ import type { OperatorProcess } from '../cluster/operator-process.ts';
 import { startLoad } from '../e2e/load.ts';
 import { tinyModels } from '../e2e/tiny-models.ts';
 import type { TinyModel } from '../e2e/tiny-models.ts';
-import { namespace, sharedClaim } from './team.ts';
+import { namespace, sharedClaim } from '../../hack/test-cluster/team.ts';
 
 /** Requests that are asked at least; `WL_REQUESTS=10000` for the figure that is published. */
 const requests = Number(process.env['WL_REQUESTS'] ?? 2000);

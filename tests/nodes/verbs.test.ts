@@ -9,7 +9,7 @@ import { loadImage, startNodeCluster } from '../../hack/test-cluster/cluster.ts'
 import type { TestCluster } from '../../hack/test-cluster/cluster.ts';
 import { capture } from '../../hack/test-cluster/command.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
-import { sharedClaim } from './team.ts';
+import { sharedClaim } from '../../hack/test-cluster/team.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const namespace = 'team';
