@@ -1,5 +1,5 @@
 // The chart on real nodes: installed by Helm, it trains and serves the quickstart, and a job of four ranks over two nodes; then all of it goes.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
