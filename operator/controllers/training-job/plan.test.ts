@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { TrainingJobStatus, TrainingRuntime } from '#crds/v1alpha1/index.ts';
 import { isoTime } from '#operator/kube/clock.ts';
+import type { Pod } from '#operator/kube/core.ts';
 import { lastWords } from '../fixtures.ts';
 import type { Observed } from './decision.ts';
 import { workerPod } from './pods.ts';
@@ -8,6 +9,8 @@ import { conditions, effective, job, now, plan, pod, said, version } from './tes
 import type { PodState } from './testing.ts';
 
 const failed = (exitCode: number, more: PodState = {}) => pod({ phase: 'Failed', exitCode, ...more });
+
+const unready = (of: Pod): Pod => ({ ...of, status: { ...of.status, conditions: [{ type: 'Ready', status: 'False' }] } });
 
 const own = (scheduleCsv: string) => ({ pipeline: 2, schedule: 'csv', scheduleCsv });
 
@@ -36,6 +39,11 @@ describe('the plan of a TrainingJob', () => {
       { actions: [], state: 'Failed', attempt: 0, restarts: 0 },
     ],
     ['a running pod needs nothing', { pods: [pod()] }, { actions: [], state: 'Running', attempt: 0, restarts: 0 }],
+    [
+      'a pod of which the kubelet tells first that its container is done, and then that it has succeeded, leaves the job running',
+      { job: job({}, { ...running, state: 'Running' }), pods: [unready(pod({ exitCode: 0, words: lastWords() }))] },
+      { actions: [], state: 'Running', attempt: 0, restarts: 0 },
+    ],
     [
       'a lost rank raises the attempt and waits',
       { job: job({}, running), pods: [failed(80)] },

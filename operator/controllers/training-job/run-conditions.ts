@@ -25,9 +25,11 @@ interface Crew {
 }
 
 export function crewOf(job: TrainingJob, current: readonly Pod[]): Crew {
-  const ready = current.filter((pod) => isPodReady(pod) && !isPodFinished(pod)).length;
-  const done = current.filter((pod) => isPodFinished(pod) && endingOf(pod).exitCode === ExitCode.done).length;
-  return { ready, done, running: ready > 0 && ready + done >= fewestRanks(job) };
+  const isReady = (pod: Pod) => isPodReady(pod) && !isPodFinished(pod);
+  const ready = current.filter(isReady).length;
+  // The kubelet changes the phase of a pod some time after it has told how its container ended.
+  const done = current.filter((pod) => !isReady(pod) && endingOf(pod).exitCode === ExitCode.done).length;
+  return { ready, done, running: ready + done > 0 && ready + done >= fewestRanks(job) };
 }
 
 interface Obstacle {
