@@ -14,7 +14,7 @@ const words: Readonly<Record<string, Term>> = {
   ...Object.fromEntries(
     [troubles, refusals, endings, verdicts]
       .flatMap((table) => Object.entries(table))
-      .map(([reason, { cause, remedy }]): [string, Term] => [reason, { means: cause, todo: remedy }]),
+      .map(([reason, { cause, remedy }]): [string, Term] => [reason, { means: cause, advice: remedy }]),
   ),
 };
 
@@ -24,14 +24,14 @@ const ownExits: Record<keyof typeof ExitCode, Term> = {
   userError: {
     means:
       'The job can not work as it is written: a bad field, a missing file, empty data, a loss that is not a number. It fails at once.',
-    todo: 'The code beside it says what to mend.',
+    advice: 'The code beside it says what to mend.',
   },
   retryable: { means: 'A fault that may pass: a full disk, a busy port. It is tried again, within faults.maxRestarts.' },
   rankLost: { means: 'A rank of the pod died or lost its peers. It is tried again, within faults.maxRestarts.' },
   dataCorrupt: { means: 'Checksums say that stored bytes changed. The last good checkpoint is used.' },
   deviceLost: {
     means: 'The compute core failed for good, and the process had to end.',
-    todo: 'If it repeats, check the machine.',
+    advice: 'If it repeats, check the machine.',
   },
   preempted: { means: 'Stopped on request after its state was saved. It counts against no budget.' },
   follow: { means: 'Ended because of another pod of the job, which names the cause.' },
@@ -42,7 +42,7 @@ export function explain(word: string, width: number): string {
   const code = codeNamed(word);
   if (code) {
     const { cause, remedy, exit } = errorTable[code];
-    return page(`${code}, exit code ${ExitCode[exit]}`, { means: cause, todo: remedy }, width);
+    return page(`${code}, exit code ${ExitCode[exit]}`, { means: cause, advice: remedy }, width);
   }
   const name = Object.keys(words).find((term) => term.toLowerCase() === word.toLowerCase());
   if (name !== undefined) return page(name, words[name]!, width);
@@ -80,7 +80,7 @@ function exitText(number: number, width: number): string | undefined {
   return undefined;
 }
 
-function page(title: string, { means, todo }: Term, width: number): string {
+function page(title: string, { means, advice }: Term, width: number): string {
   const indented = (text: string) => wrap(text, width - 2).map((line) => `  ${line}\n`);
-  return [`${title}\n`, ...indented(means), ...(todo === undefined ? [] : indented(`What to do: ${todo}`))].join('');
+  return [`${title}\n`, ...indented(means), ...(advice === undefined ? [] : indented(`What to do: ${advice}`))].join('');
 }

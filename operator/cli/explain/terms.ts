@@ -3,19 +3,19 @@
 export interface Term {
   readonly means: string;
   /** Absent where nothing is to be done. */
-  readonly todo?: string;
+  readonly advice?: string;
 }
 
 export const terms = {
   Pending: { means: 'The job was just created: its settings are being read.' },
   Starting: {
     means: 'Pods are being made, scheduled and started.',
-    todo: 'Nothing for a minute or two; then `windlass status KIND/NAME` shows which pod waits, and for what.',
+    advice: 'Nothing for a minute or two; then `windlass status KIND/NAME` shows which pod waits, and for what.',
   },
   Running: { means: 'All ranks that the job needs run.' },
   Restarting: {
     means: 'Pods ended before the job was done, and are made again: the job goes on from its last checkpoint.',
-    todo: 'status.lastFailure names rank, cause and remedy; after faults.maxRestarts of them the job fails.',
+    advice: 'status.lastFailure names rank, cause and remedy; after faults.maxRestarts of them the job fails.',
   },
   RestartRequested: {
     means: 'Somebody asked for a restart. The ranks save a checkpoint, and all pods are made again, free of charge.',
@@ -23,7 +23,7 @@ export const terms = {
   RestartedInPlace: { means: 'The agents started the ranks again after a fault of one of them; no pod was changed.' },
   Suspended: {
     means: 'spec.suspend is true: the ranks have saved a checkpoint and ended.',
-    todo: '`windlass resume NAME` lets the job go on.',
+    advice: '`windlass resume NAME` lets the job go on.',
   },
   Resumed: { means: 'The job goes on after a suspension.' },
   Publishing: { means: 'Training is done; its result becomes a version of the model.' },
@@ -32,15 +32,15 @@ export const terms = {
   Succeeded: { means: 'The job is done: its result is a ModelVersion.' },
   Failed: {
     means: 'The job, or the newest target of a service, has failed for good.',
-    todo: 'status.lastFailure names the cause and the remedy; `windlass logs NAME` has the whole log.',
+    advice: 'status.lastFailure names the cause and the remedy; `windlass logs NAME` has the whole log.',
   },
   MaxRestarts: {
     means: 'The rule that failed the job: it had no restart of faults.maxRestarts left.',
-    todo: 'See MaxRestartsReached.',
+    advice: 'See MaxRestartsReached.',
   },
   UserError: {
     means: 'A rank ended with exit code 64: the job can not work as it is written, and trying again would not help.',
-    todo: 'The code of status.lastFailure says what to mend.',
+    advice: 'The code of status.lastFailure says what to mend.',
   },
   Retryable: {
     means: 'The rule that started pods again: the end was of a kind that may pass. It counts against faults.maxRestarts.',
@@ -53,73 +53,73 @@ export const terms = {
   Followed: { means: 'A pod ended because of another one, which names the cause. It counts against no budget.' },
   SameFault: { means: 'A pod ended of a cause that is counted already.' },
   InPlace: { means: 'The agents have started the ranks again themselves.' },
-  PodsNotReady: { means: 'Pods exist and do not run yet.', todo: 'The Ready condition names the pod and what it waits for.' },
+  PodsNotReady: { means: 'Pods exist and do not run yet.', advice: 'The Ready condition names the pod and what it waits for.' },
   PodsStarting: { means: 'Pods of the service are starting.' },
   Progressing: { means: 'Nothing keeps the service from its target.' },
   ImagePullBackOff: {
     means: 'A node can not pull the image.',
-    todo: 'Check the name of the image in the runtime or the chart, and the pull secrets of the namespace.',
+    advice: 'Check the name of the image in the runtime or the chart, and the pull secrets of the namespace.',
   },
-  ErrImagePull: { means: 'A node could not pull the image.', todo: 'See ImagePullBackOff.' },
+  ErrImagePull: { means: 'A node could not pull the image.', advice: 'See ImagePullBackOff.' },
   PodEnded: { means: 'A pod ended; a moment shows whether the others follow it, or go on.' },
-  PodRemoved: { means: 'A pod that did not end was removed by force.', todo: 'If it repeats, look at the node named.' },
+  PodRemoved: { means: 'A pod that did not end was removed by force.', advice: 'If it repeats, look at the node named.' },
   Placed: { means: 'The scheduler has placed all pods of the gang.' },
   NotAsked: { means: 'The pods are placed one by one: the job is no gang, or does not ask to be placed as one.' },
   NotSupportedByCluster: {
     means: 'The cluster lacks the PodGroup API, so that pods are placed one by one: jobs that wait for each other can block.',
-    todo: 'Turn gang scheduling on in the cluster, or let few jobs run at a time.',
+    advice: 'Turn gang scheduling on in the cluster, or let few jobs run at a time.',
   },
   GangNotSupported: {
     means: 'The job demands to be placed as a gang, and the cluster lacks the PodGroup API.',
-    todo: 'Turn gang scheduling on in the cluster, or take spec.scheduling.schedulingPolicy.gang out.',
+    advice: 'Turn gang scheduling on in the cluster, or take spec.scheduling.schedulingPolicy.gang out.',
   },
   PodGroupEnding: { means: 'The PodGroup of an earlier attempt has to go before the next pods are made.' },
   TopologyIgnored: { means: 'The pods are placed as a whole, but anywhere: the cluster leaves schedulingConstraints out.' },
   ProgressDeadlineExceeded: {
     means:
       'No further pod of a rollout became ready within spec.rollout.progressDeadlineSeconds; what served before goes on serving.',
-    todo: 'The message names what keeps the pods; `windlass logs NAME` shows what they say.',
+    advice: 'The message names what keeps the pods; `windlass logs NAME` shows what they say.',
   },
   NameTaken: {
     means: 'A Service of the name exists and belongs to somebody else.',
-    todo: 'Delete it, or rename the InferenceService.',
+    advice: 'Delete it, or rename the InferenceService.',
   },
   ModelNotReady: {
     means: 'The model or version to be served does not exist yet, or is not ready.',
-    todo: 'It is served as soon as it is published.',
+    advice: 'It is served as soon as it is published.',
   },
-  NoVersion: { means: 'The model has no version yet.', todo: 'A TrainingJob with output.model publishes one.' },
+  NoVersion: { means: 'The model has no version yet.', advice: 'A TrainingJob with output.model publishes one.' },
   HasVersion: { means: 'The model has a version that can be served.' },
   ServingOldModel: { means: 'The service answers with an older version while the target is not available.' },
   EngineFailed: {
     means: 'The engine of a pod ended; the message has its code and remedy.',
-    todo: '`windlass logs NAME --previous` shows its last lines.',
+    advice: '`windlass logs NAME --previous` shows its last lines.',
   },
   Serving: { means: 'All replicas answer with the target.' },
   Loading: { means: 'Pods of the target are starting; what served before goes on serving.' },
   Waiting: { means: 'The service waits for a version of its model.' },
-  ScaledToZero: { means: 'spec.replicas is 0: nothing serves.', todo: '`kubectl scale` brings replicas back.' },
+  ScaledToZero: { means: 'spec.replicas is 0: nothing serves.', advice: '`kubectl scale` brings replicas back.' },
   PodCreated: { means: 'The controller made a pod.' },
   ReplacingPod: { means: 'A lost pod is made again while the others wait for it.' },
 } as const satisfies Record<string, Term>;
 
 /** Ends of a container that are not in our table of exit codes: what the system or the kubelet did. */
 export const systemExits: Readonly<Record<number, Term>> = {
-  1: { means: 'The process ended with an error that it did not name.', todo: '`windlass logs NAME` shows its last lines.' },
-  126: { means: 'The command of the container can not be executed.', todo: 'Check the image.' },
-  127: { means: 'The command of the container was not found.', todo: 'Check the image: it must be that of Windlass.' },
+  1: { means: 'The process ended with an error that it did not name.', advice: '`windlass logs NAME` shows its last lines.' },
+  126: { means: 'The command of the container can not be executed.', advice: 'Check the image.' },
+  127: { means: 'The command of the container was not found.', advice: 'Check the image: it must be that of Windlass.' },
   130: { means: 'Ended by SIGINT.' },
   134: {
     means: 'Ended by SIGABRT: a check inside of the process failed.',
-    todo: 'Please report it, with `windlass report NAME`.',
+    advice: 'Please report it, with `windlass report NAME`.',
   },
   137: {
     means: 'Ended by SIGKILL: out of memory (then the reason is OOMKilled), or it did not end within its grace time.',
-    todo: 'If it repeats, raise resources.limits.memory.',
+    advice: 'If it repeats, raise resources.limits.memory.',
   },
   139: {
     means: 'Ended by SIGSEGV: a fault of the compute core or of the machine.',
-    todo: 'Please report it, with `windlass report NAME`.',
+    advice: 'Please report it, with `windlass report NAME`.',
   },
   143: { means: 'Ended by SIGTERM: asked to stop.' },
 };
