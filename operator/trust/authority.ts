@@ -40,6 +40,11 @@ export function validFrom(now: number, lifetimeMs: number): Validity {
 /** How long the next authority is trusted before it signs: whoever asks for a certificate hears of it meanwhile, twice. */
 const overlapMs = ({ certificateMs }: AuthorityRules): number => 2 * certificateMs;
 
+/** How often it is to be seen to that something is due: at most so many ms apart, less where certificates live so short that it would be late. */
+export function lookEveryMs({ certificateMs }: AuthorityRules, mostMs: number): number {
+  return Math.min(mostMs, certificateMs / 6);
+}
+
 /** What is due; undefined: nothing. */
 export function dueStep(state: AuthorityState | undefined, now: number, rules: AuthorityRules): AuthorityStep | undefined {
   if (!state) return 'make';

@@ -8,7 +8,7 @@ import { Pod } from '#operator/kube/core.ts';
 import { authoritySecret, busSecret } from '#operator/controllers/access.ts';
 import type { CredentialsSettings } from '#operator/controllers/effective.ts';
 import type { BusIdentity } from '#runtime/api/nats-bus.ts';
-import { bundleOf, renewalOf, takeoverOf } from './authority.ts';
+import { bundleOf, lookEveryMs, renewalOf, takeoverOf } from './authority.ts';
 import type { AuthorityRules } from './authority.ts';
 import { AuthorityKeeper } from './authority-keeper.ts';
 import type { Trust } from './authority-keeper.ts';
@@ -38,7 +38,7 @@ export interface TrustOptions {
   readonly log: Logger;
 }
 
-/** How often it is seen to that nothing expires. */
+/** How often it is seen to that nothing expires, if not more often. */
 const lookMs = 15_000;
 
 /** Must be made before the manager starts. Authorities have dates: the clock is that on the wall. */
@@ -181,7 +181,11 @@ export class TrustOfInstallation {
       );
       if (why !== '' && why !== lastWhy) this.#options.log.warn({ why }, failed);
       lastWhy = why;
-      await sleep(systemClock, this.#keeper.trust ? lookMs : 1_000, AbortSignal.any([signal, woken.signal]));
+      await sleep(
+        systemClock,
+        this.#keeper.trust ? lookEveryMs(this.#options.rules, lookMs) : 1_000,
+        AbortSignal.any([signal, woken.signal]),
+      );
     }
   }
 }
