@@ -185,6 +185,11 @@ export const InferenceServiceStatus = z
       .optional()
       .describe('How far the pods are replaced.'),
     effective: Effective.optional(),
+    restartRequest: z
+      .string()
+      .max(64)
+      .optional()
+      .describe('Request for a restart, by the annotation windlass.dev/restart-requested-at, that was carried out last.'),
     summary: z
       .object({ ready: z.string().max(32).optional().describe('Ready and wanted pods.') })
       .optional()
