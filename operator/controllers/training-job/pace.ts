@@ -15,7 +15,7 @@ export class StatusPace {
   /** Milliseconds until this change of the status should be written; 0 for now. Whoever gets 0 writes it. */
   waitFor(key: string, change: JsonObject, now: number): number {
     if (!isCount(change)) {
-      this.#counts.set(key, { at: now, delayMs: firstDelayMs });
+      this.decided(key, now);
       return 0;
     }
     const last = this.#counts.get(key);
@@ -23,6 +23,11 @@ export class StatusPace {
     const delayMs = last === undefined ? firstDelayMs : Math.min(longestDelayMs, 2 * last.delayMs);
     if (waitMs === 0) this.#counts.set(key, { at: now, delayMs });
     return waitMs;
+  }
+
+  /** Something was written that decides: counts after it wait anew. */
+  decided(key: string, now: number): void {
+    this.#counts.set(key, { at: now, delayMs: firstDelayMs });
   }
 
   forget(key: string): void {

@@ -82,6 +82,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       const { status, events } = plan;
       plan = planTrainingJob(observe({ ...job, status }), now);
       written = await writeStatus(client, TrainingJob, job, plan.status);
+      pace.decided(formatKey(key), now);
       metrics.changed(job.status, plan.status);
       emit(events);
     }
@@ -140,13 +141,13 @@ async function carryOut(action: Action, job: TrainingJob, client: ReconcileConte
       await deleteObject(client, PodGroup, action.group);
       return;
     case 'createPodGroup':
-      await client.create(PodGroup, action.group);
+      await client.createUnread(PodGroup, action.group);
       return;
     case 'createService':
-      await client.create(Service, action.service);
+      await client.createUnread(Service, action.service);
       return;
     case 'createPod':
-      await client.create(Pod, action.pod);
+      await client.createUnread(Pod, action.pod);
       return;
     case 'deletePod':
       await deletePod(client, action.pod);
@@ -155,10 +156,10 @@ async function carryOut(action: Action, job: TrainingJob, client: ReconcileConte
       await removePod(client, action.pod);
       return;
     case 'createModel':
-      await client.create(Model, action.model);
+      await client.createUnread(Model, action.model);
       return;
     case 'createVersion':
-      await client.create(ModelVersion, action.version);
+      await client.createUnread(ModelVersion, action.version);
       return;
     case 'deleteJob':
       await deleteObject(client, TrainingJob, job);
