@@ -6,6 +6,7 @@ import type { Clock } from '#operator/kube/clock.ts';
 import { isAlreadyExists, isConflict } from '#operator/kube/errors.ts';
 import type { Logger } from 'pino';
 import type { Metrics, ReconcileOutcome } from './metrics.ts';
+import { NotLeadingError } from './leadership.ts';
 import type { Store, StoreChange } from './store.ts';
 import { lowPriority, WorkQueue } from './work-queue.ts';
 import type { Taken } from './work-queue.ts';
@@ -195,6 +196,10 @@ export class Controller {
     this.queue.addAfterFailure(key, priority);
     if (isConflict(error) || isAlreadyExists(error)) {
       this.#log.debug({ key, err: error }, 'object changed meanwhile; reconciling again');
+      return 'requeue';
+    }
+    if (error instanceof NotLeadingError) {
+      this.#log.debug({ key, err: error }, 'this process does not lead at the moment; reconciling again');
       return 'requeue';
     }
     if (error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError) metrics.panics.inc(labels);
