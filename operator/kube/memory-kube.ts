@@ -122,6 +122,11 @@ export class MemoryKube implements KubeClient {
     return this.#insert(type, object, {});
   }
 
+  async createUnread<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<KubeObject> {
+    const { apiVersion, kind, metadata } = await this.create(type, object);
+    return deepFreeze({ apiVersion, kind, metadata });
+  }
+
   async update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T> {
     const stored = this.#stored(type, object.metadata);
     checkPreconditions(type, stored.object, object.metadata);

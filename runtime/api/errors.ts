@@ -38,7 +38,7 @@ export const errorTable = {
     exit: 'retryable',
   },
   WL_LEADERSHIP_LOST: {
-    cause: 'The lease by which one of several operators leads could not be renewed in time.',
+    cause: 'The lease by which one of several operators leads could not be renewed in time, and another operator has taken it.',
     remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
     exit: 'retryable',
   },

@@ -72,6 +72,14 @@ export function kubeClientContract(open: () => Promise<ContractSubject>): void {
       expect(made.metadata).not.toHaveProperty('managedFields');
     });
 
+    it('come back with what every object has alone, where nobody reads the rest', async () => {
+      const made = await client.createUnread(Pod, pod('unread'));
+      const { apiVersion, kind, metadata } = await client.get(Pod, at('unread'));
+      expect(made).toEqual({ apiVersion, kind, metadata });
+      expect(Object.isFrozen(made.metadata)).toBe(true);
+      expect(await thrownBy(client.createUnread(Pod, pod('unread')))).toSatisfy(isAlreadyExists);
+    });
+
     it('are told apart as existing already and as missing', async () => {
       await client.create(Model, model('there'));
       expect(await thrownBy(client.create(Model, model('there')))).toSatisfy(isAlreadyExists);
