@@ -4,9 +4,9 @@ import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promi
 import { dirname, join } from 'node:path';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { digestOfFiles, folderDigest, writeFolder } from '#runtime/model/main.ts';
-import { leaseTimes, withLease } from './lease.ts';
+import { leaseTimes, withLease } from '#runtime/remote/main.ts';
 import type { FileDigest } from '#runtime/model/main.ts';
-import type { LeaseTimes } from './lease.ts';
+import type { LeaseTimes } from '#runtime/remote/main.ts';
 import type { ModelSource } from './source.ts';
 
 /** How far a model is on its way to this node. */
