@@ -135,6 +135,7 @@ const Startup = z
     totalBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Bytes of the model.'),
     bytesPerSecond: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Speed of the fetching.'),
     etaSeconds: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Time until the node has all of it.'),
+    trouble: z.string().max(1024).optional().describe('Why the fetching is tried again.'),
   })
   .describe('A pod on its way to its first answer.');
 

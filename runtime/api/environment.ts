@@ -83,8 +83,12 @@ export const ServingEnvironment = z.object({
   WL_POD_NAME: z.string(),
   /** The service's effective spec as JSON. */
   WL_SERVICE: z.string(),
-  /** Folder of the model to serve (Hugging Face layout). */
-  WL_MODEL_DIR: z.string(),
+  /** Folder of the model to serve (Hugging Face layout); absent where WL_MODEL_URI says what to fetch. */
+  WL_MODEL_DIR: z.string().optional(),
+  /** Folder on a server, with a list of its files; needs WL_MODEL_DIGEST and WL_MODEL_CACHE. */
+  WL_MODEL_URI: z.string().optional(),
+  /** Folder with the keys of the Secret that the server wants. */
+  WL_MODEL_SECRET_DIR: z.string().optional(),
   /** Name under which the model is served. */
   WL_MODEL_NAME: z.string(),
   /** sha256 of the version as its ModelVersion says; checked before serving when present. */

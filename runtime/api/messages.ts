@@ -83,6 +83,8 @@ export const Startup = z.object({
   totalBytes: z.number().min(0).optional(),
   bytesPerSecond: z.number().min(0).optional(),
   etaSeconds: z.number().min(0).optional(),
+  /** Why the fetching is tried again. */
+  trouble: z.string().max(1024).optional(),
 });
 export type Startup = z.output<typeof Startup>;
 

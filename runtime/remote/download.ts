@@ -171,7 +171,7 @@ function tooLarge(url: URL, maxBytes: number): WindlassError {
   return refused(`${shown(url)} has more than ${maxBytes} bytes`);
 }
 
-async function syncFolder(path: string): Promise<void> {
+export async function syncFolder(path: string): Promise<void> {
   const handle = await open(path);
   try {
     await handle.sync();
