@@ -6,7 +6,7 @@ import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { PublishedModel } from '#runtime/api/messages.ts';
+import type { Progress, PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
@@ -18,6 +18,7 @@ import { openDevice } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
+import { fetchInputs, withLocalInputs } from './inputs.ts';
 import { JobTrace } from './job-trace.ts';
 import { localPath } from './local-path.ts';
 import type { PretrainEnd } from './pretrain.ts';
@@ -70,7 +71,10 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   const progress = openProgress(task, link, world);
   life.follow(() => progress.current, `stage ${world.mesh.at.pipeline}`);
   try {
-    return await trainAndPublish({ ...options, spec, task, world, life, progress });
+    const { log } = options;
+    const tell = (values: Partial<Progress>) => progress.tell(values);
+    await rankZero(world.mesh.exchange, () => fetchInputs(spec, { env, tell, log }));
+    return await trainAndPublish({ ...options, spec: withLocalInputs(spec, env), task, world, life, progress });
   } catch (error) {
     world.abort(error instanceof Error ? error.message : String(error));
     throw error;

@@ -223,7 +223,13 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
   const used = (seen.job.status?.restarts ?? 0) - (seen.job.status?.inPlaceRestarts ?? 0);
   const inPlace = last?.restarts ?? seen.job.status?.inPlaceRestarts ?? 0;
   const figures = last?.progress ? foldProgress(seen.job.status ?? {}, last.progress, now) : {};
-  const { phase: _, phaseShare: __, etaSeconds: ___, ...progress } = figures.progress ?? seen.job.status?.progress ?? {};
+  const {
+    phase: _,
+    phaseShare: __,
+    etaSeconds: ___,
+    transfer: ____,
+    ...progress
+  } = figures.progress ?? seen.job.status?.progress ?? {};
   return {
     state: 'Succeeded',
     clock: last?.progress?.clock,
