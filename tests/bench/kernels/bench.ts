@@ -41,7 +41,8 @@ export async function benchKernels(bench: KernelBench, { isa, rounds, only, torc
     using tensors = new DisposableStack();
     const make = (shape: readonly number[]) => tensors.adopt(random(device, shape), (tensor) => tensor.dispose());
     const cases = group(device, make).filter(({ name }) => name.includes(only));
-    for (const of of cases) measured.push({ of, times: await timesOf(of, { device, peer, machine, rounds }) });
+    if (cases.length > 0) await machine.look();
+    for (const of of cases) measured.push({ of, times: await timesOf(of, { device, peer, rounds }) });
   }
   if (measured.length === 0) throw new Error(`nothing that ${bench} measures has "${only}" in its name`);
   const { limits } = machine;
@@ -73,11 +74,10 @@ interface CaseTimes {
 interface Turn {
   readonly device: Device;
   readonly peer: KernelPeer | undefined;
-  readonly machine: Machine;
   readonly rounds: number;
 }
 
-async function timesOf(of: KernelCase, { device, peer, machine, rounds }: Turn): Promise<CaseTimes> {
+async function timesOf(of: KernelCase, { device, peer, rounds }: Turn): Promise<CaseTimes> {
   const times: CaseTimes = { ours: [], peers: new Map() };
   const run = async (calls: number): Promise<CallTime> => {
     const [begin, cpuBegin] = [performance.now(), process.cpuUsage()];
@@ -88,7 +88,6 @@ async function timesOf(of: KernelCase, { device, peer, machine, rounds }: Turn):
   };
   await run(1);
   const calls = Math.max(2, Math.ceil(measuredSeconds / (await run(1)).seconds));
-  await machine.look();
   for (let round = 0; round < rounds; round += 1) {
     times.ours.push(await run(calls));
     await sleep(restMs);
