@@ -2,8 +2,8 @@
 import { access, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
-import type { GgufType } from './gguf.ts';
-import { saveGguf } from './gguf-model.ts';
+import type { GgufType } from './gguf/writer.ts';
+import { saveGguf } from './gguf/save-model.ts';
 import { openHuggingFace } from './huggingface-reader.ts';
 import { writeHuggingFace } from './huggingface-writer.ts';
 

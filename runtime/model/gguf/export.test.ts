@@ -2,11 +2,11 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { ModelConfig } from './config.ts';
-import { exportModel } from './export.ts';
-import { writeHuggingFace } from './huggingface-writer.ts';
-import { syntheticWeights, tinyGpt2, tinyLlama } from './testing.ts';
-import type { WeightSource } from './weight-source.ts';
+import type { ModelConfig } from '../config.ts';
+import { exportModel } from '../export.ts';
+import { writeHuggingFace } from '../huggingface-writer.ts';
+import { syntheticWeights, tinyGpt2, tinyLlama } from '../testing.ts';
+import type { WeightSource } from '../weight-source.ts';
 
 let folder: string;
 beforeEach(async () => {
