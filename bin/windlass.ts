@@ -77,15 +77,20 @@ program
   .requiredOption('-f, --file <file...>', 'manifests to apply; - reads standard input')
   .option('--ask <text>', 'text for the service to continue once it is ready')
   .option('--exit', 'end when the jobs have ended and the question is answered', false)
+  .option(
+    '--profile <file>',
+    'write there, at the end, where the time of a few training steps and of the requests went: for https://ui.perfetto.dev',
+  )
   .addOption(stateOption())
-  .action(async (options: { file: string[]; ask?: string; exit: boolean; state: string }) => {
+  .action(async (options: { file: string[]; ask?: string; exit: boolean; profile?: string; state: string }) => {
     const [{ run }, { stateDirOf }] = await Promise.all([import('#operator/cli/run.ts'), import('#operator/cli/state-dir.ts')]);
     const interrupt = interruptSignal();
-    const { file: files, ask, exit } = options;
+    const { file: files, ask, exit, profile } = options;
     const end = await run({
       files,
       ask,
       exit,
+      profile,
       state: stateDirOf(options.state),
       windlassCommand,
       terminal: process.stdout,

@@ -10,6 +10,7 @@ export { digest, FileLanes } from './checksums.ts';
 export { Communicator } from './communicator.ts';
 export { communicationLog, isMark, StreamClock } from './stream-clock.ts';
 export type { CommRecord } from './stream-clock.ts';
+export { StreamProfile, wallClockUs } from './stream-profile.ts';
 export type { DeferredGradients } from './deferred.ts';
 export { copyInto, view } from './views.ts';
 export { checkpoint } from './recompute.ts';
