@@ -73,7 +73,7 @@ const Spec = z
         .min(1)
         .max(4096)
         .regex(pathPattern, 'must be a path or file:///PATH')
-        .describe('Serves the Hugging Face folder at this path.'),
+        .describe('Serves the Hugging Face folder or GGUF file at this path.'),
       fromTrainingJob: FromTrainingJob,
     }).describe('What is served.'),
     replicas: z.int().min(0).max(1000).default(1).describe('Pods that serve.'),

@@ -3,6 +3,7 @@ import { access, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 import { openGgufModel } from './gguf/open-model.ts';
+import type { GgufDescription } from './gguf/save-model.ts';
 import type { GgufVocabulary } from './gguf/vocabulary.ts';
 import { openHuggingFace } from './huggingface-reader.ts';
 import type { WeightSource } from './weight-source.ts';
@@ -10,6 +11,8 @@ import type { WeightSource } from './weight-source.ts';
 export interface OpenModel extends WeightSource {
   /** The tokenizer of a GGUF file; that of a folder lies in files beside the weights. */
   readonly vocabulary?: GgufVocabulary;
+  /** What a GGUF file says beside its weights. */
+  readonly description?: GgufDescription;
   close(): Promise<void>;
 }
 

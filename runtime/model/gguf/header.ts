@@ -23,7 +23,10 @@ export interface GgufScalar {
   readonly value: number | bigint | boolean | string;
 }
 
-type GgufEntry = GgufScalar | GgufArray;
+type GgufEntry = (GgufScalar | GgufArray) & {
+  /** Its bytes in the file: type and value. */
+  readonly place: { readonly begin: number; readonly end: number };
+};
 
 /** A tensor of a file: its bytes are [begin, end) counted from the start of the file. */
 export interface StoredTensor {
@@ -83,7 +86,9 @@ function parse(cursor: Cursor): GgufHeader {
     const key = cursor.string(`the key of metadata entry ${index}`, maxKeyBytes);
     if (key === '') throw cursor.fault(`the key of metadata entry ${index} is empty`, at);
     if (metadata.has(key)) throw cursor.fault(`metadata key ${quoted(key)} stands twice`, at);
-    metadata.set(key, readEntry(cursor, key));
+    const begin = cursor.position;
+    const entry = readEntry(cursor, key);
+    metadata.set(key, { ...entry, place: { begin, end: cursor.position } });
   }
   const alignment = alignmentOf(metadata, cursor);
   const described: Described[] = [];
@@ -109,7 +114,7 @@ function versionFault(version: number): string {
   return `it is of version ${version} of the format; supported are 2 and 3`;
 }
 
-function readEntry(cursor: Cursor, key: string): GgufEntry {
+function readEntry(cursor: Cursor, key: string): GgufScalar | GgufArray {
   const at = cursor.position;
   const type = readType(cursor, key);
   if (type !== 'array') return { type, value: cursor.scalar(type, `metadata ${quoted(key)}`) };

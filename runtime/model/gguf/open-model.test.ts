@@ -10,7 +10,8 @@ import { dequantize } from './dequantize.ts';
 import { openGguf } from './file.ts';
 import { ggufLayout } from './layout.ts';
 import { openGgufModel } from './open-model.ts';
-import { saveGguf } from './save-model.ts';
+import type { RecipeName } from './recipes.ts';
+import { describeModel, saveGguf } from './save-model.ts';
 import { writeGguf } from './writer.ts';
 import type { GgufTensor, GgufValue } from './writer.ts';
 
@@ -30,8 +31,8 @@ const tokenizer = {
   pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
 };
 
-async function save(config: ModelConfig, type: 'f32' | 'f16' = 'f32'): Promise<void> {
-  await saveGguf(syntheticWeights(config), file, { type, name: 'm', tokenizer });
+async function save(config: ModelConfig, recipe: RecipeName = 'F32'): Promise<void> {
+  await saveGguf(syntheticWeights(config), file, recipe, describeModel(config, { name: 'm', tokenizer }));
 }
 
 describe('reads what was written', () => {
@@ -52,8 +53,8 @@ describe('reads what was written', () => {
     }
   });
 
-  it('f16: values and stored rows are the same numbers, rows of queries and keys in our order', async () => {
-    await save(tinyLlama, 'f16');
+  it('F16: values and stored rows are the same numbers, rows of queries and keys in our order', async () => {
+    await save(tinyLlama, 'F16');
     const source = await openGgufModel(file);
     try {
       for (const { name } of parameterSpecs(tinyLlama)) {
@@ -100,7 +101,7 @@ async function saveChanged(change: (metadata: Map<string, GgufValue>, tensors: G
   const tensors = ggufLayout(tinyLlama, true).map(({ name, shape }): GgufTensor => ({
     name,
     shape,
-    type: 'f32',
+    type: 'F32',
     values: async () => new Float32Array(shape.reduce((size, dim) => size * dim, 1)),
   }));
   await whole.close();
@@ -131,7 +132,7 @@ const refusals: readonly (readonly [string, Parameters<typeof saveChanged>[0], s
   [
     'a tensor too many',
     (_, tensors) =>
-      void tensors.push({ name: 'rope_freqs.weight', shape: [2], type: 'f32', values: async () => new Float32Array(2) }),
+      void tensors.push({ name: 'rope_freqs.weight', shape: [2], type: 'F32', values: async () => new Float32Array(2) }),
     'no place in the model is for rope_freqs.weight',
   ],
   [

@@ -7,11 +7,15 @@ import type { StoredTensor } from './header.ts';
 import { ggufLayout, turnRows } from './layout.ts';
 import type { GgufLayoutTensor } from './layout.ts';
 import { ggufModelConfig } from './model-config.ts';
+import type { GgufDescription } from './save-model.ts';
 import { ggufVocabulary } from './vocabulary.ts';
 import type { GgufVocabulary } from './vocabulary.ts';
+import type { GgufValue } from './writer.ts';
 
 export interface GgufModel extends WeightSource {
   readonly vocabulary: GgufVocabulary;
+  /** For another file with the same weights in another type. */
+  readonly description: GgufDescription;
   stored(parameter: string): Promise<StoredRows>;
   close(): Promise<void>;
 }
@@ -33,6 +37,7 @@ export async function openGgufModel(path: string): Promise<GgufModel> {
     return {
       config: { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...vocabulary.endsOfTurn])] },
       vocabulary,
+      description: { metadata: copyMetadata(file), turned },
       async read(parameter) {
         const { tensor, rows, turnedHeads } = home(parameter);
         const values = await file.read(tensor, rows);
@@ -53,6 +58,12 @@ export async function openGgufModel(path: string): Promise<GgufModel> {
     await file.close();
     throw error;
   }
+}
+
+/** All metadata as it stands, but what concerns the layout of this file. */
+function copyMetadata({ head, metadata }: GgufFile): Map<string, GgufValue> {
+  const copied = [...metadata].filter(([key]) => key !== 'general.alignment');
+  return new Map(copied.map(([key, { place }]) => [key, { type: 'copy', bytes: head.subarray(place.begin, place.end) }]));
 }
 
 function account(file: GgufFile, layout: readonly GgufLayoutTensor[]): void {
