@@ -57,7 +57,9 @@ const ServedModel = withRules(
         .min(1)
         .max(4096)
         .regex(modelFolderPattern, notAModelFolder)
-        .describe('Serves the Hugging Face folder or GGUF file at this path, or the folder on this server, where it has a list SHA256SUMS of its files.'),
+        .describe(
+          'Serves the Hugging Face folder or GGUF file at this path, or the folder on this server, where it has a list SHA256SUMS of its files.',
+        ),
       fromTrainingJob: FromTrainingJob,
     },
     {
