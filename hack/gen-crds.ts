@@ -2,6 +2,7 @@
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { celEntry } from '#crds/rules.ts';
+import { unobserved } from '#crds/resource.ts';
 import type { Resource } from '#crds/resource.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 
@@ -15,9 +16,6 @@ export interface JsonSchema {
   required?: string[];
   enum?: unknown[];
 }
-
-/** Until the operator has seen an object, its status says so: kstatus takes one without a status for done. */
-const unobserved = { observedGeneration: 0 };
 
 /** Keys that a structural schema may have here; anything else is a fault of the zod schema. */
 const allowedKeys = new Set([

@@ -3,7 +3,7 @@ import type { KubeObject, ObjectMeta, ResourceType } from '#crds/resource.ts';
 import { deepEqual } from '#crds/rules.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 import { randomUUID } from 'node:crypto';
-import { admit, admitStatus, readStored } from './admission.ts';
+import { admit, admitStatus, readStored, statusDefault } from './admission.ts';
 import { applyConfig } from './apply.ts';
 import type { FieldOwners } from './apply.ts';
 import { formatKey } from './client.ts';
@@ -195,7 +195,7 @@ export class MemoryKube implements KubeClient {
     };
     delete metadata.deletionTimestamp;
     if (admitted.spec !== undefined) metadata.generation = 1;
-    const stored: Stored = { type, object: deepFreeze({ ...admitted, metadata }), owners };
+    const stored: Stored = { type, object: deepFreeze({ ...admitted, ...statusDefault(type), metadata }), owners };
     this.#hold(stored);
     this.#announce({ version: this.#version, type, event: 'ADDED', object: stored.object });
     const references = metadata.ownerReferences ?? [];

@@ -4,8 +4,8 @@ import type { JsonObject } from '#operator/kube/json.ts';
 import type { Plan } from './decision.ts';
 import { isCount } from './pace.ts';
 
-/** Longest wait: what people who look at the status can live with. */
-const longestMs = 5000;
+/** Longest wait: as old as the figures of a training may be. */
+const longestMs = 10_000;
 
 export class Rush {
   readonly #onEnd: (keys: string[]) => void;
