@@ -29,7 +29,7 @@ const Output = withRules(
       uri: z
         .string()
         .min(1)
-        .max(2048)
+        .max(1024)
         .regex(oneOfPatterns(remoteFolderPattern), 'must be https://HOST/PATH/')
         .optional()
         .describe(

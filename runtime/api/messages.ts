@@ -71,6 +71,10 @@ export const PublishedModel = z.object({
   step: z.int(),
   bytes: z.int(),
   metrics: z.record(z.string(), z.number()),
+  /** Folder on a server that a copy lies in. */
+  url: z.string().max(2048).optional(),
+  /** Why there is no copy, where one was asked for. */
+  copyFault: z.object({ code: z.string(), message: z.string().max(600), remedy: z.string() }).optional(),
 });
 export type PublishedModel = z.output<typeof PublishedModel>;
 

@@ -15,7 +15,7 @@ export interface ListedFile {
 }
 
 /** The list, sorted. */
-function formatChecksums(files: readonly ListedFile[]): string {
+export function formatChecksums(files: readonly ListedFile[]): string {
   return files
     .map(({ name, sha256 }) => `${sha256}  ${name}\n`)
     .sort()

@@ -21,7 +21,7 @@ export interface RemoteOptions {
 }
 
 export interface Ask {
-  readonly method: 'GET' | 'HEAD' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'PUT' | 'MKCOL';
   readonly headers?: Readonly<Record<string, string>>;
   /** Opens the body anew for each request that needs it. */
   readonly body?: () => NodeJS.ReadableStream;
@@ -155,8 +155,9 @@ async function drained(request: http.ClientRequest): Promise<void> {
   });
 }
 
-export function refused(message: string, cause?: unknown): WindlassError {
-  return new WindlassError('WL_REMOTE_REFUSED', message, { cause });
+/** `status`: what the server answered. */
+export function refused(message: string, { cause, status }: { cause?: unknown; status?: number } = {}): WindlassError {
+  return new WindlassError('WL_REMOTE_REFUSED', message, { cause, details: status === undefined ? {} : { status } });
 }
 
 function refusal(url: URL, { method }: Ask, reply: Reply): Error {
@@ -165,7 +166,7 @@ function refusal(url: URL, { method }: Ask, reply: Reply): Error {
   const message = `${shown(url)} answered ${method} with ${said}`;
   return mayPass(status)
     ? new Setback(message, { retryAfterMs: retryAfter(headers['retry-after'], Date.now()) })
-    : refused(message);
+    : refused(message, { status });
 }
 
 /** A certificate does not become valid by trying again; anything else on the way to a server may. */
@@ -176,5 +177,5 @@ function faultOf(url: URL, error: Error): Error {
     code === 'ERR_FORBIDDEN' ||
     /^(CERT_|ERR_TLS_CERT|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|HOSTNAME_MISMATCH|INVALID_CA|ERR_INVALID)/.test(code);
   const message = `${shown(url)}: ${error.message || code}`;
-  return isFinal ? refused(message, error) : new Setback(message, { cause: error });
+  return isFinal ? refused(message, { cause: error }) : new Setback(message, { cause: error });
 }

@@ -5,4 +5,5 @@ export { downloadFiles, remoteFiles, sizesOf } from './folder.ts';
 export { leaseTimes, withLease } from './lease.ts';
 export type { LeaseTimes } from './lease.ts';
 export { hexDigest, TransferMeter } from './meter.ts';
-export { isRemote, shown } from './url.ts';
+export { uploadFolder } from './upload.ts';
+export { inFolder, isRemote, shown } from './url.ts';

@@ -8,6 +8,8 @@ export interface Patience {
   readonly longestRetryAfterMs: number;
   /** Time without a new byte after which it is given up. Shorter than what ranks may prepare without a sign of advance. */
   readonly fruitlessMs: number;
+  /** Tries that are made even so: one may take longer than that. */
+  readonly leastTries: number;
   /** Longest wait for the head of an answer. */
   readonly answerMs: number;
   /** A body must bring `slowestBytes` in this time, or its connection counts as lost. */
@@ -20,6 +22,7 @@ export const patience: Patience = {
   longestPauseMs: 60_000,
   longestRetryAfterMs: 300_000,
   fruitlessMs: 480_000,
+  leastTries: 3,
   answerMs: 60_000,
   stallMs: 60_000,
   slowestBytes: 65_536,
@@ -51,7 +54,7 @@ export function pauseAfter(
   if (retryAfterMs !== undefined && retryAfterMs > limits.longestRetryAfterMs) return undefined;
   const doubled = Math.min(limits.longestPauseMs, limits.firstPauseMs * 2 ** Math.min(faults - 1, 30));
   const pause = Math.max(doubled * (0.5 + random / 2), retryAfterMs ?? 0);
-  return fruitlessMs + pause > limits.fruitlessMs ? undefined : pause;
+  return faults >= limits.leastTries && fruitlessMs + pause > limits.fruitlessMs ? undefined : pause;
 }
 
 /** Milliseconds that a Retry-After header asks for: seconds, or a date (RFC 9110, 10.2.3). */

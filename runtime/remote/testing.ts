@@ -11,6 +11,7 @@ export const hasty: Patience = {
   longestPauseMs: 20,
   longestRetryAfterMs: 5000,
   fruitlessMs: 20_000,
+  leastTries: 1,
   answerMs: 10_000,
   stallMs: 10_000,
   slowestBytes: 1,
@@ -28,6 +29,8 @@ export class TestServer implements AsyncDisposable {
   /** What there is, by path; PUT adds to it. */
   readonly files = new Map<string, Buffer>();
   readonly asked: Asked[] = [];
+  /** Folders that were made; they matter to nobody. */
+  readonly folders = new Set<string>();
   /** Answers in place of the usual one, each for one request of GET or PUT. */
   readonly answers: Answer[] = [];
   /** Whether a range is asked for in vain. */
@@ -65,8 +68,9 @@ export class TestServer implements AsyncDisposable {
   #answer(request: http.IncomingMessage, response: http.ServerResponse): void {
     const { method = '', url: path = '', headers } = request;
     this.asked.push({ method, path, headers });
-    const special = method === 'HEAD' ? undefined : this.answers.shift();
+    const special = method === 'HEAD' || method === 'MKCOL' ? undefined : this.answers.shift();
     if (special) special(request, response);
+    else if (method === 'MKCOL') response.writeHead(this.folders.has(path) ? 405 : 201).end(() => this.folders.add(path));
     else if (method === 'PUT') this.take(request, response);
     else this.send(request, response);
   }

@@ -25,6 +25,7 @@ import { localPath } from './local-path.ts';
 import type { PretrainEnd } from './pretrain.ts';
 import { ProgressReporter } from './progress.ts';
 import { publish } from './publish.ts';
+import { publishCopy } from './publish-copy.ts';
 import { RankLife } from './rank-life.ts';
 import { RankState } from './rank-state.ts';
 import { trainRank } from './rank-training.ts';
@@ -150,19 +151,20 @@ async function prepareData({ env, spec, task, world, progress, log }: RankJob): 
 }
 
 async function publishTogether(job: RankJob, trainer: Trainer, corpus: Corpus, state: TrainingState): Promise<void> {
-  const { env, spec, world, log, link } = job;
+  const { env, spec, world, log, link, progress } = job;
   const { tokens, split, tokenizer } = corpus;
   using whole = await trainer.execution.wholeModel();
   const published = await rankZero(world.mesh.exchange, async (): Promise<PublishedModel> => {
     const { vocabularySize } = trainer.config;
     const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, vocabularySize) : undefined;
-    return await publish(whole!.model, tokenizer, {
+    const version = await publish(whole!.model, tokenizer, {
       modelsDir: env.WL_MODELS_DIR,
       model: spec.output.model,
       uid: env.WL_UID,
       step: state.step,
       metrics: metricsOf(state, entropy),
     });
+    return { ...version, ...(await publishCopy(version, spec.output, { env, log, tell: (values) => progress.tell(values) })) };
   });
   if (!published) return;
   log({ step: published.step, ...published.metrics }, 'published');
