@@ -21,6 +21,11 @@ export interface GgufOptions {
 /** Writes `file`, tensor by tensor. Throws WL_MODEL_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH, WL_DISK_FULL, WL_IO. */
 export async function saveGguf(source: WeightSource, file: string, options: GgufOptions): Promise<void> {
   const { config } = source;
+  const isStretched = config.positions.kind === 'rope' && config.positions.scaling !== undefined;
+  if ((config.family !== 'gpt2' && config.family !== 'llama') || isStretched || config.scaleByLayer) {
+    const what = config.family === 'llama' ? 'llama with scaled rotary positions' : config.family;
+    throw new WindlassError('WL_MODEL_INVALID', `GGUF files of ${what} are not written; export a Hugging Face folder instead`);
+  }
   if (config.mlp.kind === 'dense' && config.mlp.activation !== 'gelu-tanh') {
     throw new WindlassError(
       'WL_MODEL_INVALID',
