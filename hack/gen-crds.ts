@@ -55,7 +55,14 @@ export function generateCrds(): { path: string; text: string }[] {
     const path = `crds/${resource.group}_${resource.plural}.yaml`;
     const head = '# Generated from crds/v1alpha1 by `npm run gen`; do not edit.\n';
     const text =
-      head + stringify(crdOf(resource), { sortMapEntries: true, lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false });
+      head +
+      stringify(crdOf(resource), {
+        sortMapEntries: true,
+        lineWidth: 0,
+        indent: 1,
+        indentSeq: false,
+        aliasDuplicateObjects: false,
+      });
     if (Buffer.byteLength(text) > maxBytes) throw new Error(`${path}: ${Buffer.byteLength(text)} bytes, more than ${maxBytes}`);
     return { path, text };
   });

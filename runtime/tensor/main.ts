@@ -31,11 +31,13 @@ export { dequantize, packQuantized, quantize, quantizedBytes, QuantizedWeight, q
 export type { QuantType } from './quantized.ts';
 export { addBias } from './bias.ts';
 export { giveWeightGradient, linear, linears } from './linear.ts';
-export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts';
+export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm, rmsNormHeads } from './norm.ts';
 export type { AddedNorm } from './norm.ts';
 export { causalAttention, pagedAttention, rope, writePages } from './attention.ts';
 export type { AttentionOptions, PagedCache, RopeTable } from './attention.ts';
-export { add, addInto, dropout, gelu, siluGate } from './elementwise.ts';
+export { add, addInto, dropout, gelu, geluGate, relu, scaled, siluGate } from './elementwise.ts';
+export { combine, dispatch, expertLinears, route } from './mixture.ts';
+export type { Routing } from './mixture.ts';
 export { embedding, gatherRows } from './embedding.ts';
 export { crossEntropy, sum } from './loss.ts';
 export { vocabularyExponentials, vocabularyInputGradient, vocabularyLogits, vocabularyLosses } from './vocabulary-loss.ts';
