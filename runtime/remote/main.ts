@@ -6,4 +6,4 @@ export { leaseTimes, withLease } from './lease.ts';
 export type { LeaseTimes } from './lease.ts';
 export { hexDigest, TransferMeter } from './meter.ts';
 export { uploadFolder } from './upload.ts';
-export { inFolder, isRemote, shown } from './url.ts';
+export { inFolder, isRemote, remoteUrl, shown } from './url.ts';

@@ -13,6 +13,7 @@ import {
   leaseTimes,
   RemoteClient,
   remoteFiles,
+  remoteUrl,
   shown,
   sizesOf,
   TransferMeter,
@@ -81,7 +82,8 @@ function dataInput({ uri, digest, secretRef }: TrainingJobSpec['data'], env: Inp
   // Without a digest nothing says that another job means the same bytes.
   const own = join(env.WL_JOB_DIR, 'cache/remote', shortHash(uri));
   const place = hex === undefined ? own : join(sharedFolder(env), hex);
-  const kind = extname(new URL(uri).pathname);
+  const { pathname } = remoteUrl(uri);
+  const kind = pathname.endsWith('/') ? '' : extname(pathname);
   return {
     field: 'data.uri',
     words: 'downloading data',
@@ -104,7 +106,7 @@ const shortHash = (text: string): string => createHash('sha256').update(text).di
 
 async function fetchInput(input: Input, { env, tell, log }: InputOptions): Promise<void> {
   const { words, uri, digest, path, isFolder, secretDir } = input;
-  const url = new URL(uri);
+  const url = remoteUrl(uri);
   const say = (transfer?: Progress['transfer']) => {
     const { bytes = 0, totalBytes } = transfer ?? {};
     tell({ phase: words, phaseShare: totalBytes ? bytes / totalBytes : undefined, transfer });
