@@ -3,7 +3,10 @@ import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -248,6 +251,30 @@ describe('a server with https and a Secret', () => {
     expect(authorizations(secure)).toEqual([undefined]);
     rmSync(path);
     await expect(fetched({ url: secure.url('/text.txt') })).rejects.toMatchObject({ code: 'WL_REMOTE_REFUSED' });
+  });
+
+  it('is reached through a tunnel of the proxy, which sees neither address nor token', async () => {
+    writeFileSync(join(secretDir, 'bearerToken'), 'mine');
+    const tunnels: string[] = [];
+    const proxy = createServer();
+    proxy.on('connect', (request, socket) => {
+      tunnels.push(request.url ?? '', JSON.stringify(request.headers));
+      const upstream = connect(Number(secure.url('').port), '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+        upstream.pipe(socket).pipe(upstream);
+      });
+      for (const end of [socket, upstream]) end.on('error', () => [socket, upstream].forEach((each) => each.destroy()));
+    });
+    await new Promise<void>((done) => proxy.listen(0, '127.0.0.1', done));
+    const { port } = proxy.address() as AddressInfo;
+    const https_proxy = `http://127.0.0.1:${port}`;
+    await fetched({ url: secure.url('/text.txt'), client: { secretDir, proxies: { https_proxy } } });
+    expect(readFileSync(path).equals(text)).toBe(true);
+    expect(authorizations(secure)).toEqual(['Bearer mine']);
+    expect(tunnels[0]).toBe(`localhost:${secure.url('').port}`);
+    expect(tunnels.join()).not.toMatch(/text\.txt|mine/);
+    proxy.closeAllConnections();
+    await new Promise((done) => proxy.close(done));
   });
 
   it('is shown a token, or name and password, as the Secret has them at that moment', async () => {

@@ -29,11 +29,11 @@ export class Part {
     this.#url = url;
   }
 
-  /** What an earlier process left at `path` of the same address, if `resume`; else nothing. */
-  static async open(path: string, url: string, resume: boolean): Promise<Part> {
+  /** What an earlier process left at `path` of the same address, if `resume`; else nothing. `onRead`: so much of it is read. */
+  static async open(path: string, url: string, resume: boolean, onRead: (bytes: number) => void): Promise<Part> {
     const part = new Part(path, url);
     const origin = resume ? await readOrigin(path) : undefined;
-    if (origin?.url === url) await part.#continue(origin.validator);
+    if (origin?.url === url) await part.#continue(origin.validator, onRead);
     return part;
   }
 
@@ -50,7 +50,7 @@ export class Part {
     return this.#pieces > 1;
   }
 
-  async #continue(validator: string): Promise<void> {
+  async #continue(validator: string, onRead: (bytes: number) => void): Promise<void> {
     try {
       this.#file = await open(this.path, 'r+');
     } catch (error) {
@@ -60,6 +60,7 @@ export class Part {
     for await (const chunk of createReadStream(this.path, { highWaterMark: 1 << 20 })) {
       this.#hash.update(chunk as Buffer);
       this.#bytes += (chunk as Buffer).length;
+      onRead(this.#bytes);
     }
     this.#validator = validator;
     this.#pieces = 1;
