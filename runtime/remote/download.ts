@@ -44,9 +44,9 @@ export async function download(client: RemoteClient, url: URL, options: Download
     return there;
   }
   await mkdir(dirname(path), { recursive: true });
-  const part = await Part.open(`${path}.part`, url.href, sha256 !== undefined, onRead);
+  const part = await Part.open(path, url.href, sha256 !== undefined, onRead);
   try {
-    for (let again = false; ; again = true) {
+    for (let isSecond = false; ;) {
       await untilDone(
         client,
         () => fetchRest(client, url, part, options),
@@ -55,14 +55,17 @@ export async function download(client: RemoteClient, url: URL, options: Download
       const found = part.digest();
       if (sha256 === undefined || found === sha256) {
         const { bytes } = part;
-        await part.finish(path);
+        const isOurs = await part.finish();
         await syncFolder(dirname(path));
-        return { bytes, sha256: found };
+        const done = isOurs ? { bytes, sha256: found } : await whole(path, sha256, onRead);
+        if (done) return done;
+        continue;
       }
       const { isPieced } = part;
       await part.discard();
       // What was put together may be of two files: a whole one may be right.
-      if (!isPieced || again) throw mismatch(url, found, sha256);
+      if (!isPieced || isSecond) throw mismatch(url, found, sha256);
+      isSecond = true;
     }
   } finally {
     await part.close();
