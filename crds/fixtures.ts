@@ -6,6 +6,13 @@ export const richTrainingJob = {
   ...TrainingJob.definition.example,
   spec: {
     ...(TrainingJob.definition.example['spec'] as object),
+    data: {
+      uri: 'https://data.example:8443/texts/moby.txt?v=1',
+      digest: `sha256:${'a'.repeat(64)}`,
+      secretRef: { name: 'data' },
+      tokenizer: { train: { vocabularySize: 4096 } },
+    },
+    output: { model: 'moby', uri: 'https://models.example/all/', secretRef: { name: 'models' } },
     checkpoint: { everySteps: 10 },
     runtimeRef: { name: 'cpu' },
     scheduling: {

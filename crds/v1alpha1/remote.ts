@@ -2,13 +2,14 @@
 import { z } from 'zod';
 import type { Rule } from '../rules.ts';
 
-/** No credentials in it, and no fragment. */
-const server = String.raw`https?:\/\/[^\/?#@\s]+\/`;
-const query = String.raw`(\?[^#\s]*)?`;
+/** No credentials, no fragment, and nothing that is not ASCII: the rest is percent-encoded. */
+const server = String.raw`https?:\/\/([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\/`;
+const path = String.raw`[!"$->@-~]*`;
+const query = String.raw`(\?[!"$-~]*)?`;
 
 /** A .txt or .jsonl file, or a folder with a list of its files. */
-export const remoteDataPattern = new RegExp(String.raw`${server}([^?#\s]*(\/|\.txt|\.jsonl))?${query}`);
-export const remoteFolderPattern = new RegExp(String.raw`${server}[^?#\s]*${query}`);
+export const remoteDataPattern = new RegExp(String.raw`${server}(${path}(\/|\.txt|\.jsonl))?${query}`);
+export const remoteFolderPattern = new RegExp(`${server}${path}${query}`);
 
 /** `a|b` as a pattern of whole strings. */
 export function oneOfPatterns(...patterns: RegExp[]): RegExp {

@@ -68,3 +68,21 @@ it('tells where a service answers', () => {
     'inferenceservice/moby: Ready at http://127.80.0.1:8080/v1',
   ]);
 });
+
+it('tells every fourth of what comes from a server, and why it is tried again, once', () => {
+  const at = (bytes: number, trouble?: string) =>
+    job({
+      phase: 'downloading data',
+      transfer: { bytes, totalBytes: 4e9, bytesPerSecond: 2e8, etaSeconds: 15, ...(trouble === undefined ? {} : { trouble }) },
+    });
+  const states = [at(0), at(9e8), at(1e9), at(1.1e9, 'https://a/x answered GET with 503; tried again in 2 s'), at(4e9)];
+  const lines = states.flatMap((after, index) =>
+    linesOfChange(view([index === 0 ? job({}) : states[index - 1]!]), view([after])),
+  );
+  expect(lines).toEqual([
+    'trainingjob/moby: downloading data',
+    'trainingjob/moby: downloading data: 1.0 GB of 4.0 GB  200 MB/s  ETA 15s',
+    'trainingjob/moby: https://a/x answered GET with 503; tried again in 2 s',
+    'trainingjob/moby: downloading data: 4.0 GB of 4.0 GB  200 MB/s  ETA 15s',
+  ]);
+});

@@ -99,3 +99,20 @@ it('never draws beyond the terminal', () => {
   for (const width of [20, 40, 79, 200])
     for (const line of renderView(view, width)) expect([...line].length).toBeLessThanOrEqual(width);
 });
+
+it('shows what comes from a server: bytes, speed, time left, and what stands in its way', () => {
+  const transfer = {
+    bytes: 1.2e9,
+    totalBytes: 2.8e9,
+    bytesPerSecond: 3.4e7,
+    etaSeconds: 47,
+    trouble: 'busy; tried again in 2 s',
+  };
+  const job = { name: 'moby', state: 'Running', step: 0, steps: 0, restarts: 0, losses: [], phase: 'downloading data' };
+  const lines = (more: object) => renderView({ ...view, jobs: [{ ...job, ...more }], services: [] }, 80).slice(3);
+  expect(lines({ phaseShare: 0.43, transfer })).toEqual([
+    '  downloading data 43 %  1.2 GB of 2.8 GB  34 MB/s  ETA 47s',
+    '  busy; tried again in 2 s',
+  ]);
+  expect(lines({ transfer: { bytes: 512 } })).toEqual(['  downloading data  512 B']);
+});

@@ -31,6 +31,26 @@ describe('manifests', () => {
     expect(objects[1]?.object.spec).toMatchObject({ port: 8080, replicas: 1 });
   });
 
+  it('may be Secrets, whose plain text is kept as data', () => {
+    const secret = (fields: string) => `apiVersion: v1\nkind: Secret\nmetadata: {name: server}\n${fields}\n`;
+    const { objects, faults } = readManifests(secret('stringData: {bearerToken: abc}\ndata: {ca.crt: eA==}'), 'job.yaml');
+    expect(faults).toEqual([]);
+    expect(objects[0]?.object).toEqual({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'server' },
+      type: 'Opaque',
+      data: { bearerToken: 'YWJj', 'ca.crt': 'eA==' },
+    });
+    expect(said(secret('data: {bearerToken: plain text}'))).toMatchInlineSnapshot(
+      `"job.yaml:4:8: data.bearerToken: must be base64; plain text stands in stringData"`,
+    );
+    expect(said(secret('stringDate: {bearerToken: abc}'))).toMatchInlineSnapshot(
+      `"job.yaml:4:1: stringDate: unknown field, did you mean stringData?; allowed here: apiVersion, kind, metadata, type, immutable, data, stringData"`,
+    );
+    expect(said(secret('').replace('v1', 'v2'))).toMatchInlineSnapshot(`"job.yaml:1:1: apiVersion: must be v1; got "v2""`);
+  });
+
   it('say line, column and path of every fault, in every document', () => {
     expect(said(good.replace('steps: 400', 'stpes: 400').replace('{name: moby}}', '{nmae: moby}}'))).toMatchInlineSnapshot(`
       "job.yaml:8:5: spec.task.pretrain.steps: is required: a number

@@ -131,8 +131,13 @@ function readObject(value: unknown): Pick<Manifest, 'resource' | 'object'> | { f
     return { faults: [{ path: ['apiVersion'], message: `must be ${resource.apiVersion}; ${got}` }] };
   }
   const validated = validate(resource, value);
-  if (!validated.ok) return { faults: validated.faults };
+  if (!validated.ok) return { faults: resource === secretResource ? validated.faults.map(withoutValue) : validated.faults };
   return { resource, object: resource === secretResource ? storedSecret(validated.object) : validated.object };
+}
+
+/** What was found in a Secret is not shown. */
+function withoutValue({ path, message }: Fault): Fault {
+  return { path, message: message.replace(/; got .*$/s, '') };
 }
 
 function isEmpty(document: Document.Parsed): boolean {

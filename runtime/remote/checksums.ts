@@ -54,5 +54,7 @@ export function parseChecksums(text: string, place: string): ListedFile[] {
 function isInside(name: string): boolean {
   // oxlint-disable-next-line no-control-regex
   if (name.length > 1024 || /[\u0000-\u001f\\]/.test(name)) return false;
-  return name.split('/').every((part) => part !== '' && part !== '.' && part !== '..' && !part.endsWith('.part'));
+  return name
+    .split('/')
+    .every((part) => part !== '' && part !== '.' && part !== '..' && !/\.part(\.new|-[0-9a-f]{16})?$/.test(part));
 }

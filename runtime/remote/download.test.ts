@@ -3,9 +3,12 @@ import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { issue, newAuthority, newKey } from '#operator/trust/x509.ts';
 import { RemoteClient } from './client.ts';
@@ -177,6 +180,14 @@ describe('a file from a server', () => {
     expect(left().filter((name) => name === 'text.txt')).toEqual([]);
   });
 
+  it('is not begun where the disk has no room for it', async () => {
+    server.answers.push((_, response) => void response.writeHead(200, { 'content-length': 2 ** 52 }).write('x'));
+    await expect(fetched({ maxBytes: 2 ** 53 - 1 })).rejects.toMatchObject({
+      code: 'WL_DISK_FULL',
+      message: expect.stringMatching(/has 4503599627370496 bytes; \d+ more are needed at /),
+    });
+  });
+
   it('is refused where an encoding has changed its bytes', async () => {
     server.answers.push(statusOf(200, { 'content-encoding': 'gzip' }));
     await expect(fetched()).rejects.toMatchObject({ message: expect.stringContaining('Content-Encoding gzip') });
@@ -250,6 +261,30 @@ describe('a server with https and a Secret', () => {
     await expect(fetched({ url: secure.url('/text.txt') })).rejects.toMatchObject({ code: 'WL_REMOTE_REFUSED' });
   });
 
+  it('is reached through a tunnel of the proxy, which sees neither address nor token', async () => {
+    writeFileSync(join(secretDir, 'bearerToken'), 'mine');
+    const tunnels: string[] = [];
+    const proxy = createServer();
+    proxy.on('connect', (request, socket) => {
+      tunnels.push(request.url ?? '', JSON.stringify(request.headers));
+      const upstream = connect(Number(secure.url('').port), '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+        upstream.pipe(socket).pipe(upstream);
+      });
+      for (const end of [socket, upstream]) end.on('error', () => [socket, upstream].forEach((each) => each.destroy()));
+    });
+    await new Promise<void>((done) => proxy.listen(0, '127.0.0.1', done));
+    const { port } = proxy.address() as AddressInfo;
+    const https_proxy = `http://127.0.0.1:${port}`;
+    await fetched({ url: secure.url('/text.txt'), client: { secretDir, proxies: { https_proxy } } });
+    expect(readFileSync(path).equals(text)).toBe(true);
+    expect(authorizations(secure)).toEqual(['Bearer mine']);
+    expect(tunnels[0]).toBe(`localhost:${secure.url('').port}`);
+    expect(tunnels.join()).not.toMatch(/text\.txt|mine/);
+    proxy.closeAllConnections();
+    await new Promise((done) => proxy.close(done));
+  });
+
   it('is shown a token, or name and password, as the Secret has them at that moment', async () => {
     writeFileSync(join(secretDir, 'bearerToken'), 'first\n');
     secure.answers.push((request, response) => {
@@ -302,11 +337,37 @@ describe('a process that is killed while it fetches', () => {
     await once(child.stdout, 'data');
     child.kill('SIGKILL');
     await once(child, 'exit');
-    expect(left().toSorted()).toEqual(['text.txt.part', 'text.txt.part.origin']);
-    expect(statSync(`${path}.part`).size).toBe(200_000);
+    expect(left().toSorted()).toEqual(['text.txt.part', expect.stringMatching(/^text\.txt\.part-/)]);
+    expect(statSync(partOf(path)).size).toBe(200_000);
     await fetched();
     expect(readFileSync(path).equals(text)).toBe(true);
     expect(server.askedBy('GET')).toEqual(['/text.txt', '/text.txt bytes=200000-']);
+    expect(left()).toEqual(['text.txt']);
+  });
+
+  it('or only thought to be dead, takes nothing half that another one has begun anew for its own', async () => {
+    const { promise: slow, resolve: goOn } = Promise.withResolvers<void>();
+    server.answers.push((request, response) => {
+      server.send(request, response, 100_000, true);
+      void slow.then(() => response.end(text.subarray(100_000)));
+    });
+    const begun = Promise.withResolvers<void>();
+    const first = fetched({ onBytes: (bytes) => bytes === 100_000 && begun.resolve() });
+    await begun.promise;
+    // The server has another validator for the same bytes: the second one begins anew, and is cut.
+    const halfway = Promise.withResolvers<void>();
+    const over = Promise.withResolvers<void>();
+    server.answers.push((_, response) => {
+      response.writeHead(200, { etag: '"other"', 'content-length': text.length });
+      response.write(text.subarray(0, 50_000));
+      void over.promise.then(() => response.end(text.subarray(50_000)));
+    });
+    const second = fetched({ onBytes: (bytes) => bytes === 50_000 && halfway.resolve() });
+    await halfway.promise;
+    goOn();
+    over.resolve();
+    for (const done of await Promise.all([first, second])) expect(done.sha256).toBe(sha256(text));
+    expect(readFileSync(path).equals(text)).toBe(true);
     expect(left()).toEqual(['text.txt']);
   });
 
@@ -314,12 +375,19 @@ describe('a process that is killed while it fetches', () => {
     server.answers.push((request, response) => server.send(request, response, 200_000));
     server.answers.push(statusOf(404));
     await expect(fetched()).rejects.toMatchObject({ code: 'WL_REMOTE_REFUSED' });
-    writeFileSync(`${path}.part`, text);
+    writeFileSync(partOf(path), text);
     await fetched();
     expect(readFileSync(path).equals(text)).toBe(true);
     expect(server.askedBy('GET').at(-1)).toBe(`/text.txt bytes=${text.length}-`);
   });
 });
+
+/** The file with the bytes that are there of another one. */
+const partOf = (of: string): string =>
+  join(
+    dirname(of),
+    readdirSync(dirname(of)).find((name) => name.includes('.part-'))!,
+  );
 
 /** Fetches a file whose server stops in the middle, and says when that is. */
 const fetchOnce = `

@@ -20,6 +20,8 @@ export interface DownloadOptions {
   readonly maxBytes?: number;
   /** Bytes that are there, and of how many where the server says so. */
   readonly onBytes?: (bytes: number, totalBytes: number | undefined) => void;
+  /** So much of what was there is read, to be held against the digest. */
+  readonly onRead?: (bytes: number) => void;
 }
 
 export interface Downloaded {
@@ -35,16 +37,16 @@ const largestFileBytes = 4 * 2 ** 40;
  * WL_DIGEST_MISMATCH, WL_REMOTE_REFUSED, WL_REMOTE_UNAVAILABLE, WL_SECRET_INVALID, WL_DISK_FULL.
  */
 export async function download(client: RemoteClient, url: URL, options: DownloadOptions): Promise<Downloaded> {
-  const { path, sha256, onBytes } = options;
-  const there = await whole(path, sha256);
+  const { path, sha256, onBytes, onRead = () => {} } = options;
+  const there = await whole(path, sha256, onRead);
   if (there) {
     onBytes?.(there.bytes, there.bytes);
     return there;
   }
   await mkdir(dirname(path), { recursive: true });
-  const part = await Part.open(`${path}.part`, url.href, sha256 !== undefined);
+  const part = await Part.open(path, url.href, sha256 !== undefined, onRead);
   try {
-    for (let again = false; ; again = true) {
+    for (let isSecond = false; ;) {
       await untilDone(
         client,
         () => fetchRest(client, url, part, options),
@@ -53,14 +55,17 @@ export async function download(client: RemoteClient, url: URL, options: Download
       const found = part.digest();
       if (sha256 === undefined || found === sha256) {
         const { bytes } = part;
-        await part.finish(path);
+        const isOurs = await part.finish();
         await syncFolder(dirname(path));
-        return { bytes, sha256: found };
+        const done = isOurs ? { bytes, sha256: found } : await whole(path, sha256, onRead);
+        if (done) return done;
+        continue;
       }
       const { isPieced } = part;
       await part.discard();
       // What was put together may be of two files: a whole one may be right.
-      if (!isPieced || again) throw mismatch(url, found, sha256);
+      if (!isPieced || isSecond) throw mismatch(url, found, sha256);
+      isSecond = true;
     }
   } finally {
     await part.close();
@@ -72,11 +77,15 @@ export function mismatch(url: URL, found: string, wanted: string): WindlassError
   return new WindlassError('WL_DIGEST_MISMATCH', message, { details: { url: shown(url), found, wanted } });
 }
 
-async function whole(path: string, sha256: string | undefined): Promise<Downloaded | undefined> {
+async function whole(path: string, sha256: string | undefined, onRead: (bytes: number) => void): Promise<Downloaded | undefined> {
   const entry = await stat(path).catch(() => undefined);
   if (!entry) return undefined;
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  let bytes = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
+    hash.update(chunk as Buffer);
+    onRead((bytes += (chunk as Buffer).length));
+  }
   const found = hash.digest('hex');
   if (sha256 === undefined || found === sha256) return { bytes: entry.size, sha256: found };
   await rm(path);

@@ -57,18 +57,23 @@ export async function sizesOf(
   return sized;
 }
 
-/** Fetches these files into `folder`, or finds them there. `onBytes`: of all files together. */
+/** Fetches these files into `folder`, or finds them there. `onBytes` and `onRead`: of all files together. */
 export async function downloadFiles(
   client: RemoteClient,
   url: URL,
   files: readonly ListedFile[],
   folder: string,
   onBytes: (bytes: number) => void,
+  onRead: (bytes: number) => void = () => {},
 ): Promise<void> {
   let before = 0;
   for (const { name, sha256 } of files) {
-    const onFile = (bytes: number) => onBytes(before + bytes);
-    const { bytes } = await download(client, inFolder(url, name), { path: join(folder, name), sha256, onBytes: onFile });
+    const { bytes } = await download(client, inFolder(url, name), {
+      path: join(folder, name),
+      sha256,
+      onBytes: (count) => onBytes(before + count),
+      onRead: (count) => onRead(before + count),
+    });
     before += bytes;
   }
 }

@@ -1,39 +1,51 @@
 // The beginning of a file that is being fetched: what is on disk of it, and what has to be true of the server for the rest to fit.
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 
+/** Beside the file that it is a part of: where the bytes are, and what they are from. */
 const Origin = z.object({
   url: z.string(),
   /** Strong ETag, or Last-Modified, of the answers that the bytes are from. */
   validator: z.string().min(1),
+  /** Name of the file that holds them. */
+  bytes: z.string().regex(/^[^/]+\.part-[0-9a-f]{16}$/),
 });
 
 /**
- * Two processes may write the same part, should one be thought dead that was only slow: both write the same bytes to the same places, as the server
- * vouches by the validator. Whoever has other bytes begins with another file.
+ * Two processes may be at it, should one be thought dead that was only slow. Who goes on with the bytes of the other writes the same bytes to the
+ * same places, as the server vouches by the validator; who begins anew does so in a file of another name. So what gets the name of the whole file is
+ * what was held against the digest.
  */
 export class Part {
-  readonly path: string;
+  /** Of the whole file. */
+  readonly #target: string;
   readonly #url: string;
+  #path: string | undefined;
   #file: FileHandle | undefined;
   #hash = createHash('sha256');
   #bytes = 0;
   #validator: string | undefined;
   #pieces = 0;
 
-  private constructor(path: string, url: string) {
-    this.path = path;
+  private constructor(target: string, url: string) {
+    this.#target = target;
     this.#url = url;
   }
 
-  /** What an earlier process left at `path` of the same address, if `resume`; else nothing. */
-  static async open(path: string, url: string, resume: boolean): Promise<Part> {
-    const part = new Part(path, url);
-    const origin = resume ? await readOrigin(path) : undefined;
-    if (origin?.url === url) await part.#continue(origin.validator);
+  /** What an earlier process left of `target` from the same address, if `resume`; else nothing. `onRead`: so much of it is read. */
+  static async open(target: string, url: string, resume: boolean, onRead: (bytes: number) => void): Promise<Part> {
+    const part = new Part(target, url);
+    const origin = resume ? await readOrigin(target) : undefined;
+    const known = origin?.url === url ? origin : undefined;
+    for (const name of await readdir(dirname(target))) {
+      const isPart = name.startsWith(`${basename(target)}.part-`);
+      if (isPart && name !== known?.bytes) await rm(join(dirname(target), name), { force: true });
+    }
+    if (known) await part.#continue(join(dirname(target), known.bytes), known.validator, onRead);
     return part;
   }
 
@@ -50,19 +62,19 @@ export class Part {
     return this.#pieces > 1;
   }
 
-  async #continue(validator: string): Promise<void> {
+  async #continue(path: string, validator: string, onRead: (bytes: number) => void): Promise<void> {
     try {
-      this.#file = await open(this.path, 'r+');
+      this.#file = await open(path, 'r+');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw error;
     }
-    for await (const chunk of createReadStream(this.path, { highWaterMark: 1 << 20 })) {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
       this.#hash.update(chunk as Buffer);
       this.#bytes += (chunk as Buffer).length;
+      onRead(this.#bytes);
     }
-    this.#validator = validator;
-    this.#pieces = 1;
+    [this.#path, this.#validator, this.#pieces] = [path, validator, 1];
   }
 
   /** Another answer goes on with it. */
@@ -72,21 +84,15 @@ export class Part {
 
   /** Forgets all bytes: an answer begins at the first one. */
   async begin(validator: string | undefined): Promise<void> {
-    await this.#file?.close();
-    await rm(this.path, { force: true });
-    this.#file = await open(this.path, 'wx+');
-    this.#forget(validator);
-    const origin = originOf(this.path);
-    if (validator === undefined) await rm(origin, { force: true });
-    else {
-      await writeFile(`${origin}.new`, JSON.stringify({ url: this.#url, validator }), { flush: true });
-      await rename(`${origin}.new`, origin);
-    }
-  }
-
-  #forget(validator?: string): void {
-    this.#hash = createHash('sha256');
-    [this.#bytes, this.#pieces, this.#validator] = [0, 1, validator];
+    await this.discard();
+    this.#path = `${this.#target}.part-${randomBytes(8).toString('hex')}`;
+    this.#file = await open(this.#path, 'wx+');
+    this.#validator = validator;
+    if (validator === undefined) return;
+    const origin = originOf(this.#target);
+    const bytes = basename(this.#path);
+    await writeFile(`${origin}.new`, JSON.stringify({ url: this.#url, validator, bytes }), { flush: true });
+    await rename(`${origin}.new`, origin);
   }
 
   async append(chunk: Uint8Array): Promise<void> {
@@ -103,20 +109,28 @@ export class Part {
     return this.#hash.copy().digest('hex');
   }
 
-  /** Makes it durable and gives it its name. */
-  async finish(path: string): Promise<void> {
+  /** Makes it durable and gives it its name. False: somebody else has taken it away, and may have put the whole file in its place. */
+  async finish(): Promise<boolean> {
     await this.#file!.sync();
     await this.close();
-    await rename(this.path, path);
-    await rm(originOf(this.path), { force: true });
+    try {
+      await rename(this.#path!, this.#target);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      await this.discard();
+      return false;
+    }
+    await rm(originOf(this.#target), { force: true });
+    return true;
   }
 
   /** Leaves nothing of it. */
   async discard(): Promise<void> {
     await this.close();
-    await rm(originOf(this.path), { force: true });
-    await rm(this.path, { force: true });
-    this.#forget();
+    await rm(originOf(this.#target), { force: true });
+    if (this.#path !== undefined) await rm(this.#path, { force: true });
+    this.#hash = createHash('sha256');
+    [this.#path, this.#bytes, this.#pieces, this.#validator] = [undefined, 0, 1, undefined];
   }
 
   async close(): Promise<void> {
@@ -125,11 +139,11 @@ export class Part {
   }
 }
 
-const originOf = (path: string): string => `${path}.origin`;
+const originOf = (target: string): string => `${target}.part`;
 
-async function readOrigin(path: string): Promise<z.output<typeof Origin> | undefined> {
+async function readOrigin(target: string): Promise<z.output<typeof Origin> | undefined> {
   try {
-    return Origin.parse(JSON.parse(await readFile(originOf(path), 'utf8')));
+    return Origin.parse(JSON.parse(await readFile(originOf(target), 'utf8')));
   } catch {
     // Missing or cut off by a kill: then nobody knows what the bytes are of.
     return undefined;

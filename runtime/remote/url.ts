@@ -1,8 +1,15 @@
 // Addresses on http(s) servers: how they are told from paths, put together, and shown without what may be secret.
+import { WindlassError } from '#runtime/api/errors.ts';
 
 /** Whether a uri of a manifest is on a server. */
 export function isRemote(uri: string): boolean {
   return /^https?:\/\//.test(uri);
+}
+
+/** The address that a manifest gives. Throws WL_MANIFEST_INVALID. */
+export function remoteUrl(uri: string): URL {
+  if (URL.canParse(uri)) return new URL(uri);
+  throw new WindlassError('WL_MANIFEST_INVALID', `${uri.replace(/\?.*$/, '?…')} is no address`);
 }
 
 /** For messages: a query may hold a signature, which gives access to whoever reads it. */

@@ -80,15 +80,15 @@ describe('data on a server', () => {
   });
 
   it('may be a folder with a list, of which only texts are fetched; what has been damaged is fetched again', async () => {
-    const digest = listed('/corpus/', { 'a.txt': 'one', 'deep/b.jsonl': '{"text": "two"}', 'weights.bin': 'no text' });
-    const of = spec({ uri: server.url('/corpus/').href, digest });
+    const digest = listed('/corpus.txt/', { 'a.txt': 'one', 'deep/b.jsonl': '{"text": "two"}', 'weights.bin': 'no text' });
+    const of = spec({ uri: server.url('/corpus.txt/').href, digest });
     const { spec: local } = await fetched(of);
     const folder = local.data.uri;
     expect(readdirSync(folder, { recursive: true }).map(String).toSorted()).toEqual(['a.txt', 'deep', 'deep/b.jsonl']);
     writeFileSync(join(folder, 'a.txt'), 'One');
     await fetched(of, 'other');
     expect(readFileSync(join(folder, 'a.txt'), 'utf8')).toBe('one');
-    expect(server.askedBy('GET')).toEqual(['/corpus/SHA256SUMS', '/corpus/a.txt', '/corpus/deep/b.jsonl', '/corpus/a.txt']);
+    expect(server.askedBy('GET')).toEqual(['SHA256SUMS', 'a.txt', 'deep/b.jsonl', 'a.txt'].map((name) => `/corpus.txt/${name}`));
     const asked = server.asked.length;
     expect((await fetched(of, 'after the server is gone')).spec.data.uri).toBe(folder);
     expect(server.asked.length).toBe(asked);

@@ -13,11 +13,13 @@ import {
   leaseTimes,
   RemoteClient,
   remoteFiles,
+  remoteUrl,
   shown,
   sizesOf,
   TransferMeter,
   withLease,
 } from '#runtime/remote/main.ts';
+import type { DownloadOptions } from '#runtime/remote/main.ts';
 import { aboutField } from './local-path.ts';
 
 export interface InputOptions {
@@ -81,7 +83,8 @@ function dataInput({ uri, digest, secretRef }: TrainingJobSpec['data'], env: Inp
   // Without a digest nothing says that another job means the same bytes.
   const own = join(env.WL_JOB_DIR, 'cache/remote', shortHash(uri));
   const place = hex === undefined ? own : join(sharedFolder(env), hex);
-  const kind = extname(new URL(uri).pathname);
+  const { pathname } = remoteUrl(uri);
+  const kind = pathname.endsWith('/') ? '' : extname(pathname);
   return {
     field: 'data.uri',
     words: 'downloading data',
@@ -104,12 +107,16 @@ const shortHash = (text: string): string => createHash('sha256').update(text).di
 
 async function fetchInput(input: Input, { env, tell, log }: InputOptions): Promise<void> {
   const { words, uri, digest, path, isFolder, secretDir } = input;
-  const url = new URL(uri);
+  const url = remoteUrl(uri);
   const say = (transfer?: Progress['transfer']) => {
     const { bytes = 0, totalBytes } = transfer ?? {};
     tell({ phase: words, phaseShare: totalBytes ? bytes / totalBytes : undefined, transfer });
   };
   const meter = new TransferMeter(say, () => performance.now());
+  const readMeter = new TransferMeter(
+    (transfer) => tell({ phase: words.replace('downloading', 'verifying'), phaseShare: undefined, transfer }),
+    () => performance.now(),
+  );
   const onSetback = (message: string, pauseMs: number) => {
     meter.setBack(message, pauseMs);
     log({ code: 'WL_REMOTE_UNAVAILABLE', pauseMs: Math.round(pauseMs) }, message);
@@ -120,8 +127,9 @@ async function fetchInput(input: Input, { env, tell, log }: InputOptions): Promi
   await withLease(lock, leaseTimes, onWait, async () => {
     say();
     const onBytes = (bytes: number, totalBytes: number | undefined) => meter.moved(bytes, totalBytes);
-    if (isFolder) await fetchFolder(client, url, input, onBytes);
-    const { sha256 = digest } = isFolder ? {} : await download(client, url, { path, sha256: digest, onBytes });
+    const onRead = (bytes: number) => readMeter.moved(bytes, undefined);
+    if (isFolder) await fetchFolder(client, url, input, { onBytes, onRead });
+    const { sha256 = digest } = isFolder ? {} : await download(client, url, { path, sha256: digest, onBytes, onRead });
     log(
       { url: shown(url), digest: `sha256:${sha256}` },
       digest === undefined ? 'fetched, and held against no digest' : 'fetched',
@@ -135,12 +143,12 @@ async function fetchFolder(
   client: RemoteClient,
   url: URL,
   { field, digest = '', path }: Input,
-  onBytes: (bytes: number, totalBytes: number | undefined) => void,
+  { onBytes, onRead }: Required<Pick<DownloadOptions, 'onBytes' | 'onRead'>>,
 ): Promise<void> {
   const listed = await remoteFiles(client, url, digest, path);
   const files = field === 'data.uri' ? listed.filter(({ name }) => /\.(txt|jsonl)$/.test(name)) : listed;
   if (files.length === 0) throw new WindlassError('WL_DATA_INVALID', `the list of ${shown(url)} has no .txt or .jsonl file`);
   const sizes = (await sizesOf(client, url, files, path)).map(({ bytes }) => bytes);
   const total = sizes.every((bytes) => bytes !== undefined) ? sizes.reduce((sum, bytes) => sum + bytes, 0) : undefined;
-  await downloadFiles(client, url, files, path, (bytes) => onBytes(bytes, total));
+  await downloadFiles(client, url, files, path, (bytes) => onBytes(bytes, total), onRead);
 }

@@ -31,6 +31,14 @@ export async function planRequestOf(spec: TrainingJobSpec): Promise<PlanRequest>
 }
 
 async function modelOf({ model, data }: TrainingJobSpec, trainingLength: number): Promise<ModelConfig> {
+  if (model.from !== undefined && /^https?:\/\//.test(model.from))
+    throw new WindlassError(
+      'WL_FILE_MISSING',
+      'spec.model.from is on a server, and a plan fetches nothing: name a folder with its config.json',
+      {
+        details: { path: 'spec.model.from' },
+      },
+    );
   if (model.from !== undefined) {
     const path = join(localPath(model.from), 'config.json');
     try {

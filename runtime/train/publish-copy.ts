@@ -4,7 +4,7 @@ import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
 import type { Progress, PublishedModel } from '#runtime/api/messages.ts';
-import { inFolder, RemoteClient, shown, TransferMeter, uploadFolder } from '#runtime/remote/main.ts';
+import { inFolder, RemoteClient, remoteUrl, shown, TransferMeter, uploadFolder } from '#runtime/remote/main.ts';
 
 export interface CopyOptions {
   readonly env: Pick<TrainingEnvironment, 'WL_MODELS_DIR' | 'WL_OUTPUT_SECRET_DIR'>;
@@ -19,7 +19,6 @@ export async function publishCopy(
   { env, tell, log }: CopyOptions,
 ): Promise<Pick<PublishedModel, 'url' | 'copyFault'>> {
   if (uri === undefined) return {};
-  const url = inFolder(new URL(uri), path);
   const meter = new TransferMeter(
     (transfer) => tell({ phase: 'publishing a copy', transfer }),
     () => performance.now(),
@@ -28,7 +27,9 @@ export async function publishCopy(
     meter.setBack(message, pauseMs);
     log({ code: 'WL_REMOTE_UNAVAILABLE', pauseMs: Math.round(pauseMs) }, message);
   };
+  let url: URL;
   try {
+    url = inFolder(remoteUrl(uri), path);
     using client = new RemoteClient({ secretDir: secretRef && env.WL_OUTPUT_SECRET_DIR, onSetback });
     await uploadFolder(client, url, join(env.WL_MODELS_DIR, path), (bytes, total) => meter.moved(bytes, total));
   } catch (thrown) {

@@ -26,6 +26,12 @@ it.each<[string, Progress | undefined, number, object]>([
     0,
     { phase: 'preparing', activity: 'looking for a checkpoint 43.2 %', cohort: 'stage 0', step: 0 },
   ],
+  [
+    'while it downloads',
+    { step: 0, steps: 9, phase: 'downloading data', phaseShare: 0.4321, transfer: { bytes: 12_345 } },
+    0,
+    { phase: 'preparing', activity: 'downloading data 12345 bytes', cohort: 'stage 0', step: 0 },
+  ],
   ['in its first step', { step: 4, steps: 9 }, 0, { phase: 'preparing', activity: undefined, cohort: 'stage 0', step: 4 }],
   ['in a later one', { step: 5, steps: 9 }, 5, { phase: 'stepping', activity: undefined, cohort: 'stage 0', step: 5 }],
   [

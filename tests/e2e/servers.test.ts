@@ -34,7 +34,8 @@ spec:
   model: { family: llama, config: { hiddenSize: 32, layers: 2, heads: 2, contextLength: 64 } }
   data: { ${data}, secretRef: { name: server }, tokenizer: { train: { vocabularySize: 300 } } }
   task:
-    pretrain: { steps: 20, batch: { sequences: 4, length: 32 }, optimizer: { learningRate: 3e-3 } }
+    pretrain: { steps: 20, batch: { sequences: 4, length: 32, grains: 2 }, optimizer: { learningRate: 3e-3 } }
+  parallelism: { dataReplicate: 2 }
   output: { model: tiny, ${output}, secretRef: { name: server } }
 `;
 
@@ -44,7 +45,7 @@ metadata: { name: tiny }
 spec: { model: { uri: "${uri}", digest: "${digest}", secretRef: { name: server } } }
 `;
 
-it('trains on data of a server, puts the model there, and serves it from there, without showing the credentials anywhere', async () => {
+it('trains two ranks on data of a server that is fetched once, puts the model there, and serves it from there, without showing the credentials anywhere', async () => {
   const { server, authority } = await secureServer();
   await using _ = server;
   const folder = project();

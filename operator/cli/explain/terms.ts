@@ -99,6 +99,7 @@ export const terms = {
   Loading: { means: 'Pods of the target are starting; what served before goes on serving.' },
   Waiting: { means: 'The service waits for a version of its model.' },
   ScaledToZero: { means: 'spec.replicas is 0: nothing serves.', advice: '`kubectl scale` brings replicas back.' },
+  Copied: { means: 'A copy of the published version is on the server that output.uri names.' },
   PodCreated: { means: 'The controller made a pod.' },
   ReplacingPod: { means: 'A lost pod is made again while the others wait for it.' },
 } as const satisfies Record<string, Term>;

@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import { downloadFiles, RemoteClient, remoteFiles, shown, sizesOf } from '#runtime/remote/main.ts';
+import { downloadFiles, RemoteClient, remoteFiles, remoteUrl, shown, sizesOf } from '#runtime/remote/main.ts';
 
 interface SourceFile {
   /** Path within the model, with `/`. */
@@ -26,7 +26,7 @@ export interface FetchedSource {
   fetch(folder: string, digest: string, told: FetchTold): Promise<void>;
 }
 
-export interface FetchTold {
+interface FetchTold {
   /** How many bytes it will be, before the first of them is fetched. */
   readonly needs: (bytes: number) => Promise<void>;
   readonly has: (bytes: number, totalBytes: number) => void;
@@ -38,7 +38,7 @@ export type ModelSource = ReadSource | FetchedSource;
 
 /** A folder on a server, with a list of its files. */
 export function remoteSource(uri: string, secretDir: string | undefined): FetchedSource {
-  const url = new URL(uri);
+  const url = remoteUrl(uri);
   return {
     place: shown(url),
     async fetch(folder, digest, { needs, has, setBack }) {
