@@ -34,11 +34,15 @@ it('the API server takes them by the FlowSchema of the chart, and other requests
   const { ca } = await transport.server.credentials({ fresh: false });
   const wayOf = (path: string): Promise<Way> => askedWay(new URL(path, transport.server.url), String(ca), token);
 
-  const uidOf = (kind: string): Promise<string> => kubectl('get', kind, `${namespace}-lease`, '--output=jsonpath={.metadata.uid}');
+  const uidOf = (kind: string): Promise<string> =>
+    kubectl('get', kind, `${namespace}-lease`, '--output=jsonpath={.metadata.uid}');
   const own = { schema: await uidOf('flowschema'), level: await uidOf('prioritylevelconfiguration') };
   const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   // It reads its own settings again after they changed.
-  await vi.waitFor(async () => expect(await wayOf(`${leases}/windlass-operator`)).toEqual(own), { timeout: 60_000, interval: 100 });
+  await vi.waitFor(async () => expect(await wayOf(`${leases}/windlass-operator`)).toEqual(own), {
+    timeout: 60_000,
+    interval: 100,
+  });
   const others = await wayOf(`/api/v1/namespaces/${namespace}/pods`);
   expect(others.schema).not.toBe(own.schema);
   expect(others.level).not.toBe(own.level);

@@ -61,7 +61,11 @@ describe('a rush of pods', () => {
 
 describe('good news', () => {
   const starting: TrainingJobStatus = { attempt: 0, restarts: 0, state: 'Starting' };
-  const plan = (status: object, events: object[] = []) => ({ status: { ...starting, ...status }, actions: [], events: events as [] });
+  const plan = (status: object, events: object[] = []) => ({
+    status: { ...starting, ...status },
+    actions: [],
+    events: events as [],
+  });
   const change = { state: 'Running', conditions: [], readyRanks: 8, summary: { ranks: '8/8' }, goodput: { ratio: 0 } };
 
   it('is that pods run, and how many', () => {
