@@ -81,7 +81,12 @@ describe('good news', () => {
   it.each([
     ['a failure is written down', starting, { ...change, lastFailure: {} }, plan({ state: 'Running' })],
     ['ranks fell out', { ...starting, state: 'Running' } as const, { state: 'Restarting' }, plan({ state: 'Restarting' })],
-    ['pods are kept from coming up', starting, { conditions: [] }, plan({ conditions: [{ type: 'Ready', reason: 'ImagePull' }] })],
+    [
+      'pods are kept from coming up',
+      starting,
+      { conditions: [] },
+      plan({ conditions: [{ type: 'Ready', reason: 'ImagePull' }] }),
+    ],
     ['the job ended', { ...starting, state: 'Running' } as const, { state: 'Failed' }, plan({ state: 'Failed' })],
     ['there is an event to tell', starting, change, plan({ state: 'Running' }, [{ type: 'Warning' }])],
     ['it runs again', { ...starting, state: 'Restarting' } as const, change, plan({ state: 'Running' })],
