@@ -1,5 +1,5 @@
 // Writes one CustomResourceDefinition per kind from its zod schema: structural, bounded, described, or not at all.
-import { stringify } from 'yaml';
+import { Document, isCollection, isMap, visit } from 'yaml';
 import { z } from 'zod';
 import { celEntry } from '#crds/rules.ts';
 import { unobserved } from '#crds/resource.ts';
@@ -54,18 +54,23 @@ export function generateCrds(): { path: string; text: string }[] {
   return resources.map((resource) => {
     const path = `crds/${resource.group}_${resource.plural}.yaml`;
     const head = '# Generated from crds/v1alpha1 by `npm run gen`; do not edit.\n';
-    const text =
-      head +
-      stringify(crdOf(resource), {
-        sortMapEntries: true,
-        lineWidth: 0,
-        indent: 1,
-        indentSeq: false,
-        aliasDuplicateObjects: false,
-      });
+    const text = head + yamlOf(crdOf(resource));
     if (Buffer.byteLength(text) > maxBytes) throw new Error(`${path}: ${Buffer.byteLength(text)} bytes, more than ${maxBytes}`);
     return { path, text };
   });
+}
+
+/** A field without fields of its own is one line: half of a CRD would be indentation otherwise. */
+function yamlOf(crd: object): string {
+  const document = new Document(crd, { sortMapEntries: true, aliasDuplicateObjects: false });
+  visit(document, {
+    Map(_, map) {
+      const isDescribed = map.has('description') || map.has('rule');
+      const isLeaf = map.items.every(({ value }) => !isMap(value) && !(isCollection(value) && value.items.some(isCollection)));
+      if (isDescribed && isLeaf) map.flow = true;
+    },
+  });
+  return document.toString({ lineWidth: 0, indentSeq: false });
 }
 
 function crdOf(resource: Resource): object {

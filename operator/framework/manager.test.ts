@@ -141,7 +141,7 @@ describe('manager', () => {
     await kube.create(Model, model('default', 'late'));
     await turns();
     expect(seen).toContain('default/late');
-    expect((await kube.get(Model, { namespace: 'default', name: 'late' })).status).toBeUndefined();
+    expect((await kube.get(Model, { namespace: 'default', name: 'late' })).status).toEqual({ observedGeneration: 0 });
     await manager.stop();
   });
 

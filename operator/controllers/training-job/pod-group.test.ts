@@ -181,6 +181,13 @@ describe('a cluster without gangs', () => {
     );
   });
 
+  it('says so in the same words when the pods are there, so that nothing is written for it', () => {
+    const before = plan({ job: four(), service, gangs: 'absent' });
+    const pods = ranks.map((rank) => pod({ rank }));
+    const after = plan({ job: four({}, { conditions: before.status.conditions }), service, gangs: 'absent', pods });
+    expect(messageOf(after, 'GangScheduled')).toBe(messageOf(before, 'GangScheduled'));
+  });
+
   it('lets a job wait that asks for a gang, with what to do, until it has them', () => {
     const demanding = four({ scheduling: { schedulingPolicy: { gang: {} } } });
     const waiting = plan({ job: demanding, service, gangs: 'absent' });

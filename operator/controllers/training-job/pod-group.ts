@@ -165,10 +165,12 @@ function withoutGroup(seen: Observed, made: Pod | undefined): Pick<Grouping, 'wa
     const message = 'the pods are placed one by one';
     return { conditions: told ? [{ type: 'GangScheduled', status: 'False', reason: 'NotAsked', message }] : [] };
   }
+  // The same words before and after the pods are made: a message that changes is a write for every job.
+  const early = made && gangs === 'served' ? 'they were made while ' : '';
   const isDemanded = job.spec.scheduling?.schedulingPolicy?.gang !== undefined && !made;
   const what = isDemanded
     ? `the job waits, as ${unsupported} and scheduling.schedulingPolicy.gang asks for it`
-    : `the pods are placed one by one, as ${made ? 'they were made while ' : ''}${unsupported}; jobs that fit alone but not together may wait for each other`;
+    : `the pods are placed one by one, as ${early}${unsupported}; jobs that fit alone but not together may wait for each other`;
   const message = `${what}. For gangs, ${remedy}${isDemanded ? '; or leave out schedulingPolicy' : ''}.`;
   return {
     conditions: [{ type: 'GangScheduled', status: 'False', reason: 'NotSupportedByCluster', message }],

@@ -73,10 +73,20 @@ describe('good news', () => {
     expect(isGoodNews({ ...starting, state: 'Running' }, { readyRanks: 3 }, plan({ state: 'Running' }))).toBe(true);
   });
 
+  it('is that the pods of a gang have a place', () => {
+    const conditions = [{ type: 'Ready', status: 'False', reason: 'Starting', message: '' }];
+    expect(isGoodNews(starting, { conditions: [] }, plan({ conditions }))).toBe(true);
+  });
+
   it.each([
     ['a failure is written down', starting, { ...change, lastFailure: {} }, plan({ state: 'Running' })],
     ['ranks fell out', { ...starting, state: 'Running' } as const, { state: 'Restarting' }, plan({ state: 'Restarting' })],
-    ['pods are kept from coming up', starting, { conditions: [] }, plan({})],
+    [
+      'pods are kept from coming up',
+      starting,
+      { conditions: [] },
+      plan({ conditions: [{ type: 'Ready', reason: 'ImagePull' }] }),
+    ],
     ['the job ended', { ...starting, state: 'Running' } as const, { state: 'Failed' }, plan({ state: 'Failed' })],
     ['there is an event to tell', starting, change, plan({ state: 'Running' }, [{ type: 'Warning' }])],
     ['it runs again', { ...starting, state: 'Restarting' } as const, change, plan({ state: 'Running' })],

@@ -1,4 +1,5 @@
 // Lets pods go first: while any job gets its pods, news that more ranks run waits, as writing a status costs the API server as much as several pods.
+import { findCondition } from '#crds/conditions.ts';
 import type { TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import type { JsonObject } from '#operator/kube/json.ts';
 import type { Plan } from './decision.ts';
@@ -47,9 +48,11 @@ export class Rush {
 /** Fields in which nothing but good comes: of a job whose pods come up or run. */
 const calm: ReadonlySet<string> = new Set(['conditions', 'goodput', 'readyRanks', 'state', 'summary']);
 
-/** Whether a change says no more than that more ranks run. */
+/** Whether a change says no more than that pods come up or run. */
 export function isGoodNews(before: TrainingJobStatus | undefined, change: JsonObject, { status, events }: Plan): boolean {
   if (isCount(change)) return true;
   const comesUp = before?.state === 'Starting' || before?.state === 'Pending';
-  return comesUp && status.state === 'Running' && events.length === 0 && Object.keys(change).every((field) => calm.has(field));
+  const ready = findCondition({ status }, 'Ready');
+  const isWell = status.state === 'Running' || (status.state === 'Starting' && ready?.reason === 'Starting');
+  return comesUp && isWell && events.length === 0 && Object.keys(change).every((field) => calm.has(field));
 }
