@@ -21,14 +21,75 @@ struct Outputs {
   int64_t first, count;
 
   void put(int64_t row, int part, Reals sum) const {
-    const int64_t col = part * part_cols;
+    const int64_t col = first + part * part_cols;
+    float* to = y + row * cols + col;
+    if (part * part_cols + part_cols <= count) {
+      store_reals(to, bias != nullptr ? sum + load_reals(bias + col) : sum);
+      return;
+    }
     float values[part_cols];
     store_reals(values, sum);
-    float* to = y + row * cols + first + col;
-    const int64_t n = count - col < part_cols ? count - col : part_cols;
-    for (int64_t i = 0; i < n; ++i) to[i] = bias != nullptr ? values[i] + bias[first + col + i] : values[i];
+    for (int64_t i = 0; i < count - part * part_cols; ++i) to[i] = bias != nullptr ? values[i] + bias[col + i] : values[i];
   }
 };
+
+/** sum += products of whole numbers, times both scales; plus the minimum times its factor, whose bits `factor` has. */
+template <bool has_min>
+inline void add_scaled(Words products, Reals weight_scale, Reals least, float scale, int32_t factor, Reals& sum) {
+  sum = fma(weight_scale * splat_real(scale), to_real(products), sum);
+  if constexpr (has_min) sum = fma(least, splat_real(float_of(static_cast<uint32_t>(factor))), sum);
+}
+
+/** Adds run b of 32 terms of the rows of a tile, for `parts` parts of the columns from `part` on. */
+template <int rows, int parts, class Source>
+inline void add_run(const Source& source, int64_t b, int part, const RowTile& x, Reals (&sum)[parts][rows]) {
+  constexpr bool has_min = Source::has_min;
+  static constexpr int32_t none[2 * rows] = {};
+  const int32_t* codes = x.codes + b * rows * 8;
+  const float* scales = x.scales + b * rows;
+  const int32_t* corrections = x.corrections + b * rows * 2;
+  const int32_t* starts = has_min ? none : corrections;
+  const auto add = [&](int p, const Scales& w, int half, const Words* products) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) add_scaled<has_min>(products[r], w.a[half], w.least, scales[r], corrections[r * 2], sum[p][r]);
+  };
+#if defined(WL_ISA_AVX2)
+  if constexpr (Source::is_wide) {
+    const auto word = [&](int p, int g) { return source.word(b, part + p, g); };
+    Words products[parts][rows];
+    constexpr int count = Source::halves ? 4 : 8;
+    dots<Source::bits, 0, count>(word, codes, starts, products);
+#pragma GCC unroll 2
+    for (int p = 0; p < parts; ++p) add(p, source.load_scales(b, part + p), 0, products[p]);
+    if constexpr (Source::halves) {
+      dots<Source::bits, 4, 4>(word, codes, starts + 1, products);
+#pragma GCC unroll 2
+      for (int p = 0; p < parts; ++p) add(p, source.load_scales(b, part + p), 1, products[p]);
+    }
+    return;
+  }
+  const auto dots_of = [&]<int first, int count>(const Words* u, const int32_t* from, Words* products) {
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) products[r] = dot<Source::bits, first, count>(u, codes + r * 8, from[r * 2]);
+  };
+#else
+  const auto dots_of = [&]<int first, int count>(const Words* u, const int32_t* from, Words* products) {
+    dots<first, count, rows>(u, codes, from, products);
+  };
+#endif
+#pragma GCC unroll 2
+  for (int p = 0; p < parts; ++p) {
+    Words u[8], products[rows];
+    Scales w;
+    source.load(b, part + p, u, w);
+    dots_of.template operator()<0, Source::halves ? 4 : 8>(u, starts, products);
+    add(p, w, 0, products);
+    if constexpr (Source::halves) {
+      dots_of.template operator()<4, 4>(u, starts + 1, products);
+      add(p, w, 1, products);
+    }
+  }
+}
 
 /** Rows of a tile times parts [part, part + parts) of a panel. `spans` count runs of 32 terms. */
 template <int rows, int parts, class Source>
@@ -43,31 +104,8 @@ void multiply(const Source& source, const Spans& spans, const RowTile& x, int pa
       for (int r = 0; r < rows; ++r) sum[p][r] = splat_real(0.0f);
     }
     for (int64_t b = spans.begin[s]; b < spans.begin[s + 1]; ++b) {
-      const int32_t* codes = x.codes + b * rows * 8;
-      const float* scales = x.scales + b * rows;
-      const int32_t* corrections = x.corrections + b * rows * 2;
-#pragma GCC unroll 2
-      for (int p = 0; p < parts; ++p) {
-        Words u[8];
-        Scales w;
-        source.load(b, part + p, u, w);
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r) {
-          const Reals scale = splat_real(scales[r]);
-          if constexpr (Source::halves) {
-            const Words first = dot<Source::bits, 0, 4>(u, codes + r * 8, corrections[r * 2]);
-            const Words second = dot<Source::bits, 4, 4>(u, codes + r * 8, corrections[r * 2 + 1]);
-            sum[p][r] = fma(w.a[0] * scale, to_real(first), sum[p][r]);
-            sum[p][r] = fma(w.a[1] * scale, to_real(second), sum[p][r]);
-          } else {
-            const Words products = dot<Source::bits, 0, 8>(u, codes + r * 8, Source::has_min ? 0 : corrections[r * 2]);
-            sum[p][r] = fma(w.a[0] * scale, to_real(products), sum[p][r]);
-            if constexpr (Source::has_min) {
-              sum[p][r] = fma(w.least, splat_real(float_of(static_cast<uint32_t>(corrections[r * 2]))), sum[p][r]);
-            }
-          }
-        }
-      }
+      if constexpr (!Source::is_wide) source.prefetch(b);
+      add_run<rows, parts>(source, b, part, x, sum);
     }
     int height = 0;
     for (; (s >> height & 1) != 0; ++height) {
@@ -134,23 +172,29 @@ void run(Context& context, const linear_quantized_args& a) {
     });
     return;
   }
-  // Where there are few panels their rows are shared out too, in whole tiles; each share unpacks for itself.
-  int64_t shares = 1;
-  while (panels * shares < 4 * context.threads() && a.M / (shares * 2) >= 4 * most_rows) shares *= 2;
-  const int64_t share_rows = (a.M / shares + most_rows - 1) / most_rows * most_rows;
+  // Panels are unpacked in groups that stay in a cache while tiles of rows, which stay in a smaller one, go past them. Where there are few
+  // groups rows are shared out too, in whole tiles; each share unpacks for itself.
+  constexpr int64_t group_bytes = 256 << 10;
   const int64_t wide_bytes = (Wide::bytes(a.K) + 63) / 64 * 64;
-  auto* memory = context.scratch_of<uint8_t>(wide_bytes * context.threads());
-  context.parallel_for(panels * shares, [&](int64_t begin, int64_t end, int worker) {
-    const Wide wide(memory + worker * wide_bytes, a.K);
+  int64_t group = group_bytes / wide_bytes;
+  if (group > panels / (4 * context.threads())) group = panels / (4 * context.threads());
+  if (group < 1) group = 1;
+  const int64_t groups = (panels + group - 1) / group;
+  int64_t shares = 1;
+  while (groups * shares < 4 * context.threads() && a.M / (shares * 2) >= 4 * most_rows) shares *= 2;
+  const int64_t share_rows = (a.M / shares + most_rows - 1) / most_rows * most_rows;
+  auto* memory = context.scratch_of<uint8_t>(wide_bytes * group * context.threads());
+  context.parallel_for(groups * shares, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t panel = item / shares;
+      const int64_t first = item / shares * group;
+      const int64_t last = first + group < panels ? first + group : panels;
       const int64_t from = item % shares * share_rows;
       const int64_t to = item % shares + 1 == shares || from + share_rows > a.M ? a.M : from + share_rows;
-      wide.fill(Source(a.packed + panel * stride, a.K), a.K);
-      const Outputs out = outputs_of(panel);
+      const auto wide_of = [&](int64_t panel) { return Wide(memory + (worker * group + panel - first) * wide_bytes, a.K); };
+      for (int64_t panel = first; panel < last; ++panel) wide_of(panel).fill(Source(a.packed + panel * stride, a.K), a.K);
       for (int64_t row = from; row < to;) {
         const RowTile x = rows.tile(row);
-        for (int part = 0; part < panel_parts; ++part) multiply_tile<most_rows, 1>(wide, spans, x, part, out);
+        for (int64_t panel = first; panel < last; ++panel) multiply_tile<most_rows, panel_parts>(wide_of(panel), spans, x, 0, outputs_of(panel));
         row += x.count;
       }
     }

@@ -36,6 +36,9 @@ struct Traits<Quant::q5_k> : TraitsOf<5, 0, true, false, 256> {};
 template <>
 struct Traits<Quant::q6_k> : TraitsOf<6, 32, false, true, 256> {};
 
+/** How far ahead of its use a code is asked for. */
+inline constexpr int64_t prefetch_bytes = 2048;
+
 constexpr int64_t code_bytes(int bits) { return bits == 8 ? 512 : bits == 6 ? 384 : bits == 5 ? 320 : 256; }
 
 /** The eight words of 32 terms, from the codes at `at` (of the part of the columns that is wanted). */
@@ -111,9 +114,10 @@ inline Scales load_scales(const uint8_t* scales, int64_t b, int part) {
   return s;
 }
 
-/** Reads a packed panel. */
+/** Reads a packed panel, as a rule from memory, in order. */
 template <Quant type>
 struct Packed : Traits<type> {
+  static constexpr bool is_wide = false;
   const uint8_t *codes, *scales;
 
   Packed(const uint8_t* panel, int64_t terms)
@@ -123,11 +127,19 @@ struct Packed : Traits<type> {
     load_codes<Traits<type>::bits>(codes + b * code_bytes(Traits<type>::bits) + part * 32, u);
     s = load_scales<type>(scales, b, part);
   }
+
+  /** Asks for what is used some runs later; it may lie behind the panel. */
+  void prefetch(int64_t b) const {
+    constexpr int64_t bytes = code_bytes(Traits<type>::bits);
+#pragma GCC unroll 8
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(codes + b * bytes + prefetch_bytes + at);
+  }
 };
 
 /** A panel with a byte for each code and floats for scales, made once and read for many rows. */
 template <int b, bool m, bool h>
 struct Unpacked {
+  static constexpr bool is_wide = true;
   static constexpr int bits = b;
   static constexpr bool has_min = m, halves = h;
   /** Floats of the scales of 32 terms. */
@@ -155,13 +167,21 @@ struct Unpacked {
     }
   }
 
+  Words word(int64_t at, int part, int g) const { return load_words(codes + at * 512 + g * 64 + part * 32); }
+
   void load(int64_t at, int part, Words* u, Scales& s) const {
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) u[g] = load_words(codes + at * 512 + g * 64 + part * 32);
+    for (int g = 0; g < 8; ++g) u[g] = word(at, part, g);
+    s = load_scales(at, part);
+  }
+
+  Scales load_scales(int64_t at, int part) const {
+    Scales s;
     const float* from = scales + at * scale_floats + part * part_cols;
     s.a[0] = load_reals(from);
     if constexpr (halves) s.a[1] = load_reals(from + 16);
     if constexpr (has_min) s.least = load_reals(from + 16);
+    return s;
   }
 };
 

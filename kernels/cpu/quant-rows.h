@@ -5,6 +5,31 @@
 
 namespace wl::WL_ISA {
 
+/** Stores 16 whole numbers as bytes from -127 to 127; gives their sum. What is not finite has become INT32_MIN. */
+inline int32_t put_bytes(Int16 values, int8_t* to) {
+#if defined(WL_ISA_AVX512)
+  const __m512i kept = _mm512_max_epi32(values.v, _mm512_set1_epi32(-127));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(kept));
+  return _mm512_reduce_add_epi32(_mm512_min_epi32(kept, _mm512_set1_epi32(127)));
+#elif defined(WL_ISA_AVX2)
+  const __m256i words = _mm256_max_epi16(_mm256_packs_epi32(values.lo, values.hi), _mm256_set1_epi16(-127));
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+  // Bytes above -128 plus 128 are not negative; eight at a time are added.
+  const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+  return _mm_cvtsi128_si32(sums) + _mm_extract_epi32(sums, 2) - 16 * 128;
+#else
+  int32_t sum = 0;
+  for (int i = 0; i < 16; ++i) {
+    const int32_t value = values.v[i] > 127 ? 127 : values.v[i] < -127 ? -127 : values.v[i];
+    to[i] = static_cast<int8_t>(value);
+    sum += value;
+  }
+  return sum;
+#endif
+}
+
 /** What a product wants beside codes and scales of activations. */
 struct Correction {
   /** The code of the weight that is worth 0: sums of products start at -offset times the sum of the codes of the row. */
@@ -77,15 +102,8 @@ class QuantRows {
     const bool counts = widest > 0x1p-100f;
     const float scale = (counts ? widest / 127.0f : 0.0f) + poison;
     const Vec16 inverse = splat(counts ? 1.0f / (widest / 127.0f) : 0.0f);
-    int32_t values[32];
-    store_int(values, to_int(first * inverse));
-    store_int(values + 16, to_int(second * inverse));
-    sums[0] = sums[1] = 0;
-    for (int i = 0; i < 32; ++i) {
-      const int32_t value = values[i] > 127 ? 127 : values[i] < -127 ? -127 : values[i];
-      codes[i] = static_cast<int8_t>(value);
-      sums[i / 16] += value;
-    }
+    sums[0] = put_bytes(to_int(first * inverse), codes);
+    sums[1] = put_bytes(to_int(second * inverse), codes + 16);
     return scale;
   }
 

@@ -51,32 +51,81 @@ inline Reals load_signed(const uint8_t* p) {
 }
 
 /**
- * start + the sum over words u[first...first + count) and x[first...] of their four products, for each column. Products of codes below
- * 2^bits with signed bytes are added in pairs of 16 bits as long as these hold them.
+ * Sums of products of codes below 2^bits (of words u0, u1, ...) with signed bytes: added in pairs of 16 bits as long as these hold them,
+ * (2^bits - 1) * 127 * 2 * group < 2^15.
  */
+constexpr int pair_group(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
+
+template <int bits>
+inline __m256i pairs_of(__m256i u, __m256i magnitudes, int32_t x) {
+  if constexpr (bits == 8) return _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(_mm256_set1_epi32(x), u));
+  else return _mm256_maddubs_epi16(u, _mm256_set1_epi32(x));
+}
+template <int bits>
+inline __m256i magnitudes_of(__m256i u) {
+  return bits == 8 ? _mm256_abs_epi8(u) : u;
+}
+
+/** a + b; said so that the compiler does not turn chains into trees, for which it lacks registers. */
+inline __m256i chained(__m256i a, __m256i b) {
+  __m256i sum = _mm256_add_epi16(a, b);
+  asm("" : "+x"(sum));
+  return sum;
+}
+
+/** start + the sum over words u[first...first + count) and x[first...] of their four products, for each column. */
 template <int bits, int first, int count>
 inline Words dot(const Words* u, const int32_t* x, int32_t start) {
+  constexpr int step = pair_group(bits) < count ? pair_group(bits) : count;
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i total = _mm256_set1_epi32(start);
-  if constexpr (bits == 8) {
 #pragma GCC unroll 8
-    for (int g = first; g < first + count; ++g) {
-      const __m256i signs = _mm256_sign_epi8(_mm256_set1_epi32(x[g]), u[g].v);
-      total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(u[g].v), signs), ones));
-    }
-  } else {
-    // (2^bits - 1) * 127 * 2 * group < 2^15
-    constexpr int group = bits == 4 ? 8 : bits == 5 ? 4 : 2;
-    constexpr int step = group < count ? group : count;
+  for (int g = first; g < first + count; g += step) {
+    __m256i pairs = pairs_of<bits>(u[g].v, magnitudes_of<bits>(u[g].v), x[g]);
 #pragma GCC unroll 8
-    for (int g = first; g < first + count; g += step) {
-      __m256i pairs = _mm256_maddubs_epi16(u[g].v, _mm256_set1_epi32(x[g]));
-#pragma GCC unroll 8
-      for (int i = 1; i < step; ++i) pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(u[g + i].v, _mm256_set1_epi32(x[g + i])));
-      total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
-    }
+    for (int i = 1; i < step; ++i) pairs = chained(pairs, pairs_of<bits>(u[g + i].v, magnitudes_of<bits>(u[g + i].v), x[g + i]));
+    total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
   }
   return {total};
+}
+
+/**
+ * The same for `rows` rows of x, 8 words each, and `parts` parts of the columns, of which `word(part, g)` gives the words: each is used for all
+ * rows at once, so that the registers hold sums.
+ */
+template <int bits, int first, int count, int rows, int parts, class Word>
+inline void dots(Word word, const int32_t* x, const int32_t* starts, Words (&total)[parts][rows]) {
+  constexpr int step = pair_group(bits) < count ? pair_group(bits) : count;
+  const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 8
+  for (int g = first; g < first + count; g += step) {
+    __m256i pairs[parts][rows];
+#pragma GCC unroll 8
+    for (int i = g; i < g + step; ++i) {
+      __m256i u[parts], magnitudes[parts];
+#pragma GCC unroll 2
+      for (int p = 0; p < parts; ++p) {
+        u[p] = word(p, i).v;
+        magnitudes[p] = magnitudes_of<bits>(u[p]);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 2
+        for (int p = 0; p < parts; ++p) {
+          const __m256i products = pairs_of<bits>(u[p], magnitudes[p], x[r * 8 + i]);
+          pairs[p][r] = i == g ? products : chained(pairs[p][r], products);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 2
+      for (int p = 0; p < parts; ++p) {
+        const __m256i sum = _mm256_madd_epi16(pairs[p][r], ones);
+        total[p][r].v = _mm256_add_epi32(g == first ? _mm256_set1_epi32(starts[r * 2]) : total[p][r].v, sum);
+      }
+    }
+  }
 }
 
 #else
@@ -106,16 +155,37 @@ inline Reals load_signed(const uint8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
 
-/** start + the sum over words u[first...first + count) and x[first...] of their four products, for each column. Needs VNNI. */
-template <int bits, int first, int count>
-inline Words dot(const Words* u, const int32_t* x, int32_t start) {
-  __m512i total = _mm512_set1_epi32(start);
+/** a += the four products of each word of u with x. */
+inline void add_products(__m512i& a, Words u, const int32_t& x) {
+  // By name, since the file is compiled for CPUs without this instruction too, which take the way of AVX2.
+  asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(a) : "v"(u.v), "m"(x));
+}
+
+/**
+ * starts + the sums over words u[first...first + count) and x[first...] of their four products, for each column and `rows` rows of x, 8 words
+ * each. Rows take turns, four at a time, as each product waits for the one before of its row. Needs VNNI.
+ */
+template <int first, int count, int rows>
+inline void dots(const Words* u, const int32_t* x, const int32_t* starts, Words* total) {
+  constexpr int turns = rows < 4 ? rows : 4;
+#pragma GCC unroll 4
+  for (int r = 0; r < rows; r += turns) {
+    __m512i sum[turns], second[turns];
+    // Fewer than four chains become two for each row.
+    constexpr bool two = turns < 4 && count > 4;
+#pragma GCC unroll 4
+    for (int i = 0; i < turns; ++i) {
+      sum[i] = _mm512_set1_epi32(starts[(r + i) * 2]);
+      second[i] = _mm512_setzero_si512();
+    }
 #pragma GCC unroll 8
-  for (int g = first; g < first + count; ++g) {
-    // By name, since the file is compiled for CPUs without this instruction too, which take the way of AVX2.
-    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(total) : "v"(u[g].v), "m"(x[g]));
+    for (int g = first; g < first + count; ++g) {
+#pragma GCC unroll 4
+      for (int i = 0; i < turns; ++i) add_products(two && g % 2 == 1 ? second[i] : sum[i], u[g], x[(r + i) * 8 + g]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < turns; ++i) total[r + i].v = two ? _mm512_add_epi32(sum[i], second[i]) : sum[i];
   }
-  return {total};
 }
 
 #else
@@ -138,17 +208,18 @@ inline Reals load_signed(const uint8_t* p) {
   return each_lane<Reals>([=](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); });
 }
 
-/** start + the sum over words u[first...first + count) and x[first...] of their four products, for each column. */
-template <int bits, int first, int count>
-inline Words dot(const Words* u, const int32_t* x, int32_t start) {
-  Words total = splat_int(start);
-  for (int g = first; g < first + count; ++g) {
-    for (int j = 0; j < 32; j += 8) {
-      const int32_t factor = static_cast<int8_t>(x[g] >> j);
-      for (int i = 0; i < 16; ++i) total.v[i] += static_cast<int32_t>(static_cast<uint32_t>(u[g].v[i]) >> j & 255) * factor;
+/** starts + the sums over words u[first...first + count) and x[first...] of their four products, for each column and `rows` rows of x. */
+template <int first, int count, int rows>
+inline void dots(const Words* u, const int32_t* x, const int32_t* starts, Words* total) {
+  for (int r = 0; r < rows; ++r) {
+    total[r] = splat_int(starts[r * 2]);
+    for (int g = first; g < first + count; ++g) {
+      for (int j = 0; j < 32; j += 8) {
+        const int32_t factor = static_cast<int8_t>(x[r * 8 + g] >> j);
+        for (int i = 0; i < 16; ++i) total[r].v[i] += static_cast<int32_t>(static_cast<uint32_t>(u[g].v[i]) >> j & 255) * factor;
+      }
     }
   }
-  return total;
 }
 
 #endif
