@@ -15,7 +15,7 @@ export const variants = ['native', 'avx2'] as const;
 /** What the tools may use: all that this machine has, or AVX2 and FMA. */
 export type LlamaVariant = (typeof variants)[number];
 
-export const tools = ['llama-bench', 'llama-batched-bench', 'llama-server', 'llama-cli'] as const;
+const tools = ['llama-bench', 'llama-batched-bench', 'llama-server', 'llama-cli'] as const;
 export type LlamaTool = (typeof tools)[number];
 
 const variantFlags: Readonly<Record<LlamaVariant, readonly string[]>> = {

@@ -17,6 +17,10 @@ export async function findModelFolder(state: StateDir, name: string): Promise<st
   const uri = found && valueAt(found, '.spec.uri');
   const [, claim, path] = typeof uri === 'string' ? (/^pvc:\/\/([^/]+)\/(.+)$/.exec(uri) ?? []) : [];
   if (found && claim && path) return join(claimFolder(state.path, found.metadata.namespace ?? 'default', claim), path);
+  if (found && typeof uri === 'string' && /^https?:/.test(uri)) {
+    const message = `ModelVersion ${found.metadata.name} lies on a server, at ${uri.replace(/\?.*$/, '')}; fetch it from there, and name its folder`;
+    throw new WindlassError('WL_FILE_MISSING', message);
+  }
   const versions = objects.filter(({ kind }) => kind === 'ModelVersion').map(({ metadata }) => metadata.name);
   throw new WindlassError(
     'WL_OBJECT_NOT_FOUND',

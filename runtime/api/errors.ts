@@ -38,7 +38,7 @@ export const errorTable = {
     exit: 'retryable',
   },
   WL_LEADERSHIP_LOST: {
-    cause: 'The lease by which one of several operators leads could not be renewed in time.',
+    cause: 'The lease by which one of several operators leads could not be renewed in time, and another operator has taken it.',
     remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
     exit: 'retryable',
   },
@@ -57,6 +57,31 @@ export const errorTable = {
     cause: 'A data file is not what its name says, or lacks the field asked for.',
     remedy: 'Mend the file at the line given, or set data.field.',
     exit: 'userError',
+  },
+  WL_DIGEST_MISMATCH: {
+    cause: 'A file or list of files that a server sent is not the one that the digest was made of.',
+    remedy:
+      'If the file on the server is the right one, give its digest, which the message names; else put the file back that the digest is of.',
+    exit: 'userError',
+  },
+  WL_REMOTE_REFUSED: {
+    cause: 'A server refused for good, or answered with what is not taken: a bad certificate, redirect, encoding, size or list.',
+    remedy:
+      'The message names address and answer; check the address, and the Secret of secretRef if the server wants credentials or has an authority of its own.',
+    exit: 'userError',
+  },
+  WL_REMOTE_UNAVAILABLE: {
+    cause:
+      'A server could not be reached, broke off or asked to wait, again and again, until nothing had come for eight minutes.',
+    remedy:
+      'See that the address is right and that the network, its proxy and NetworkPolicies let pods reach it; what has been fetched is kept, and the next try goes on from it.',
+    exit: 'retryable',
+  },
+  WL_SECRET_INVALID: {
+    cause: 'The Secret that a secretRef names does not exist, or holds none of the keys that are used.',
+    remedy:
+      'Create it in the namespace of the object: bearerToken, or username and password; ca.crt for an authority of its own.',
+    exit: 'retryable',
   },
   WL_TOKENIZER_INVALID: {
     cause: 'tokenizer.json, or the tokenizer in a GGUF file, is malformed or of a kind that is not supported.',

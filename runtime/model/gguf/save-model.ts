@@ -65,6 +65,11 @@ interface DescriptionOptions {
 
 /** Describes a model of a folder. Throws WL_MODEL_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH for what GGUF cannot say. */
 export function describeModel(config: ModelConfig, { name, tokenizer, chatTemplate }: DescriptionOptions): GgufDescription {
+  const isStretched = config.positions.kind === 'rope' && config.positions.scaling !== undefined;
+  if ((config.family !== 'gpt2' && config.family !== 'llama') || isStretched || config.scaleByLayer) {
+    const what = config.family === 'llama' ? 'llama with scaled rotary positions' : config.family;
+    throw new WindlassError('WL_MODEL_INVALID', `GGUF files of ${what} are not written; export a Hugging Face folder instead`);
+  }
   if (config.mlp.kind === 'dense' && config.mlp.activation !== 'gelu-tanh') {
     throw new WindlassError(
       'WL_MODEL_INVALID',
