@@ -81,7 +81,8 @@ it('writes a recipe so that it is read again, metadata and all, and says what ea
       const [values, wanted] = [await model.read('blocks.0.mlp.down.weight'), wave('blocks.0.mlp.down.weight', config)];
       const error = Math.sqrt(values.reduce((sum, value, at) => sum + (value - wanted[at]!) ** 2, 0) / values.length);
       expect(error, recipe).toBeLessThan(0.08);
-      if (recipe === 'Q4_K_M') expect(lines.slice(1, 3)).toMatchInlineSnapshot(`
+      if (recipe === 'Q4_K_M')
+        expect(lines.slice(1, 3)).toMatchInlineSnapshot(`
         [
           "token_embd.weight   Q6_K                  1.19 %",
           "blk.0               Q4_K Q6_K             4.14 %   attn_k.weight 4.74 %, at most 0.091 off",
