@@ -81,11 +81,13 @@ async function madeOfCommit(place: string, say: (line: string) => void): Promise
     const archive = join(folder, 'tree.tar');
     await git('archive', '--output', archive, commit);
     await capture('tar', ['-xf', archive, '-C', tree]);
-    if (hasPackagesOf(tree) && (await hasOperationsOf(tree))) {
-      symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
+    const reusesAddon = hasPackagesOf(tree) && (await hasOperationsOf(tree));
+    // Set-up would change packages that differ from the lockfile, and these are ours.
+    if (reusesAddon || lockOf(tree) === lockOf(root)) symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
+    if (reusesAddon) {
       mkdirSync(join(tree, dirname(addon)), { recursive: true });
       copyFileSync(join(root, addon), join(tree, addon));
-    } else say('previous release: its packages and its addon are not those of this checkout; they are made anew');
+    } else say('previous release: its addon is compiled');
     // Sets its checkout up if it has to, as for anybody.
     await capture(join(tree, 'hack/image'), ['--output', filesIn(made).archive, '--name', image], { cwd: tree });
     await packageChart(tree, made);
@@ -116,12 +118,13 @@ async function operationsOf(tree: string): Promise<Record<string, object>> {
 /** Whether the packages of this checkout are, among others, those of another, in its versions. */
 function hasPackagesOf(tree: string): boolean {
   const [theirs, ours] = [tree, root].map((folder) => {
-    const text = readFileSync(join(folder, 'package-lock.json'), 'utf8');
-    return (JSON.parse(text) as { packages: Record<string, { version?: string; optional?: boolean }> }).packages;
+    return (JSON.parse(lockOf(folder)) as { packages: Record<string, { version?: string; optional?: boolean }> }).packages;
   });
   return Object.entries(theirs!).every(
     ([place, { version, optional }]) => place === '' || optional || ours![place]?.version === version,
   );
 }
+
+const lockOf = (tree: string): string => readFileSync(join(tree, 'package-lock.json'), 'utf8');
 
 const git = (...args: string[]): Promise<string> => capture('git', args, { cwd: root });

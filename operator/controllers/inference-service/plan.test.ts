@@ -125,6 +125,7 @@ describe('the plan of an InferenceService', () => {
   const two = service({ replicas: 2 });
   const both = [version(1), version(2)];
   const notReady = { ready: false };
+  const noRoom = { ready: false, pending: '0/2 nodes are available' };
   const drainFirst = service({ replicas: 2, rollout: { strategy: 'DrainFirst' } });
   const onOne = { node: 'node-1' };
   const cordoned = new Set(['node-1']);
@@ -163,6 +164,26 @@ describe('the plan of an InferenceService', () => {
       'drain-first ends one old pod before it makes a new one',
       { service: drainFirst, versions: both, pods: [pod(1, 0), pod(1, 1)] },
       '-moby-1#1',
+    ],
+    [
+      'drain-first ends an old pod for those that have found no room, as after a try with surge',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(1, 1), pod(2, 0, noRoom), pod(2, 1, noRoom)] },
+      '-moby-1#1',
+    ],
+    [
+      'drain-first then waits until one of those has taken the room',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0, noRoom), pod(2, 1, noRoom)] },
+      '',
+    ],
+    [
+      'drain-first waits until that one answers',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0, notReady), pod(2, 1, noRoom)] },
+      '',
+    ],
+    [
+      'drain-first then ends the next old one',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0), pod(2, 1, noRoom)] },
+      '-moby-1#0',
     ],
     [
       'drain-first waits until that one is gone',

@@ -44,8 +44,10 @@ export function rollStep({ pods, revision, replicas, strategy, isCordoned }: Rol
   // As many others stay as wanted ones do not answer yet.
   const answering = leaving.filter(isPodReady).toSorted((a, b) => Number(onCordoned(a)) - Number(onCordoned(b)));
   const kept = answering.slice(0, replicas - wanted.filter(isPodReady).length);
-  // One makes room for the next, when the one before has made it.
-  if (drainsFirst && missing > 0 && going === 0 && running.length >= replicas && wanted.every(isPodReady)) kept.pop();
+  // One makes room for the next, when the one before has made it. What has found no room, as after a try with Surge, is among those to come.
+  const placed = wanted.filter((pod) => !findsNoRoom(pod));
+  const isFull = placed.length + leaving.length >= replicas;
+  if (drainsFirst && placed.length < replicas && going === 0 && isFull && placed.every(isPodReady)) kept.pop();
   const room = drainsFirst ? Math.max(0, replicas - running.length - going) : missing;
   return {
     create: freePlaces(pods, revision, Math.min(missing, room)),
@@ -61,6 +63,10 @@ export function rollStep({ pods, revision, replicas, strategy, isCordoned }: Rol
   function onCordoned(pod: Pod): boolean {
     return isCordoned(pod.spec.nodeName ?? '');
   }
+}
+
+function findsNoRoom({ status }: Pod): boolean {
+  return status?.conditions?.some(({ type, status: is }) => type === 'PodScheduled' && is === 'False') === true;
 }
 
 /** What answers first, then what is costly to end, then what is older. */
