@@ -179,8 +179,8 @@ export class ForwardPass {
 
   #headNorm(x: Tensor, weight: Parameter): Tensor {
     const { epsilon, offset = 0 } = this.#model.config.norm;
-    const { common, cut } = this.#layers;
-    return rmsNormHeads(x, common(weight), { epsilon, offset, ranks: cut.ranks });
+    const { cut, sumOverHeads } = this.#layers;
+    return rmsNormHeads(x, weight, { epsilon, offset, ranks: cut.ranks, sumOverHeads });
   }
 
   #mlp(x: Tensor, { gate, up, down }: MlpWeights): Tensor {

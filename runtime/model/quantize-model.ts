@@ -38,7 +38,7 @@ export async function quantizeModel({ from, to, recipe, write }: QuantizeOptions
 }
 
 /** A layer's error is that of all its values together, as a part of their root mean square. */
-export function layerLine(name: string, tensors: readonly WrittenTensor[]): string {
+function layerLine(name: string, tensors: readonly WrittenTensor[]): string {
   const types = [...new Set(tensors.map(({ type }) => type))].filter((type) => type !== 'F32' || tensors.length === 1);
   const sum = (of: (tensor: WrittenTensor) => number) => tensors.reduce((total, tensor) => total + of(tensor), 0);
   const error = Math.sqrt(sum(({ squaredError }) => squaredError) / (sum(({ squares }) => squares) || 1));

@@ -23,24 +23,27 @@ export function rmsNorm(x: Tensor, w: Tensor, epsilon: number, options: RmsNormO
 export interface HeadNormOptions {
   readonly epsilon: number;
   readonly offset?: number;
-  /** Ranks that hold an even share of the heads each; 1 if absent. The gradient of w is that of the heads here. */
+  /** Ranks that hold an even share of the heads each; 1 if absent. */
   readonly ranks?: number;
+  /** Adds up the gradients of w over them; where absent, what w gets is the gradient of the heads here. */
+  readonly sumOverHeads?: ((gradient: Tensor) => Tensor) | undefined;
 }
 
 /**
  * RMSNorm of each head of x [M, heads * D], all by the same w [D]. The gradient of w is summed over all tokens in spans of heads, so that ranks
  * which share the heads add up to the sum of one.
  */
-export function rmsNormHeads(x: Tensor, w: Tensor, { epsilon, offset = 0, ranks = 1 }: HeadNormOptions): Tensor {
+export function rmsNormHeads(x: Tensor, w: Tensor, options: HeadNormOptions): Tensor {
+  const { epsilon, offset = 0, ranks = 1, sumOverHeads } = options;
   const { device } = x;
-  const rows = x.size / w.size;
+  const shape = [x.size / w.size, w.size];
   const heads = x.columns / w.size;
-  const shape = [rows, w.size];
   const normed = empty(device, x.shape, 'head norm');
-  const inverse = empty(device, [rows], 'inverse rms of heads');
+  const inverse = empty(device, [x.size / w.size], 'inverse rms of heads');
   using headsOfX = view(x, 0, shape);
   using headsOfY = view(normed, 0, shape);
-  ops.rms_norm_forward(device.stream, headsOfX.handle, null, w.handle, null, headsOfY.handle, inverse.handle, epsilon, offset);
+  const { stream } = device;
+  ops.rms_norm_forward(stream, headsOfX.handle, null, w.handle, null, headsOfY.handle, inverse.handle, epsilon, offset);
   const tape = recordingTape(x, w);
   tape?.push({
     operation: 'rms_norm_heads',
@@ -49,7 +52,7 @@ export function rmsNormHeads(x: Tensor, w: Tensor, { epsilon, offset = 0, ranks 
     backward(gradients) {
       const dy = gradients.of(normed);
       if (!dy) return;
-      const dw = gradients.into(w);
+      const dw = sumOverHeads ? { tensor: empty(device, w.shape, 'gradient of own heads'), accumulate: 0 } : gradients.into(w);
       const dx = empty(device, x.shape, 'gradient of head norm');
       ops.rms_norm_backward(
         device.stream,
@@ -65,6 +68,7 @@ export function rmsNormHeads(x: Tensor, w: Tensor, { epsilon, offset = 0, ranks 
         dw.accumulate,
         offset,
       );
+      if (sumOverHeads) gradients.give(w, sumOverHeads(dw.tensor));
       gradients.give(x, dx);
     },
   });

@@ -75,9 +75,12 @@ it.each(cases)('%s: the loss and every gradient are those of PyTorch', async (na
     const theirs = await readTensors(join(folderOf(name), 'expected.safetensors'));
     theirs.delete('logits');
     expect([...ours.keys()].map((key) => `gradients.${key}`).sort()).toEqual([...theirs.keys()].sort());
+    const largest = Math.max(...[...theirs.values()].map(magnitude));
     const errors = [...ours].map(([key, values]) => {
       const wanted = theirs.get(`gradients.${key}`) ?? [];
-      return { key, error: distance(values, wanted) / magnitude(wanted) };
+      // A bias of unturned keys shifts all scores of a query alike: its gradient is zero but for rounding, on both sides.
+      const isNothing = magnitude(wanted) < 1e-6 * largest;
+      return { key, error: distance(values, wanted) / (isNothing ? largest : magnitude(wanted)) };
     });
     expect(errors.filter(({ error }) => !(error <= allowed))).toEqual([]);
   });

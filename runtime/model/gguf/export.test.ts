@@ -213,3 +213,34 @@ it('exports a folder with its tokenizer and the same weights', async () => {
     expect((await readFile(join(folder, 'copy', name))).equals(await readFile(join(folder, 'm', name))), name).toBe(true);
   }
 });
+
+it('names the pattern by which text is cut into words', async () => {
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, use_regex: false };
+  const split = (digits: string) => ({
+    type: 'Sequence',
+    pretokenizers: [
+      {
+        type: 'Split',
+        pattern: {
+          Regex: String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
+        },
+        behavior: 'Isolated',
+        invert: false,
+      },
+      byteLevel,
+    ],
+  });
+  const digits = {
+    type: 'Sequence',
+    pretokenizers: [
+      { type: 'Digits', individual_digits: true },
+      { ...byteLevel, use_regex: true },
+    ],
+  };
+  const names: unknown[] = [];
+  for (const pre of [split(String.raw`\p{N}{1,3}`), split(String.raw`\p{N}`), digits]) {
+    const { metadata } = await exported(syntheticWeights(tinyLlama), 'F32', { ...tokenizer, pre_tokenizer: pre });
+    names.push(metadata['tokenizer.ggml.pre']);
+  }
+  expect(names).toEqual(['llama-bpe', 'qwen2', 'smollm']);
+});

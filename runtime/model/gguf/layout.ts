@@ -27,6 +27,8 @@ const inBlock: Readonly<Record<string, string>> = {
   'attention.query': 'attn_q',
   'attention.key': 'attn_k',
   'attention.value': 'attn_v',
+  'attention.queryNorm': 'attn_q_norm',
+  'attention.keyNorm': 'attn_k_norm',
   'attention.output': 'attn_output',
   mlpNorm: 'ffn_norm',
   'mlp.gate': 'ffn_gate',

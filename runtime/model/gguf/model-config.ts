@@ -4,7 +4,7 @@ import { checkConfig } from '../families/check-config.ts';
 import type { GgufFile } from './file.ts';
 import { MetadataReader } from './metadata.ts';
 
-const architectures = ['llama', 'qwen2', 'gpt2'] as const;
+const architectures = ['llama', 'qwen2', 'qwen3', 'gpt2'] as const;
 type Architecture = (typeof architectures)[number];
 
 export interface GgufModelConfig {
@@ -73,8 +73,12 @@ function llamaSwitches(
   read.refuse(own('attention.clamp_kqv'), [0]);
   const has = (part: string) => tensors.has(`blk.0.${part}.bias`);
   return {
-    family: 'llama',
-    norm: { kind: 'rmsnorm', epsilon: read.number(own('attention.layer_norm_rms_epsilon')) },
+    family: architecture,
+    norm: {
+      kind: 'rmsnorm',
+      epsilon: read.number(own('attention.layer_norm_rms_epsilon')),
+      ...(architecture === 'qwen3' ? { queriesAndKeys: true } : {}),
+    },
     positions: { kind: 'rope', theta: read.number(own('rope.freq_base'), 10_000, 1) },
     mlp: { kind: 'gated' },
     bias: { qkv: has('attn_q'), output: has('attn_output'), mlp: has('ffn_up') },

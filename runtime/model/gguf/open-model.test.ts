@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../config.ts';
+import { newModelConfig } from '../families/families.ts';
 import { openModel } from '../open-model.ts';
 import { parameterSpecs } from '../parameters.ts';
 import { syntheticWeights, tinyGpt2, tinyLlama } from '../testing.ts';
@@ -36,11 +37,19 @@ async function save(config: ModelConfig, recipe: RecipeName = 'F32'): Promise<vo
 }
 
 describe('reads what was written', () => {
+  const qwen = (family: 'qwen2' | 'qwen3') =>
+    newModelConfig(
+      family,
+      { hiddenSize: 24, layers: 2, heads: 6, kvHeads: 2, intermediateSize: 40 },
+      { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] },
+    );
   const untied: ModelConfig = { ...tinyLlama, tieEmbeddings: false };
   it.each([
     ['llama, tied', tinyLlama],
     ['llama, untied', untied],
     ['gpt2', tinyGpt2],
+    ['qwen2', qwen('qwen2')],
+    ['qwen3', qwen('qwen3')],
   ])('%s: the same configuration and every parameter bit for bit', async (_, config) => {
     await save(config);
     const source = await openGgufModel(file);
@@ -111,7 +120,11 @@ async function saveChanged(change: (metadata: Map<string, GgufValue>, tensors: G
 
 const set = (key: string, value: GgufValue) => (metadata: Map<string, GgufValue>) => void metadata.set(key, value);
 const refusals: readonly (readonly [string, Parameters<typeof saveChanged>[0], string])[] = [
-  ['another architecture', set('general.architecture', { type: 'string', value: 'mamba' }), 'must be llama or qwen2 or gpt2'],
+  [
+    'another architecture',
+    set('general.architecture', { type: 'string', value: 'mamba' }),
+    'must be llama or qwen2 or qwen3 or gpt2',
+  ],
   ['no architecture', (metadata) => void metadata.delete('general.architecture'), 'general.architecture is absent'],
   ['no width', (metadata) => void metadata.delete('llama.embedding_length'), 'llama.embedding_length is absent'],
   ['0 layers', set('llama.block_count', { type: 'u32', value: 0 }), 'llama.block_count is 0'],

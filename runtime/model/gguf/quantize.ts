@@ -17,7 +17,7 @@ export function quantize(type: GgufTensorType, values: Float32Array, bytes: Uint
 }
 
 /** Writes one block at `at`. */
-export type BlockWriter = (x: Float32Array, view: DataView, at: number) => void;
+type BlockWriter = (x: Float32Array, view: DataView, at: number) => void;
 
 const f32 = Math.fround;
 

@@ -63,11 +63,16 @@ interface DescriptionOptions {
   readonly chatTemplate?: string | undefined;
 }
 
+const writtenFamilies: ReadonlySet<string> = new Set(['gpt2', 'llama', 'qwen2', 'qwen3']);
+
 /** Describes a model of a folder. Throws WL_MODEL_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH for what GGUF cannot say. */
 export function describeModel(config: ModelConfig, { name, tokenizer, chatTemplate }: DescriptionOptions): GgufDescription {
   const isStretched = config.positions.kind === 'rope' && config.positions.scaling !== undefined;
-  if ((config.family !== 'gpt2' && config.family !== 'llama') || isStretched || config.scaleByLayer) {
-    const what = config.family === 'llama' ? 'llama with scaled rotary positions' : config.family;
+  const isKnown = writtenFamilies.has(config.family);
+  if (!isKnown || isStretched || config.scaleByLayer || config.windows) {
+    const what = isKnown
+      ? `${config.family} with ${isStretched ? 'scaled rotary positions' : 'attention of its own'}`
+      : config.family;
     throw new WindlassError('WL_MODEL_INVALID', `GGUF files of ${what} are not written; export a Hugging Face folder instead`);
   }
   if (config.mlp.kind === 'dense' && config.mlp.activation !== 'gelu-tanh') {
@@ -83,7 +88,7 @@ export function describeModel(config: ModelConfig, { name, tokenizer, chatTempla
     ...ggufTokenizer(tokenizer, config, 'tokenizer.json'),
     ...chatTemplateEntry(chatTemplate),
   ]);
-  return { metadata, turned: config.positions.kind === 'rope' };
+  return { metadata, turned: config.family === 'llama' };
 }
 
 function chatTemplateEntry(template: string | undefined): [string, GgufValue][] {

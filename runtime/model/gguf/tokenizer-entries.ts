@@ -89,13 +89,18 @@ function preTokenizerName(pre: PreTokenizer | undefined, file: string): string {
   if (steps.length === 1 && isByteLevel(first, true)) return 'gpt-2';
   if (steps.length === 2 && first?.type === 'Digits' && first.individual_digits === true && isByteLevel(second, true))
     return 'smollm';
-  if (steps.length === 2 && first?.type === 'Split' && first.pattern?.Regex === llama3Pattern && isByteLevel(second, false))
-    return 'llama-bpe';
+  const named = first?.type === 'Split' ? patternNames.get(first.pattern?.Regex ?? '') : undefined;
+  if (steps.length === 2 && named !== undefined && isByteLevel(second, false)) return named;
   throw unsupported(file, `GGUF has no name for its pre_tokenizer ${JSON.stringify(pre)?.slice(0, 200)}`);
 }
 
-const llama3Pattern =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+/** The patterns of Llama 3 and Qwen 2 differ in how many digits stand together. */
+const splitPattern = (digits: string) =>
+  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+const patternNames: ReadonlyMap<string, string> = new Map([
+  [splitPattern('\\p{N}{1,3}'), 'llama-bpe'],
+  [splitPattern('\\p{N}'), 'qwen2'],
+]);
 
 function unsupported(file: string, what: string): WindlassError {
   return new WindlassError('WL_TOKENIZER_INVALID', `${file}: ${what}; only byte-level BPE can be exported`, {

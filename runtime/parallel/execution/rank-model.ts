@@ -94,7 +94,7 @@ export function openRankModel(
   const ofModel = ({ name }: ParameterSpec) => model.parameters.get(name)!;
   const membersOf = (unit: number): UnitMember[] => {
     if (unit > 0 && unit < lastUnit) return [member(openState(`block ${unit - 1}`, named(`blocks.${unit - 1}`)), ofModel)];
-    const names = unit === 0 ? ['embedding.positions'] : ['finalNorm', 'head'];
+    const names = unit === 0 ? ['embedding.positions', 'embedding.norm'] : ['finalNorm', 'head'];
     const plain = names.flatMap((name) => (named(name).length > 0 ? [member(openState(name, named(name)), ofModel)] : []));
     if (unit === 0) return [member(openState(tableName, [table]), ofModel, isSplit), ...plain];
     if (!tiedHead) return plain;

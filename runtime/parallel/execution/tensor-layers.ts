@@ -1,7 +1,7 @@
 // Layers cut over a tensor group: by outputs, then by inputs, with one exchange before and one after; with sequence parallelism over positions too.
 import type { Layers, ModelConfig } from '#runtime/model/main.ts';
-import { addBias, embedding, linear, linears } from '#runtime/tensor/main.ts';
-import type { Communicator, Stream } from '#runtime/tensor/main.ts';
+import { addBias, embedding, empty, linear, linears } from '#runtime/tensor/main.ts';
+import type { Communicator, Stream, Tensor } from '#runtime/tensor/main.ts';
 import { vocabularySpan } from '../sharding.ts';
 import { groupExchange } from './group-exchange.ts';
 import { groupLosses } from './group-losses.ts';
@@ -28,12 +28,17 @@ export function tensorLayers(options: TensorLayerOptions): Layers & Disposable {
   const { share } = exchange;
   const [firstRow] = vocabularySpan(config.vocabularySize, group.rank, group.size);
   const rows = { firstRow, tableRows: config.vocabularySize };
+  const sumOverHeads = (gradient: Tensor) => {
+    const sum = empty(gradient.device, gradient.shape, 'gradient over all heads');
+    group.allReduce(options.stream, gradient, 'sum', 'gradient over heads', sum);
+    return sum;
+  };
   return {
     share,
     part: share === 1 ? 0 : group.rank,
     cut: { rank: group.rank, ranks: group.size },
-    // With sequence parallelism what all ranks hold is summed at the end.
-    common: (parameter) => (share === 1 ? exchange.enter(parameter) : parameter),
+    // With sequence parallelism the gradients of what all ranks hold are summed at the end.
+    ...(share === 1 ? { sumOverHeads } : {}),
     columns: (x, layers, outputUnit) =>
       linears(exchange.enter(x), layers, { outputSpans: spans, ...(outputUnit === undefined ? {} : { outputUnit }) }),
     rows(x, { weight, bias }, unit) {
