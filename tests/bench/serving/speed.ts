@@ -6,6 +6,7 @@ import { rowOf, withLimit } from '../line.ts';
 import type { BenchLine, BenchRow, IsaClass, Limits } from '../line.ts';
 import { Machine } from '../machine.ts';
 import { median } from '../median.ts';
+import { tellRound } from '../progress.ts';
 import { LlamaTools } from './llama-tools.ts';
 import { OurEngine } from './our-engine.ts';
 import type { Speed } from './our-engine.ts';
@@ -62,6 +63,7 @@ export async function benchSpeed(bench: SpeedBench, { isa, rounds, model, peer }
   await ours(engine);
   const [mine, others]: [Speed[], number[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
+    tellRound(round, rounds);
     await machine.look();
     mine.push(await ours(engine));
     await sleep(restMs);
