@@ -210,6 +210,8 @@ type Native = {
   readonly isa: () => 'generic' | 'avx2' | 'avx512';
   readonly threads: () => number;
   readonly packedSize: (n: number, k: number) => number;
+  readonly quantizedBytes: (type: number, elements: number) => number;
+  readonly quantizedPanelBytes: (type: number, n: number, k: number) => number;
   readonly tensorNew: (dtype: number, ...rest: [...Dims, label: string | undefined]) => TensorHandle;
   readonly tensorView: (base: TensorHandle, offset: number, ...dims: Dims) => TensorHandle;
   readonly tensorFree: (tensor: TensorHandle) => void;
@@ -277,6 +279,10 @@ export const isa = native.isa;
 export const threads = native.threads;
 /** Elements that linear_pack writes for a weight of [n, k]. */
 export const packedSize = native.packedSize;
+/** Bytes of so many elements of a GGUF type (its number) in whole blocks; -1 where it is no type of these kernels, or the last block would not be full. */
+export const quantizedBytes = native.quantizedBytes;
+/** Bytes that quantized_pack writes for a weight of [n, k]; -1 as in quantizedBytes. */
+export const quantizedPanelBytes = native.quantizedPanelBytes;
 
 /** A tensor of undefined contents; up to 4 dims, each at least 1. The label shows in liveTensors(). */
 export function tensorNew(dtype: DType, shape: readonly number[], label?: string): TensorHandle {

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { peersFolder } from './folders.ts';
 import { installLlama, variants } from './llama.ts';
 import type { LlamaVariant } from './llama.ts';
+import { fetchSmolLm2 } from './smollm2.ts';
 import type { Say } from './steps.ts';
 import { installTorch } from './torch.ts';
 
@@ -24,6 +25,11 @@ program
   .description("llama.cpp's tools, built from source: for decode, prefill, batch, server and coldstart")
   .addOption(new Option('--variant <variant...>', 'instruction sets').choices(variants).default([...variants], 'both'))
   .action(async ({ variant }: { variant: LlamaVariant[] }) => await installLlama(variant, say));
+
+program
+  .command('smollm2')
+  .description('SmolLM2-135M-Instruct, a small chat model of real weights in a GGUF file of 98 MB')
+  .action(async () => await fetchSmolLm2(say));
 
 try {
   await program.parseAsync();

@@ -16,7 +16,7 @@ const log = () => join(folder, 'logs/step.log');
 it('names its peers, and where they go', () => {
   const env = { ...process.env, XDG_CACHE_HOME: '/somewhere' };
   const words = execFileSync(process.execPath, [resolve('hack/peer-tools/main.ts'), '--help'], { encoding: 'utf8', env });
-  expect(words.replaceAll(/\s+/g, ' ')).toMatch(/by version, in \/somewhere\/windlass\/peers\..* torch .* llama /);
+  expect(words.replaceAll(/\s+/g, ' ')).toMatch(/by version, in \/somewhere\/windlass\/peers\..* torch .* llama .* smollm2 /);
 });
 
 describe('a step', () => {

@@ -61,6 +61,9 @@ WL_API const char* wl_isa(void);
 WL_API int wl_threads(void);
 /* Floats that linear_pack writes for a weight of N x K. */
 WL_API int64_t wl_packed_size(int64_t n, int64_t k);
+/* Bytes of `elements` of a quantised type in whole blocks, and of the panels of a weight of N x K; -1: no such type, or no whole blocks. */
+WL_API int64_t wl_quantized_bytes(int64_t type, int64_t elements);
+WL_API int64_t wl_quantized_panel_bytes(int64_t type, int64_t n, int64_t k);
 
 /* -- tensors: up to WL_MAX_DIMS dims, each at least 1; contents are undefined until written */
 WL_API int wl_tensor_new(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out);

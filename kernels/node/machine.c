@@ -25,6 +25,27 @@ static napi_value packed_size(napi_env env, napi_callback_info info) {
   return number(env, (double)wl_packed_size(n, k));
 }
 
+static napi_value quantized_bytes(napi_env env, napi_callback_info info) {
+  static const char op[] = "quantizedBytes";
+  napi_value argv[2];
+  int64_t type;
+  int64_t elements;
+  if (!read_arguments(env, info, op, 2, argv)) return NULL;
+  if (!read_i64(env, op, "type", argv[0], &type) || !read_i64(env, op, "elements", argv[1], &elements)) return NULL;
+  return number(env, (double)wl_quantized_bytes(type, elements));
+}
+
+static napi_value quantized_panel_bytes(napi_env env, napi_callback_info info) {
+  static const char op[] = "quantizedPanelBytes";
+  napi_value argv[3];
+  int64_t type;
+  int64_t n;
+  int64_t k;
+  if (!read_arguments(env, info, op, 3, argv) || !read_i64(env, op, "type", argv[0], &type)) return NULL;
+  if (!read_i64(env, op, "n", argv[1], &n) || !read_i64(env, op, "k", argv[2], &k)) return NULL;
+  return number(env, (double)wl_quantized_panel_bytes(type, n, k));
+}
+
 static napi_value stream_new(napi_env env, napi_callback_info info) {
   (void)info;
   wl_stream stream;
@@ -175,6 +196,8 @@ const napi_property_descriptor machine_functions[] = {
     FUNCTION("isa", isa),
     FUNCTION("threads", threads),
     FUNCTION("packedSize", packed_size),
+    FUNCTION("quantizedBytes", quantized_bytes),
+    FUNCTION("quantizedPanelBytes", quantized_panel_bytes),
     FUNCTION("streamNew", stream_new),
     FUNCTION("streamFree", stream_free),
     FUNCTION("streamReset", stream_reset),

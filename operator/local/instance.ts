@@ -8,7 +8,7 @@ import { addressUrl } from '#operator/controllers/inference-service/reconcile.ts
 import { addControllers } from '#operator/controllers/main.ts';
 import { Manager } from '#operator/framework/manager.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { Pod, Secret, Service } from '#operator/kube/core.ts';
 import { openPersistedKube, SnapshotError } from '#operator/kube/snapshot.ts';
 import type { PersistedKube } from '#operator/kube/snapshot.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
@@ -97,7 +97,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
 
 async function openObjects(state: StateDir, log: Logger): Promise<PersistedKube> {
   try {
-    return await openPersistedKube(join(state.path, 'objects'), {}, (error) =>
+    return await openPersistedKube(join(state.path, 'objects'), { alsoServes: [Secret] }, (error) =>
       log.error({ err: error }, 'the objects could not be saved'),
     );
   } catch (error) {

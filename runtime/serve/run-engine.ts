@@ -16,7 +16,7 @@ import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { cachedModel } from './cache/model-cache.ts';
 import { startupTeller } from './cache/progress.ts';
-import { folderSource } from './cache/source.ts';
+import { folderSource, remoteSource } from './cache/source.ts';
 import { codecOf } from './codec.ts';
 import { defaultLimits } from './limits.ts';
 import { RequestProfile } from './request-profile.ts';
@@ -196,20 +196,30 @@ async function listen({ app }: Server, { WL_POD_IP, WL_PORT }: ServingEnvironmen
 
 /** Where the model is read, which has the bytes that its version says: on this node if it keeps models. */
 async function modelFolder(environment: ServingEnvironment, server: Server, log: Logger): Promise<string> {
-  const { WL_MODEL_DIR, WL_MODEL_DIGEST, WL_MODEL_CACHE, WL_MODEL_CACHE_BYTES } = environment;
-  if (!WL_MODEL_DIGEST) return WL_MODEL_DIR;
-  const wanted = WL_MODEL_DIGEST.replace(/^sha256:/, '');
-  if (WL_MODEL_CACHE) {
-    return await cachedModel(folderSource(WL_MODEL_DIR), wanted, {
+  const { WL_MODEL_DIR, WL_MODEL_URI, WL_MODEL_SECRET_DIR, WL_MODEL_DIGEST, WL_MODEL_CACHE, WL_MODEL_CACHE_BYTES } = environment;
+  const wanted = WL_MODEL_DIGEST?.replace(/^sha256:/, '');
+  const source =
+    WL_MODEL_URI === undefined
+      ? WL_MODEL_DIR === undefined
+        ? undefined
+        : folderSource(WL_MODEL_DIR)
+      : remoteSource(WL_MODEL_URI, WL_MODEL_SECRET_DIR);
+  if (source && wanted && WL_MODEL_CACHE) {
+    return await cachedModel(source, wanted, {
       folder: WL_MODEL_CACHE,
       maxBytes: WL_MODEL_CACHE_BYTES,
       onProgress: startupTeller(
-        (startup) => server.tell(startup),
+        (startup) => {
+          server.tell(startup);
+          if (startup.trouble !== undefined) log.warn({ code: 'WL_REMOTE_UNAVAILABLE' }, startup.trouble);
+        },
         () => performance.now(),
       ),
       onDamaged: (folder) => log.warn({ folder }, 'the model on this node is damaged and is fetched again'),
     });
   }
+  if (WL_MODEL_DIR === undefined) throw new WindlassError('WL_INTERNAL', 'the environment names no model that can be read');
+  if (!wanted) return WL_MODEL_DIR;
   server.tell({ phase: 'verifying' });
   const found = await folderDigest(WL_MODEL_DIR);
   if (found === wanted) return WL_MODEL_DIR;

@@ -117,7 +117,7 @@ export const attentionCases: readonly CaseGroup[] = attentions.map((shape) => ({
   const scale = 1 / Math.sqrt(size);
   const products = (sequences * heads * size * length * (length + 1)) / 2 / 1e9;
   const forward = () =>
-    kernels.ops.attention_forward(stream, q.handle, k.handle, v.handle, out.handle, lse.handle, length, heads, scale);
+    kernels.ops.attention_forward(stream, q.handle, k.handle, v.handle, out.handle, lse.handle, null, length, heads, scale, 0, 0);
   forward();
   const words = `${sequences} x ${length}, ${heads} heads of ${size}`;
   return [
@@ -142,12 +142,15 @@ export const attentionCases: readonly CaseGroup[] = attentions.map((shape) => ({
           v.handle,
           out.handle,
           lse.handle,
+          null,
           dq.handle,
           dk.handle,
           dv.handle,
           length,
           heads,
           scale,
+          0,
+          0,
         ),
     },
   ];

@@ -46,7 +46,7 @@ async function exported(folder: string): Promise<string> {
   if (existsSync(gguf) && statSync(gguf).mtimeMs > weights) return gguf;
   mkdirSync(cacheFolder(), { recursive: true });
   rmSync(gguf, { force: true });
-  await exportModel({ from: folder, to: gguf, type: 'f32' });
+  await exportModel({ from: folder, to: gguf, recipe: 'F32' });
   return gguf;
 }
 

@@ -3,32 +3,32 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
-
-export type GgufType = 'f32' | 'f16';
+import { quantize } from './quantize.ts';
+import { ggufBytes, ggufTensorTypes } from './tensor-types.ts';
+import type { GgufTensorType } from './tensor-types.ts';
 
 export type GgufValue =
   | { readonly type: 'u32' | 'f32' | 'bool' | 'string'; readonly value: number | boolean | string }
   | { readonly type: 'i32[]'; readonly value: readonly number[] }
-  | { readonly type: 'string[]'; readonly value: readonly string[] };
+  | { readonly type: 'string[]'; readonly value: readonly string[] }
+  /** As another file has it: the type and what follows. */
+  | { readonly type: 'copy'; readonly bytes: Uint8Array };
 
 export interface GgufTensor {
   readonly name: string;
   /** Row-major, outermost dim first, as everywhere here; the file lists it the other way round. */
   readonly shape: readonly number[];
-  readonly type: GgufType;
+  readonly type: GgufTensorType;
   readonly values: () => Promise<Float32Array>;
+  /** Told each stretch of values with the bytes that they became. */
+  readonly onWritten?: (values: Float32Array, bytes: Uint8Array) => void;
 }
 
 const version = 3;
 const alignment = 32;
-/** Values converted and written between two turns of the event loop. */
-const sliceElements = 1 << 18;
+/** Values converted and written between two turns of the event loop: whole blocks of every type. */
+const sliceElements = 1 << 16;
 const valueTypes = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
-const tensorTypes: Readonly<Record<GgufType, { readonly id: number; readonly bytes: number }>> = {
-  f32: { id: 0, bytes: 4 },
-  f16: { id: 1, bytes: 2 },
-};
-
 /** Writes a durable file. Throws WL_MODEL_INVALID where a value does not fit f16, WL_DISK_FULL, WL_IO. */
 export async function writeGguf(
   path: string,
@@ -65,7 +65,7 @@ function ggufHeader(metadata: ReadonlyMap<string, GgufValue>, tensors: readonly 
     out.string(name);
     out.u32(shape.length);
     for (const dim of [...shape].reverse()) out.u64(dim);
-    out.u32(tensorTypes[type].id);
+    out.u32(ggufTensorTypes[type].id);
     out.u64(offset);
     offset += aligned(dataBytes({ shape, type }));
   }
@@ -73,6 +73,7 @@ function ggufHeader(metadata: ReadonlyMap<string, GgufValue>, tensors: readonly 
 }
 
 function writeMetadata(out: ByteWriter, entry: GgufValue): void {
+  if (entry.type === 'copy') return out.bytes(entry.bytes);
   if (entry.type === 'i32[]' || entry.type === 'string[]') {
     out.u32(valueTypes.array);
     out.u32(entry.type === 'i32[]' ? valueTypes.i32 : valueTypes.string);
@@ -92,23 +93,29 @@ async function writeValues(handle: FileHandle, tensor: GgufTensor): Promise<void
   const values = await tensor.values();
   for (let begin = 0; begin < values.length; begin += sliceElements) {
     const slice = values.subarray(begin, begin + sliceElements);
-    const encoded = tensor.type === 'f32' ? slice : toHalf(slice, tensor.name);
-    await handle.writeFile(new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength));
+    const bytes = new Uint8Array(ggufBytes(tensor.type, slice.length));
+    quantize(tensor.type, slice, bytes);
+    if (tensor.type === 'F16') refuseOverflow(slice, bytes, tensor.name);
+    tensor.onWritten?.(slice, bytes);
+    await handle.writeFile(bytes);
     await setImmediate();
   }
   const bytes = dataBytes(tensor);
   await handle.writeFile(new Uint8Array(aligned(bytes) - bytes));
 }
 
-function toHalf(values: Float32Array, name: string): Float16Array {
-  const half = new Float16Array(values);
-  const index = half.findIndex((value, at) => !Number.isFinite(value) && Number.isFinite(values[at]));
-  if (index < 0) return half;
+function refuseOverflow(values: Float32Array, bytes: Uint8Array, name: string): void {
+  const halves = new Float16Array(bytes.buffer, bytes.byteOffset, values.length);
+  const index = halves.findIndex((value, at) => !Number.isFinite(value) && Number.isFinite(values[at]));
+  if (index < 0) return;
   throw new WindlassError('WL_MODEL_INVALID', `${name} holds ${values[index]}, which f16 cannot hold; export as f32 instead`);
 }
 
 function dataBytes({ shape, type }: Pick<GgufTensor, 'shape' | 'type'>): number {
-  return shape.reduce((size, dim) => size * dim, tensorTypes[type].bytes);
+  return ggufBytes(
+    type,
+    shape.reduce((size, dim) => size * dim, 1),
+  );
 }
 
 function aligned(bytes: number): number {

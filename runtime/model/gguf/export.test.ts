@@ -2,11 +2,11 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { ModelConfig } from './config.ts';
-import { exportModel } from './export.ts';
-import { writeHuggingFace } from './huggingface-writer.ts';
-import { syntheticWeights, tinyGpt2, tinyLlama } from './testing.ts';
-import type { WeightSource } from './weight-source.ts';
+import type { ModelConfig } from '../config.ts';
+import { exportModel } from '../export.ts';
+import { writeHuggingFace } from '../huggingface-writer.ts';
+import { syntheticWeights, tinyGpt2, tinyLlama } from '../testing.ts';
+import type { WeightSource } from '../weight-source.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -25,13 +25,13 @@ const tokenizer = {
   pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
 };
 
-async function exported(source: WeightSource, type: 'f32' | 'f16', json: unknown = tokenizer): Promise<Gguf> {
+async function exported(source: WeightSource, recipe: 'F32' | 'F16', json: unknown = tokenizer): Promise<Gguf> {
   const from = join(folder, 'm');
   await rm(from, { recursive: true, force: true });
   await writeHuggingFace(source, from, { files: [{ name: 'tokenizer.json', content: JSON.stringify(json) }] });
-  const to = join(folder, `${type}.gguf`);
+  const to = join(folder, `${recipe}.gguf`);
   await rm(to, { force: true });
-  await exportModel({ from, to, type });
+  await exportModel({ from, to, recipe });
   return readGguf(await readFile(to));
 }
 
@@ -94,7 +94,7 @@ function readGguf(file: Buffer): Gguf {
 
 it('writes a llama with the rows of queries and keys as llama.cpp turns them', async () => {
   const source = syntheticWeights(tinyLlama);
-  const { metadata, tensors, endsAligned } = await exported(source, 'f32');
+  const { metadata, tensors, endsAligned } = await exported(source, 'F32');
   const scalars = Object.entries(metadata).filter(([, value]) => !Array.isArray(value));
   expect(Object.fromEntries(scalars)).toMatchInlineSnapshot(`
     {
@@ -164,7 +164,7 @@ it('writes a llama with the rows of queries and keys as llama.cpp turns them', a
 
 it('writes a gpt2 with fused queries, keys and values, and matrices as f16', async () => {
   const source = syntheticWeights(tinyGpt2);
-  const { metadata, tensors } = await exported(source, 'f16');
+  const { metadata, tensors } = await exported(source, 'F16');
   expect(metadata['gpt2.attention.layer_norm_epsilon']).toBeCloseTo(1e-5, 12);
   expect(metadata['general.file_type']).toBe(1);
   const fused = tensors.get('blk.0.attn_qkv.weight');
@@ -178,12 +178,12 @@ it('writes a gpt2 with fused queries, keys and values, and matrices as f16', asy
 
 it('says what puts a text before others: the chat template and a first special token', async () => {
   const source = syntheticWeights(tinyLlama);
-  const plain = await exported(source, 'f32');
+  const plain = await exported(source, 'F32');
   expect([plain.metadata['tokenizer.chat_template'], plain.metadata['tokenizer.ggml.add_bos_token']]).toEqual([undefined, false]);
   await writeFile(join(folder, 'm', 'tokenizer_config.json'), '{"chat_template": "{{ messages }}"}');
   const post = { type: 'Sequence', processors: [{ type: 'TemplateProcessing', single: [{ SpecialToken: { id: 'a' } }] }] };
   await writeFile(join(folder, 'm', 'tokenizer.json'), JSON.stringify({ ...tokenizer, post_processor: post }));
-  await exportModel({ from: join(folder, 'm'), to: join(folder, 'chat.gguf'), type: 'f32' });
+  await exportModel({ from: join(folder, 'm'), to: join(folder, 'chat.gguf'), recipe: 'F32' });
   const { metadata } = readGguf(await readFile(join(folder, 'chat.gguf')));
   expect([metadata['tokenizer.chat_template'], metadata['tokenizer.ggml.add_bos_token']]).toEqual(['{{ messages }}', true]);
 });
@@ -194,21 +194,21 @@ it('refuses what the format cannot say, and leaves no file behind', async () => 
   const erf: ModelConfig = { ...tinyGpt2, mlp: { kind: 'dense', activation: 'gelu-erf' } };
   const wide = { ...tokenizer, added_tokens: [{ id: 37, content: '<far>', special: true }] };
   const split = { ...tokenizer, pre_tokenizer: { type: 'Whitespace' } };
-  await expect(exported(large, 'f16')).rejects.toMatchObject({ code: 'WL_MODEL_INVALID' });
-  await expect(exported(syntheticWeights(erf), 'f32')).rejects.toMatchObject({ code: 'WL_MODEL_INVALID' });
-  await expect(exported(source, 'f32', wide)).rejects.toMatchObject({ code: 'WL_TOKENIZER_MISMATCH' });
-  await expect(exported(source, 'f32', split)).rejects.toMatchObject({ code: 'WL_TOKENIZER_INVALID' });
-  await expect(exported(source, 'f32', { model: { type: 'Unigram' } })).rejects.toMatchObject({ code: 'WL_TOKENIZER_INVALID' });
+  await expect(exported(large, 'F16')).rejects.toMatchObject({ code: 'WL_MODEL_INVALID' });
+  await expect(exported(syntheticWeights(erf), 'F32')).rejects.toMatchObject({ code: 'WL_MODEL_INVALID' });
+  await expect(exported(source, 'F32', wide)).rejects.toMatchObject({ code: 'WL_TOKENIZER_MISMATCH' });
+  await expect(exported(source, 'F32', split)).rejects.toMatchObject({ code: 'WL_TOKENIZER_INVALID' });
+  await expect(exported(source, 'F32', { model: { type: 'Unigram' } })).rejects.toMatchObject({ code: 'WL_TOKENIZER_INVALID' });
   expect(await readdir(folder)).toEqual(['m']);
   await writeFile(join(folder, 'there.gguf'), '');
-  await expect(exportModel({ from: join(folder, 'm'), to: join(folder, 'there.gguf'), type: 'f32' })).rejects.toMatchObject({
+  await expect(exportModel({ from: join(folder, 'm'), to: join(folder, 'there.gguf'), recipe: 'F32' })).rejects.toMatchObject({
     code: 'WL_FILE_EXISTS',
   });
 });
 
 it('exports a folder with its tokenizer and the same weights', async () => {
-  await exported(syntheticWeights(tinyLlama), 'f32');
-  await exportModel({ from: join(folder, 'm'), to: join(folder, 'copy'), type: 'f32' });
+  await exported(syntheticWeights(tinyLlama), 'F32');
+  await exportModel({ from: join(folder, 'm'), to: join(folder, 'copy'), recipe: 'F32' });
   for (const name of await readdir(join(folder, 'm'))) {
     expect((await readFile(join(folder, 'copy', name))).equals(await readFile(join(folder, 'm', name))), name).toBe(true);
   }

@@ -1,7 +1,7 @@
 // What a GGUF file says about the tokenizer, from a tokenizer.json of the byte-level BPE kind.
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { ModelConfig } from './config.ts';
-import type { GgufValue } from './gguf.ts';
+import type { ModelConfig } from '../config.ts';
+import type { GgufValue } from './writer.ts';
 
 /** llama.cpp's types of tokens. */
 const tokenType = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
