@@ -10,7 +10,7 @@ export interface Limits {
   readonly fma: number;
   /** Reading memory, GB/s. */
   readonly read: number;
-  /** Copying memory: bytes read and bytes written, GB/s. */
+  /** Reading memory and writing it back: bytes of both, GB/s. */
   readonly copy: number;
 }
 

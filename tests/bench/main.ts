@@ -86,18 +86,18 @@ withCommon(program.command('train').description('training steps of a GPT, fp32, 
     if (!json) printOperations(run.operations);
   });
 
-for (const [name, what] of Object.entries({
-  decode: '128 tokens of one sequence, against llama-bench',
-  prefill: 'a prompt of 512 tokens, against llama-bench',
-  batch: 'tokens of 8 sequences together, against llama-batched-bench',
-} satisfies Record<SpeedBench, string>)) {
-  withServing(program.command(name).description(what)).action(
-    async ({ json, keep, ...options }: CommonOptions & ServingFlags) => {
+for (const [name, { what, tokens }] of Object.entries({
+  decode: { what: 'tokens of one sequence, against llama-bench', tokens: 128 },
+  prefill: { what: 'a prompt, against llama-bench', tokens: 512 },
+  batch: { what: 'tokens of 8 sequences together, against llama-batched-bench', tokens: 64 },
+} satisfies Record<SpeedBench, object>)) {
+  withServing(program.command(name).description(what))
+    .option('--tokens <count>', 'so many, of each sequence', wholeFrom(1), tokens)
+    .action(async ({ json, keep, ...options }: CommonOptions & ServingFlags & { tokens: number }) => {
       useIsa(options.isa);
       const { benchSpeed } = await import('./serving/speed.ts');
       await finish(await benchSpeed(name as SpeedBench, { ...options, model: options.model }), { json, keep });
-    },
-  );
+    });
 }
 
 withServing(program.command('server').description('requests of many clients that share a prefix, against llama-server'))

@@ -10,6 +10,7 @@ import { rowOf, withLimit } from './line.ts';
 import type { BenchLine, BenchRow, IsaClass, Limits } from './line.ts';
 import { Machine } from './machine.ts';
 import { median } from './median.ts';
+import { tellRound } from './progress.ts';
 import { Rounds } from './rounds.ts';
 import { prepareTorch, startTorch } from './torch-peer.ts';
 import type { OperationTime, TorchPeer, TorchSetting } from './torch-peer.ts';
@@ -65,6 +66,7 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
   const machine = new Machine(device);
   for (const side of [mine, ...peers.map(({ rounds }) => rounds)]) await side.warmUp(options.warmup);
   for (let round = 0; round < options.rounds; round += 1) {
+    tellRound(round, options.rounds);
     await machine.look();
     for (const side of [mine, ...peers.map(({ rounds }) => rounds)]) {
       await side.run(options.steps);

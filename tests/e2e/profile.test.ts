@@ -14,7 +14,10 @@ it('holds steps of all ranks and the question that was asked, and says where the
   );
   const args = ['run', '-f', 'manifest.yaml', '--ask', 'the whale', '--exit', '--profile', 'profile.json'];
   const { code, output } = await windlass(folder, ...args);
-  expect(output).toMatch(/profile: \S+\/profile\.json, .*\n6 steps and [1-9]\d* requests?, (9[5-9]|100)\.\d % of their time/);
+  const accounted = String.raw`of \d+\.\d ms[a-z ]*, (9[5-9]|100)\.\d % of it accounted for:\n`;
+  expect(output).toMatch(
+    new RegExp(String.raw`profile: \S+/profile\.json, .*\n6 steps ${accounted}[^]*\n1 request ${accounted}`),
+  );
   expect(code).toBe(0);
   const { traceEvents, otherData } = JSON.parse(readFileSync(join(folder, 'profile.json'), 'utf8')) as ChromeTrace;
   const named = (what: string) => traceEvents.flatMap(({ name, args: words }) => (name === what ? [words!['name']] : []));

@@ -1,5 +1,5 @@
 // A profile as a Chrome trace, which Perfetto opens: a process for each rank and each engine, a row for each of its streams. Pure.
-import { accountsOf, coverage, gapsOf, totalOf } from './account.ts';
+import { accountsOf, coverage, gapsOf } from './account.ts';
 import type { Account } from './account.ts';
 import type { ProfilePart, ProfileSpan } from './part.ts';
 
@@ -37,7 +37,6 @@ export interface ChromeTrace {
     /** Spans that found no room. */
     readonly left: number;
     readonly windows: readonly (Account & { readonly process: string; readonly coverage: number })[];
-    readonly total: Account;
   };
   readonly traceEvents: readonly ChromeEvent[];
 }
@@ -58,7 +57,6 @@ export function chromeTrace(parts: readonly ProfilePart[], { maxSpans }: ChromeL
     otherData: {
       left: kept.reduce((sum, { left }) => sum + left, 0),
       windows,
-      total: totalOf(windows, 'total'),
     },
     traceEvents: kept.flatMap((part, pid) => eventsOf(part, pid, startUs)),
   };

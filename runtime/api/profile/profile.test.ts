@@ -108,11 +108,12 @@ describe('the file of a profile', () => {
     ];
     const request = part([span('embedding', 0, 1000)], [step(0, 1000, 'request 7')], { process: 'pod (model)', order: 9 });
     expect(profileReport(chromeTrace([part(spans), request]))).toMatchInlineSnapshot(`
-      "1 step and 1 request, 99.0 % of their time accounted for
-        50.0 %  embedding, 1 times
-        30.0 %  linear, 1 times
-        15.0 %  idle, until norm was enqueued, 1 times
-         4.0 %  norm, 1 times
+      "1 step of 1.0 ms, 98.0 % of it accounted for:
+        60.0 %  linear (1)
+        30.0 %  idle, until norm was enqueued (1)
+         8.0 %  norm (1)
+      1 request of 1.0 ms, 100.0 % of it accounted for:
+       100.0 %  embedding (1)
       "
     `);
   });

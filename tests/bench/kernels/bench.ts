@@ -7,6 +7,7 @@ import { rowOf, withLimit } from '../line.ts';
 import type { BenchLine, BenchRow, IsaClass } from '../line.ts';
 import { Machine } from '../machine.ts';
 import { median } from '../median.ts';
+import { tellCase } from '../progress.ts';
 import { adamwCases, attentionCases, gemmCases } from './cases.ts';
 import type { KernelCase } from './cases.ts';
 import { startKernelPeer } from './peer.ts';
@@ -42,13 +43,16 @@ export async function benchKernels(bench: KernelBench, { isa, rounds, only, torc
     const make = (shape: readonly number[]) => tensors.adopt(random(device, shape), (tensor) => tensor.dispose());
     const cases = group(device, make).filter(({ name }) => name.includes(only));
     if (cases.length > 0) await machine.look();
-    for (const of of cases) measured.push({ of, times: await timesOf(of, { device, peer, rounds }) });
+    for (const of of cases) {
+      tellCase(of.name);
+      measured.push({ of, times: await timesOf(of, { device, peer, rounds }) });
+    }
   }
   if (measured.length === 0) throw new Error(`nothing that ${bench} measures has "${only}" in its name`);
   const { limits } = machine;
   return {
     bench,
-    subject: 'shapes of GPT-2',
+    subject: only === '' ? 'shapes of GPT-2' : `shapes of GPT-2 with "${only}" in their names`,
     ...machine.describe(isa),
     versions: { node: process.version, ...peer?.versions },
     rounds,

@@ -6,6 +6,7 @@ import { rowOf } from '../line.ts';
 import type { BenchLine } from '../line.ts';
 import { Machine } from '../machine.ts';
 import { median } from '../median.ts';
+import { tellRound } from '../progress.ts';
 import { startLlama, startOurs } from './servers.ts';
 import type { Served, ServerSetup } from './servers.ts';
 import type { ServingOptions } from './speed.ts';
@@ -42,6 +43,7 @@ export async function benchServer(options: LoadOptions): Promise<BenchLine> {
   const theirs = peer ? opened.adopt(await startLlama(setup), (served) => served.close()) : undefined;
   const [mine, others]: [Round[], Round[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
+    tellRound(round, rounds);
     await machine.look();
     mine.push(await roundOf(ours, subject, options));
     if (theirs) others.push(await roundOf(theirs, subject, options));
@@ -89,6 +91,7 @@ export async function benchColdStart({ isa, rounds, model, peer }: ServingOption
   if (peer) await secondsOf(startLlama);
   const [mine, others]: [number[], number[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
+    tellRound(round, rounds);
     await machine.look();
     mine.push(await secondsOf(startOurs));
     if (peer) others.push(await secondsOf(startLlama));

@@ -32,7 +32,7 @@ export interface ServerSetup {
 }
 
 /** Ask for the first token so often while the server starts. */
-const lookMs = 5;
+const lookMs = 20;
 const startDeadlineMs = 120_000;
 
 export async function startOurs({ subject, threads, sequences, contextLength }: ServerSetup): Promise<Served> {

@@ -6,6 +6,7 @@ import { rowOf, withLimit } from '../line.ts';
 import type { BenchLine, BenchRow, IsaClass, Limits } from '../line.ts';
 import { Machine } from '../machine.ts';
 import { median } from '../median.ts';
+import { tellRound } from '../progress.ts';
 import { LlamaTools } from './llama-tools.ts';
 import { OurEngine } from './our-engine.ts';
 import type { Speed } from './our-engine.ts';
@@ -22,38 +23,43 @@ export interface ServingOptions {
   readonly peer: boolean;
 }
 
+interface SpeedOptions extends ServingOptions {
+  /** Of the prompt, or to generate. */
+  readonly tokens: number;
+}
+
 interface Measured {
   readonly name: string;
   readonly ours: (engine: OurEngine) => Promise<Speed>;
   readonly peer: (tools: LlamaTools) => Promise<number>;
 }
 
-const together = { sequences: 8, promptLength: 128, count: 64 };
+const together = { sequences: 8, promptLength: 128 };
 
-const measuredOf: Readonly<Record<SpeedBench, Measured>> = {
-  decode: {
-    name: '128 tokens of one sequence',
-    ours: (engine) => engine.decode(128),
-    peer: (tools) => tools.decode(128),
-  },
-  prefill: {
-    name: 'prompt of 512 tokens',
-    ours: (engine) => engine.prefill(512),
-    peer: (tools) => tools.prefill(512),
-  },
-  batch: {
-    name: `${together.count} tokens of each of ${together.sequences} sequences after ${together.promptLength}`,
-    ours: (engine) => engine.decodeTogether(together),
-    peer: (tools) => tools.decodeTogether(together),
-  },
+const measuredOf: Readonly<Record<SpeedBench, (tokens: number) => Measured>> = {
+  decode: (tokens) => ({
+    name: `${tokens} tokens of one sequence`,
+    ours: (engine) => engine.decode(tokens),
+    peer: (tools) => tools.decode(tokens),
+  }),
+  prefill: (tokens) => ({
+    name: `prompt of ${tokens} tokens`,
+    ours: (engine) => engine.prefill(tokens),
+    peer: (tools) => tools.prefill(tokens),
+  }),
+  batch: (tokens) => ({
+    name: `${tokens} tokens of each of ${together.sequences} sequences after ${together.promptLength}`,
+    ours: (engine) => engine.decodeTogether({ ...together, count: tokens }),
+    peer: (tools) => tools.decodeTogether({ ...together, count: tokens }),
+  }),
 };
 
 /** Between the turns, so that threads of the side that just ran have gone to sleep. */
 const restMs = 100;
 
-export async function benchSpeed(bench: SpeedBench, { isa, rounds, model, peer }: ServingOptions): Promise<BenchLine> {
+export async function benchSpeed(bench: SpeedBench, { isa, rounds, model, peer, tokens }: SpeedOptions): Promise<BenchLine> {
   const subject = await subjectOf(model);
-  const { name, ours, peer: theirs } = measuredOf[bench];
+  const { name, ours, peer: theirs } = measuredOf[bench](tokens);
   const tools = peer ? new LlamaTools(subject, isa, kernels.threads()) : undefined;
   await using opened = new AsyncDisposableStack();
   const device = opened.use(openDevice());
@@ -62,6 +68,7 @@ export async function benchSpeed(bench: SpeedBench, { isa, rounds, model, peer }
   await ours(engine);
   const [mine, others]: [Speed[], number[]] = [[], []];
   for (let round = 0; round < rounds; round += 1) {
+    tellRound(round, rounds);
     await machine.look();
     mine.push(await ours(engine));
     await sleep(restMs);
