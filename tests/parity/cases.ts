@@ -12,6 +12,12 @@ export const cases = [
   'qwen3',
   'mistral',
   'mixtral',
+  'gemma3',
+  'opt',
+  'opt-post-norm',
+  'bloom',
+  'gpt1',
+  'gpt3',
 ] as const;
 
 export function folderOf(name: string): string {
