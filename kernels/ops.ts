@@ -5,6 +5,7 @@
 //                     '...M' stands for all leading dims folded into one.
 //   'out ...'         a tensor that is overwritten;  'inout ...' one that is read and written
 //   'in? ...'         a tensor that may be absent (null)
+//   a dtype is f32, i32, or u8 for blocks and panels of quantised weights
 //   'list f32'        several tensors of any shape (a Uint32Array of handles); lists of one operation pair up by index and size
 //   'i64' | 'f32'     a scalar
 //
@@ -146,6 +147,57 @@ export const ops = {
       ['unit', 'i64'],
       ['spans', 'i64'],
     ],
+  },
+  // -- quantised weights; `type` is a type id of GGUF (core/quant-types.h), blocks are as files hold them
+  dequantize: {
+    doc: 'y = what the blocks are worth, each element rounded once',
+    args: [
+      ['blocks', 'in u8 ...B'],
+      ['y', 'out f32 ...M'],
+      ['type', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, M) == B'],
+  },
+  dequantize_rows: {
+    doc: 'y[t] = what row ids[t] of a table of blocks is worth',
+    args: [
+      ['blocks', 'in u8 V R'],
+      ['ids', 'in i32 ...M'],
+      ['y', 'out f32 ...M D'],
+      ['type', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, D) == R'],
+  },
+  quantize: {
+    doc: 'blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['blocks', 'out u8 ...B'],
+      ['type', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, M) == B'],
+  },
+  quantized_pack: {
+    doc: 'packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says',
+    args: [
+      ['blocks', 'in u8 N R'],
+      ['packed', 'out u8 P'],
+      ['type', 'i64'],
+      ['terms', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, terms) == R', 'quantized_panel_bytes(type, N, terms) == P'],
+  },
+  linear_quantized: {
+    doc: 'y = x wT + bias for packed blocks; x in 8 bits by runs of 32, exact sums of whole numbers, scaled and added in spans of whole blocks',
+    args: [
+      ['x', 'in f32 ...M K'],
+      ['packed', 'in u8 P'],
+      ['bias', 'in? f32 N'],
+      ['y', 'out f32 ...M N'],
+      ['type', 'i64'],
+      ['spans', 'i64'],
+    ],
+    needs: ['quantized_panel_bytes(type, N, K) == P'],
   },
   add_bias: {
     doc: 'y = x + bias, the bits of a bias inside linear_forward; y may be x',

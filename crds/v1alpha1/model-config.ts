@@ -1,6 +1,7 @@
 // What a TrainingJob trains: the architecture of a new model, or the folder of one to continue from.
 import { z } from 'zod';
 import { withRules } from '../rules.ts';
+import { Digest, digestNeeded, digestRule, oneOfPatterns, remoteFolderPattern, secretRule, SecretReference } from './remote.ts';
 
 const maxDim = 1_048_576;
 
@@ -17,8 +18,12 @@ const settingsOf: readonly { readonly settings: readonly (keyof Settings)[]; rea
 const familiesWithDropout: readonly ModelFamily[] = ['gpt1', 'gpt2', 'gpt3', 'opt', 'bloom'];
 const familiesOfFourfold: readonly ModelFamily[] = ['gpt1', 'bloom'];
 
-/** Folders and files on the machine or in a mounted volume; everything else is refused until something can fetch it. */
+/** Folders and files on the machine or in a mounted volume. */
 export const pathPattern = /^(file:\/\/\/.+|[^:]+)$/;
+
+/** Folders of models: those, and folders on servers. */
+export const modelFolderPattern = oneOfPatterns(/file:\/\/\/.+/, remoteFolderPattern, /[^:]+/);
+export const notAModelFolder = 'must be a path, file:///PATH or https://HOST/PATH/';
 
 const ModelConfig = withRules(
   z
@@ -105,11 +110,15 @@ const ModelSourceFields = withRules(
         .string()
         .min(1)
         .max(4096)
-        .regex(pathPattern, 'must be a path or file:///PATH')
+        .regex(modelFolderPattern, notAModelFolder)
         .optional()
         .describe(
-          'Folder of a model in Hugging Face layout, of any of the families, whose training goes on, instead of family and config.',
+          'Folder of a model in Hugging Face layout, of any of the families, whose training goes on, instead of family and config. On a server it has a list SHA256SUMS of its files.',
         ),
+      digest: Digest.optional().describe(
+        'sha256 of the sorted SHA256SUMS of the folder on the server, as ModelVersions have it.',
+      ),
+      secretRef: SecretReference.optional(),
     })
     .describe('The model: family and config for a new one, or from.'),
   [
@@ -118,6 +127,9 @@ const ModelSourceFields = withRules(
       holds: (self) => (self.family === undefined) !== (self.from === undefined),
       message: 'set either family (with config) or from',
     },
+    digestNeeded('from'),
+    digestRule('from'),
+    secretRule('from'),
     {
       cel: 'has(self.family) == has(self.config)',
       holds: (self) => (self.family === undefined) === (self.config === undefined),
@@ -168,7 +180,7 @@ function named(names: readonly ModelFamily[]): string {
 
 /** A new model by family and config, or an existing folder. */
 export type ModelSource =
-  | { family: ModelFamily; config: ModelConfig; from?: undefined }
-  | { family?: undefined; config?: undefined; from: string };
+  | { family: ModelFamily; config: ModelConfig; from?: undefined; digest?: undefined; secretRef?: undefined }
+  | { family?: undefined; config?: undefined; from: string; digest?: string; secretRef?: { name: string } };
 
 export const ModelSource = ModelSourceFields as unknown as z.ZodType<ModelSource, z.input<typeof ModelSourceFields>>;

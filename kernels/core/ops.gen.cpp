@@ -3,6 +3,7 @@
 
 #include "core/call.h"
 #include "core/isa.h"
+#include "core/quant-types.h"
 #include "wl.h"
 
 namespace wl {
@@ -98,6 +99,39 @@ constexpr TensorSpec linear_packed_forward_tensors[] = {
     {"y", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
 };
 constexpr OpSpec linear_packed_forward_spec = {"linear_packed_forward", linear_packed_forward_tensors, 4, {"M", "K", "P", "N"}};
+
+constexpr TensorSpec dequantize_tensors[] = {
+    {"blocks", Access::in, DType::u8, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::f32, false, true, 1, {1}, 0},
+};
+constexpr OpSpec dequantize_spec = {"dequantize", dequantize_tensors, 2, {"B", "M"}};
+
+constexpr TensorSpec dequantize_rows_tensors[] = {
+    {"blocks", Access::in, DType::u8, false, false, 2, {0, 1}, 0},
+    {"ids", Access::in, DType::i32, false, true, 1, {2}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {2, 3}, 0},
+};
+constexpr OpSpec dequantize_rows_spec = {"dequantize_rows", dequantize_rows_tensors, 3, {"V", "R", "M", "D"}};
+
+constexpr TensorSpec quantize_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"blocks", Access::out, DType::u8, false, true, 1, {1}, 0},
+};
+constexpr OpSpec quantize_spec = {"quantize", quantize_tensors, 2, {"M", "B"}};
+
+constexpr TensorSpec quantized_pack_tensors[] = {
+    {"blocks", Access::in, DType::u8, false, false, 2, {0, 1}, 0},
+    {"packed", Access::out, DType::u8, false, false, 1, {2}, 0},
+};
+constexpr OpSpec quantized_pack_spec = {"quantized_pack", quantized_pack_tensors, 2, {"N", "R", "P"}};
+
+constexpr TensorSpec linear_quantized_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"packed", Access::in, DType::u8, false, false, 1, {2}, 0},
+    {"bias", Access::in, DType::f32, true, false, 1, {3}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
+};
+constexpr OpSpec linear_quantized_spec = {"linear_quantized", linear_quantized_tensors, 4, {"M", "K", "P", "N"}};
 
 constexpr TensorSpec add_bias_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -492,6 +526,11 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
 void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
 void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
 void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
+void dequantize(Context& context, const dequantize_args& args) { WL_SELECT(dequantize)(context, args); }
+void dequantize_rows(Context& context, const dequantize_rows_args& args) { WL_SELECT(dequantize_rows)(context, args); }
+void quantize(Context& context, const quantize_args& args) { WL_SELECT(quantize)(context, args); }
+void quantized_pack(Context& context, const quantized_pack_args& args) { WL_SELECT(quantized_pack)(context, args); }
+void linear_quantized(Context& context, const linear_quantized_args& args) { WL_SELECT(linear_quantized)(context, args); }
 void add_bias(Context& context, const add_bias_args& args) { WL_SELECT(add_bias)(context, args); }
 void bias_backward(Context& context, const bias_backward_args& args) { WL_SELECT(bias_backward)(context, args); }
 void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
@@ -787,6 +826,107 @@ int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_ten
       call.dim(3),
   };
   return call.enqueue<op::linear_packed_forward>(args);
+}
+
+int wl_dequantize(wl_stream on, wl_tensor blocks, wl_tensor y, int64_t type) {
+  Call call(dequantize_spec, on);
+  const wl_tensor handles[] = {blocks, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t B = call.dim(0);
+  const int64_t M = call.dim(1);
+  if (!(quantized_bytes(type, M) == B)) return call.needs("quantized_bytes(type, M) == B", {{"type", type}, {"M", M}, {"B", B}});
+  const dequantize_args args = {
+      static_cast<const uint8_t*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      type,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::dequantize>(args);
+}
+
+int wl_dequantize_rows(wl_stream on, wl_tensor blocks, wl_tensor ids, wl_tensor y, int64_t type) {
+  Call call(dequantize_rows_spec, on);
+  const wl_tensor handles[] = {blocks, ids, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t R = call.dim(1);
+  const int64_t D = call.dim(3);
+  if (!(quantized_bytes(type, D) == R)) return call.needs("quantized_bytes(type, D) == R", {{"type", type}, {"D", D}, {"R", R}});
+  const dequantize_rows_args args = {
+      static_cast<const uint8_t*>(call.data(0)),
+      static_cast<const int32_t*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      type,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::dequantize_rows>(args);
+}
+
+int wl_quantize(wl_stream on, wl_tensor x, wl_tensor blocks, int64_t type) {
+  Call call(quantize_spec, on);
+  const wl_tensor handles[] = {x, blocks};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  const int64_t B = call.dim(1);
+  if (!(quantized_bytes(type, M) == B)) return call.needs("quantized_bytes(type, M) == B", {{"type", type}, {"M", M}, {"B", B}});
+  const quantize_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<uint8_t*>(call.data(1)),
+      type,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::quantize>(args);
+}
+
+int wl_quantized_pack(wl_stream on, wl_tensor blocks, wl_tensor packed, int64_t type, int64_t terms) {
+  Call call(quantized_pack_spec, on);
+  const wl_tensor handles[] = {blocks, packed};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t N = call.dim(0);
+  const int64_t R = call.dim(1);
+  const int64_t P = call.dim(2);
+  if (!(quantized_bytes(type, terms) == R)) return call.needs("quantized_bytes(type, terms) == R", {{"type", type}, {"terms", terms}, {"R", R}});
+  if (!(quantized_panel_bytes(type, N, terms) == P)) return call.needs("quantized_panel_bytes(type, N, terms) == P", {{"type", type}, {"N", N}, {"terms", terms}, {"P", P}});
+  const quantized_pack_args args = {
+      static_cast<const uint8_t*>(call.data(0)),
+      static_cast<uint8_t*>(call.data(1)),
+      type,
+      terms,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::quantized_pack>(args);
+}
+
+int wl_linear_quantized(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t type, int64_t spans) {
+  Call call(linear_quantized_spec, on);
+  const wl_tensor handles[] = {x, packed, bias, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t K = call.dim(1);
+  const int64_t P = call.dim(2);
+  const int64_t N = call.dim(3);
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  if (!(quantized_panel_bytes(type, N, K) == P)) return call.needs("quantized_panel_bytes(type, N, K) == P", {{"type", type}, {"N", N}, {"K", K}, {"P", P}});
+  const linear_quantized_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const uint8_t*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      type,
+      spans,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::linear_quantized>(args);
 }
 
 int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y) {

@@ -153,6 +153,61 @@ struct linear_packed_forward_args {
   int64_t N;
 };
 
+/** y = what the blocks are worth, each element rounded once */
+struct dequantize_args {
+  const uint8_t* blocks;
+  float* y;
+  int64_t type;
+  int64_t B;
+  int64_t M;
+};
+
+/** y[t] = what row ids[t] of a table of blocks is worth */
+struct dequantize_rows_args {
+  const uint8_t* blocks;
+  const int32_t* ids;
+  float* y;
+  int64_t type;
+  int64_t V;
+  int64_t R;
+  int64_t M;
+  int64_t D;
+};
+
+/** blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares */
+struct quantize_args {
+  const float* x;
+  uint8_t* blocks;
+  int64_t type;
+  int64_t M;
+  int64_t B;
+};
+
+/** packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says */
+struct quantized_pack_args {
+  const uint8_t* blocks;
+  uint8_t* packed;
+  int64_t type;
+  int64_t terms;
+  int64_t N;
+  int64_t R;
+  int64_t P;
+};
+
+/** y = x wT + bias for packed blocks; x in 8 bits by runs of 32, exact sums of whole numbers, scaled and added in spans of whole blocks */
+struct linear_quantized_args {
+  const float* x;
+  const uint8_t* packed;
+  const float* bias;  // may be null
+  float* y;
+  int64_t type;
+  int64_t spans;
+  int64_t M;
+  int64_t K;
+  int64_t P;
+  int64_t N;
+};
+
 /** y = x + bias, the bits of a bias inside linear_forward; y may be x */
 struct add_bias_args {
   const float* x;
@@ -737,6 +792,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -799,6 +859,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -861,6 +926,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -925,6 +995,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);

@@ -25,6 +25,16 @@ WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl
 WL_API int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed);
 /** linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once */
 WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
+/** y = what the blocks are worth, each element rounded once */
+WL_API int wl_dequantize(wl_stream on, wl_tensor blocks, wl_tensor y, int64_t type);
+/** y[t] = what row ids[t] of a table of blocks is worth */
+WL_API int wl_dequantize_rows(wl_stream on, wl_tensor blocks, wl_tensor ids, wl_tensor y, int64_t type);
+/** blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares */
+WL_API int wl_quantize(wl_stream on, wl_tensor x, wl_tensor blocks, int64_t type);
+/** packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says */
+WL_API int wl_quantized_pack(wl_stream on, wl_tensor blocks, wl_tensor packed, int64_t type, int64_t terms);
+/** y = x wT + bias for packed blocks; x in 8 bits by runs of 32, exact sums of whole numbers, scaled and added in spans of whole blocks */
+WL_API int wl_linear_quantized(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t type, int64_t spans);
 /** y = x + bias, the bits of a bias inside linear_forward; y may be x */
 WL_API int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y);
 /** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
