@@ -8,7 +8,7 @@ import { openHuggingFace } from './huggingface-reader.ts';
 import { writeHuggingFace } from './huggingface-writer.ts';
 import { parameterSpecs } from './parameters.ts';
 import { openSafetensors, writeSafetensors } from './safetensors-file.ts';
-import { syntheticWeights, tinyGpt2, tinyLlama } from './testing.ts';
+import { syntheticWeights, tinyBloom, tinyGemma3, tinyGpt1, tinyGpt2, tinyLlama, tinyMixtral } from './testing.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -39,6 +39,10 @@ async function rewrite(path: string, change: (tensors: Map<string, { shape: read
 const configs: readonly (readonly [string, ModelConfig])[] = [
   ['gpt2', tinyGpt2],
   ['llama', { ...tinyLlama, tieEmbeddings: false }],
+  ['bloom', tinyBloom],
+  ['mixtral', tinyMixtral],
+  ['gemma3', tinyGemma3],
+  ['gpt1', tinyGpt1],
 ];
 
 it.each(configs)(
@@ -168,4 +172,55 @@ it('gives the digest that sha256sum over sha256sum gives', async () => {
   expect(await folderDigest(join(folder, 'd'))).toMatchInlineSnapshot(
     `"bbcc4820c5637a6d9e0d3259f1be371b8f1e59304a6122e54401e472a94de28f"`,
   );
+});
+
+it('bloom: the rows of queries, keys and values take turns head by head', async () => {
+  const source = syntheticWeights(tinyBloom);
+  await writeHuggingFace(source, join(folder, 'model'));
+  const { values } = (await readAll(join(folder, 'model', 'model.safetensors'))).get(
+    'transformer.h.1.self_attention.query_key_value.weight',
+  )!;
+  const own = await Promise.all(['query', 'key', 'value'].map((part) => source.read(`blocks.1.attention.${part}.weight`)));
+  const { hiddenSize, heads, headSize } = tinyBloom;
+  const run = headSize * hiddenSize;
+  for (let head = 0; head < heads; head += 1) {
+    for (const [part, wanted] of own.entries()) {
+      const at = (3 * head + part) * run;
+      expect(values.subarray(at, at + run)).toEqual(wanted.subarray(head * run, (head + 1) * run));
+    }
+  }
+});
+
+it('mixtral: a file with the experts of a layer in two tensors is read, and written one by one', async () => {
+  const source = syntheticWeights(tinyMixtral);
+  await writeHuggingFace(source, join(folder, 'model'));
+  const path = join(folder, 'model', 'model.safetensors');
+  const before = await readFile(path);
+  const { hiddenSize, intermediateSize, layers, mixture } = tinyMixtral;
+  const experts = Array.from({ length: mixture!.experts }, (_, expert) => expert);
+  await rewrite(path, (tensors) => {
+    for (let layer = 0; layer < layers; layer += 1) {
+      const [old, fused] = [`model.layers.${layer}.block_sparse_moe`, `model.layers.${layer}.mlp`];
+      const take = (name: string) => {
+        const found = tensors.get(name)!;
+        tensors.delete(name);
+        return found;
+      };
+      const join = (parts: readonly { readonly values: Float32Array }[]) =>
+        Float32Array.from(parts.flatMap(({ values }) => [...values]));
+      const both = experts.flatMap((expert) => ['w1', 'w3'].map((part) => take(`${old}.experts.${expert}.${part}.weight`)));
+      const down = experts.map((expert) => take(`${old}.experts.${expert}.w2.weight`));
+      tensors.set(`${fused}.gate.weight`, take(`${old}.gate.weight`));
+      tensors.set(`${fused}.experts.gate_up_proj`, {
+        shape: [experts.length, 2 * intermediateSize, hiddenSize],
+        values: join(both),
+      });
+      tensors.set(`${fused}.experts.down_proj`, { shape: [experts.length, hiddenSize, intermediateSize], values: join(down) });
+    }
+  });
+  const read = await openHuggingFace(join(folder, 'model'));
+  for (const { name } of parameterSpecs(tinyMixtral)) expect(await read.read(name), name).toEqual(await source.read(name));
+  await writeHuggingFace(read, join(folder, 'again'));
+  await read.close();
+  expect((await readFile(join(folder, 'again', 'model.safetensors'))).equals(before)).toBe(true);
 });

@@ -17,6 +17,34 @@ export const tinyGpt2: ModelConfig = newModelConfig(
   { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] },
 );
 
+/** Three experts, of which each token goes to two. */
+export const tinyMixtral: ModelConfig = newModelConfig(
+  'mixtral',
+  { hiddenSize: 24, layers: 2, heads: 6, kvHeads: 2, intermediateSize: 16, experts: 3 },
+  { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] },
+);
+
+/** Linear biases by distance; queries, keys and values in one tensor of files, head by head. */
+export const tinyBloom: ModelConfig = newModelConfig(
+  'bloom',
+  { hiddenSize: 24, layers: 2, heads: 3 },
+  { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] },
+);
+
+/** Windows in all layers but the last, norms around each part, normalised heads. */
+export const tinyGemma3: ModelConfig = newModelConfig(
+  'gemma3',
+  { hiddenSize: 24, layers: 6, heads: 3, headSize: 8, intermediateSize: 32, window: 4 },
+  { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] },
+);
+
+/** Norms after each part. */
+export const tinyGpt1: ModelConfig = newModelConfig(
+  'gpt1',
+  { hiddenSize: 24, layers: 2, heads: 3 },
+  { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] },
+);
+
 /** Weights in which every value names its place: no two elements of a model are equal. */
 export function syntheticWeights(config: ModelConfig): WeightSource {
   const specs = parameterSpecs(config);

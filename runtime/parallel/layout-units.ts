@@ -31,7 +31,7 @@ export function unitsOf(config: ModelConfig): Unit[] {
 
 /**
  * Floating-point operations per token of a unit in one training step, as `flopsPerToken` of runtime/train counts them: 6 for each value of
- * a matrix and 6 T d for causal attention. The head counts whether it is tied or not; lookups are free.
+ * a matrix that a token meets and 6 T d for causal attention. The head counts whether it is tied or not; lookups are free.
  */
 export function unitCost(config: ModelConfig, length: number, kind: Unit['kind']): number {
   const { hiddenSize, heads, kvHeads, headSize, intermediateSize } = config;
@@ -39,5 +39,6 @@ export function unitCost(config: ModelConfig, length: number, kind: Unit['kind']
   if (kind === 'head') return 6 * config.vocabularySize * hiddenSize;
   const attention = hiddenSize * headSize * (2 * heads + 2 * kvHeads);
   const mlp = (config.mlp.kind === 'gated' ? 3 : 2) * hiddenSize * intermediateSize;
-  return 6 * (attention + mlp) + 6 * length * heads * headSize;
+  const { perToken = 1, experts = 0 } = config.mixture ?? {};
+  return 6 * (attention + perToken * mlp + experts * hiddenSize) + 6 * length * heads * headSize;
 }

@@ -3,7 +3,22 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openSafetensors } from '#runtime/model/safetensors-file.ts';
 
-export const cases = ['gpt2', 'llama-grouped', 'llama-untied', 'llama3', 'qwen2', 'qwen3', 'mistral', 'mixtral'] as const;
+export const cases = [
+  'gpt2',
+  'llama-grouped',
+  'llama-untied',
+  'llama3',
+  'qwen2',
+  'qwen3',
+  'mistral',
+  'mixtral',
+  'gemma3',
+  'opt',
+  'opt-post-norm',
+  'bloom',
+  'gpt1',
+  'gpt3',
+] as const;
 
 export function folderOf(name: string): string {
   return join(import.meta.dirname, '../fixtures/parity', name);

@@ -17,7 +17,10 @@ it('with the losses of its routers, a mixture has the gradients of PyTorch', asy
   const plain = await readTensors(join(folderOf('mixtral'), 'expected.safetensors'));
   const source = await openHuggingFace(folderOf('mixtral'));
   const { config } = source;
-  using model = await modelFrom({ config: { ...config, mixture: { ...config.mixture!, ...losses } }, read: source.read }, device);
+  using model = await modelFrom(
+    { config: { ...config, mixture: { ...config.mixture!, ...losses } }, read: (name) => source.read(name) },
+    device,
+  );
   await source.close();
   const { inputs, targets } = batchOf(expected, 0);
   const count = inputs.length;

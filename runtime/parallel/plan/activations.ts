@@ -80,12 +80,25 @@ export function headGradientElements({ vocabularySize, hiddenSize }: ModelConfig
   return tensor === 1 ? vocabularySize * hiddenSize : 0;
 }
 
-function attentionValues({ heads, kvHeads, headSize }: ModelConfig, { tensor }: TensorCut): number {
-  return (2 * heads * headSize + 2 * kvHeads * headSize + heads) / tensor;
+function attentionValues(config: ModelConfig, cut: TensorCut): number {
+  const { heads, kvHeads, headSize, norm } = config;
+  // Normalised heads are kept before it too, with a statistic of each.
+  const normed = norm.queriesAndKeys ? (heads + kvHeads) * (headSize + 1) : 0;
+  return (2 * heads * headSize + 2 * kvHeads * headSize + heads + normed) / cut.tensor + afterNorm(config, cut);
 }
 
-function mlpValues(config: ModelConfig, { tensor }: TensorCut): number {
-  return ((1 + innerInputs(config)) * config.intermediateSize) / tensor;
+function mlpValues(config: ModelConfig, cut: TensorCut): number {
+  const { mixture, hiddenSize } = config;
+  const inner = (1 + innerInputs(config)) * config.intermediateSize;
+  const own = mixture
+    ? mixture.perToken * (2 * hiddenSize + inner + 5) + 2 * mixture.experts // what goes to the experts and comes back, and the routing
+    : inner / cut.tensor;
+  return own + afterNorm(config, cut);
+}
+
+/** What a norm of what a part adds to the stream keeps: its input and its statistics. */
+function afterNorm(config: ModelConfig, cut: TensorCut): number {
+  return config.norm.placement === 'sandwich' ? streamValues(config, cut) + statistics(config) / shareOf(cut) : 0;
 }
 
 /** Layers that the MLP's activation reads. */
