@@ -25,7 +25,15 @@ export const Conditions = z
   .describe('What holds for the object. Reconciling and Stalled are present only while True.')
   .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] });
 
-export type ConditionType = 'Ready' | 'Complete' | 'Failed' | 'Suspended' | 'Reconciling' | 'Stalled' | 'GangScheduled';
+export type ConditionType =
+  | 'Ready'
+  | 'Complete'
+  | 'Failed'
+  | 'Suspended'
+  | 'Reconciling'
+  | 'Stalled'
+  | 'GangScheduled'
+  | 'Copied';
 
 /** What a controller says about a condition; the transition time follows from the change. */
 export interface ConditionChange {

@@ -144,6 +144,22 @@ describe('manifests', () => {
     ['no tokenizer', (spec) => delete at(spec, 'data')['tokenizer']],
     ['two tokenizers', (spec) => (at(spec, 'data', 'tokenizer')['uri'] = 'tokenizer.json')],
     ['unfetchable data', (spec) => (at(spec, 'data')['uri'] = 's3://bucket/x')],
+    ['data over http without a digest', (spec) => (at(spec, 'data')['uri'] = 'http://data.example/text.txt')],
+    ['a folder on a server without a digest', (spec) => (at(spec, 'data')['uri'] = 'https://data.example/corpus/?v=1')],
+    ['credentials in an address', (spec) => (at(spec, 'data')['uri'] = 'https://me:secret@data.example/text.txt')],
+    ['a server that has something else', (spec) => (at(spec, 'data')['uri'] = 'https://data.example/text.zip')],
+    ['a digest of a folder of the machine', (spec) => (at(spec, 'data')['digest'] = `sha256:${'0'.repeat(64)}`)],
+    [
+      'credentials in clear',
+      (spec) =>
+        Object.assign(at(spec, 'data'), {
+          uri: 'http://data.example/text.txt',
+          digest: `sha256:${'0'.repeat(64)}`,
+          secretRef: { name: 'data' },
+        }),
+    ],
+    ['a model from a server without a digest', (spec) => (spec['model'] = { from: 'https://models.example/moby/' })],
+    ['a Secret for nothing', (spec) => (at(spec, 'output')['secretRef'] = { name: 'models' })],
     ['batch longer than the context', (spec) => (at(spec, 'model', 'config')['contextLength'] = 128)],
     [
       'llama switch on gpt2',
@@ -154,22 +170,30 @@ describe('manifests', () => {
     const said = Object.fromEntries(cases.map(([name, change]) => [name, faults(TrainingJob, job(change)).join(' | ')]));
     expect(said).toMatchInlineSnapshot(`
       {
+        "a Secret for nothing": "spec.output.secretRef: secretRef needs uri: https://...",
+        "a digest of a folder of the machine": "spec.data.digest: digest needs uri: https://...",
+        "a folder on a server without a digest": "spec.data.digest: data over http, or from a folder on a server, needs digest: sha256:...",
+        "a model from a server without a digest": "spec.model.digest: a model from a server needs digest: sha256:...",
+        "a server that has something else": "spec.data.uri: must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end; got "https://data.example/text.zip"",
         "bad quantity": "spec.podTemplate.resources.limits.memory: must be an amount such as 2, 500m or 4Gi; got "4 gigs"",
         "batch longer than the context": "spec.task.pretrain.batch.length: task.pretrain.batch.length must not exceed model.config.contextLength",
+        "credentials in an address": "spec.data.uri: must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end; got "https://me:secret@data.example/text.txt"",
+        "credentials in clear": "spec.data.secretRef: secretRef needs uri: https://...",
+        "data over http without a digest": "spec.data.digest: data over http, or from a folder on a server, needs digest: sha256:...",
         "family and from": "spec.model: set either family (with config) or from",
         "forbidden pod setting": "spec.podTemplate.hostNetwork: unknown field; allowed here: labels, nodeSelector, tolerations, resources",
         "fraction for a whole number": "spec.task.pretrain.steps: must be a whole number; got 1.5",
         "heads that do not divide": "spec.model.config.heads: heads must divide hiddenSize",
-        "llama switch on gpt2": "spec.model.config: kvHeads and ropeTheta are of family llama only",
+        "llama switch on gpt2": "spec.model.config: kvHeads and ropeTheta are of families llama, qwen2, qwen3, mistral, mixtral and gemma3 only",
         "missing field": "spec.task.pretrain.batch: is required: a map of fields",
         "no task": "spec.task: set pretrain",
         "no tokenizer": "spec.data.tokenizer: a new model needs data.tokenizer: {train: {vocabularySize: N}} or {uri: PATH}",
         "too small": "spec.task.pretrain.batch.length: must be at least 2; got 0",
         "two tokenizers": "spec.data.tokenizer: set exactly one of train, uri",
-        "unfetchable data": "spec.data.uri: must be sample://NAME, file:///PATH or a path; got "s3://bucket/x"",
+        "unfetchable data": "spec.data.uri: must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end; got "s3://bucket/x"",
         "unknown field": "spec.task.pretrain.step: unknown field, did you mean steps?; allowed here: steps, batch, seed, optimizer, evaluation, samples",
         "unknown field at the top": "spec.outptu: unknown field, did you mean output?; allowed here: model, data, task, parallelism, elastic, recompute, recomputeBudgetMiB, checkpoint, faults, trace, suspend, activeDeadlineSeconds, ttlSecondsAfterFinished, scheduling, managedBy, runtimeRef, podTemplate, output",
-        "value out of a list": "spec.model.family: must be one of gpt2, llama; got "lama", did you mean llama?",
+        "value out of a list": "spec.model.family: must be one of gpt1, gpt2, gpt3, opt, bloom, llama, qwen2, qwen3, mistral, mixtral, gemma3; got "lama", did you mean llama?",
         "wrong type": "spec.task.pretrain.steps: must be a number; got "many"",
       }
     `);

@@ -55,17 +55,33 @@ type Shape = Record<string, z.ZodType>;
 export function oneOfMembers<S extends Shape>(
   members: S,
 ): z.ZodType<OneOf<{ [K in keyof S]: z.output<S[K]> }>, OneOf<{ [K in keyof S]: z.input<S[K]> }>> {
+  return unionOf(members, {}) as unknown as ReturnType<typeof oneOfMembers<S>>;
+}
+
+/** The same with fields that may stand beside any of the members. */
+export function oneOfMembersWith<S extends Shape, B extends Shape>(
+  members: S,
+  beside: B,
+): z.ZodType<
+  OneOf<{ [K in keyof S]: z.output<S[K]> }> & { [K in keyof B]?: z.output<B[K]> },
+  OneOf<{ [K in keyof S]: z.input<S[K]> }> & { [K in keyof B]?: z.input<B[K]> }
+> {
+  return unionOf(members, beside) as unknown as ReturnType<typeof oneOfMembersWith<S, B>>;
+}
+
+function unionOf(members: Shape, beside: Shape) {
   const names = Object.keys(members);
-  const optional = Object.fromEntries(Object.entries(members).map(([name, schema]) => [name, schema.optional()]));
+  const optional = Object.fromEntries(
+    Object.entries({ ...members, ...beside }).map(([name, schema]) => [name, schema.optional()]),
+  );
   const present = names.map((name) => `has(self.${name})`);
-  const schema = withRules(z.strictObject(optional), [
+  return withRules(z.strictObject(optional), [
     {
       cel: present.length === 1 ? present.join() : `[${present.join(', ')}].filter(set, set).size() == 1`,
       holds: (self) => names.filter((name) => self[name] !== undefined).length === 1,
       message: names.length === 1 ? `set ${names.join()}` : `set exactly one of ${names.join(', ')}`,
     },
   ]);
-  return schema as unknown as ReturnType<typeof oneOfMembers<S>>;
 }
 
 /** A map of at most `max` entries. A structural schema can't describe keys: a rule does. */

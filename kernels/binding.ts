@@ -86,6 +86,13 @@ export type MemoryStats = {
 };
 
 export type ProfileEntry = { readonly op: string; readonly calls: number; readonly milliseconds: number };
+/** Something that a stream did, or `idle`. Nanoseconds of the clock of process.hrtime. */
+export type StreamEvent = {
+  readonly op: string;
+  readonly stream: StreamHandle;
+  readonly beginNs: number;
+  readonly endNs: number;
+};
 export type MappedFile = { readonly handle: MapHandle; readonly bytes: number };
 
 /** Element types of collectives; those that tensors do not have are bytes of a u8 tensor. */
@@ -233,6 +240,8 @@ type Native = {
   readonly measureBandwidth: (stream: StreamHandle, threads: number) => Promise<number>;
   readonly profile: (on: boolean) => void;
   readonly profileRead: () => ProfileEntry[];
+  readonly trace: (capacity: number) => void;
+  readonly traceRead: (capacity: number) => { readonly events: StreamEvent[]; readonly seen: number };
 };
 
 const addonPath = '../build/native/windlass.node';
@@ -351,6 +360,14 @@ export function measureBandwidth(stream: StreamHandle, threadCount: number = thr
 export const profile = native.profile;
 /** The table, most time first. */
 export const readProfile = native.profileRead;
+
+/** Starts to record what each stream does when, up to so many events, and forgets those before; 0 stops and keeps them. */
+export const trace = native.trace;
+/**
+ * Up to so many events, in the order in which they ended, and how many there were, those included that found no room. What a stream did last is
+ * among them once it has begun something else.
+ */
+export const readTrace = native.traceRead;
 
 /**
  * Opens a place where peers connect. `address` is the IP address to bind for peers on other hosts; without it peers must be on this host.

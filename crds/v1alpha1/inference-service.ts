@@ -3,10 +3,11 @@ import { z } from 'zod';
 import { Conditions } from '../conditions.ts';
 import { defineResource } from '../resource.ts';
 import type { ObjectOf } from '../resource.ts';
-import { oneOfMembers } from '../rules.ts';
+import { oneOfMembersWith, withRules } from '../rules.ts';
 import { Effective } from './effective.ts';
-import { pathPattern } from './model-config.ts';
+import { modelFolderPattern, notAModelFolder } from './model-config.ts';
 import { PodTemplate, RuntimeReference } from './pod-template.ts';
+import { Digest, digestNeeded, digestRule, secretRule, SecretReference } from './remote.ts';
 
 const objectName = (description: string) =>
   z
@@ -46,6 +47,29 @@ const FromTrainingJob = z
   })
   .describe('Serves what the TrainingJob of this name has published.');
 
+const ServedModel = withRules(
+  oneOfMembersWith(
+    {
+      name: objectName('Serves the newest version of this Model, and the next one as soon as it is published.'),
+      version: objectName('Serves this ModelVersion.'),
+      uri: z
+        .string()
+        .min(1)
+        .max(4096)
+        .regex(modelFolderPattern, notAModelFolder)
+        .describe(
+          'Serves the Hugging Face folder or GGUF file at this path, or the folder on this server, where it has a list SHA256SUMS of its files.',
+        ),
+      fromTrainingJob: FromTrainingJob,
+    },
+    {
+      digest: Digest.describe('sha256 of the sorted SHA256SUMS of the folder on the server, as ModelVersions have it.'),
+      secretRef: SecretReference,
+    },
+  ).describe('What is served.'),
+  [digestNeeded('uri'), digestRule('uri'), secretRule('uri')],
+);
+
 const Rollout = z
   .strictObject({
     strategy: z
@@ -65,17 +89,7 @@ const Rollout = z
 
 const Spec = z
   .strictObject({
-    model: oneOfMembers({
-      name: objectName('Serves the newest version of this Model, and the next one as soon as it is published.'),
-      version: objectName('Serves this ModelVersion.'),
-      uri: z
-        .string()
-        .min(1)
-        .max(4096)
-        .regex(pathPattern, 'must be a path or file:///PATH')
-        .describe('Serves the Hugging Face folder at this path.'),
-      fromTrainingJob: FromTrainingJob,
-    }).describe('What is served.'),
+    model: ServedModel,
     replicas: z.int().min(0).max(1000).default(1).describe('Pods that serve.'),
     port: z.int().min(1).max(65_535).default(8080).describe('Port of the service.'),
     engine: Engine.prefault({}),
@@ -123,6 +137,7 @@ const Startup = z
     totalBytes: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Bytes of the model.'),
     bytesPerSecond: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Speed of the fetching.'),
     etaSeconds: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('Time until the node has all of it.'),
+    trouble: z.string().max(1024).optional().describe('Why the fetching is tried again.'),
   })
   .describe('A pod on its way to its first answer.');
 
@@ -185,6 +200,11 @@ export const InferenceServiceStatus = z
       .optional()
       .describe('How far the pods are replaced.'),
     effective: Effective.optional(),
+    restartRequest: z
+      .string()
+      .max(64)
+      .optional()
+      .describe('Request for a restart, by the annotation windlass.dev/restart-requested-at, that was carried out last.'),
     summary: z
       .object({ ready: z.string().max(32).optional().describe('Ready and wanted pods.') })
       .optional()

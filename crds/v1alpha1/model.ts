@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { Conditions } from '../conditions.ts';
 import { defineResource } from '../resource.ts';
 import type { ObjectOf } from '../resource.ts';
-import { boundedMap, deepEqual } from '../rules.ts';
+import { boundedMap, deepEqual, withRules } from '../rules.ts';
+import { Digest, oneOfPatterns, remoteFolderPattern, secretRule, SecretReference } from './remote.ts';
 
 const generation = z
   .int()
@@ -44,7 +45,7 @@ export const Model = defineResource({
 });
 export type Model = ObjectOf<typeof Model>;
 
-const ModelVersionSpec = z
+const ModelVersionFields = z
   .strictObject({
     model: z.string().min(1).max(63).describe('Model that this is a version of.'),
     number: z.int().min(1).max(2_147_483_647).describe('Number of the version within its model; the highest is the newest.'),
@@ -52,13 +53,19 @@ const ModelVersionSpec = z
       .string()
       .min(1)
       .max(4096)
-      .regex(/^pvc:\/\/[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/.+$/, 'must be pvc://CLAIM/PATH')
-      .describe('Where the files are: pvc://CLAIM/PATH.'),
-    digest: z
+      .regex(
+        oneOfPatterns(/pvc:\/\/[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/.+/, remoteFolderPattern),
+        'must be pvc://CLAIM/PATH or https://HOST/PATH/',
+      )
+      .describe('Where the files are: pvc://CLAIM/PATH, or a folder on a server with a list SHA256SUMS of them.'),
+    secretRef: SecretReference.optional(),
+    url: z
       .string()
-      .max(80)
-      .regex(/^sha256:[0-9a-f]{64}$/, 'must be sha256: and 64 hexadecimal digits')
-      .describe('Checksum of all files: sha256 over the sorted lines `<sha256>  <file>`.'),
+      .max(4096)
+      .regex(oneOfPatterns(remoteFolderPattern), 'must be https://HOST/PATH/')
+      .optional()
+      .describe('Folder on a server that the job put a copy of the files into, with the same digest.'),
+    digest: Digest.describe('Checksum of all files: sha256 over the sorted lines `<sha256>  <file>`.'),
     format: z.enum(['huggingface']).describe('Layout of the folder.'),
     architecture: z.string().min(1).max(128).describe('Architecture, as config.json names it.'),
     parameters: bigCount('Number of parameters.'),
@@ -76,6 +83,8 @@ const ModelVersionSpec = z
     metrics: boundedMap(z.string().max(64), z.number(), 64).default({}).describe('Figures of the training, such as heldOutLoss.'),
   })
   .describe('A trained model. Nothing of it changes.');
+
+const ModelVersionSpec = withRules(ModelVersionFields, [secretRule('uri')]);
 
 export const ModelVersionStatus = z
   .object({ observedGeneration: generation, conditions: Conditions.optional() })

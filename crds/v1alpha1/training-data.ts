@@ -1,9 +1,12 @@
 // What a TrainingJob learns from: texts and the tokenizer that reads them.
 import { z } from 'zod';
-import { oneOfMembers } from '../rules.ts';
+import { oneOfMembers, withRules } from '../rules.ts';
 import { pathPattern } from './model-config.ts';
+import { Digest, digestRule, oneOfPatterns, remoteDataPattern, secretRule, SecretReference } from './remote.ts';
 
-const dataUriPattern = /^(sample:\/\/[a-z0-9]([-a-z0-9]*[a-z0-9])?|file:\/\/\/.+|[^:]+)$/;
+const dataUriPattern = oneOfPatterns(/sample:\/\/[a-z0-9]([-a-z0-9]*[a-z0-9])?/, /file:\/\/\/.+/, remoteDataPattern, /[^:]+/);
+/** Over http anybody on the way can change the bytes, and the list of a folder says what its files are, but not that they are the right ones. */
+const needsDigest = /^(http:|https:[^?]*\/([?]|$))/;
 
 const Tokenizer = oneOfMembers({
   train: z
@@ -23,19 +26,37 @@ const Tokenizer = oneOfMembers({
     .describe('A tokenizer.json, or a folder that holds one.'),
 }).describe("The tokenizer. The model's own if absent, which needs model.from.");
 
-export const TrainingData = z
+const Fields = z
   .strictObject({
     uri: z
       .string()
       .min(1)
       .max(4096)
-      .regex(dataUriPattern, 'must be sample://NAME, file:///PATH or a path')
+      .regex(
+        dataUriPattern,
+        'must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end',
+      )
       .describe(
-        'A .txt or .jsonl file or a folder of them: a path, file:///PATH, or sample://NAME for a text that comes with the installation.',
+        'A .txt or .jsonl file or a folder of them: a path, file:///PATH, https://HOST/PATH, or sample://NAME for a text that comes with the installation. A folder on a server ends with / and has a list SHA256SUMS of its files.',
       ),
+    digest: Digest.optional().describe(
+      'sha256 of the file on the server, or of the sorted SHA256SUMS of the folder. Needed for a folder and for http; best always.',
+    ),
+    secretRef: SecretReference.optional(),
     field: z.string().min(1).max(256).default('text').describe('Field of each line that holds the text, in .jsonl files.'),
     heldOut: z.number().min(0).max(0.5).default(0.05).describe('Share of the data that is kept for evaluation, 0 to 0.5.'),
     tokenizer: Tokenizer.optional(),
   })
   .describe('What the model learns from.');
+
+export const TrainingData = withRules(Fields, [
+  {
+    cel: `!self.uri.matches('${needsDigest.source.replaceAll('\\/', '/')}') || has(self.digest)`,
+    holds: ({ uri, digest }) => digest !== undefined || !needsDigest.test(uri),
+    message: 'data over http, or from a folder on a server, needs digest: sha256:...',
+    path: ['digest'],
+  },
+  digestRule('uri'),
+  secretRule('uri'),
+]);
 export type TrainingData = z.output<typeof TrainingData>;

@@ -23,6 +23,16 @@ const TrainingProgress = z
     etaSeconds: measure('Seconds to the last step, as it goes now.'),
     phase: word(64, 'What the ranks do when they are not stepping, such as tokenizing.'),
     phaseShare: measure('Share of the phase that is done, 0 to 1.'),
+    transfer: z
+      .object({
+        bytes: counter('Bytes that are over.'),
+        totalBytes: counter('Bytes of all, where the server says so.'),
+        bytesPerSecond: counter('Speed.'),
+        etaSeconds: counter('Seconds to the end at that speed.'),
+        trouble: word(1024, 'Why it is tried again.'),
+      })
+      .optional()
+      .describe('What comes from or goes to a server in this phase.'),
     sample: word(4096, 'Newest text generated during training.'),
     rssBytes: counter('Resident memory of the rank.'),
     time: time('When this was written.'),

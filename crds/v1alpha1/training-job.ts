@@ -9,12 +9,37 @@ import { ModelSource } from './model-config.ts';
 import { Parallelism } from './parallelism.ts';
 import { PodTemplate, RuntimeReference } from './pod-template.ts';
 import { Pretrain } from './pretrain.ts';
+import { remoteFolderPattern, oneOfPatterns, secretRule, SecretReference } from './remote.ts';
 import { Scheduling } from './scheduling.ts';
 import { TrainingData } from './training-data.ts';
 import { TrainingJobStatus } from './training-job-status.ts';
 
 const managerPattern =
   /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
+
+const Output = withRules(
+  z
+    .strictObject({
+      model: z
+        .string()
+        .min(1)
+        .max(52)
+        .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be lower-case letters, digits and "-"')
+        .describe('Model that the result becomes the next version of; created if it does not exist.'),
+      uri: z
+        .string()
+        .min(1)
+        .max(1024)
+        .regex(oneOfPatterns(remoteFolderPattern), 'must be https://HOST/PATH/')
+        .optional()
+        .describe(
+          'Folder on a server that takes PUT: a copy of the version goes below it, its list SHA256SUMS last. The version on the claim is made first, and stays if the server does not take it.',
+        ),
+      secretRef: SecretReference.optional(),
+    })
+    .describe('Where the result goes.'),
+  [secretRule('uri')],
+);
 
 const Spec = withRules(
   z
@@ -93,16 +118,7 @@ const Spec = withRules(
         ),
       runtimeRef: RuntimeReference.optional(),
       podTemplate: PodTemplate.optional(),
-      output: z
-        .strictObject({
-          model: z
-            .string()
-            .min(1)
-            .max(52)
-            .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be lower-case letters, digits and "-"')
-            .describe('Model that the result becomes the next version of; created if it does not exist.'),
-        })
-        .describe('Where the result goes.'),
+      output: Output,
     })
     .describe('The training that is asked for.'),
   [

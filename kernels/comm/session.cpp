@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <unistd.h>
+#include <utility>
 
 #include "comm/farewell.h"
 #include "comm/hub.h"
@@ -17,9 +18,14 @@ namespace {
 
 constexpr int64_t kFirstRetry = 20000000;
 constexpr int64_t kLongestRetry = 500000000;
+// A greeting that takes longer is begun anew, each time with twice the patience: a connection may be lost on the way and nobody told.
+constexpr int64_t kFirstGreeting = 5000000000;
 constexpr uint32_t kLongestWords = 1024;
 // What a peer may send ahead for groups that this rank has not made: more is a fault, not a burst.
 constexpr size_t kMostEarly = 1024;
+
+int64_t pause_after(int failures) { return std::min(kFirstRetry << std::min(failures, 8), kLongestRetry); }
+int64_t patience_after(int failures) { return kFirstGreeting << std::min(failures, 8); }
 
 }  // namespace
 
@@ -128,7 +134,7 @@ void Session::close() {
   closed_ = true;
   remove_session(*this);
   for (Peer& each : peers_) {
-    Service::instance().cancel(each.retry);
+    Service::instance().cancel(each.timer);
     if (each.control != nullptr) each.control->close();
     if (each.greeting != nullptr) each.greeting->close();
     each.control = nullptr;
@@ -161,6 +167,12 @@ void Session::call(int to) {
   if (wire == nullptr) return call_again(to, "nobody listens at its endpoint");
   callee.greeting = wire;
   const std::weak_ptr<Session> weak = weak_from_this();
+  callee.timer = Service::instance().at(nanoseconds() + patience_after(callee.failures), [weak, to] {
+    const std::shared_ptr<Session> session = weak.lock();
+    if (session == nullptr || session->closed_ || session->peer(to).greeting == nullptr) return;
+    session->peer(to).greeting->close();
+    session->call_again(to, "it does not answer");
+  });
   greet(wire, make_hello(Purpose::control, options.rank, to, digest_), options.secret, [weak, to, weak_wire = std::weak_ptr(wire)](const GreetingFault* fault) {
     const std::shared_ptr<Session> session = weak.lock();
     const std::shared_ptr<Wire> wire = weak_wire.lock();
@@ -182,9 +194,9 @@ void Session::call_again(int to, const std::string& problem) {
   Peer& callee = peer(to);
   callee.problem = problem;
   callee.greeting = nullptr;
-  const int64_t pause = std::min(kFirstRetry << std::min(callee.failures++, 8), kLongestRetry);
+  Service::instance().cancel(callee.timer);
   const std::weak_ptr<Session> weak = weak_from_this();
-  callee.retry = Service::instance().at(nanoseconds() + pause, [weak, to] {
+  callee.timer = Service::instance().at(nanoseconds() + pause_after(callee.failures++), [weak, to] {
     if (const std::shared_ptr<Session> session = weak.lock(); session != nullptr && !session->closed_) session->call(to);
   });
 }
@@ -196,6 +208,7 @@ void Session::failed_to_call(int from, const std::string& problem) {
 /** Nothing can come of it: all groups with that peer fail, and it has learnt it too. */
 void Session::differs_in_tls(int with) {
   peer(with).greeting = nullptr;
+  Service::instance().cancel(peer(with).timer);
   const std::vector<std::weak_ptr<Group>> groups = groups_;
   for (const std::weak_ptr<Group>& each : groups) {
     const std::shared_ptr<Group> group = each.lock();
@@ -241,6 +254,7 @@ void Session::greeted(int from, const std::shared_ptr<Wire>& wire) {
   if (other.control != nullptr) return wire->close();
   other.control = wire;
   other.greeting = nullptr;
+  Service::instance().cancel(other.timer);
   other.problem.clear();
   const std::weak_ptr<Session> weak = weak_from_this();
   wire->when_closed([weak, from] {
@@ -371,29 +385,52 @@ Session::Sockets& Session::sockets_of(const Group& group, int member) {
 
 /** Calls a peer once for each socket of the link. */
 void Session::call_data(const std::shared_ptr<Group>& group, int member) {
-  Sockets& sockets = sockets_of(*group, member);
+  const int stripes = static_cast<int>(sockets_of(*group, member).connections[0].size());
+  for (const Channel channel : {Channel::collective, Channel::message}) {
+    for (int stripe = 0; stripe < stripes; ++stripe) call_data_socket(group, member, channel, stripe, 0);
+  }
+}
+
+void Session::call_data_socket(const std::shared_ptr<Group>& group, int member, Channel channel, int stripe, int failures) {
+  const std::shared_ptr<Wire> wire = call_over_network(member);
+  if (wire == nullptr) return call_data_socket_again(group, member, channel, stripe, failures);
+  sockets_of(*group, member).greetings.push_back(wire);
+  Hello hello = make_hello(Purpose::data, options.rank, member, digest_);
+  hello.channel = static_cast<uint8_t>(channel);
+  hello.stripe = static_cast<uint8_t>(stripe);
+  hello.group = group->digest;
   const std::weak_ptr<Session> weak = weak_from_this();
   const std::weak_ptr<Group> weak_group = group;
-  for (int channel = 0; channel < kChannels; ++channel) {
-    for (size_t stripe = 0; stripe < sockets.connections[channel].size(); ++stripe) {
-      const std::shared_ptr<Wire> wire = call_over_network(member);
-      if (wire == nullptr) continue;
-      sockets.greetings.push_back(wire);
-      Hello hello = make_hello(Purpose::data, options.rank, member, digest_);
-      hello.channel = static_cast<uint8_t>(channel);
-      hello.stripe = static_cast<uint8_t>(stripe);
-      hello.group = group->digest;
-      greet(wire, hello, options.secret, [weak, weak_group, hello, weak_wire = std::weak_ptr(wire)](const GreetingFault* fault) {
-        const std::shared_ptr<Session> session = weak.lock();
-        const std::shared_ptr<Group> group = weak_group.lock();
-        const std::shared_ptr<Wire> wire = weak_wire.lock();
-        if (session == nullptr || group == nullptr || wire == nullptr || fault != nullptr || session->closed_) return;
-        Hello seen = hello;
-        seen.from = hello.to;
-        session->data_came(group, seen, wire);
-      });
-    }
-  }
+  const uint64_t timer = Service::instance().at(nanoseconds() + patience_after(failures), [=, weak_wire = std::weak_ptr(wire)] {
+    const std::shared_ptr<Session> session = weak.lock();
+    const std::shared_ptr<Group> group = weak_group.lock();
+    const std::shared_ptr<Wire> wire = weak_wire.lock();
+    if (session == nullptr || group == nullptr || wire == nullptr) return;
+    wire->close();
+    session->call_data_socket_again(group, member, channel, stripe, failures);
+  });
+  greet(wire, hello, options.secret, [=, weak_wire = std::weak_ptr(wire)](const GreetingFault* fault) {
+    Service::instance().cancel(timer);
+    const std::shared_ptr<Session> session = weak.lock();
+    const std::shared_ptr<Group> group = weak_group.lock();
+    const std::shared_ptr<Wire> wire = weak_wire.lock();
+    if (session == nullptr || group == nullptr || wire == nullptr || session->closed_) return;
+    if (fault != nullptr) return session->call_data_socket_again(group, member, channel, stripe, failures);
+    Hello seen = hello;
+    seen.from = hello.to;
+    session->data_came(group, seen, wire);
+  });
+}
+
+void Session::call_data_socket_again(const std::shared_ptr<Group>& group, int member, Channel channel, int stripe, int failures) {
+  const std::weak_ptr<Session> weak = weak_from_this();
+  const std::weak_ptr<Group> weak_group = group;
+  Service::instance().at(nanoseconds() + pause_after(failures), [=] {
+    const std::shared_ptr<Session> session = weak.lock();
+    const std::shared_ptr<Group> group = weak_group.lock();
+    if (session == nullptr || group == nullptr || session->closed_ || group->state() != Group::State::connecting) return;
+    session->call_data_socket(group, member, channel, stripe, failures + 1);
+  });
 }
 
 /** One of the sockets of a link is connected; the last one makes the link. */

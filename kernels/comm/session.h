@@ -55,7 +55,7 @@ class Session : public std::enable_shared_from_this<Session> {
     std::shared_ptr<Wire> greeting;
     bool lost = false;
     int failures = 0;
-    uint64_t retry = 0;
+    uint64_t timer = 0;  // of the next call, or of the greeting
     std::string problem;  // of the last attempt to connect
   };
   /** What came for a group that this rank has not made yet. */
@@ -85,6 +85,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void connect_member(const std::shared_ptr<Group>& group, int member);
   void segment_came(const std::shared_ptr<Group>& group, int member, OwnedFile file);
   void call_data(const std::shared_ptr<Group>& group, int member);
+  void call_data_socket(const std::shared_ptr<Group>& group, int member, Channel channel, int stripe, int failures);
+  void call_data_socket_again(const std::shared_ptr<Group>& group, int member, Channel channel, int stripe, int failures);
   void data_came(const std::shared_ptr<Group>& group, const Hello& hello, const std::shared_ptr<Wire>& wire);
   Sockets& sockets_of(const Group& group, int member);
   std::shared_ptr<Group> group_of(const Digest& digest) const;

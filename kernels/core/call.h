@@ -28,7 +28,7 @@ struct TensorSpec {
 
 struct OpSpec {
   static constexpr int kMaxTensors = 12;
-  static constexpr int kMaxSymbols = 8;
+  static constexpr int kMaxSymbols = 12;
 
   const char* name;
   const TensorSpec* tensors;

@@ -161,6 +161,20 @@ WL_API void wl_profile(int on);
 /* Fills up to `capacity` entries, most time first; returns how many there are. */
 WL_API int64_t wl_profile_read(wl_profile_entry* out, int64_t capacity);
 
+typedef struct {
+  const char* op; /* the command, or "idle": the stream had nothing to do */
+  wl_stream stream;
+  int64_t begin; /* nanoseconds of CLOCK_MONOTONIC */
+  int64_t end;
+} wl_trace_event;
+/* Starts to record what each stream does when, up to `capacity` events, and forgets those before; 0 stops and keeps them. */
+WL_API void wl_trace(int64_t capacity);
+/*
+ * Fills up to `capacity` events, in the order in which they ended; returns how many there were, those included that found no room. The event
+ * of a command is there once a later command of its stream has begun.
+ */
+WL_API int64_t wl_trace_read(wl_trace_event* out, int64_t capacity);
+
 #include "wl_ops.gen.h"
 
 #ifdef __cplusplus

@@ -144,6 +144,53 @@ static napi_value profile_read(napi_env env, napi_callback_info info) {
   return list;
 }
 
+static napi_value trace(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int64_t capacity;
+  if (!read_arguments(env, info, "trace", 1, argv) || !read_i64(env, "trace", "capacity", argv[0], &capacity)) return NULL;
+  if (capacity < 0 || capacity > 1 << 20) {
+    refuse_argument(env, "trace", "capacity", "from 0 to 1048576");
+    return NULL;
+  }
+  wl_trace(capacity);
+  return NULL;
+}
+
+static napi_value trace_event(napi_env env, const wl_trace_event* event) {
+  napi_value object;
+  napi_create_object(env, &object);
+  set_text(env, object, "op", event->op);
+  set_number(env, object, "stream", event->stream);
+  set_number(env, object, "beginNs", (double)event->begin);
+  set_number(env, object, "endNs", (double)event->end);
+  return object;
+}
+
+static napi_value trace_read(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int64_t capacity;
+  if (!read_arguments(env, info, "traceRead", 1, argv) || !read_i64(env, "traceRead", "capacity", argv[0], &capacity)) return NULL;
+  if (capacity < 1 || capacity > 1 << 20) {
+    refuse_argument(env, "traceRead", "capacity", "from 1 to 1048576");
+    return NULL;
+  }
+  wl_trace_event* events = malloc((size_t)capacity * sizeof *events);
+  if (events == NULL) {
+    throw_invalid(env, "traceRead", "traceRead: out of memory");
+    return NULL;
+  }
+  const int64_t seen = wl_trace_read(events, capacity);
+  napi_value result;
+  napi_value list;
+  napi_create_object(env, &result);
+  napi_create_array(env, &list);
+  for (int64_t i = 0; i < seen && i < capacity; ++i) napi_set_element(env, list, (uint32_t)i, trace_event(env, &events[i]));
+  free(events);
+  napi_set_named_property(env, result, "events", list);
+  set_number(env, result, "seen", (double)seen);
+  return result;
+}
+
 #define FUNCTION(name, call) {name, NULL, call, NULL, NULL, NULL, napi_enumerable, NULL}
 const napi_property_descriptor machine_functions[] = {
     FUNCTION("isa", isa),
@@ -163,5 +210,7 @@ const napi_property_descriptor machine_functions[] = {
     FUNCTION("measureBandwidth", measure_bandwidth),
     FUNCTION("profile", profile),
     FUNCTION("profileRead", profile_read),
+    FUNCTION("trace", trace),
+    FUNCTION("traceRead", trace_read),
 };
 const size_t machine_function_count = sizeof machine_functions / sizeof *machine_functions;

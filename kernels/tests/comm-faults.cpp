@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "comm-ranks.h"
+#include "comm-relay.h"
 #include "comm/sha256.h"
 #include "process-state.h"
 
@@ -104,6 +105,12 @@ struct Pair {
   }
 };
 
+/** Seen with the output of a test that did not expect it. */
+int child_fault(int status, const std::string& words) {
+  std::printf("the child of a pair ends: %s\n", words.c_str());
+  return status;
+}
+
 /** Rank 1 of a pair. */
 int child_main(char** argv) {
   if (wl_start() != WL_OK) return 1;
@@ -119,7 +126,7 @@ int child_main(char** argv) {
   wl_comm comm = 0;
   wl_comm_options options = {listener, 1, 2, endpoints, "pair", 7, "secret", 20000, 0, 0};
   ranks::talk_over(options, transport);
-  if (wl_comm_open(0, &options, &comm) != WL_OK) return 1;
+  if (wl_comm_open(0, &options, &comm) != WL_OK) return child_fault(1, wl_last_error()->message);
   Rank self;
   self.rank = 1;
   self.comm = comm;
@@ -128,7 +135,8 @@ int child_main(char** argv) {
   const bool once = behaviour != "loop";
   for (int step = 0; step == 0 || !once; ++step) {
     if (wl_comm_all_reduce(self.stream, comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "child") != WL_OK) return 1;
-    if (!self.finish().empty()) return 3;
+    const std::string end = self.finish();
+    if (!end.empty()) return child_fault(3, end);
   }
   if (behaviour == "stay") pause();
   wl_comm_free(comm);
@@ -225,6 +233,27 @@ TEST("who is missing when a communicator is opened is named, and so is why") {
       if (self.rank < 2) CHECK(contains(outcome.message, "rank 2 of world has not connected within 2.0 s"));
     }
   }
+}
+
+TEST("a connection that is cut off or swallowed while ranks greet each other is made anew") {
+  using relay::Relay;
+  using enum Relay::Fate;
+  const std::vector<Relay::Fate> first_connections[] = {{swallowed}, {cut, cut}, {carried, swallowed, cut}, {carried, cut, carried, cut, swallowed}};
+  // All at once: patience takes seconds.
+  std::vector<std::unique_ptr<Relay>> relays;
+  std::vector<std::unique_ptr<World>> worlds;
+  for (const int transport : {int{WL_COMM_TCP}, ranks::kTls}) {
+    for (const std::vector<Relay::Fate>& fates : first_connections) {
+      relays.push_back(std::make_unique<Relay>(-1, fates));
+      Options options = over(transport, 60000);
+      options.opened = 0;
+      worlds.push_back(std::make_unique<World>(2, options));
+      World& world = *worlds.back();
+      world.set_endpoint(0, relays.back()->before(world.endpoint(0)));
+      for (int rank = 0; rank < 2; ++rank) world.open(rank);
+    }
+  }
+  for (const std::unique_ptr<World>& world : worlds) world->ready();
 }
 
 TEST("an abort ends what waits, here and on the peers, and what comes later") {

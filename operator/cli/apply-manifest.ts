@@ -32,13 +32,14 @@ export async function applyManifest(client: KubeClient, manifest: Manifest): Pro
         labels: { ...existing.metadata.labels, ...labels },
         annotations: { ...existing.metadata.annotations, ...annotations },
       };
+      const content = contentOf(object);
       if (
         !deepEqual(
-          [existing.spec, existing.metadata.labels ?? {}, existing.metadata.annotations ?? {}],
-          [object.spec, metadata.labels, metadata.annotations],
+          [contentOf(existing), existing.metadata.labels ?? {}, existing.metadata.annotations ?? {}],
+          [content, metadata.labels, metadata.annotations],
         )
       )
-        await client.update(resource, { ...existing, metadata, spec: object.spec });
+        await client.update(resource, { ...existing, ...content, metadata });
       return;
     } catch (error) {
       if (isConflict(error)) continue;
@@ -47,4 +48,10 @@ export async function applyManifest(client: KubeClient, manifest: Manifest): Pro
       throw new WindlassError('WL_FIELD_IMMUTABLE', message, { cause: error });
     }
   }
+}
+
+/** What people write of an object besides its metadata: the spec, or what a kind without one has. */
+function contentOf(object: object): object {
+  const { apiVersion: _, kind: __, metadata: ___, status: ____, ...content } = object as Record<string, unknown>;
+  return content;
 }

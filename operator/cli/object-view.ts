@@ -20,8 +20,8 @@ export interface Newest {
 /** A job as its status and the newest report tell it. */
 export function jobView(job: TrainingJob, newest?: Newest): JobView {
   const status = job.status ?? {};
-  const { phase, phaseShare, ...recorded } = status.progress ?? {};
-  const progress = { ...recorded, ...(newest ? newest.progress : { phase, phaseShare }) } as Partial<Progress>;
+  const { phase, phaseShare, transfer, ...recorded } = status.progress ?? {};
+  const progress = { ...recorded, ...(newest ? newest.progress : { phase, phaseShare, transfer }) } as Partial<Progress>;
   const failed = status.state === 'Failed';
   const running = status.state === 'Running';
   const message = messageOf(status.conditions, failed ? 'Failed' : 'Ready');
@@ -35,7 +35,7 @@ export function jobView(job: TrainingJob, newest?: Newest): JobView {
     restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),
     losses: newest?.losses.values ?? [],
     ...pick(progress, ['loss', 'heldOutLoss', 'tokensPerSecond', 'etaSeconds', 'sample']),
-    ...(running ? pick(progress, ['phase', 'phaseShare']) : {}),
+    ...(running ? pick(progress, ['phase', 'phaseShare', 'transfer']) : {}),
     ...(savedAt === undefined ? {} : { checkpointStep: savedAt }),
     ...(message === undefined ? {} : { message }),
     ...(logTail ? { logTail } : {}),

@@ -26,7 +26,7 @@ export function observe(client: KubeClient, bus: EventBus): Observer {
     const last = reports.get(uid);
     if (last && last.report.attempt > attempt) return;
     const known: Omit<Newest, 'report' | 'restarts'> = last ?? { progress: {}, losses: new LossCurve(), healing: undefined };
-    const { phase: _phase, phaseShare: _share, ...kept } = known.progress;
+    const { phase: _phase, phaseShare: _share, transfer: _transfer, ...kept } = known.progress;
     const news = knownFigures(progress);
     if (news.loss !== undefined && news.step !== undefined) known.losses.add(news.step, news.loss);
     const healing = isHealed(known.healing, report.data);

@@ -1,5 +1,6 @@
 // The view of a pipe or a log: a line when something changed that a reader would want to know. Pure.
 import { formatCount, formatDuration } from './format.ts';
+import { transferText } from './transfer-text.ts';
 import { logLines } from './view.ts';
 import type { JobView, ServiceView, View } from './view.ts';
 
@@ -33,6 +34,7 @@ function jobLines(before: JobView | undefined, job: JobView): string[] {
   if (job.message && before?.message !== job.message) lines.push(`${who}: ${job.message}`);
   if (before?.state !== job.state) lines.push(...logLines(job).map((line) => `${who}: | ${line}`));
   if (job.phase && before?.phase !== job.phase) lines.push(`${who}: ${job.phase}`);
+  lines.push(...transferLines(before, job).map((line) => `${who}: ${line}`));
   if (job.restarts > (before?.restarts ?? 0)) lines.push(`${who}: restart ${job.restarts}`);
   if (job.fault && before?.fault !== job.fault) lines.push(`${who}: ${newPart(before?.fault, job.fault)}`);
   if (job.straggler && whoIn(before?.straggler) !== whoIn(job.straggler)) lines.push(`${who}: ${job.straggler}`);
@@ -44,6 +46,18 @@ function jobLines(before: JobView | undefined, job: JobView): string[] {
     lines.push(`${who}: held-out loss ${job.heldOutLoss.toFixed(3)}`);
   if (job.sample && before?.sample !== job.sample) lines.push(`${who}: sample: ${job.sample.replaceAll(/\s+/g, ' ')}`);
   return lines;
+}
+
+/** A transfer is told every fourth, and what stands in its way. */
+function transferLines(before: JobView | undefined, { phase, transfer }: JobView): string[] {
+  if (!transfer) return [];
+  const known = before?.phase === phase ? before?.transfer : undefined;
+  const { bytes = 0, totalBytes = 0, trouble } = transfer;
+  const fourth = (count = 0) => (totalBytes > 0 ? Math.floor((4 * count) / totalBytes) : 0);
+  return [
+    ...(fourth(bytes) > fourth(known?.bytes) ? [`${phase}: ${transferText(transfer)}`] : []),
+    ...(trouble && trouble !== known?.trouble ? [trouble] : []),
+  ];
 }
 
 /** Ranks that stopped to run, and a number of them that changed while the job runs. */

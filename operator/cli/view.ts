@@ -2,6 +2,8 @@
 import { bar, curve, fit, formatCount, formatDuration, wrap } from './format.ts';
 import { rankLines } from './rank-lines.ts';
 import type { RankView } from './rank-lines.ts';
+import { transferText } from './transfer-text.ts';
+import type { Transfer } from './transfer-text.ts';
 
 const sampleLines = 3;
 const logTailLines = 8;
@@ -20,6 +22,8 @@ export interface JobView {
   readonly etaSeconds?: number;
   readonly phase?: string;
   readonly phaseShare?: number;
+  /** What comes from a server, or goes to one, in the phase. */
+  readonly transfer?: Transfer;
   readonly restarts: number;
   /** Ranks that are there, of those that the job uses: `3/4`. Absent for a job of one. */
   readonly rankCount?: string;
@@ -75,7 +79,8 @@ export function renderJob(job: JobView, width: number): string[] {
   for (const line of logLines(job)) lines.push(`  | ${line}`);
   if (job.phase) {
     const share = job.phaseShare === undefined ? '' : ` ${Math.round(job.phaseShare * 100)} %`;
-    lines.push(`  ${job.phase}${share}`);
+    lines.push(`  ${job.phase}${share}${job.transfer === undefined ? '' : `  ${transferText(job.transfer)}`}`);
+    if (job.transfer?.trouble) lines.push(...indented(job.transfer.trouble, width));
   }
   if (job.steps > 0 && job.state === 'Running') {
     const share = job.step / job.steps;

@@ -4,6 +4,8 @@ import type { KubeObject } from '#crds/resource.ts';
 import type { Effective, PodTemplate } from '#crds/v1alpha1/index.ts';
 import type { Affinity, Container, Pod, Volume } from '#operator/kube/core.ts';
 import { mergeTemplates } from './effective.ts';
+import { secretVolume } from './remote-secrets.ts';
+import type { SecretMount } from './remote-secrets.ts';
 
 /** An unprivileged user of no particular name. */
 const userId = 65_532;
@@ -25,6 +27,10 @@ export interface PodShell {
   affinity?: Affinity;
   /** Claims to mount: name of the volume, claim, path. */
   claims: { name: string; claimName: string; mountPath: string; readOnly?: boolean }[];
+  /** Secrets for servers. */
+  secrets?: readonly SecretMount[];
+  /** Room of the pod alone, by name and path. */
+  scratch?: readonly { name: string; mountPath: string }[];
   /** Tokens of the namespace's default ServiceAccount, each for one audience. */
   tokens?: PodToken[];
   container: Pick<Container, 'name' | 'command' | 'env' | 'ports' | 'readinessProbe' | 'livenessProbe'>;
@@ -41,7 +47,7 @@ export interface PodToken {
 
 /** A pod that the Pod Security level `restricted` admits. */
 export function podOf(shell: PodShell): Pod {
-  const { owner, effective, container } = shell;
+  const { owner, effective, container, secrets = [], scratch = [] } = shell;
   const template = mergeTemplates(effective.podTemplate, shell.template);
   const volumes: Volume[] = shell.claims.map(({ name, claimName }) => ({ name, persistentVolumeClaim: { claimName } }));
   return {
@@ -82,6 +88,8 @@ export function podOf(shell: PodShell): Pod {
           volumeMounts: [
             ...shell.claims.map(({ name, mountPath, readOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly } : {}) })),
             ...(shell.tokens ?? []).map(({ audience, mountPath }) => ({ name: `${audience}-token`, mountPath, readOnly: true })),
+            ...secrets.map(({ name, mountPath }) => ({ name, mountPath, readOnly: true })),
+            ...scratch.map(({ name, mountPath }) => ({ name, mountPath })),
             { name: 'tmp', mountPath: '/tmp' },
           ],
           securityContext: {
@@ -93,7 +101,13 @@ export function podOf(shell: PodShell): Pod {
           terminationMessagePolicy: 'File',
         },
       ],
-      volumes: [...volumes, ...(shell.tokens ?? []).map(tokenVolume), { name: 'tmp', emptyDir: {} }],
+      volumes: [
+        ...volumes,
+        ...(shell.tokens ?? []).map(tokenVolume),
+        ...secrets.map(secretVolume),
+        ...scratch.map(({ name }) => ({ name, emptyDir: {} })),
+        { name: 'tmp', emptyDir: {} },
+      ],
     },
   };
 }

@@ -44,6 +44,6 @@ export function knownFigures({ step, steps, ...figures }: Progress): Partial<Pro
 function mergeReports(before: ProgressReport | undefined, report: ProgressReport): ProgressReport {
   if (!before || before.uid !== report.uid) return report;
   if (before.attempt > report.attempt) return before;
-  const { phase: _, phaseShare: __, ...kept } = before.progress;
+  const { phase: _, phaseShare: __, transfer: ___, ...kept } = before.progress;
   return { ...report, progress: { ...kept, ...report.progress } };
 }

@@ -130,6 +130,11 @@ export const verdicts = {
     remedy:
       'See status.lastFailure for the newest; mend its cause, and create the job again: it goes on from its checkpoint if it has the same name and spec.',
   },
+  CopyFailed: {
+    cause: 'The version was published, but the copy that output.uri asks for was not put on the server.',
+    remedy:
+      'See the condition Copied; mend the server or output.secretRef, delete the job and apply it again: it goes on from its last checkpoint, and publishes.',
+  },
   FailedByRule: {
     cause: 'A rule of faults.rules with action Fail fitted a fault that has no error code.',
     remedy: 'See status.lastFailure for the rule and the fault.',
@@ -138,3 +143,11 @@ export const verdicts = {
 
 export type TroubleReason = keyof typeof troubles;
 export type RefusalReason = keyof typeof refusals;
+
+/** WL_DATA_EMPTY becomes DataEmpty: a reason is one CamelCase word. */
+export function reasonOf(code: string): string {
+  return code
+    .replace(/^WL_/, '')
+    .toLowerCase()
+    .replace(/(^|_)([a-z])/g, (_, __, letter: string) => letter.toUpperCase());
+}

@@ -42,6 +42,7 @@ export interface Volume {
   name: string;
   persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
   emptyDir?: { sizeLimit?: string };
+  secret?: { secretName: string; optional?: boolean; defaultMode?: number; items?: { key: string; path: string }[] };
   projected?: { sources: { serviceAccountToken: { audience: string; expirationSeconds: number; path: string } }[] };
 }
 

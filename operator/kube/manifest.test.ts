@@ -35,7 +35,7 @@ describe('manifests', () => {
     expect(said(good.replace('steps: 400', 'stpes: 400').replace('{name: moby}}', '{nmae: moby}}'))).toMatchInlineSnapshot(`
       "job.yaml:8:5: spec.task.pretrain.steps: is required: a number
       job.yaml:8:16: spec.task.pretrain.stpes: unknown field, did you mean steps?; allowed here: steps, batch, seed, optimizer, evaluation, samples
-      job.yaml:14:16: spec.model.nmae: unknown field, did you mean name?; allowed here: name, version, uri, fromTrainingJob
+      job.yaml:14:16: spec.model.nmae: unknown field, did you mean name?; allowed here: name, version, uri, fromTrainingJob, digest, secretRef
       job.yaml:14:8: spec.model: set exactly one of name, version, uri, fromTrainingJob"
     `);
   });

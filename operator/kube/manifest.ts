@@ -2,6 +2,7 @@
 import { resourceOf } from './admission.ts';
 import { formatPath, nearest, validate } from '#crds/faults.ts';
 import type { Fault } from '#crds/faults.ts';
+import { secretResource, storedSecret } from './secret-manifest.ts';
 import { group } from '#crds/resource.ts';
 import type { Custom, Resource } from '#crds/resource.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
@@ -112,14 +113,14 @@ export function formatManifestFault(fault: ManifestFault): string {
   return `${fault.file}:${fault.line}:${fault.column}: ${fault.path === '' ? '' : `${fault.path}: `}${fault.message}`;
 }
 
-function readObject(value: unknown): { resource: Resource; object: Custom<unknown, unknown> } | { faults: Fault[] } {
+function readObject(value: unknown): Pick<Manifest, 'resource' | 'object'> | { faults: Fault[] } {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { faults: [{ path: [], message: 'must be an object with apiVersion, kind, metadata and spec' }] };
   }
   const { apiVersion, kind } = value as Record<string, unknown>;
   const kinds = resources.map((resource) => resource.kind);
   if (typeof kind !== 'string') return { faults: [{ path: ['kind'], message: `is required: one of ${kinds.join(', ')}` }] };
-  const resource = resourceOf({ group, kind });
+  const resource = kind === secretResource.kind ? secretResource : resourceOf({ group, kind });
   if (!resource) {
     const near = nearest(kind, kinds);
     const message = `unknown kind ${JSON.stringify(kind)}${near ? `, did you mean ${near}?` : ''}; known kinds: ${kinds.join(', ')}`;
@@ -131,7 +132,7 @@ function readObject(value: unknown): { resource: Resource; object: Custom<unknow
   }
   const validated = validate(resource, value);
   if (!validated.ok) return { faults: validated.faults };
-  return { resource, object: validated.object };
+  return { resource, object: resource === secretResource ? storedSecret(validated.object) : validated.object };
 }
 
 function isEmpty(document: Document.Parsed): boolean {

@@ -39,8 +39,29 @@ const signalNumbers: Partial<Record<NodeJS.Signals, number>> = {
   SIGTERM: 15,
 };
 
+/** How this machine reaches servers, and whom it trusts. */
+const networkVariables = [
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'NODE_EXTRA_CA_CERTS',
+];
+
 /** What a container inherits from this process besides its own environment. */
-const inheritedVariables = ['PATH', 'HOME', 'LANG', 'TMPDIR', 'WL_ISA', 'WL_THREADS', 'WL_MEMORY_LIMIT', 'NODE_COMPILE_CACHE'];
+const inheritedVariables = [
+  'PATH',
+  'HOME',
+  'LANG',
+  'TMPDIR',
+  'WL_ISA',
+  'WL_THREADS',
+  'WL_MEMORY_LIMIT',
+  'NODE_COMPILE_CACHE',
+  ...networkVariables,
+];
 
 export class ContainerProcess {
   readonly startedAt = new Date();

@@ -8,7 +8,7 @@ import { addressUrl } from '#operator/controllers/inference-service/reconcile.ts
 import { addControllers } from '#operator/controllers/main.ts';
 import { Manager } from '#operator/framework/manager.ts';
 import type { KubeClient } from '#operator/kube/client.ts';
-import { Pod, Service } from '#operator/kube/core.ts';
+import { Pod, Secret, Service } from '#operator/kube/core.ts';
 import { openPersistedKube, SnapshotError } from '#operator/kube/snapshot.ts';
 import type { PersistedKube } from '#operator/kube/snapshot.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
@@ -26,6 +26,8 @@ export interface InstanceOptions {
   /** What `windlass` in a container's command stands for. */
   readonly windlassCommand: readonly string[];
   readonly log: Logger;
+  /** Folder where the processes of pods leave their parts of a profile. */
+  readonly profileDir?: string | undefined;
   /** What went wrong outside of any object's status. */
   readonly onError: (error: WindlassError, object: string) => void;
   /** Another command asks this instance to end. */
@@ -75,7 +77,10 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     stateDir: state.path,
     workingDir: options.workingDir,
     windlassCommand: options.windlassCommand,
-    nodeEnv: { WL_BUS: `unix:${state.busSocket}` },
+    nodeEnv: {
+      WL_BUS: `unix:${state.busSocket}`,
+      ...(options.profileDir === undefined ? {} : { WL_PROFILE: options.profileDir }),
+    },
     onError(error, object) {
       log.error({ err: error, code: error.code, object }, error.message);
       options.onError(error, object);
@@ -92,7 +97,7 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
 
 async function openObjects(state: StateDir, log: Logger): Promise<PersistedKube> {
   try {
-    return await openPersistedKube(join(state.path, 'objects'), {}, (error) =>
+    return await openPersistedKube(join(state.path, 'objects'), { alsoServes: [Secret] }, (error) =>
       log.error({ err: error }, 'the objects could not be saved'),
     );
   } catch (error) {

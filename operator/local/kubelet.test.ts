@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isPodReady, Pod, Service } from '#operator/kube/core.ts';
-import type { Container } from '#operator/kube/core.ts';
+import { isPodReady, Pod, Secret, Service } from '#operator/kube/core.ts';
+import type { Container, Volume } from '#operator/kube/core.ts';
 import { MemoryKube } from '#operator/kube/memory-kube.ts';
 import { ProcessKubelet } from './kubelet.ts';
 
@@ -26,7 +26,7 @@ const newKubelet = () =>
 
 beforeEach(async () => {
   stateDir = mkdtempSync(join(tmpdir(), 'wl-kubelet-'));
-  client = new MemoryKube();
+  client = new MemoryKube({ alsoServes: [Secret] });
   errors = [];
   kubelet = newKubelet();
   await kubelet.start();
@@ -42,9 +42,13 @@ interface PodOptions {
   container?: Partial<Container>;
   graceSeconds?: number;
   subdomain?: string;
+  volumes?: Volume[];
 }
 
-const createPod = (name: string, { script, restartPolicy = 'Never', container = {}, graceSeconds = 5, subdomain }: PodOptions) =>
+const createPod = (
+  name: string,
+  { script, restartPolicy = 'Never', container = {}, graceSeconds = 5, subdomain, volumes }: PodOptions,
+) =>
   client.create(Pod, {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -52,6 +56,7 @@ const createPod = (name: string, { script, restartPolicy = 'Never', container = 
     spec: {
       nodeName: 'here',
       ...(subdomain === undefined ? {} : { hostname: name, subdomain }),
+      ...(volumes ? { volumes } : {}),
       restartPolicy,
       terminationGracePeriodSeconds: graceSeconds,
       containers: [
@@ -100,6 +105,33 @@ const serverScript = (name: string) => `
 const probe = { httpGet: { path: '/maybe', port: 7000 }, periodSeconds: 0.02, failureThreshold: 2 };
 
 describe('pods', () => {
+  it('see the keys of a Secret that they ask for as files, while they live, and start without it', async () => {
+    const data = { bearerToken: Buffer.from('open sesame').toString('base64'), other: Buffer.from('mine').toString('base64') };
+    const metadata = { name: 'data', namespace: 'default' };
+    await client.create(Secret, { apiVersion: 'v1', kind: 'Secret', metadata, type: 'Opaque', data });
+    const script = `const { readdirSync, readFileSync, statSync } = require('fs');
+      const dir = process.env.SECRET_DIR;
+      for (const name of readdirSync(dir)) console.log(name, (statSync(dir + '/' + name).mode & 0o777).toString(8), readFileSync(dir + '/' + name, 'utf8'));
+      console.log('end', dir)`;
+    for (const name of ['data', 'missing']) {
+      await createPod(name, {
+        script,
+        container: {
+          env: [{ name: 'SECRET_DIR', value: '/var/run/secrets/x' }],
+          volumeMounts: [{ name: 's', mountPath: '/var/run/secrets/x', readOnly: true }],
+        },
+        volumes: [
+          { name: 's', secret: { secretName: name, optional: true, items: [{ key: 'bearerToken', path: 'bearerToken' }] } },
+        ],
+      });
+      await untilPod(name, ({ status }) => status?.phase === 'Succeeded');
+    }
+    expect(log('data')).toMatch(/^bearerToken 600 open sesame\nend /);
+    expect(log('missing')).toMatch(/^end /);
+    const folder = log('data').trim().split(' ').at(-1)!;
+    await until(() => !existsSync(folder));
+  });
+
   it('runs a pod to its end and reports address, times, exit code and last words', async () => {
     await createPod('a', { script: `require('fs').writeFileSync(process.env.WL_TERMINATION_LOG, 'bye'); process.exit(3)` });
     const { status } = await untilPod('a', ({ status }) => status?.phase === 'Failed');

@@ -7,7 +7,7 @@ import type { StoreChange } from '#operator/framework/store.ts';
 import type { KubeClient, KubeObject } from '#operator/kube/client.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import { systemClock } from '#operator/kube/clock.ts';
-import { isPodFinished, Pod, Service } from '#operator/kube/core.ts';
+import { isPodFinished, Pod, Secret, Service } from '#operator/kube/core.ts';
 import type { PodStatus } from '#operator/kube/core.ts';
 import { isConflict, isNotFound } from '#operator/kube/errors.ts';
 import { toWindlassError } from '#runtime/api/errors.ts';
@@ -111,7 +111,15 @@ export class ProcessKubelet {
       ...threadShare(pod, availableParallelism(), process.env),
       WL_HOSTS_FILE: this.#hosts.pathFor(pod.metadata.namespace ?? 'default'),
     };
-    const worker = new PodWorker(pod, { stateDir, workingDir, windlassCommand, nodeEnv: podEnv, podIP, writeStatus });
+    const worker = new PodWorker(pod, {
+      stateDir,
+      workingDir,
+      windlassCommand,
+      nodeEnv: podEnv,
+      podIP,
+      writeStatus,
+      secret: this.#secretsFor(pod),
+    });
     const running = async () => {
       this.#hosts.set(pod, podIP);
       return await worker.run();
@@ -131,6 +139,17 @@ export class ProcessKubelet {
         if (isLeaving || (this.#watching.signal.aborted && end === 'stopped')) this.#remove(pod);
       });
     this.#workers.set(uid, { worker, done });
+  }
+
+  #secretsFor({ metadata: { namespace = 'default' } }: Pod) {
+    return async (name: string): Promise<Readonly<Record<string, string>> | undefined> => {
+      try {
+        return (await this.#options.client.get(Secret, { namespace, name })).data;
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    };
   }
 
   #forgetHost(pod: Pod): void {

@@ -17,6 +17,8 @@ export interface PodWorkerOptions {
   readonly workingDir: string;
   /** Added to the container's environment where it does not set them itself. */
   readonly nodeEnv: Readonly<Record<string, string>>;
+  /** Values of a Secret of the pod's namespace, in base64. */
+  readonly secret?: (name: string) => Promise<Readonly<Record<string, string>> | undefined>;
   /** Called for each change, one at a time. Must not throw. */
   readonly writeStatus: (status: PodStatus) => Promise<void>;
 }
@@ -64,10 +66,14 @@ export class PodWorker {
   }
 
   async #runIn(podDir: string): Promise<'finished' | 'stopped'> {
-    const { stateDir } = this.#options;
+    const { stateDir, secret } = this.#options;
     const { namespace = 'default' } = this.#pod.metadata;
     const volumeMounts = this.#container.volumeMounts ?? [];
-    const mounts = await mountVolumes({ stateDir, namespace, podDir }, this.#pod.spec.volumes ?? [], volumeMounts);
+    const mounts = await mountVolumes(
+      { stateDir, namespace, podDir, ...(secret ? { secret } : {}) },
+      this.#pod.spec.volumes ?? [],
+      volumeMounts,
+    );
     await mkdir(podDir, { recursive: true });
     const terminationLog = join(podDir, 'termination-log');
     let backOffMs = firstBackOffMs;

@@ -54,6 +54,10 @@ export const TrainingEnvironment = z.object({
   WL_MODELS_DIR: z.string(),
   /** `pvc://<claim>` that WL_MODELS_DIR is the mount of; the published uri starts with it. */
   WL_MODELS_URI: z.string(),
+  /** Folders with the keys of the Secrets that data.secretRef, model.secretRef and output.secretRef name. */
+  WL_DATA_SECRET_DIR: z.string().optional(),
+  WL_MODEL_SECRET_DIR: z.string().optional(),
+  WL_OUTPUT_SECRET_DIR: z.string().optional(),
   /** Where the last words of the container go (JSON of TerminationMessage). */
   WL_TERMINATION_LOG: z.string().default('/dev/termination-log'),
   /** `unix:<socket>` in the embedded default, `nats://HOST:PORT` or `tls://HOST:PORT` in a cluster; absent: no bus, no telemetry. */
@@ -61,6 +65,8 @@ export const TrainingEnvironment = z.object({
     .string()
     .regex(/^(unix:|(nats|tls):\/\/[^/]+:\d+$)/, 'must be unix:PATH, nats://HOST:PORT or tls://HOST:PORT')
     .optional(),
+  /** Folder where the process leaves its part of a profile; absent: none is made. */
+  WL_PROFILE: z.string().optional(),
   /** Folder with ca.crt, tls.crt and tls.key for a bus at `tls://`; what WL_CREDENTIALS gives if absent. */
   WL_BUS_CERTIFICATES: z.string().optional(),
 });
@@ -79,8 +85,12 @@ export const ServingEnvironment = z.object({
   WL_POD_NAME: z.string(),
   /** The service's effective spec as JSON. */
   WL_SERVICE: z.string(),
-  /** Folder of the model to serve (Hugging Face layout). */
-  WL_MODEL_DIR: z.string(),
+  /** Folder of the model to serve (Hugging Face layout); absent where WL_MODEL_URI says what to fetch. */
+  WL_MODEL_DIR: z.string().optional(),
+  /** Folder on a server, with a list of its files; needs WL_MODEL_DIGEST and WL_MODEL_CACHE. */
+  WL_MODEL_URI: z.string().optional(),
+  /** Folder with the keys of the Secret that the server wants. */
+  WL_MODEL_SECRET_DIR: z.string().optional(),
   /** Name under which the model is served. */
   WL_MODEL_NAME: z.string(),
   /** sha256 of the version as its ModelVersion says; checked before serving when present. */
@@ -92,6 +102,8 @@ export const ServingEnvironment = z.object({
   /** Address to bind: the pod's own. */
   WL_POD_IP: z.string(),
   WL_PORT: z.coerce.number().int().min(0).max(65535),
+  /** Folder where the process leaves its part of a profile; absent: none is made. */
+  WL_PROFILE: z.string().optional(),
   WL_TERMINATION_LOG: z.string().default('/dev/termination-log'),
 });
 export type ServingEnvironment = z.output<typeof ServingEnvironment>;

@@ -38,7 +38,7 @@ export const errorTable = {
     exit: 'retryable',
   },
   WL_LEADERSHIP_LOST: {
-    cause: 'The lease by which one of several operators leads could not be renewed in time.',
+    cause: 'The lease by which one of several operators leads could not be renewed in time, and another operator has taken it.',
     remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
     exit: 'retryable',
   },
@@ -58,9 +58,34 @@ export const errorTable = {
     remedy: 'Mend the file at the line given, or set data.field.',
     exit: 'userError',
   },
+  WL_DIGEST_MISMATCH: {
+    cause: 'A file or list of files that a server sent is not the one that the digest was made of.',
+    remedy:
+      'If the file on the server is the right one, give its digest, which the message names; else put the file back that the digest is of.',
+    exit: 'userError',
+  },
+  WL_REMOTE_REFUSED: {
+    cause: 'A server refused for good, or answered with what is not taken: a bad certificate, redirect, encoding, size or list.',
+    remedy:
+      'The message names address and answer; check the address, and the Secret of secretRef if the server wants credentials or has an authority of its own.',
+    exit: 'userError',
+  },
+  WL_REMOTE_UNAVAILABLE: {
+    cause:
+      'A server could not be reached, broke off or asked to wait, again and again, until nothing had come for eight minutes.',
+    remedy:
+      'See that the address is right and that the network, its proxy and NetworkPolicies let pods reach it; what has been fetched is kept, and the next try goes on from it.',
+    exit: 'retryable',
+  },
+  WL_SECRET_INVALID: {
+    cause: 'The Secret that a secretRef names does not exist, or holds none of the keys that are used.',
+    remedy:
+      'Create it in the namespace of the object: bearerToken, or username and password; ca.crt for an authority of its own.',
+    exit: 'retryable',
+  },
   WL_TOKENIZER_INVALID: {
-    cause: 'tokenizer.json is malformed or of a kind that is not supported.',
-    remedy: 'Use a byte-level BPE tokenizer.json, or train one.',
+    cause: 'tokenizer.json, or the tokenizer in a GGUF file, is malformed or of a kind that is not supported.',
+    remedy: 'Use a byte-level BPE tokenizer.json, a GGUF file with one or with SentencePiece, or train one.',
     exit: 'userError',
   },
   WL_TOKENIZER_MISMATCH: {
@@ -69,7 +94,7 @@ export const errorTable = {
     exit: 'userError',
   },
   WL_MODEL_INVALID: {
-    cause: 'A model folder is incomplete, malformed or of a family that is not supported.',
+    cause: 'A model folder or file is incomplete, malformed or of a family that is not supported.',
     remedy: 'The message names the missing, left over or misshapen tensor, or the config key.',
     exit: 'userError',
   },
@@ -81,6 +106,11 @@ export const errorTable = {
   WL_SAFETENSORS_INVALID: {
     cause: 'A safetensors file breaks the format: header, offsets or sizes.',
     remedy: 'Fetch or export the file again.',
+    exit: 'dataCorrupt',
+  },
+  WL_GGUF_INVALID: {
+    cause: 'A GGUF file breaks the format: its head, or the offsets and sizes of tensors.',
+    remedy: 'The message has the fault and its byte; fetch or convert the file again.',
     exit: 'dataCorrupt',
   },
   WL_CHECKPOINT_CORRUPT: {

@@ -19,6 +19,18 @@ export const RankClock = z.object({
 });
 export type RankClock = z.output<typeof RankClock>;
 
+/** What comes from a server, or goes to one. */
+export const Transfer = z.object({
+  bytes: z.int().min(0),
+  /** Where the server says so. */
+  totalBytes: z.int().min(0).optional(),
+  bytesPerSecond: z.int().min(0).optional(),
+  etaSeconds: z.int().min(0).optional(),
+  /** Why it is tried again, until it goes on. */
+  trouble: z.string().max(1024).optional(),
+});
+export type Transfer = z.output<typeof Transfer>;
+
 /** Progress of training after a step. Losses in nats per token. */
 export const Progress = z.object({
   step: z.int(),
@@ -37,6 +49,7 @@ export const Progress = z.object({
   phase: z.string().optional(),
   /** Share of `phase` that is done, 0 to 1. */
   phaseShare: z.number().optional(),
+  transfer: Transfer.optional(),
   /** Text generated during training, newest only. */
   sample: z.string().optional(),
   rssBytes: z.number().optional(),
@@ -58,6 +71,10 @@ export const PublishedModel = z.object({
   step: z.int(),
   bytes: z.int(),
   metrics: z.record(z.string(), z.number()),
+  /** Folder on a server that a copy lies in. */
+  url: z.string().max(2048).optional(),
+  /** Why there is no copy, where one was asked for. */
+  copyFault: z.object({ code: z.string(), message: z.string().max(600), remedy: z.string() }).optional(),
 });
 export type PublishedModel = z.output<typeof PublishedModel>;
 
@@ -70,6 +87,8 @@ export const Startup = z.object({
   totalBytes: z.number().min(0).optional(),
   bytesPerSecond: z.number().min(0).optional(),
   etaSeconds: z.number().min(0).optional(),
+  /** Why the fetching is tried again. */
+  trouble: z.string().max(1024).optional(),
 });
 export type Startup = z.output<typeof Startup>;
 

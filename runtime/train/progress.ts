@@ -58,7 +58,7 @@ export class ProgressReporter {
     this.#spent.steps += 1;
     if (time - (this.#marks.at(-1)?.time ?? -Infinity) >= markEveryMs) this.#marks.push({ time, step });
     while (this.#marks.length > 2 && time - (this.#marks[0]?.time ?? time) > speedWindowMs) this.#marks.shift();
-    const { phase: _phase, phaseShare: _share, ...rest } = this.#state;
+    const { phase: _phase, phaseShare: _share, transfer: _transfer, ...rest } = this.#state;
     this.#state = { ...rest, ...values, step, ...this.#speed(time, step) };
     if (time - this.#lastSent >= reportEveryMs) this.#send(time);
   }

@@ -50,11 +50,11 @@ export class RankLife {
 
   /** What the next heartbeat says. */
   get now(): Heartbeat {
-    const { step, phase, phaseShare } = this.#progress();
+    const { step, phase, phaseShare, transfer } = this.#progress();
     return {
       step: Math.max(step, this.#step),
       phase: phaseOf(phase, this.#stepped > 0),
-      ...(phase === undefined ? {} : { activity: activityOf(phase, phaseShare) }),
+      ...(phase === undefined ? {} : { activity: activityOf(phase, phaseShare, transfer?.bytes) }),
       collectives: newestByGroup(commLog()),
       rssBytes: process.memoryUsage.rss(),
       ...(this.#cohort === undefined ? {} : { cohort: this.#cohort }),
@@ -72,7 +72,8 @@ function phaseOf(words: string | undefined, hasStepped: boolean): RankPhase {
   return phases.find(([pattern]) => pattern.test(words))?.[1] ?? 'preparing';
 }
 
-function activityOf(words: string, share: number | undefined): string {
+function activityOf(words: string, share: number | undefined, bytes: number | undefined): string {
+  if (bytes !== undefined) return `${words} ${bytes} bytes`;
   return share === undefined ? words : `${words} ${(100 * share).toFixed(1)} %`;
 }
 

@@ -6,7 +6,7 @@ import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
-import type { PublishedModel } from '#runtime/api/messages.ts';
+import type { Progress, PublishedModel } from '#runtime/api/messages.ts';
 import type { RankLink } from '#runtime/api/rank-link.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { openDeviceDisk } from '#runtime/checkpoint/device-disk.ts';
@@ -15,18 +15,22 @@ import { unigramEntropy } from '#runtime/data/main.ts';
 import { parameterCount } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import type { Device } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
+import { fetchInputs, withLocalInputs } from './inputs.ts';
 import { JobTrace } from './job-trace.ts';
 import { localPath } from './local-path.ts';
 import type { PretrainEnd } from './pretrain.ts';
 import { ProgressReporter } from './progress.ts';
 import { publish } from './publish.ts';
+import { publishCopy } from './publish-copy.ts';
 import { RankLife } from './rank-life.ts';
 import { RankState } from './rank-state.ts';
 import { trainRank } from './rank-training.ts';
 import { recomputeOf } from './recompute.ts';
+import { recordedSteps, StepProfile } from './step-profile.ts';
 import { configOf } from './starting-weights.ts';
 import { rankZero } from './together.ts';
 import { Trainer } from './trainer.ts';
@@ -70,7 +74,10 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   const progress = openProgress(task, link, world);
   life.follow(() => progress.current, `stage ${world.mesh.at.pipeline}`);
   try {
-    return await trainAndPublish({ ...options, spec, task, world, life, progress });
+    const { log } = options;
+    const tell = (values: Partial<Progress>) => progress.tell(values);
+    await rankZero(world.mesh.exchange, () => fetchInputs(spec, { env, tell, log }));
+    return await trainAndPublish({ ...options, spec: withLocalInputs(spec, env), task, world, life, progress });
   } catch (error) {
     world.abort(error instanceof Error ? error.message : String(error));
     throw error;
@@ -86,6 +93,13 @@ function openProgress({ steps, batch }: Pretrain, link: RankLink, { rank }: Rank
     send: (progress) => void (rank === 0 && link.send({ type: 'progress', progress })),
     now: () => performance.now(),
   });
+}
+
+/** Where the environment asks for one. */
+function profileOf({ env, task, world, log }: RankJob, device: Device, done: number): StepProfile | undefined {
+  if (env.WL_PROFILE === undefined) return undefined;
+  const { WL_PROFILE: folder, WL_POD_NAME: pod, WL_NAME: name } = env;
+  return new StepProfile(recordedSteps(done + 1, task.steps), { folder, pod, job: name, rank: world.rank, device, log });
 }
 
 async function trainAndPublish(job: RankJob): Promise<PretrainEnd> {
@@ -112,7 +126,8 @@ async function trainAndPublish(job: RankJob): Promise<PretrainEnd> {
   progress.startFrom(start.step);
   if (restored) progress.note({ checkpointStep: start.step });
 
-  const { end, state } = await trainRank(job, { trainer, device, corpus, rankState, trace, start });
+  const profile = profileOf(job, device, start.step);
+  const { end, state } = await trainRank(job, { trainer, device, corpus, rankState, trace, profile, start });
   if (end === 'interrupted') return end;
   progress.tell({ phase: 'publishing' });
   await publishTogether(job, trainer, corpus, state);
@@ -136,19 +151,20 @@ async function prepareData({ env, spec, task, world, progress, log }: RankJob): 
 }
 
 async function publishTogether(job: RankJob, trainer: Trainer, corpus: Corpus, state: TrainingState): Promise<void> {
-  const { env, spec, world, log, link } = job;
+  const { env, spec, world, log, link, progress } = job;
   const { tokens, split, tokenizer } = corpus;
   using whole = await trainer.execution.wholeModel();
   const published = await rankZero(world.mesh.exchange, async (): Promise<PublishedModel> => {
     const { vocabularySize } = trainer.config;
     const entropy = split.heldOut.length > 0 ? unigramEntropy(tokens.store, split.heldOut, vocabularySize) : undefined;
-    return await publish(whole!.model, tokenizer, {
+    const version = await publish(whole!.model, tokenizer, {
       modelsDir: env.WL_MODELS_DIR,
       model: spec.output.model,
       uid: env.WL_UID,
       step: state.step,
       metrics: metricsOf(state, entropy),
     });
+    return { ...version, ...(await publishCopy(version, spec.output, { env, log, tell: (values) => progress.tell(values) })) };
   });
   if (!published) return;
   log({ step: published.step, ...published.metrics }, 'published');

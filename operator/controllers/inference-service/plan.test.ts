@@ -468,6 +468,42 @@ describe('the target', () => {
     });
   });
 
+  it('gives what lies on a server to pods by address, digest and Secret, and keeps it on a claim or in the pod', () => {
+    const uri = 'https://models.example/moby/?sig=abc';
+    const remote = inferenceService('moby', {}, { uri, digest: digest('a'), secretRef: { name: 'models' } });
+    const byUri = resolveTarget(remote, undefined, []);
+    const spec = { ...version(3).spec, uri, secretRef: { name: 'models' } };
+    const byVersion = resolveTarget(service(), undefined, [{ ...version(3), spec }]);
+    if (!('target' in byUri && 'target' in byVersion)) throw new Error('no target');
+    expect([byUri.target.id, byVersion.target.id]).toEqual(['https://models.example/moby/', 'moby-3']);
+    for (const [target, letter] of [[byUri.target, 'a'] as const, [byVersion.target, '3'] as const]) {
+      const made = servingPod(service(), effective, target, 'r', 0).spec;
+      const env = Object.fromEntries(made.containers[0]!.env!.map(({ name, value }) => [name, value]));
+      expect(env).toMatchObject({
+        WL_MODEL_URI: uri,
+        WL_MODEL_DIGEST: letter.repeat(64),
+        WL_MODEL_CACHE: '/windlass/cache',
+        WL_MODEL_SECRET_DIR: '/var/run/secrets/windlass-model',
+      });
+      expect(env).not.toHaveProperty('WL_MODEL_DIR');
+      expect(made.volumes).toEqual([
+        {
+          name: 'model-secret',
+          secret: {
+            secretName: 'models',
+            optional: true,
+            defaultMode: 0o440,
+            items: ['bearerToken', 'username', 'password', 'ca.crt'].map((key) => ({ key, path: key })),
+          },
+        },
+        { name: 'cache', emptyDir: {} },
+        { name: 'tmp', emptyDir: {} },
+      ]);
+      const kept = servingPod(service(), { ...effective, cacheClaim: 'models-of-nodes' }, target, 'r', 0).spec;
+      expect(kept.volumes?.[0]).toEqual({ name: 'cache', persistentVolumeClaim: { claimName: 'models-of-nodes' } });
+    }
+  });
+
   it('of a model is its highest number, not its newest object', () => {
     const found = resolveTarget(service(), undefined, [version(2), version(10), version(9)]);
     expect(found).toMatchObject({ target: { id: 'moby-10', servedName: 'moby' } });

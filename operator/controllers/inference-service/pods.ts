@@ -4,6 +4,7 @@ import { annotation, label, managedBy, storage } from '#crds/names.ts';
 import type { Effective, InferenceService } from '#crds/v1alpha1/index.ts';
 import type { EnvVar, Pod, Service } from '#operator/kube/core.ts';
 import { controllerReference, podOf } from '../pod-shell.ts';
+import { secretMounts, secretVariables } from '../remote-secrets.ts';
 import type { Target } from './target.ts';
 
 /** Time beyond the drain for a process to end. */
@@ -61,10 +62,13 @@ export function servingPod(
       ...(target.claimName
         ? [{ name: 'models', claimName: target.claimName, mountPath: storage.modelsMount, readOnly: true }]
         : []),
-      ...(keepsModels(effective, target)
-        ? [{ name: 'cache', claimName: effective.cacheClaim!, mountPath: storage.cacheMount }]
+      ...(effective.cacheClaim !== undefined && keepsModels(effective, target)
+        ? [{ name: 'cache', claimName: effective.cacheClaim, mountPath: storage.cacheMount }]
         : []),
     ],
+    secrets: secretsOf(target),
+    // Without a claim for models, what is fetched lives as long as the pod.
+    scratch: target.remote && effective.cacheClaim === undefined ? [{ name: 'cache', mountPath: storage.cacheMount }] : [],
     container: {
       name: 'engine',
       command: ['windlass', 'engine'],
@@ -83,10 +87,12 @@ export function servingPod(
   });
 }
 
-/** What has a digest can be kept on the node. */
-function keepsModels({ cacheClaim }: Effective, { digest }: Target): boolean {
-  return cacheClaim !== undefined && digest !== undefined;
+/** What has a digest can be kept on the node, and what comes from a server must be. */
+function keepsModels({ cacheClaim }: Effective, { digest, remote }: Target): boolean {
+  return (cacheClaim !== undefined && digest !== undefined) || remote !== undefined;
 }
+
+const secretsOf = ({ remote }: Target) => secretMounts({ model: remote?.secretRef });
 
 function environmentOf(service: InferenceService, effective: Effective, target: Target, name: string): EnvVar[] {
   const values: Record<string, string> = {
@@ -94,7 +100,9 @@ function environmentOf(service: InferenceService, effective: Effective, target: 
     WL_NAME: service.metadata.name,
     WL_POD_NAME: name,
     WL_SERVICE: JSON.stringify({ ...service.spec, replicas: undefined, rollout: undefined }),
-    WL_MODEL_DIR: target.folder,
+    ...(target.folder === undefined ? {} : { WL_MODEL_DIR: target.folder }),
+    ...(target.remote ? { WL_MODEL_URI: target.remote.uri } : {}),
+    ...secretVariables(secretsOf(target)),
     WL_MODEL_NAME: target.servedName,
     WL_PORT: String(service.spec.port),
     ...(target.digest === undefined ? {} : { WL_MODEL_DIGEST: target.digest }),

@@ -56,13 +56,14 @@ async function ask({ metadata, spec, status }: Pod, signal: AbortSignal): Promis
       headers: { connection: 'close' },
       redirect: 'error',
     });
-    const { phase, ...numbers } = Startup.parse(await response.json());
+    const { phase, trouble, ...numbers } = Startup.parse(await response.json());
     const whole = Object.entries(numbers).map(([name, value]) => [
       name,
       Math.min(Math.ceil(value ?? 0), Number.MAX_SAFE_INTEGER),
     ]);
     const node = spec.nodeName === undefined ? {} : { node: spec.nodeName };
-    return [{ pod: metadata.name, ...node, phase, ...Object.fromEntries(whole) }];
+    const why = trouble === undefined ? {} : { trouble };
+    return [{ pod: metadata.name, ...node, phase, ...why, ...Object.fromEntries(whole) }];
   } catch {
     return [];
   }

@@ -4,16 +4,23 @@ import type { InferenceService, Model, ModelVersion } from '#crds/v1alpha1/index
 
 /** A model that can be served. */
 export interface Target {
-  /** Name of the ModelVersion, or the path. */
+  /** Name of the ModelVersion, or the path or address. */
   id: string;
-  /** Folder in the pod. */
-  folder: string;
+  /** Folder in the pod; absent for what is fetched from a server. */
+  folder: string | undefined;
+  /** Folder on a server; it has a digest. */
+  remote?: RemoteFolder;
   /** Claim that holds the folder; absent for a path of the machine. */
   claimName: string | undefined;
   /** sha256 in hexadecimal, as the version says. */
   digest: string | undefined;
   /** Name that clients ask for. */
   servedName: string;
+}
+
+interface RemoteFolder {
+  uri: string;
+  secretRef: { name: string } | undefined;
 }
 
 export type Resolution = { target: Target } | { waitsFor: { reason: string; message: string } };
@@ -25,6 +32,12 @@ export function resolveTarget(
   versions: readonly ModelVersion[],
 ): Resolution {
   const wanted = service.spec.model;
+  if (wanted.uri !== undefined && isRemote(wanted.uri)) {
+    const { uri, digest, secretRef } = wanted;
+    // A query may hold a signature, which is nobody's business.
+    const id = uri.replace(/\?.*$/, '');
+    return { target: { ...fetched(uri, digest, secretRef), id, servedName: service.metadata.name } };
+  }
   if (wanted.uri !== undefined) {
     const folder = wanted.uri.replace(/^file:\/\//, '');
     return { target: { id: folder, folder, claimName: undefined, digest: undefined, servedName: service.metadata.name } };
@@ -64,13 +77,25 @@ function fromTrainingJob(
 
 const madeAt = ({ metadata }: ModelVersion): string => metadata.creationTimestamp ?? '';
 
+const isRemote = (uri: string): boolean => /^https?:\/\//.test(uri);
+
+function fetched(
+  uri: string,
+  digest: string | undefined,
+  secretRef: { name: string } | undefined,
+): Pick<Target, 'folder' | 'remote' | 'claimName' | 'digest'> {
+  return { folder: undefined, remote: { uri, secretRef }, claimName: undefined, digest: digest?.replace(/^sha256:/, '') };
+}
+
 function targetOf(version: ModelVersion, servedName: string): Target {
-  const [claimName = '', ...path] = version.spec.uri.slice('pvc://'.length).split('/');
+  const { uri, digest, secretRef } = version.spec;
+  if (isRemote(uri)) return { ...fetched(uri, digest, secretRef), id: version.metadata.name, servedName };
+  const [claimName = '', ...path] = uri.slice('pvc://'.length).split('/');
   return {
     id: version.metadata.name,
     folder: [storage.modelsMount, ...path].join('/'),
     claimName,
-    digest: version.spec.digest.replace(/^sha256:/, ''),
+    digest: digest.replace(/^sha256:/, ''),
     servedName,
   };
 }

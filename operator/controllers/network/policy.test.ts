@@ -2,7 +2,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
+import { InferenceService, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { Effective } from '#crds/v1alpha1/index.ts';
 import { Manager } from '#operator/framework/manager.ts';
 import { ManualClock } from '#operator/kube/clock.ts';
 import { NetworkPolicy } from '#operator/kube/core.ts';
@@ -133,6 +134,15 @@ describe('the policy of a job', () => {
     expect(egress).toHaveLength(jobPolicy(job(), settings).spec.egress.length + 1);
   });
 
+  it('lets them reach the proxy that the runtime names, once there is something to fetch', () => {
+    const effective = { image: 'i', env: [{ name: 'https_proxy', value: 'http://proxy.example:3128' }] } as unknown as Effective;
+    const through = { ...job(), status: { effective } };
+    expect(jobPolicy(through, settings).spec.egress).toHaveLength(jobPolicy(job(), settings).spec.egress.length);
+    const data = { ...job().spec.data, uri: 'https://data.example/text.txt' };
+    const { egress } = jobPolicy({ ...through, spec: { ...job().spec, data } }, settings).spec;
+    expect(egress.at(-1)?.ports?.map(({ port }) => port)).toEqual([443, 3128]);
+  });
+
   it('lets them reach a bus of your own wherever it is', () => {
     const { egress } = jobPolicy(job(), { namespace: 'windlass-system', ownPorts: [8443], otherPorts: [4333] }).spec;
     expect(egress).toContainEqual({ ports: [{ protocol: 'TCP', port: 4333 }] });
@@ -141,7 +151,7 @@ describe('the policy of a job', () => {
 
 it('the policy of a service lets anybody ask at its one port, and its pods reach nothing but names', () => {
   const service = inferenceService('moby');
-  expect(servicePolicy({ ...service, metadata: { ...service.metadata, uid: 'service-1' } }).spec).toMatchInlineSnapshot(`
+  expect(servicePolicy({ ...service, metadata: { ...service.metadata, uid: 'service-1' } }, []).spec).toMatchInlineSnapshot(`
     {
       "egress": [
         {
@@ -208,6 +218,29 @@ async function start(kube: MemoryKube) {
 }
 
 describe('the controllers of policies', () => {
+  it('open the way to the server of a version when one appears that the service serves', async () => {
+    const kube = new MemoryKube();
+    await kube.create(InferenceService, inferenceService('moby'));
+    const { settle, stop } = await start(kube);
+    const ports = async () => {
+      const { spec } = await kube.get(NetworkPolicy, { namespace: 'default', name: 'moby-serving' });
+      return spec.egress.flatMap((rule) => rule.ports?.map(({ port }) => port) ?? []);
+    };
+    expect(await ports()).toEqual([53, 53]);
+    const { example } = ModelVersion.definition as unknown as { example: Pick<ModelVersion, 'spec'> };
+    const version = (name: string, model: string, uri: string) => ({
+      apiVersion: ModelVersion.apiVersion,
+      kind: 'ModelVersion',
+      metadata: { name, namespace: 'default' },
+      spec: { ...example.spec, metrics: {}, model, uri },
+    });
+    await kube.create(ModelVersion, version('other-1', 'other', 'https://models.example:9443/other/'));
+    await kube.create(ModelVersion, version('moby-1', 'moby', 'https://models.example:8443/moby/'));
+    await settle();
+    expect(await ports()).toEqual([53, 53, 443, 8443]);
+    await stop();
+  });
+
   it('make one for each job and service, put right what somebody changed, and write nothing when all is well', async () => {
     const kube = new MemoryKube();
     await kube.create(TrainingJob, trainingJob('moby'));

@@ -1,7 +1,7 @@
 // The NetworkPolicy of a job or a service: its pods hear and reach what they need for their work, and nobody else. Pure.
 import { label, managedBy } from '#crds/names.ts';
 import type { KubeObject } from '#crds/resource.ts';
-import type { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
+import type { InferenceService, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { NetworkPeer, NetworkPolicy, NetworkPort } from '#operator/kube/core.ts';
 import { podSelector } from '../inference-service/pods.ts';
 import { controllerReference } from '../pod-shell.ts';
@@ -29,13 +29,13 @@ export function jobPolicy(job: TrainingJob, settings: NetworkSettings): NetworkP
       names,
       ...(ownPorts.length > 0 ? [{ ...(operator.length > 0 ? { to: operator } : {}), ports: ownPorts.map(tcp) }] : []),
       ...(otherPorts.length > 0 ? [{ ports: otherPorts.map(tcp) }] : []),
-      ...web(job.spec),
+      ...web(job.spec, proxiesOf(job)),
     ],
   });
 }
 
-/** Replicas of a service are asked by anybody at their one port; they reach names, and the web if their model is there. */
-export function servicePolicy(service: InferenceService): NetworkPolicy {
+/** Replicas of a service are asked by anybody at their one port; they reach names, and the web if their model is there: one of `versions` or its own. */
+export function servicePolicy(service: InferenceService, versions: readonly ModelVersion[]): NetworkPolicy {
   const selector = podSelector(service);
   return policyOf(
     service,
@@ -44,7 +44,7 @@ export function servicePolicy(service: InferenceService): NetworkPolicy {
     { matchLabels: selector },
     {
       ingress: [{ ports: [{ protocol: 'TCP', port: 'http' }] }],
-      egress: [names, ...web(service.spec)],
+      egress: [names, ...web([service.spec, versions.map(({ spec }) => spec.uri)], proxiesOf(service))],
     },
   );
 }
@@ -81,10 +81,12 @@ const world: NetworkPeer[] = [
   { ipBlock: { cidr: '::/0', except: ['fd00:ec2::254/128', 'fe80::/10'] } },
 ];
 
-/** The way to what a spec names by http(s). */
-function web(spec: unknown): { to: NetworkPeer[]; ports: NetworkPort[] }[] {
+/** The way to what a spec names by http(s), directly or through these proxies. */
+function web(spec: unknown, proxies: readonly string[]): { to: NetworkPeer[]; ports: NetworkPort[] }[] {
   const ports = webPorts(spec);
-  return ports.length === 0 ? [] : [{ to: world, ports: ports.map(tcp) }];
+  if (ports.length === 0) return [];
+  const all = new Set([...ports, ...proxies.flatMap(portOf)]);
+  return [{ to: world, ports: [...all].toSorted((a, b) => a - b).map(tcp) }];
 }
 
 /** Ports of all http(s) addresses that a spec names, in order. They may send on to the usual ones. */
@@ -92,10 +94,20 @@ export function webPorts(spec: unknown): number[] {
   const found = new Set<number>();
   const walk = (value: unknown): void => {
     if (typeof value === 'object' && value !== null) return Object.values(value).forEach(walk);
-    if (typeof value !== 'string' || !/^https?:\/\//.test(value) || !URL.canParse(value)) return;
-    const { protocol, port } = new URL(value);
-    found.add(port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)).add(443);
+    if (typeof value !== 'string' || !/^https?:\/\//.test(value)) return;
+    for (const port of portOf(value)) found.add(port).add(443);
   };
   walk(spec);
   return [...found].toSorted((a, b) => a - b);
+}
+
+function portOf(address: string): number[] {
+  if (!URL.canParse(address)) return [];
+  const { protocol, port } = new URL(address);
+  return [port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)];
+}
+
+/** Proxies that the runtime's variables name. */
+function proxiesOf({ status }: TrainingJob | InferenceService): string[] {
+  return (status?.effective?.env ?? []).filter(({ name }) => /^https?_proxy$/i.test(name)).map(({ value }) => value);
 }

@@ -206,6 +206,28 @@ describe('the plan of a TrainingJob', () => {
     });
   });
 
+  it('completes with the version that is there when its copy could not be put on the server, and says why', () => {
+    const output = { model: 'moby', uri: 'https://models.example/all/?sig=abc' };
+    const made = version('moby-1', 1, 'job-1');
+    const copyFault = { code: 'WL_REMOTE_REFUSED', message: 'answered PUT with 403 Forbidden', remedy: 'Check the address' };
+    const words = lastWords();
+    const told = { ...words, published: { ...words.published!, copyFault }, progress: { step: 400, steps: 400 } };
+    const refused = plan({
+      job: job({ output }),
+      versions: [made],
+      pods: [pod({ phase: 'Succeeded', exitCode: 0, words: told })],
+    });
+    expect(conditions(refused)).toEqual({ Ready: 'True CopyFailed', Complete: 'True Published', Copied: 'False RemoteRefused' });
+    expect(refused.status).toMatchObject({ state: 'Succeeded', modelVersion: 'moby-1' });
+    expect(refused.status.conditions?.find(({ type }) => type === 'Complete')?.message).toBe(
+      'published moby-1; moby-1 is on its claim, but no copy is at https://models.example/all/: WL_REMOTE_REFUSED: answered PUT with 403 Forbidden. Check the address',
+    );
+    expect(refused.events.map(({ type, reason }) => `${type} ${reason}`)).toEqual(['Normal Complete', 'Warning CopyFailed']);
+    const url = 'https://models.example/all/moby/0f1e-400/';
+    const copied = plan({ job: job({ output }), versions: [{ ...made, spec: { ...made.spec, url } }] });
+    expect(conditions(copied)['Copied']).toBe('True Copied');
+  });
+
   it('takes progress over at most every ten seconds, and only news', () => {
     const report = (step: number, ageMs: number, attempt = 0) => ({
       uid: 'job-1',

@@ -10,14 +10,15 @@ import { ExitCode } from '#runtime/api/exit-codes.ts';
 import { ownScheduleFault } from '#runtime/api/schedule/own-schedule.ts';
 import { effectiveOf, runtimeMissing } from '../effective.ts';
 import { endingOf, withRemedy } from '../pod-ending.ts';
-import { verdicts } from '../reasons.ts';
+import { reasonOf, verdicts } from '../reasons.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
 import { endGroups } from './pod-group.ts';
+import { lastSaved } from './last-saved.ts';
 import { podSetsOf } from './pod-sets.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
-import { newModel, newVersion, versionOf } from './publish.ts';
+import { copyCondition, newModel, newVersion, versionOf } from './publish.ts';
 import { excluded, judge } from './recovery.ts';
 import { failureMessage, failureOf } from './failure.ts';
 import { goodputOf } from './goodput.ts';
@@ -217,21 +218,30 @@ function publish(seen: Observed, gang: Gang, modelsClaim: string, now: number): 
 }
 
 function complete(seen: Observed, version: ModelVersion, now: number): Decision {
-  const message = `published ${version.metadata.name}`;
   const words = seen.pods.filter(isPodFinished).map((pod) => endingOf(pod).words);
   const last = words.find(({ published, progress }) => published !== undefined && progress !== undefined);
   const used = (seen.job.status?.restarts ?? 0) - (seen.job.status?.inPlaceRestarts ?? 0);
   const inPlace = last?.restarts ?? seen.job.status?.inPlaceRestarts ?? 0;
   const figures = last?.progress ? foldProgress(seen.job.status ?? {}, last.progress, now) : {};
-  const { phase: _, phaseShare: __, etaSeconds: ___, ...progress } = figures.progress ?? seen.job.status?.progress ?? {};
+  const copy = copyCondition(seen.job, version, last?.published);
+  const told = `published ${version.metadata.name}`;
+  const message = copy?.status === 'False' ? `${told}; ${copy.message}` : told;
+  const {
+    phase: _,
+    phaseShare: __,
+    etaSeconds: ___,
+    transfer: ____,
+    ...progress
+  } = figures.progress ?? seen.job.status?.progress ?? {};
   return {
     state: 'Succeeded',
     clock: last?.progress?.clock,
     conditions: [
       { type: 'Complete', status: 'True', reason: 'Published', message },
-      { type: 'Ready', status: 'True', reason: 'Complete', message },
+      { type: 'Ready', status: 'True', reason: copy?.status === 'False' ? 'CopyFailed' : 'Complete', message },
       { type: 'Reconciling', status: 'False', reason: 'Complete' },
       { type: 'Stalled', status: 'False', reason: 'Complete' },
+      ...(copy ? [copy] : []),
       ...noLongerSuspended(seen.job),
     ],
     status: {
@@ -245,7 +255,12 @@ function complete(seen: Observed, version: ModelVersion, now: number): Decision 
       ...figures,
       progress,
     },
-    events: [{ type: 'Normal', reason: 'Complete', action: 'Publish', note: message }],
+    events: [
+      { type: 'Normal', reason: 'Complete', action: 'Publish', note: told },
+      ...(copy?.status === 'False'
+        ? [{ type: 'Warning', reason: 'CopyFailed', action: 'Publish', note: (copy.message ?? '').slice(0, 1024) } as const]
+        : []),
+    ],
   };
 }
 
@@ -265,6 +280,7 @@ function suspend(seen: Observed, now: number): Decision {
     ],
     status: {
       ...forgetRanks,
+      ...lastSaved(seen, now),
       startTime: undefined,
       nextRestartTime: undefined,
       // Nobody shall take them for pods that somebody else took away, should the job go on before they are gone.
@@ -311,11 +327,3 @@ function deadlineOf(job: TrainingJob): number | undefined {
 
 /** A rule of the job has no reason of its own. */
 const failedBy = (rule: string) => (rule === 'UserError' ? rule : 'FailedByRule');
-
-/** WL_DATA_EMPTY becomes DataEmpty: a reason is one CamelCase word. */
-function reasonOf(code: string): string {
-  return code
-    .replace(/^WL_/, '')
-    .toLowerCase()
-    .replace(/(^|_)([a-z])/g, (_, __, letter: string) => letter.toUpperCase());
-}

@@ -7,6 +7,8 @@ import type { Affinity, EnvVar, Pod, Service } from '#operator/kube/core.ts';
 import { tokenAudience } from '#runtime/api/credentials.ts';
 import { controllerReference, podOf } from '../pod-shell.ts';
 import type { PodToken } from '../pod-shell.ts';
+import { secretMounts, secretVariables } from '../remote-secrets.ts';
+import type { SecretMount } from '../remote-secrets.ts';
 
 /** Time for a rank to save a checkpoint and end, and for its agent to say so. */
 export const graceSeconds = 30;
@@ -118,8 +120,13 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
       { name: 'models', claimName: effective.modelsClaim, mountPath: storage.modelsMount },
     ],
     ...(options.credentials ? { tokens: [podToken] } : {}),
+    secrets: secretsOf(job),
     container: { name: 'agent', command: ['windlass', 'agent'], env: environmentOf(job, effective, options) },
   });
+}
+
+function secretsOf({ spec: { data, model, output } }: TrainingJob): SecretMount[] {
+  return secretMounts({ data: data.secretRef, model: model.secretRef, output: output.secretRef });
 }
 
 /** Keeps a pod away from nodes, by the label that carries a node's name. */
@@ -148,6 +155,7 @@ function environmentOf(job: TrainingJob, effective: Effective, options: WorkerOp
     WL_JOB_DIR: `${storage.jobsMount}/${namespace}/${name}`,
     WL_MODELS_DIR: `${storage.modelsMount}/${namespace}`,
     WL_MODELS_URI: `pvc://${effective.modelsClaim}/${namespace}`,
+    ...secretVariables(secretsOf(job)),
     ...(bus === undefined ? {} : { WL_BUS: bus }),
     ...(credentials ? { WL_CREDENTIALS: credentials.url, WL_CREDENTIALS_CA: credentials.ca } : {}),
     ...(podsOf(job) > 1 ? gangVariables(job, options) : {}),

@@ -1,8 +1,11 @@
 // What a finished job publishes: a ModelVersion, and the Model that it is a version of.
+import type { ConditionChange } from '#crds/conditions.ts';
 import { label, managedBy } from '#crds/names.ts';
 import { group } from '#crds/resource.ts';
 import type { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
+import { withRemedy } from '../pod-ending.ts';
+import { reasonOf } from '../reasons.ts';
 
 const apiVersion = `${group}/v1alpha1`;
 
@@ -37,7 +40,7 @@ export function newVersion(
   const names = new Set(versions.map((version) => version.metadata.name));
   let number = Math.max(0, ...numbers) + 1;
   while (names.has(`${name}-${number}`)) number += 1;
-  const { digest, path, format, architecture, parameters, contextLength, vocabularySize, bytes, metrics, step } = published;
+  const { digest, path, format, architecture, parameters, contextLength, vocabularySize, bytes, metrics, step, url } = published;
   return {
     apiVersion,
     kind: 'ModelVersion',
@@ -51,6 +54,7 @@ export function newVersion(
       model: name,
       number,
       uri: `pvc://${modelsClaim}/${job.metadata.namespace ?? 'default'}/${path}`,
+      ...(url === undefined ? {} : { url }),
       digest: digest.startsWith('sha256:') ? digest : `sha256:${digest}`,
       format,
       architecture,
@@ -66,4 +70,20 @@ export function newVersion(
 
 function inNamespaceOf(job: TrainingJob): { namespace?: string } {
   return job.metadata.namespace === undefined ? {} : { namespace: job.metadata.namespace };
+}
+
+/** What is said of the copy that the job was to put on a server; nothing where none was asked for. */
+export function copyCondition(
+  job: TrainingJob,
+  version: ModelVersion,
+  published: PublishedModel | undefined,
+): ConditionChange | undefined {
+  const { uri } = job.spec.output;
+  if (uri === undefined) return undefined;
+  const { url } = version.spec;
+  if (url !== undefined) return { type: 'Copied', status: 'True', reason: 'Copied', message: `a copy is at ${url}` };
+  const fault = published?.copyFault;
+  const why = fault ? `${fault.code}: ${withRemedy(fault.message, fault.remedy)}` : 'its pods are gone, and did not say why';
+  const message = `${version.metadata.name} is on its claim, but no copy is at ${uri.replace(/\?.*$/, '')}: ${why}`;
+  return { type: 'Copied', status: 'False', reason: fault ? reasonOf(fault.code) : 'CopyFailed', message };
 }

@@ -48,7 +48,7 @@ export function foldProgress(
   now: number,
 ): Pick<TrainingJobStatus, 'progress' | 'checkpoint'> {
   const { checkpointStep, sample, clock: _clock, ...figures } = knownFigures(progress);
-  const { phase: _, phaseShare: __, ...before } = status.progress ?? {};
+  const { phase: _, phaseShare: __, transfer: ___, ...before } = status.progress ?? {};
   const time = isoTime(now);
   const next: TrainingProgress = { ...before, ...figures, time };
   const text = sample ?? before.sample;

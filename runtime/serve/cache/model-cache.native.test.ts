@@ -1,5 +1,6 @@
 // Models on a node: fetched once, whole or not there, and within their room, whoever is killed when.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,8 +10,9 @@ import { folderDigest } from '#runtime/model/main.ts';
 import { cachedModel } from './model-cache.ts';
 import type { Fetching, ModelCacheOptions } from './model-cache.ts';
 import { startupTeller } from './progress.ts';
-import { folderSource } from './source.ts';
-import type { ModelSource } from './source.ts';
+import { TestServer } from '#runtime/remote/testing.ts';
+import { folderSource, remoteSource } from './source.ts';
+import type { ReadSource } from './source.ts';
 
 const times = { renewMs: 50, staleMs: 60_000, lookMs: 10 };
 /** More than one piece of a file. */
@@ -38,7 +40,7 @@ async function writeModel(folder: string, seed: number): Promise<string> {
 }
 
 /** A source that notes which files are asked for. */
-function counted(folder: string): { opened: string[]; source: ModelSource } {
+function counted(folder: string): { opened: string[]; source: ReadSource } {
   const opened: string[] = [];
   const inner = folderSource(folder);
   const open = (name: string) => {
@@ -142,6 +144,69 @@ describe('the models of a node', () => {
     await cachedModel(folderSource(source), digest, limited);
     await expect(fetch(4)).rejects.toMatchObject({ code: 'WL_DISK_FULL' });
     expect(new Set(models())).toEqual(new Set([digest, others[1]]));
+  });
+});
+
+describe('models from servers', () => {
+  /** The model of `source` with a list of its files, on a server. */
+  async function serve(): Promise<TestServer> {
+    const server = await TestServer.start();
+    const names = ['model.safetensors', 'tokens/tokenizer.json'];
+    const bytes = names.map((name) => readFileSync(join(source, name)));
+    names.forEach((name, index) => server.files.set(`/moby/${name}`, bytes[index]!));
+    const lines = names.map((name, index) => `${createHash('sha256').update(bytes[index]!).digest('hex')}  ${name}\n`);
+    server.files.set('/moby/SHA256SUMS', Buffer.from(lines.toSorted().join('')));
+    return server;
+  }
+
+  it('are fetched once for all pods of the node, and go on where an earlier pod was cut', async () => {
+    await using server = await serve();
+    const remote = () => remoteSource(server.url('/moby/').href, undefined);
+    server.answers.push((request, response) => server.send(request, response));
+    server.answers.push((request, response) => server.send(request, response, 1_000_000));
+    server.answers.push((_, response) => void response.writeHead(403).end());
+    await expect(cachedModel(remote(), digest, options)).rejects.toMatchObject({ code: 'WL_REMOTE_REFUSED' });
+    expect(readdirSync(join(options.folder, 'staging')).toSorted()).toEqual([digest, `${digest}.SHA256SUMS`]);
+    const told: Fetching[] = [];
+    const onProgress = (fetching: Fetching) => told.push(fetching);
+    const folders = await Promise.all([1, 2, 3].map(() => cachedModel(remote(), digest, { ...options, onProgress })));
+    expect(await folderDigest(folders[0]!)).toBe(digest);
+    expect(new Set(folders).size).toBe(1);
+    expect(server.askedBy('GET')).toEqual([
+      '/moby/SHA256SUMS',
+      '/moby/model.safetensors',
+      '/moby/model.safetensors bytes=1000000-',
+      '/moby/model.safetensors bytes=1000000-',
+      '/moby/tokens/tokenizer.json',
+    ]);
+    const fetching = told.filter(({ phase }) => phase === 'fetching');
+    expect(fetching[0]).toMatchObject({ bytes: 1_000_000 });
+    expect(fetching.at(-1)!.bytes).toBe(fetching.at(-1)!.totalBytes);
+    expect([models(), readdirSync(join(options.folder, 'staging'))]).toEqual([[digest], []]);
+  });
+
+  it('are not there when the server has others than the digest says', async () => {
+    await using server = await serve();
+    const remote = remoteSource(server.url('/moby/').href, undefined);
+    await expect(cachedModel(remote, '0'.repeat(64), options)).rejects.toMatchObject({ code: 'WL_DIGEST_MISMATCH' });
+    server.files.set('/moby/tokens/tokenizer.json', Buffer.from('{"seed": 7}'));
+    await expect(cachedModel(remote, digest, options)).rejects.toMatchObject({
+      code: 'WL_DIGEST_MISMATCH',
+      message: expect.stringContaining('/moby/tokens/tokenizer.json has digest sha256:'),
+    });
+  });
+
+  it('find no room that others take, and make room of what nobody fetches any more', async () => {
+    await using server = await serve();
+    const remote = remoteSource(server.url('/moby/').href, undefined);
+    await expect(cachedModel(remote, digest, { ...options, maxBytes: weightBytes / 2 })).rejects.toMatchObject({
+      code: 'WL_DISK_FULL',
+    });
+    const left = join(options.folder, 'staging', '1'.repeat(64));
+    mkdirSync(left, { recursive: true });
+    writeFileSync(join(left, 'model.safetensors.part'), Buffer.alloc(1000));
+    await cachedModel(remote, digest, { ...options, maxBytes: weightBytes + 500 });
+    expect(readdirSync(join(options.folder, 'staging'))).toEqual([]);
   });
 });
 

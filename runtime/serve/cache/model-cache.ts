@@ -4,10 +4,10 @@ import { mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promi
 import { dirname, join } from 'node:path';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { digestOfFiles, folderDigest, writeFolder } from '#runtime/model/main.ts';
-import { leaseTimes, withLease } from './lease.ts';
+import { leaseTimes, syncFolder, withLease } from '#runtime/remote/main.ts';
 import type { FileDigest } from '#runtime/model/main.ts';
-import type { LeaseTimes } from './lease.ts';
-import type { ModelSource } from './source.ts';
+import type { LeaseTimes } from '#runtime/remote/main.ts';
+import type { FetchedSource, ModelSource, ReadSource } from './source.ts';
 
 /** How far a model is on its way to this node. */
 export interface Fetching {
@@ -15,6 +15,8 @@ export interface Fetching {
   readonly phase: 'waiting' | 'fetching' | 'verifying';
   readonly bytes: number;
   readonly totalBytes: number;
+  /** Why the fetching is tried again. */
+  readonly trouble?: string;
 }
 
 export interface ModelCacheOptions {
@@ -54,15 +56,38 @@ export async function cachedModel(source: ModelSource, digest: string, options: 
         options.onDamaged?.(folder);
         await remove(folder);
       }
-      await fetchModel(source, digest, folder, options);
+      if ('fetch' in source) await fetchStaged(source, digest, folder, options);
+      else await fetchModel(source, digest, folder, options);
     });
   }
   await markUsed(options, digest);
   return folder;
 }
 
+/** Lets the source put its files aside, where the next try goes on if this one is killed, and moves them when all are there. */
+async function fetchStaged(source: FetchedSource, digest: string, folder: string, options: ModelCacheOptions): Promise<void> {
+  const staging = stagingOf(options, digest);
+  let known = { bytes: 0, totalBytes: 0 };
+  const tell = (trouble?: string) =>
+    options.onProgress?.({ phase: 'fetching', ...known, ...(trouble === undefined ? {} : { trouble }) });
+  await source.fetch(staging, digest, {
+    needs: (bytes) => makeRoom(options, bytes, digest),
+    has: (bytes, totalBytes) => {
+      known = { bytes, totalBytes };
+      tell();
+    },
+    setBack: tell,
+  });
+  await mkdir(dirname(folder), { recursive: true });
+  await rename(staging, folder);
+  for (const name of await readdir(dirname(staging))) if (name.startsWith(digest)) await rm(join(dirname(staging), name));
+  await syncFolder(dirname(folder));
+}
+
+const stagingOf = ({ folder }: ModelCacheOptions, digest: string): string => join(folder, 'staging', digest);
+
 /** Fetches all files into a folder that is there only when it is whole. */
-async function fetchModel(source: ModelSource, digest: string, folder: string, options: ModelCacheOptions): Promise<void> {
+async function fetchModel(source: ReadSource, digest: string, folder: string, options: ModelCacheOptions): Promise<void> {
   const files = await source.files();
   const totalBytes = files.reduce((sum, file) => sum + file.bytes, 0);
   await makeRoom(options, totalBytes);
@@ -80,7 +105,7 @@ async function fetchModel(source: ModelSource, digest: string, folder: string, o
 }
 
 /** Writes a file as it comes; gives its sha256. */
-async function fetchFile(source: ModelSource, name: string, path: string, onBytes: (count: number) => void): Promise<string> {
+async function fetchFile(source: ReadSource, name: string, path: string, onBytes: (count: number) => void): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
   const hash = createHash('sha256');
   const file = await open(path, 'wx');
@@ -96,8 +121,11 @@ async function fetchFile(source: ModelSource, name: string, path: string, onByte
   return hash.digest('hex');
 }
 
-/** Removes the models that were not used for longest, until there is room for so many bytes more. */
-async function makeRoom(options: ModelCacheOptions, bytes: number): Promise<void> {
+/**
+ * Removes what was begun and is not fetched any more, and then the models that were not used for longest, until there is room for so many bytes,
+ * of which some may be put aside under `digest` already.
+ */
+async function makeRoom(options: ModelCacheOptions, bytes: number, digest?: string): Promise<void> {
   const models = join(options.folder, 'models');
   const entries = await readdir(models).catch(() => []);
   // What a kill left of a model that was being removed.
@@ -109,6 +137,13 @@ async function makeRoom(options: ModelCacheOptions, bytes: number): Promise<void
     entries.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((digest) => heldModel(options, digest)),
   );
   let room = maxBytes - held.reduce((sum, model) => sum + model.bytes, 0);
+  for (const name of await readdir(join(options.folder, 'staging')).catch(() => [])) {
+    const other = name.slice(0, 64);
+    if (other === digest) continue;
+    const path = join(options.folder, 'staging', name);
+    if (await isThere(join(options.folder, 'locks', other))) room -= await bytesAt(path);
+    else await rm(path, { recursive: true, force: true });
+  }
   for (const model of held.toSorted((a, b) => a.usedAt - b.usedAt)) {
     if (room >= bytes) return;
     if (Date.now() - model.usedAt < freshMs) break;
@@ -134,6 +169,11 @@ async function heldModel(options: ModelCacheOptions, digest: string): Promise<{ 
   const bytes = await folderBytes(join(options.folder, 'models', digest));
   const use = await stat(useOf(options, digest)).catch(() => undefined);
   return { digest, bytes, usedAt: use?.mtimeMs ?? 0 };
+}
+
+async function bytesAt(path: string): Promise<number> {
+  const entry = await stat(path).catch(() => undefined);
+  return entry?.isDirectory() ? await folderBytes(path).catch(() => 0) : (entry?.size ?? 0);
 }
 
 async function folderBytes(folder: string): Promise<number> {
