@@ -13,7 +13,7 @@
 namespace wl::WL_ISA {
 namespace {
 
-/** Where the outputs of one panel go. */
+/** Where the outputs of one panel, or of some side by side, go. */
 struct Outputs {
   float* y;
   int64_t cols;
@@ -59,11 +59,11 @@ inline void add_run(const Source& source, int64_t b, int part, const RowTile& x,
     Words products[parts][rows];
     constexpr int count = Source::halves ? 4 : 8;
     dots<Source::bits, 0, count>(word, codes, starts, products);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int p = 0; p < parts; ++p) add(p, source.load_scales(b, part + p), 0, products[p]);
     if constexpr (Source::halves) {
       dots<Source::bits, 4, 4>(word, codes, starts + 1, products);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (int p = 0; p < parts; ++p) add(p, source.load_scales(b, part + p), 1, products[p]);
     }
     return;
@@ -77,7 +77,7 @@ inline void add_run(const Source& source, int64_t b, int part, const RowTile& x,
     dots<first, count, rows>(u, codes, from, products);
   };
 #endif
-#pragma GCC unroll 2
+#pragma GCC unroll 8
   for (int p = 0; p < parts; ++p) {
     Words u[8], products[rows];
     Scales w;
@@ -98,7 +98,7 @@ void multiply(const Source& source, const Spans& spans, const RowTile& x, int pa
   Reals sum[parts][rows] = {};
   Reals level[4][parts][rows];
   for (int s = 0; s < spans.count; ++s) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int p = 0; p < parts; ++p) {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) sum[p][r] = splat_real(0.0f);
@@ -109,14 +109,14 @@ void multiply(const Source& source, const Spans& spans, const RowTile& x, int pa
     }
     int height = 0;
     for (; (s >> height & 1) != 0; ++height) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (int p = 0; p < parts; ++p) {
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) sum[p][r] = level[height][p][r] + sum[p][r];
       }
     }
     if (s + 1 == spans.count) height = 3;
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int p = 0; p < parts; ++p) {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) level[height][p][r] = sum[p][r];
@@ -154,20 +154,29 @@ void run(Context& context, const linear_quantized_args& a) {
   const Spans spans = spans_of(runs, unit, a.spans);
   const int64_t stride = quant_panel_stride(a.type, a.K);
   const int64_t panels = (a.N + quant_panel_cols - 1) / quant_panel_cols;
-  const auto outputs_of = [&](int64_t panel) {
-    const int64_t first = panel * quant_panel_cols;
-    return Outputs{a.y, a.N, a.bias, first, a.N - first < quant_panel_cols ? a.N - first : quant_panel_cols};
+  const auto outputs_of = [&](int64_t panel, int64_t count) {
+    const int64_t first = panel * quant_panel_cols, cols = count * quant_panel_cols;
+    return Outputs{a.y, a.N, a.bias, first, a.N - first < cols ? a.N - first : cols};
   };
   if (a.M <= direct_rows) {
-    context.parallel_for(panels, [&](int64_t begin, int64_t end, int) {
-      for (int64_t panel = begin; panel < end; ++panel) {
-        const Source source(a.packed + panel * stride, a.K);
-        const Outputs out = outputs_of(panel);
+    constexpr int side_by_side = 4;
+    const int64_t items = (panels + side_by_side - 1) / side_by_side;
+    context.parallel_for(items, [&](int64_t begin, int64_t end, int) {
+      for (int64_t panel = begin * side_by_side; panel < end * side_by_side && panel < panels;) {
+        const uint8_t* packed = a.packed + panel * stride;
+        if (a.M == 1 && panel + side_by_side <= panels) {
+          const Several<Source, side_by_side> sources(packed, stride, a.K);
+          multiply<1, side_by_side * panel_parts>(sources, spans, rows.tile(0), 0, outputs_of(panel, side_by_side));
+          panel += side_by_side;
+          continue;
+        }
+        const Source source(packed, a.K);
         for (int64_t row = 0; row < a.M;) {
           const RowTile x = rows.tile(row);
-          multiply_tile<direct_rows, panel_parts>(source, spans, x, 0, out);
+          multiply_tile<direct_rows, panel_parts>(source, spans, x, 0, outputs_of(panel, 1));
           row += x.count;
         }
+        panel += 1;
       }
     });
     return;
@@ -194,7 +203,7 @@ void run(Context& context, const linear_quantized_args& a) {
       for (int64_t panel = first; panel < last; ++panel) wide_of(panel).fill(Source(a.packed + panel * stride, a.K), a.K);
       for (int64_t row = from; row < to;) {
         const RowTile x = rows.tile(row);
-        for (int64_t panel = first; panel < last; ++panel) multiply_tile<most_rows, panel_parts>(wide_of(panel), spans, x, 0, outputs_of(panel));
+        for (int64_t panel = first; panel < last; ++panel) multiply_tile<most_rows, panel_parts>(wide_of(panel), spans, x, 0, outputs_of(panel, 1));
         row += x.count;
       }
     }

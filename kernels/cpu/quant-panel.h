@@ -120,6 +120,7 @@ struct Packed : Traits<type> {
   static constexpr bool is_wide = false;
   const uint8_t *codes, *scales;
 
+  Packed() = default;
   Packed(const uint8_t* panel, int64_t terms)
       : codes(panel), scales(panel + terms / Traits<type>::elements * quant_shape(static_cast<int64_t>(type)).panel_codes) {}
 
@@ -134,6 +135,21 @@ struct Packed : Traits<type> {
 #pragma GCC unroll 8
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(codes + b * bytes + prefetch_bytes + at);
   }
+};
+
+/** Panels next to each other, read in step: memory gives more to several streams than to one. */
+template <class One, int count>
+struct Several {
+  static constexpr bool is_wide = false;
+  static constexpr int bits = One::bits;
+  static constexpr bool has_min = One::has_min, halves = One::halves;
+  One one[count];
+
+  Several(const uint8_t* panels, int64_t stride, int64_t terms) {
+    for (int i = 0; i < count; ++i) one[i] = One(panels + i * stride, terms);
+  }
+  void load(int64_t b, int part, Words* u, Scales& s) const { one[part / panel_parts].load(b, part % panel_parts, u, s); }
+  void prefetch(int64_t) const {}
 };
 
 /** A panel with a byte for each code and floats for scales, made once and read for many rows. */

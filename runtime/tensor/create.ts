@@ -30,9 +30,15 @@ export function zeros(device: Device, shape: readonly number[], label = 'tensor'
   return full(device, shape, 0, label);
 }
 
-/** A tensor with the values of `data`, row-major: f32 from a Float32Array, i32 from an Int32Array. */
-export function tensor(device: Device, data: Float32Array | Int32Array, shape: readonly number[], label = 'tensor'): Tensor {
-  const made = data instanceof Int32Array ? emptyIntegers(device, shape, label) : empty(device, shape, label);
+/** A tensor with the values of `data`, row-major: f32 from a Float32Array, i32 from an Int32Array, u8 from a Uint8Array. */
+export function tensor(
+  device: Device,
+  data: Float32Array | Int32Array | Uint8Array,
+  shape: readonly number[],
+  label = 'tensor',
+): Tensor {
+  const make = data instanceof Int32Array ? emptyIntegers : data instanceof Uint8Array ? emptyBytes : empty;
+  const made = make(device, shape, label);
   made.write(data);
   return made;
 }

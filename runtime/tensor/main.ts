@@ -3,18 +3,7 @@ export { openDevice } from './device.ts';
 export type { Device } from './device.ts';
 export { Parameter, Tensor } from './tensor.ts';
 export { keep, scope, unscoped } from './scope.ts';
-export {
-  detachedParameter,
-  empty,
-  emptyBytes,
-  emptyIntegers,
-  emptyParameter,
-  fill,
-  fillNormal,
-  full,
-  tensor,
-  zeros,
-} from './create.ts';
+export { detachedParameter, empty, emptyIntegers, emptyParameter, fill, fillNormal, full, tensor, zeros } from './create.ts';
 export { recordingTape, Tape, withoutTape } from './tape.ts';
 export { Event, Stream } from './stream.ts';
 export { digest, FileLanes } from './checksums.ts';
@@ -27,7 +16,7 @@ export { copyInto, view } from './views.ts';
 export { checkpoint } from './recompute.ts';
 export { expectNoLeaks, liveTensorCount } from './leaks.ts';
 export { packWeight } from './packing.ts';
-export { dequantize, packQuantized, quantize, quantizedBytes, QuantizedWeight, quantTypes, setQuantized } from './quantized.ts';
+export { dequantize, packQuantized, quantize, quantizedBytes, quantTypes, setQuantized } from './quantized.ts';
 export type { QuantType } from './quantized.ts';
 export { addBias } from './bias.ts';
 export { giveWeightGradient, linear, linears } from './linear.ts';

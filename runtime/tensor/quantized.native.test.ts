@@ -70,6 +70,20 @@ it('looks rows up in a quantised table, and says so where it was packed without 
   });
 });
 
+it('takes blocks as bytes and gives them back', async () => {
+  await expectNoLeaks(async () => {
+    // A scale of 1 as a half, then codes from -16 to 15.
+    const block = Uint8Array.from([0x00, 0x3c, ...Array.from({ length: 32 }, (_, i) => (i - 16) & 255)]);
+    const read = scope(() => {
+      const blocks = tensor(device, block, [1, 34]);
+      return Promise.all([dequantize(blocks, 'Q8_0', [1, 32]).read(), blocks.readBytes()]);
+    });
+    const [values, bytes] = await read;
+    expect([...values]).toEqual(Array.from({ length: 32 }, (_, i) => i - 16));
+    expect(bytes).toEqual(block);
+  });
+});
+
 it('refuses to train a quantised weight, and rows that are not whole blocks', () => {
   using w = emptyParameter(device, [4, 32], 'w');
   fillNormal(w, { mean: 0, std: 1, seed: 3, stream: 0 });
