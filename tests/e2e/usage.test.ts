@@ -63,7 +63,7 @@ it('every command explains itself', async () => {
     .map(([, name]) => name)
     .filter((name) => name !== 'windlass');
   const verbs = ['status', 'logs', 'chat', 'report', 'pause', 'resume', 'restart', 'explain'];
-  const commands = ['run', ...verbs, 'stop', 'operator', 'lint', 'plan', 'export', 'completion'];
+  const commands = ['run', ...verbs, 'stop', 'operator', 'lint', 'plan', 'export', 'quantize', 'completion'];
   expect(names).toEqual([...commands, 'help']);
   for (const name of commands) {
     const { code, output } = await windlass(folder, name, '--help');
