@@ -38,7 +38,7 @@ export const jobOfTwo: object = {
     data: { uri: 'sample://moby-dick', tokenizer: { train: { vocabularySize: 512 } } },
     parallelism: { dataReplicate: 2 },
     task: { pretrain: { steps: 10_000_000, batch: { sequences: 2, length: 32, grains: 2 } } },
-    checkpoint: { everySteps: 1_000_000 },
+    checkpoint: { everySteps: 200 },
     podTemplate: { resources: { requests: { cpu: '100m' } } },
     output: { model: 'two' },
   },
