@@ -65,6 +65,8 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
   const mine = new Rounds(ours);
   const machine = new Machine(device);
   for (const side of [mine, ...peers.map(({ rounds }) => rounds)]) await side.warmUp(options.warmup);
+  // Before the limits of the machine are measured, which takes memory too.
+  const mostBytes = process.resourceUsage().maxRSS * 1024;
   for (let round = 0; round < options.rounds; round += 1) {
     tellRound(round, options.rounds);
     await machine.look();
@@ -79,7 +81,7 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
     ...machine.describe(options.isa),
     versions: { node: process.version, ...(peers[0] ? { torch: peers[0].peer.version } : {}) },
     rounds: options.rounds,
-    rows: await rowsOf(of, mine, peers, machine.limits),
+    rows: await rowsOf(of, { mine, mostBytes }, peers, machine.limits),
     notes: peers.map(
       (side) => `losses of ${comparedSteps} steps are within ${distanceOf(mine, side).toExponential(1)} of ${side.name} PyTorch`,
     ),
@@ -114,12 +116,17 @@ async function startPeers(
 }
 
 /** Speed and memory against each setting. */
-async function rowsOf(of: GptSetting, mine: Rounds, peers: readonly TorchSide[], limits: Limits): Promise<BenchRow[]> {
+async function rowsOf(
+  of: GptSetting,
+  { mine, mostBytes }: { readonly mine: Rounds; readonly mostBytes: number },
+  peers: readonly TorchSide[],
+  limits: Limits,
+): Promise<BenchRow[]> {
   const tokens = of.sequences * of.length;
   const speed = (rounds: Rounds) => tokens / median(rounds.seconds);
   const gigaflops = (speed(mine) * flopsPerToken(configOf(of), of.length)) / 1e9;
   const mebibytes = (bytes: number) => bytes / 2 ** 20;
-  const memory = mebibytes(process.resourceUsage().maxRSS * 1024);
+  const memory = mebibytes(mostBytes);
   const limited = (row: BenchRow) => withLimit(row, 'fma', gigaflops, limits);
   if (peers.length === 0)
     return [limited(rowOf('speed', 'tokens/s', { ours: speed(mine) })), rowOf('most memory', 'MiB', { ours: memory })];
