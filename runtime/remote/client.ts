@@ -16,6 +16,8 @@ export interface RemoteOptions {
   readonly patience?: Patience;
   /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY; those of this process if absent. */
   readonly proxies?: NodeJS.ProcessEnv;
+  /** Ends what goes on, and the waiting for another try, with its reason. */
+  readonly signal?: AbortSignal | undefined;
   /** Told of each fault that another try follows: what it was, and in how many milliseconds. */
   readonly onSetback?: (words: string, pauseMs: number) => void;
 }
@@ -76,8 +78,10 @@ export class RemoteClient implements Disposable {
     const proof = known && secretDir !== undefined ? await authorization(secretDir) : undefined;
     const agents = (this.#agents ??= await this.#open());
     const isSecure = url.protocol === 'https:';
+    const { signal } = this.options;
     const request = (isSecure ? https : http).request(url, {
       method,
+      ...(signal ? { signal } : {}),
       agent: isSecure ? agents['https:'] : agents['http:'],
       headers: {
         'user-agent': 'windlass',

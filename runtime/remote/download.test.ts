@@ -157,8 +157,24 @@ describe('a file from a server', () => {
   it('comes from a server that falls silent in the middle, by another connection', async () => {
     server.answers.push((request, response) => server.send(request, response, 100_000, true));
     server.answers.push(() => {});
-    await fetched({ client: { patience: { ...hasty, stallMs: 100, answerMs: 100 } } });
+    await fetched({ client: { patience: { ...hasty, stallMs: 300, answerMs: 300 } } });
     expect(readFileSync(path).equals(text)).toBe(true);
+  });
+
+  it('stops when it is told to, in the middle or while it waits, and keeps what has come', async () => {
+    for (const isWaiting of [false, true]) {
+      const stop = new AbortController();
+      server.answers.push((request, response) => server.send(request, response, 100_000, true));
+      if (isWaiting) server.answers.unshift(statusOf(503, { 'retry-after': '4' }));
+      const onSetback = () => stop.abort(new Error('stopped'));
+      const onBytes = (bytes: number) => bytes === 100_000 && stop.abort(new Error('stopped'));
+      await expect(fetched({ client: { signal: stop.signal, onSetback }, onBytes })).rejects.toMatchObject(
+        isWaiting ? { name: 'AbortError' } : { message: 'stopped' },
+      );
+    }
+    server.answers.length = 0;
+    await fetched();
+    expect(server.askedBy('GET').at(-1)).toBe('/text.txt bytes=100000-');
   });
 
   it.each([401, 403, 404, 410])('is not asked for twice when the answer is %i', async (status) => {

@@ -11,17 +11,20 @@ import { pauseAfter, Setback } from './patience.ts';
 export async function untilDone<T>(client: RemoteClient, work: () => Promise<T>, gained: () => number = () => 0): Promise<T> {
   let best = gained();
   let since = performance.now();
+  const { signal, onSetback } = client.options;
   for (let faults = 1; ; faults += 1) {
+    signal?.throwIfAborted();
     try {
       return await work();
     } catch (error) {
+      signal?.throwIfAborted();
       if (!(error instanceof Setback)) throw error;
       if (gained() > best) [best, since, faults] = [gained(), performance.now(), 1];
       const fruitlessMs = performance.now() - since;
       const pause = pauseAfter(faults, fruitlessMs, error.retryAfterMs, client.patience, Math.random());
       if (pause === undefined) throw givenUp(error, fruitlessMs);
-      client.options.onSetback?.(error.message, pause);
-      await sleep(pause);
+      onSetback?.(error.message, pause);
+      await sleep(pause, undefined, signal ? { signal } : {});
     }
   }
 }

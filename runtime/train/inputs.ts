@@ -26,6 +26,8 @@ export interface InputOptions {
   readonly env: Pick<TrainingEnvironment, 'WL_JOB_DIR' | 'WL_DATA_SECRET_DIR' | 'WL_MODEL_SECRET_DIR'>;
   readonly tell: (progress: Partial<Progress>) => void;
   readonly log: (fields: object, message: string) => void;
+  /** Ends the fetching: what has come is kept, and the next try goes on from it. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Something on a server, and where it is to lie. */
@@ -105,7 +107,7 @@ function modelInput({ from = '', digest = '', secretRef }: TrainingJobSpec['mode
 
 const shortHash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
-async function fetchInput(input: Input, { env, tell, log }: InputOptions): Promise<void> {
+async function fetchInput(input: Input, { env, tell, log, signal }: InputOptions): Promise<void> {
   const { words, uri, digest, path, isFolder, secretDir } = input;
   const url = remoteUrl(uri);
   const say = (transfer?: Progress['transfer']) => {
@@ -121,7 +123,7 @@ async function fetchInput(input: Input, { env, tell, log }: InputOptions): Promi
     meter.setBack(message, pauseMs);
     log({ code: 'WL_REMOTE_UNAVAILABLE', pauseMs: Math.round(pauseMs) }, message);
   };
-  using client = new RemoteClient({ secretDir, onSetback });
+  using client = new RemoteClient({ secretDir, onSetback, signal });
   const lock = join(sharedFolder(env), 'locks', shortHash(path));
   const onWait = () => tell({ phase: `waiting for another job that is ${words}` });
   await withLease(lock, leaseTimes, onWait, async () => {

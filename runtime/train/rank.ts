@@ -76,7 +76,17 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
   try {
     const { log } = options;
     const tell = (values: Partial<Progress>) => progress.tell(values);
-    await rankZero(world.mesh.exchange, () => fetchInputs(spec, { env, tell, log }));
+    // A rank of a world is stopped through its link, together with the others.
+    const signal = world.size === 1 ? options.signal : undefined;
+    const fetching = rankZero(world.mesh.exchange, () => fetchInputs(spec, { env, tell, log, signal }));
+    const isStopped = await fetching.then(
+      () => false,
+      (error: unknown) => {
+        if (signal?.aborted) return true;
+        throw error;
+      },
+    );
+    if (isStopped) return 'interrupted';
     return await trainAndPublish({ ...options, spec: withLocalInputs(spec, env), task, world, life, progress });
   } catch (error) {
     world.abort(error instanceof Error ? error.message : String(error));
