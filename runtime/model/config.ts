@@ -26,7 +26,7 @@ export type RopeScaling =
     };
 
 /** A mixture of experts in place of the MLP: each token goes to `perToken` of `experts`. */
-export interface Mixture {
+interface Mixture {
   readonly experts: number;
   readonly perToken: number;
   /** Factor of the load-balance loss while training (Fedus et al. 2022, equation 4); 0: none. */

@@ -26,7 +26,6 @@ export { causalAttention, pagedAttention, rope, writePages } from './attention.t
 export type { AttentionOptions, PagedCache, RopeTable } from './attention.ts';
 export { add, addInto, dropout, gelu, geluGate, relu, scaled, siluGate } from './elementwise.ts';
 export { combine, dispatch, expertLinears, route } from './mixture.ts';
-export type { Routing } from './mixture.ts';
 export { embedding, gatherRows } from './embedding.ts';
 export { crossEntropy, sum } from './loss.ts';
 export { vocabularyExponentials, vocabularyInputGradient, vocabularyLogits, vocabularyLosses } from './vocabulary-loss.ts';

@@ -17,7 +17,7 @@ export interface Routing {
   readonly ends: Tensor;
 }
 
-export interface RouteOptions {
+interface RouteOptions {
   /** Experts per token. */
   readonly perToken: number;
   /**

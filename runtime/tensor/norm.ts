@@ -10,7 +10,7 @@ import { view } from './views.ts';
 /** A residual sum and its norm. */
 export type AddedNorm = { readonly sum: Tensor; readonly normed: Tensor };
 
-export interface RmsNormOptions extends TokenShare {
+interface RmsNormOptions extends TokenShare {
   /** Added to the weights; 0 if absent. */
   readonly offset?: number;
 }
@@ -20,7 +20,7 @@ export function rmsNorm(x: Tensor, w: Tensor, epsilon: number, options: RmsNormO
   return rms(x, undefined, w, epsilon, options).normed;
 }
 
-export interface HeadNormOptions {
+interface HeadNormOptions {
   readonly epsilon: number;
   readonly offset?: number;
   /** Ranks that hold an even share of the heads each; 1 if absent. */

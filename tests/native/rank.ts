@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { RankMessage } from '#runtime/api/messages.ts';
 import type { PublishedModel } from '#runtime/api/messages.ts';
+import type { ModelConfig } from '#runtime/model/main.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -21,7 +22,7 @@ export async function newFolder(): Promise<string> {
 }
 
 interface TinyJob {
-  readonly family?: 'llama' | 'gpt2';
+  readonly family?: ModelConfig['family'];
   readonly config?: object;
   readonly from?: string;
   readonly data?: object;

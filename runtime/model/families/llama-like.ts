@@ -8,7 +8,7 @@ import { newSizes, roundUp } from './new-config.ts';
 import { readRope, ropeKeys } from './rope.ts';
 
 /** Values that stand for keys that a config.json leaves out. */
-export interface Defaults {
+interface Defaults {
   readonly vocabularySize: number;
   readonly contextLength: number;
   readonly hiddenSize: number;
@@ -26,7 +26,7 @@ export interface Defaults {
 }
 
 /** In what a family differs from the others. */
-export interface Variant extends Pick<Family, 'name' | 'modelType' | 'architecture' | 'alternativeTensors'> {
+interface Variant extends Pick<Family, 'name' | 'modelType' | 'architecture' | 'alternativeTensors'> {
   readonly defaults: Defaults;
   /** Settings of jobs beside those of all. */
   readonly settings: Parameters<typeof newSizes>[3];
@@ -130,7 +130,7 @@ export function llamaLike(variant: Variant): Family {
 }
 
 /** All tensors, each expert's on its own. */
-export function llamaTensors(config: ModelConfig): FileTensor[] {
+function llamaTensors(config: ModelConfig): FileTensor[] {
   return modelTensors(config, mlpTensors);
 }
 

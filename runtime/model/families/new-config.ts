@@ -35,7 +35,7 @@ export function newSizes(
   };
 }
 
-export function notOfFamily(family: ModelFamily, field: string): WindlassError {
+function notOfFamily(family: ModelFamily, field: string): WindlassError {
   return new WindlassError('WL_MODEL_INVALID', `model.config.${field} is not a setting of family ${family}`, {
     details: { path: `model.config.${field}` },
   });

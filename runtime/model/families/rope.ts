@@ -2,7 +2,7 @@
 import type { RopeScaling } from '../config.ts';
 import type { ConfigReader } from './config-reader.ts';
 
-export interface Rope {
+interface Rope {
   readonly theta: number;
   readonly scaling?: RopeScaling;
 }
