@@ -122,6 +122,8 @@ it('exports a model by its name as a folder and as a GGUF file, and never over w
   const twice = await windlass(folder, 'export', 'tiny', '--to', 'out');
   expect(twice.output).toContain('WL_FILE_EXISTS');
   const missing = await windlass(folder, 'export', 'nobody', '--to', 'x');
-  expect(missing.output).toContain('WL_OBJECT_NOT_FOUND: nobody is no model folder, GGUF file, Model or ModelVersion; there are: tiny-1');
+  expect(missing.output).toContain(
+    'WL_OBJECT_NOT_FOUND: nobody is no model folder, GGUF file, Model or ModelVersion; there are: tiny-1',
+  );
   expect(existsSync(join(folder, 'x'))).toBe(false);
 });
