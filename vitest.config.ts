@@ -10,7 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{crds,operator,runtime,kernels,hack,bin}/**/*.test.ts'],
+          include: ['{crds,operator,runtime,kernels,hack,bin,tests/bench}/**/*.test.ts'],
           exclude: ['**/*.native.test.ts'],
           maxWorkers: 2,
           testTimeout: 90_000,

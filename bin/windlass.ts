@@ -4,6 +4,8 @@ import { enableCompileCache } from 'node:module';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { OperatorFlags } from '#operator/cli/operator.ts';
+import { recipes } from '#runtime/model/gguf/recipes.ts';
+import type { RecipeName } from '#runtime/model/gguf/recipes.ts';
 import { endWith, report } from './report.ts';
 import { addVerbs } from './verbs.ts';
 import type { CommandWords } from '#operator/cli/completion/words.ts';
@@ -77,15 +79,20 @@ program
   .requiredOption('-f, --file <file...>', 'manifests to apply; - reads standard input')
   .option('--ask <text>', 'text for the service to continue once it is ready')
   .option('--exit', 'end when the jobs have ended and the question is answered', false)
+  .option(
+    '--profile <file>',
+    'write there, at the end, where the time of a few training steps and of the requests went: for https://ui.perfetto.dev',
+  )
   .addOption(stateOption())
-  .action(async (options: { file: string[]; ask?: string; exit: boolean; state: string }) => {
+  .action(async (options: { file: string[]; ask?: string; exit: boolean; profile?: string; state: string }) => {
     const [{ run }, { stateDirOf }] = await Promise.all([import('#operator/cli/run.ts'), import('#operator/cli/state-dir.ts')]);
     const interrupt = interruptSignal();
-    const { file: files, ask, exit } = options;
+    const { file: files, ask, exit, profile } = options;
     const end = await run({
       files,
       ask,
       exit,
+      profile,
       state: stateDirOf(options.state),
       windlassCommand,
       terminal: process.stdout,
@@ -183,7 +190,7 @@ program
 program
   .command('export')
   .description('write a model as a Hugging Face folder or a GGUF file')
-  .argument('<model>', 'Model, ModelVersion, or folder of one')
+  .argument('<model>', 'Model, ModelVersion, folder of one, or GGUF file')
   .requiredOption('--to <target>', 'folder, or FILE.gguf')
   .addOption(new Option('--type <type>', 'type of the weights in a GGUF file').choices(['f32', 'f16']).default('f16'))
   .addOption(stateOption())
@@ -193,8 +200,26 @@ program
       import('#runtime/model/export.ts'),
       import('#operator/cli/state-dir.ts'),
     ]);
-    await exportModel({ from: await findModelFolder(stateDirOf(options.state), model), to: options.to, type: options.type });
+    const recipe = options.type === 'f32' ? 'F32' : 'F16';
+    await exportModel({ from: await findModelFolder(stateDirOf(options.state), model), to: options.to, recipe });
     process.stdout.write(`wrote ${options.to}\n`);
+  });
+
+program
+  .command('quantize')
+  .description('write a model as a GGUF file of smaller types, and say what that costs')
+  .argument('<model>', 'Model, ModelVersion, folder of one, or GGUF file')
+  .argument('<file>', 'the GGUF file to write')
+  .addOption(new Option('--type <recipe>', 'as llama.cpp names them').choices(Object.keys(recipes)).default('Q4_K_M'))
+  .addOption(stateOption())
+  .action(async (model: string, to: string, { type, state }: { type: RecipeName; state: string }) => {
+    const [{ findModelFolder }, { quantizeModel }, { stateDirOf }] = await Promise.all([
+      import('#operator/cli/model-folder.ts'),
+      import('#runtime/model/quantize-model.ts'),
+      import('#operator/cli/state-dir.ts'),
+    ]);
+    const from = await findModelFolder(stateDirOf(state), model);
+    await quantizeModel({ from, to, recipe: type, write: (line) => void process.stdout.write(`${line}\n`) });
   });
 
 program

@@ -184,7 +184,7 @@ describe('manifests', () => {
         "forbidden pod setting": "spec.podTemplate.hostNetwork: unknown field; allowed here: labels, nodeSelector, tolerations, resources",
         "fraction for a whole number": "spec.task.pretrain.steps: must be a whole number; got 1.5",
         "heads that do not divide": "spec.model.config.heads: heads must divide hiddenSize",
-        "llama switch on gpt2": "spec.model.config: kvHeads and ropeTheta are of family llama only",
+        "llama switch on gpt2": "spec.model.config: kvHeads and ropeTheta are of families llama, qwen2, qwen3, mistral, mixtral and gemma3 only",
         "missing field": "spec.task.pretrain.batch: is required: a map of fields",
         "no task": "spec.task: set pretrain",
         "no tokenizer": "spec.data.tokenizer: a new model needs data.tokenizer: {train: {vocabularySize: N}} or {uri: PATH}",
@@ -193,7 +193,7 @@ describe('manifests', () => {
         "unfetchable data": "spec.data.uri: must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end; got "s3://bucket/x"",
         "unknown field": "spec.task.pretrain.step: unknown field, did you mean steps?; allowed here: steps, batch, seed, optimizer, evaluation, samples",
         "unknown field at the top": "spec.outptu: unknown field, did you mean output?; allowed here: model, data, task, parallelism, elastic, recompute, recomputeBudgetMiB, checkpoint, faults, trace, suspend, activeDeadlineSeconds, ttlSecondsAfterFinished, scheduling, managedBy, runtimeRef, podTemplate, output",
-        "value out of a list": "spec.model.family: must be one of gpt2, llama; got "lama", did you mean llama?",
+        "value out of a list": "spec.model.family: must be one of gpt1, gpt2, gpt3, opt, bloom, llama, qwen2, qwen3, mistral, mixtral, gemma3; got "lama", did you mean llama?",
         "wrong type": "spec.task.pretrain.steps: must be a number; got "many"",
       }
     `);

@@ -4,6 +4,9 @@ import type { TransitionRule } from './rules.ts';
 
 export const group = 'windlass.dev';
 
+/** Status of an object that no controller has looked at yet: kstatus takes one without a status for done. */
+export const unobserved = { observedGeneration: 0 };
+
 interface OwnerReference {
   apiVersion: string;
   kind: string;

@@ -2,6 +2,7 @@
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { celEntry } from '#crds/rules.ts';
+import { unobserved } from '#crds/resource.ts';
 import type { Resource } from '#crds/resource.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 
@@ -15,9 +16,6 @@ export interface JsonSchema {
   required?: string[];
   enum?: unknown[];
 }
-
-/** Until the operator has seen an object, its status says so: kstatus takes one without a status for done. */
-const unobserved = { observedGeneration: 0 };
 
 /** Keys that a structural schema may have here; anything else is a fault of the zod schema. */
 const allowedKeys = new Set([
@@ -57,7 +55,14 @@ export function generateCrds(): { path: string; text: string }[] {
     const path = `crds/${resource.group}_${resource.plural}.yaml`;
     const head = '# Generated from crds/v1alpha1 by `npm run gen`; do not edit.\n';
     const text =
-      head + stringify(crdOf(resource), { sortMapEntries: true, lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false });
+      head +
+      stringify(crdOf(resource), {
+        sortMapEntries: true,
+        lineWidth: 0,
+        indent: 1,
+        indentSeq: false,
+        aliasDuplicateObjects: false,
+      });
     if (Buffer.byteLength(text) > maxBytes) throw new Error(`${path}: ${Buffer.byteLength(text)} bytes, more than ${maxBytes}`);
     return { path, text };
   });

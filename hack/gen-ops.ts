@@ -59,7 +59,7 @@ function fieldsOf(arg: Arg): string[] {
 }
 
 function pointerOf(arg: TensorArg): string {
-  const element = arg.dtype === 'f32' ? 'float' : 'int32_t';
+  const element = { f32: 'float', i32: 'int32_t', u8: 'uint8_t' }[arg.dtype];
   return arg.access === 'in' ? `const ${element}*` : `${element}*`;
 }
 
@@ -86,6 +86,7 @@ function implementation(): string {
 
 #include "core/call.h"
 #include "core/isa.h"
+#include "core/quant-types.h"
 #include "wl.h"
 
 namespace wl {

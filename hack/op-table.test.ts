@@ -55,6 +55,18 @@ test('a condition on a name that is neither dim nor scalar is refused', () => {
   );
 });
 
+test('a condition may call a function of dims and scalars', () => {
+  const demo = {
+    doc: '',
+    args: [
+      ['blocks', 'in u8 B'],
+      ['type', 'i64'],
+    ],
+  } as const;
+  expect(parseOp('demo', { ...demo, needs: ['bytes_of(type, 4) == B'] }).tensors[0]).toMatchObject({ dtype: 'u8' });
+  expect(() => parseOp('demo', { ...demo, needs: ['bytes_of(kind, 4) == B'] })).toThrow('demo: kind in the condition');
+});
+
 test('every operation of the table fits the limits of the native checks', () => {
   for (const op of opTable) {
     expect(op.tensors.length, op.name).toBeLessThanOrEqual(12);

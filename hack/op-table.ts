@@ -8,7 +8,7 @@ type Dim = { readonly symbol: string } | { readonly size: number };
 export type TensorArg = {
   readonly kind: 'tensor';
   readonly name: string;
-  readonly dtype: 'f32' | 'i32';
+  readonly dtype: 'f32' | 'i32' | 'u8';
   readonly access: 'in' | 'out' | 'inout';
   readonly optional: boolean;
   /** The first dim stands for all leading dims folded into one. */
@@ -75,7 +75,7 @@ export function parseOp(name: string, declaration: OpDeclaration): Op {
 function parseArg(op: string, name: string, form: string): Arg {
   if (form === 'i64' || form === 'f32') return { kind: 'scalar', name, type: form };
   if (form === 'list f32') return { kind: 'list', name };
-  const match = /^(in|out|inout)(\??) (f32|i32) (.+)$/.exec(form);
+  const match = /^(in|out|inout)(\??) (f32|i32|u8) (.+)$/.exec(form);
   if (!match) throw new Error(`${op}: argument ${name} has the unknown form '${form}'`);
   const [, access, optional, dtype, shape = ''] = match;
   const words = shape.split(' ');
@@ -96,7 +96,7 @@ function aliasesOf(doc: string): [string, string][] {
   );
 }
 
-/** The names in a C expression. */
+/** The names of values in a C expression; functions that it calls are not among them. */
 export function identifiersOf(expression: string): string[] {
-  return [...new Set(expression.match(/[A-Za-z_]\w*/g) ?? [])];
+  return [...new Set(expression.match(/\b[A-Za-z_]\w*\b(?!\()/g) ?? [])];
 }

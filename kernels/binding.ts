@@ -86,6 +86,13 @@ export type MemoryStats = {
 };
 
 export type ProfileEntry = { readonly op: string; readonly calls: number; readonly milliseconds: number };
+/** Something that a stream did, or `idle`. Nanoseconds of the clock of process.hrtime. */
+export type StreamEvent = {
+  readonly op: string;
+  readonly stream: StreamHandle;
+  readonly beginNs: number;
+  readonly endNs: number;
+};
 export type MappedFile = { readonly handle: MapHandle; readonly bytes: number };
 
 /** Element types of collectives; those that tensors do not have are bytes of a u8 tensor. */
@@ -203,6 +210,8 @@ type Native = {
   readonly isa: () => 'generic' | 'avx2' | 'avx512';
   readonly threads: () => number;
   readonly packedSize: (n: number, k: number) => number;
+  readonly quantizedBytes: (type: number, elements: number) => number;
+  readonly quantizedPanelBytes: (type: number, n: number, k: number) => number;
   readonly tensorNew: (dtype: number, ...rest: [...Dims, label: string | undefined]) => TensorHandle;
   readonly tensorView: (base: TensorHandle, offset: number, ...dims: Dims) => TensorHandle;
   readonly tensorFree: (tensor: TensorHandle) => void;
@@ -231,6 +240,8 @@ type Native = {
   readonly measureBandwidth: (stream: StreamHandle, threads: number) => Promise<number>;
   readonly profile: (on: boolean) => void;
   readonly profileRead: () => ProfileEntry[];
+  readonly trace: (capacity: number) => void;
+  readonly traceRead: (capacity: number) => { readonly events: StreamEvent[]; readonly seen: number };
 };
 
 const addonPath = '../build/native/windlass.node';
@@ -268,6 +279,10 @@ export const isa = native.isa;
 export const threads = native.threads;
 /** Elements that linear_pack writes for a weight of [n, k]. */
 export const packedSize = native.packedSize;
+/** Bytes of so many elements of a GGUF type (its number) in whole blocks; -1 where it is no type of these kernels, or the last block would not be full. */
+export const quantizedBytes = native.quantizedBytes;
+/** Bytes that quantized_pack writes for a weight of [n, k]; -1 as in quantizedBytes. */
+export const quantizedPanelBytes = native.quantizedPanelBytes;
 
 /** A tensor of undefined contents; up to 4 dims, each at least 1. The label shows in liveTensors(). */
 export function tensorNew(dtype: DType, shape: readonly number[], label?: string): TensorHandle {
@@ -345,6 +360,14 @@ export function measureBandwidth(stream: StreamHandle, threadCount: number = thr
 export const profile = native.profile;
 /** The table, most time first. */
 export const readProfile = native.profileRead;
+
+/** Starts to record what each stream does when, up to so many events, and forgets those before; 0 stops and keeps them. */
+export const trace = native.trace;
+/**
+ * Up to so many events, in the order in which they ended, and how many there were, those included that found no room. What a stream did last is
+ * among them once it has begun something else.
+ */
+export const readTrace = native.traceRead;
 
 /**
  * Opens a place where peers connect. `address` is the IP address to bind for peers on other hosts; without it peers must be on this host.

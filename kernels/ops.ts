@@ -5,6 +5,7 @@
 //                     '...M' stands for all leading dims folded into one.
 //   'out ...'         a tensor that is overwritten;  'inout ...' one that is read and written
 //   'in? ...'         a tensor that may be absent (null)
+//   a dtype is f32, i32, or u8 for blocks and panels of quantised weights
 //   'list f32'        several tensors of any shape (a Uint32Array of handles); lists of one operation pair up by index and size
 //   'i64' | 'f32'     a scalar
 //
@@ -147,6 +148,57 @@ export const ops = {
       ['spans', 'i64'],
     ],
   },
+  // -- quantised weights; `type` is a type id of GGUF (core/quant-types.h), blocks are as files hold them
+  dequantize: {
+    doc: 'y = what the blocks are worth, each element rounded once',
+    args: [
+      ['blocks', 'in u8 ...B'],
+      ['y', 'out f32 ...M'],
+      ['type', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, M) == B'],
+  },
+  dequantize_rows: {
+    doc: 'y[t] = what row ids[t] of a table of blocks is worth',
+    args: [
+      ['blocks', 'in u8 V R'],
+      ['ids', 'in i32 ...M'],
+      ['y', 'out f32 ...M D'],
+      ['type', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, D) == R'],
+  },
+  quantize: {
+    doc: 'blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['blocks', 'out u8 ...B'],
+      ['type', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, M) == B'],
+  },
+  quantized_pack: {
+    doc: 'packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says',
+    args: [
+      ['blocks', 'in u8 N R'],
+      ['packed', 'out u8 P'],
+      ['type', 'i64'],
+      ['terms', 'i64'],
+    ],
+    needs: ['quantized_bytes(type, terms) == R', 'quantized_panel_bytes(type, N, terms) == P'],
+  },
+  linear_quantized: {
+    doc: 'y = x wT + bias for packed blocks; x in 8 bits by runs of 32, exact sums of whole numbers, scaled and added in spans of whole blocks',
+    args: [
+      ['x', 'in f32 ...M K'],
+      ['packed', 'in u8 P'],
+      ['bias', 'in? f32 N'],
+      ['y', 'out f32 ...M N'],
+      ['type', 'i64'],
+      ['spans', 'i64'],
+    ],
+    needs: ['quantized_panel_bytes(type, N, K) == P'],
+  },
   add_bias: {
     doc: 'y = x + bias, the bits of a bias inside linear_forward; y may be x',
     args: [
@@ -168,7 +220,7 @@ export const ops = {
 
   // -- norms; h = x + residual where residual is given (then h must be given too), else h = x
   rms_norm_forward: {
-    doc: 'h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass',
+    doc: 'h = x + residual; y = h / rms(h) * (w + offset); inv_rms is kept for the backward pass',
     args: [
       ['x', 'in f32 ...M D'],
       ['residual', 'in? f32 ...M D'],
@@ -177,6 +229,7 @@ export const ops = {
       ['y', 'out f32 ...M D'],
       ['inv_rms', 'out f32 ...M'],
       ['eps', 'f32'],
+      ['offset', 'f32'],
     ],
   },
   rms_norm_backward: {
@@ -192,6 +245,7 @@ export const ops = {
       ['length', 'i64'],
       ['spans', 'i64'],
       ['accumulate', 'i64'],
+      ['offset', 'f32'],
     ],
   },
   layer_norm_forward: {
@@ -227,6 +281,8 @@ export const ops = {
   },
 
   // -- positions and attention; a row holds its heads one after the other
+  // A query sees the `window` keys up to its own, or all of them where it is 0. Where slopes of all heads are given, slopes[first_head + h]
+  // times (key's position - query's position) is added to the scores of head h (Press et al. 2022, section 3).
   rope: {
     doc: 'y = x with each head of size 2H turned by the angle of its position (halves rotated); inverse 1 turns back; y may be x',
     args: [
@@ -247,11 +303,23 @@ export const ops = {
       ['v', 'in f32 ...M E'],
       ['out', 'out f32 ...M Q'],
       ['lse', 'out f32 ...M H'],
+      ['slopes', 'in? f32 A'],
       ['length', 'i64'],
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
+      ['window', 'i64'],
+      ['first_head', 'i64'],
     ],
-    needs: ['kv_heads >= 1', 'H % kv_heads == 0', 'Q % H == 0', 'E % kv_heads == 0', 'Q / H == E / kv_heads'],
+    needs: [
+      'kv_heads >= 1',
+      'H % kv_heads == 0',
+      'Q % H == 0',
+      'E % kv_heads == 0',
+      'Q / H == E / kv_heads',
+      'window >= 0',
+      'first_head >= 0',
+      'A == 0 || first_head + H <= A',
+    ],
   },
   attention_backward: {
     doc: 'gradients of attention_forward',
@@ -262,14 +330,26 @@ export const ops = {
       ['v', 'in f32 ...M E'],
       ['out', 'in f32 ...M Q'],
       ['lse', 'in f32 ...M H'],
+      ['slopes', 'in? f32 A'],
       ['dq', 'out f32 ...M Q'],
       ['dk', 'out f32 ...M E'],
       ['dv', 'out f32 ...M E'],
       ['length', 'i64'],
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
+      ['window', 'i64'],
+      ['first_head', 'i64'],
     ],
-    needs: ['kv_heads >= 1', 'H % kv_heads == 0', 'Q % H == 0', 'E % kv_heads == 0', 'Q / H == E / kv_heads'],
+    needs: [
+      'kv_heads >= 1',
+      'H % kv_heads == 0',
+      'Q % H == 0',
+      'E % kv_heads == 0',
+      'Q / H == E / kv_heads',
+      'window >= 0',
+      'first_head >= 0',
+      'A == 0 || first_head + H <= A',
+    ],
   },
   kv_write: {
     doc: 'keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped',
@@ -289,10 +369,13 @@ export const ops = {
       ['values', 'in f32 P S E'],
       ['pages', 'in i32 B W'],
       ['sequences', 'in i32 B C'],
+      ['slopes', 'in? f32 A'],
       ['out', 'out f32 ...M Q'],
       ['heads', 'i64'],
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
+      ['window', 'i64'],
+      ['first_head', 'i64'],
     ],
     needs: [
       'C == 3',
@@ -302,6 +385,9 @@ export const ops = {
       'Q % heads == 0',
       'E % kv_heads == 0',
       'Q / heads == E / kv_heads',
+      'window >= 0',
+      'first_head >= 0',
+      'A == 0 || first_head + heads <= A',
     ],
   },
 
@@ -356,6 +442,39 @@ export const ops = {
       ['dup', 'out f32 ...M'],
     ],
   },
+  gated_gelu_forward: {
+    doc: 'y = gelu(gate) * up, by the tanh form',
+    args: [
+      ['gate', 'in f32 ...M'],
+      ['up', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+    ],
+  },
+  gated_gelu_backward: {
+    doc: 'gradients of gated_gelu_forward',
+    args: [
+      ['dy', 'in f32 ...M'],
+      ['gate', 'in f32 ...M'],
+      ['up', 'in f32 ...M'],
+      ['dgate', 'out f32 ...M'],
+      ['dup', 'out f32 ...M'],
+    ],
+  },
+  relu_forward: {
+    doc: 'y = max(x, 0)',
+    args: [
+      ['x', 'in f32 ...M'],
+      ['y', 'out f32 ...M'],
+    ],
+  },
+  relu_backward: {
+    doc: 'dx = dy where y is above 0, else 0',
+    args: [
+      ['dy', 'in f32 ...M'],
+      ['y', 'in f32 ...M'],
+      ['dx', 'out f32 ...M'],
+    ],
+  },
   dropout: {
     doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward',
     args: [
@@ -370,6 +489,112 @@ export const ops = {
       ['stride', 'i64'],
     ],
     needs: ['p >= 0', 'p < 1', 'first_token >= 0', 'run >= 1', 'stride >= 0'],
+  },
+
+  // -- mixture of experts: token t goes to its K likeliest of E experts. A slot is a token's way through one of them; slots are in order
+  // of experts, then of tokens, and slot_of[t * K + k] is that of the token's k-th choice.
+  route_forward: {
+    doc: 'probabilities = softmax(logits); choices: the K largest, lower index first among equals; weights: theirs, divided by their sum. slots of expert e: ends[e - 1] .. ends[e]',
+    args: [
+      ['logits', 'in f32 ...M E'],
+      ['probabilities', 'out f32 ...M E'],
+      ['choices', 'out i32 ...M K'],
+      ['weights', 'out f32 ...M K'],
+      ['slot_of', 'out i32 ...M K'],
+      ['tokens', 'out i32 S'],
+      ['ends', 'out i32 E'],
+    ],
+    needs: ['K <= E', 'S == M * K'],
+  },
+  route_backward: {
+    doc: 'gradient of the weights to the logits, plus balance * d(E sum_e f_e P_e) and z * d(mean logsumexp^2), f_e: slots per token, P_e: mean probability',
+    args: [
+      ['dweights', 'in f32 ...M K'],
+      ['logits', 'in f32 ...M E'],
+      ['probabilities', 'in f32 ...M E'],
+      ['choices', 'in i32 ...M K'],
+      ['weights', 'in f32 ...M K'],
+      ['ends', 'in i32 E'],
+      ['dlogits', 'out f32 ...M E'],
+      ['balance', 'f32'],
+      ['z', 'f32'],
+    ],
+  },
+  dispatch_forward: {
+    doc: 'y[s] = x[tokens[s]]',
+    args: [
+      ['x', 'in f32 M D'],
+      ['tokens', 'in i32 S'],
+      ['y', 'out f32 S D'],
+    ],
+  },
+  dispatch_backward: {
+    doc: 'dx[t] = sum over k of dy[slot_of[t][k]], in order of k',
+    args: [
+      ['dy', 'in f32 S D'],
+      ['slot_of', 'in i32 ...M K'],
+      ['dx', 'out f32 ...M D'],
+    ],
+    needs: ['S == M * K'],
+  },
+  combine_forward: {
+    doc: 'y[t] = sum over k of weights[t][k] * x[slot_of[t][k]], one FMA chain in order of k',
+    args: [
+      ['x', 'in f32 S D'],
+      ['weights', 'in f32 ...M K'],
+      ['slot_of', 'in i32 ...M K'],
+      ['y', 'out f32 ...M D'],
+    ],
+    needs: ['S == M * K'],
+  },
+  combine_backward: {
+    doc: 'gradients of combine_forward',
+    args: [
+      ['dy', 'in f32 ...M D'],
+      ['x', 'in f32 S D'],
+      ['weights', 'in f32 ...M K'],
+      ['slot_of', 'in i32 ...M K'],
+      ['dx', 'out f32 S D'],
+      ['dweights', 'out f32 ...M K'],
+    ],
+    needs: ['S == M * K'],
+  },
+  expert_forward: {
+    doc: 'linear_forward of the slots of one expert; packed, if given, is what linear_pack made of w; the same bits',
+    args: [
+      ['x', 'in f32 S I'],
+      ['ends', 'in i32 E'],
+      ['w', 'in? f32 O I'],
+      ['packed', 'in? f32 P'],
+      ['y', 'inout f32 S O'],
+      ['expert', 'i64'],
+    ],
+    needs: ['expert >= 0', 'expert < E'],
+  },
+  expert_backward_input: {
+    doc: 'linear_backward_input of the slots of one expert, by one layer or two',
+    args: [
+      ['dy', 'in f32 S O'],
+      ['w', 'in f32 O I'],
+      ['dy2', 'in? f32 S O2'],
+      ['w2', 'in? f32 O2 I'],
+      ['ends', 'in i32 E'],
+      ['dx', 'inout f32 S I'],
+      ['expert', 'i64'],
+    ],
+    needs: ['expert >= 0', 'expert < E'],
+  },
+  expert_backward_weight: {
+    doc: 'linear_backward_weight of the slots of one expert; added to dw when accumulate is 1',
+    args: [
+      ['dy', 'in f32 S O'],
+      ['x', 'in f32 S I'],
+      ['ends', 'in i32 E'],
+      ['dw', 'inout f32 O I'],
+      ['expert', 'i64'],
+      ['accumulate', 'i64'],
+    ],
+    needs: ['expert >= 0', 'expert < E'],
   },
 
   // -- loss

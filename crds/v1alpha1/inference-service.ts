@@ -57,7 +57,9 @@ const ServedModel = withRules(
         .min(1)
         .max(4096)
         .regex(modelFolderPattern, notAModelFolder)
-        .describe('Serves the Hugging Face folder at this path, or on this server, where it has a list SHA256SUMS of its files.'),
+        .describe(
+          'Serves the Hugging Face folder or GGUF file at this path, or the folder on this server, where it has a list SHA256SUMS of its files.',
+        ),
       fromTrainingJob: FromTrainingJob,
     },
     {
@@ -198,6 +200,11 @@ export const InferenceServiceStatus = z
       .optional()
       .describe('How far the pods are replaced.'),
     effective: Effective.optional(),
+    restartRequest: z
+      .string()
+      .max(64)
+      .optional()
+      .describe('Request for a restart, by the annotation windlass.dev/restart-requested-at, that was carried out last.'),
     summary: z
       .object({ ready: z.string().max(32).optional().describe('Ready and wanted pods.') })
       .optional()

@@ -5,6 +5,19 @@ import { Digest, digestNeeded, digestRule, oneOfPatterns, remoteFolderPattern, s
 
 const maxDim = 1_048_576;
 
+/** Architectures of new models, as runtime/model has them. */
+const families = ['gpt1', 'gpt2', 'gpt3', 'opt', 'bloom', 'llama', 'qwen2', 'qwen3', 'mistral', 'mixtral', 'gemma3'] as const;
+
+/** Settings that only some families have. */
+const settingsOf: readonly { readonly settings: readonly (keyof Settings)[]; readonly families: readonly ModelFamily[] }[] = [
+  { settings: ['kvHeads', 'ropeTheta'], families: ['llama', 'qwen2', 'qwen3', 'mistral', 'mixtral', 'gemma3'] },
+  { settings: ['headSize'], families: ['llama', 'qwen3', 'mistral', 'mixtral', 'gemma3'] },
+  { settings: ['window'], families: ['gpt3', 'mistral', 'mixtral', 'gemma3'] },
+  { settings: ['experts', 'expertsPerToken'], families: ['mixtral'] },
+];
+const familiesWithDropout: readonly ModelFamily[] = ['gpt1', 'gpt2', 'gpt3', 'opt', 'bloom'];
+const familiesOfFourfold: readonly ModelFamily[] = ['gpt1', 'bloom'];
+
 /** Folders and files on the machine or in a mounted volume. */
 export const pathPattern = /^(file:\/\/\/.+|[^:]+)$/;
 
@@ -17,20 +30,28 @@ const ModelConfig = withRules(
     .strictObject({
       hiddenSize: z.int().min(1).max(maxDim).describe('Width of the residual stream.'),
       layers: z.int().min(1).max(4096).describe('Number of blocks.'),
-      heads: z.int().min(1).max(4096).describe('Query heads; must divide hiddenSize.'),
+      heads: z.int().min(1).max(4096).describe('Query heads; must divide hiddenSize, unless headSize is given.'),
       kvHeads: z
         .int()
         .min(1)
         .max(4096)
         .optional()
-        .describe('Key and value heads (grouped attention, llama only); must divide heads. As many as heads if absent.'),
+        .describe(
+          'Key and value heads (grouped attention; families with rotary positions); must divide heads. As many as heads if absent.',
+        ),
+      headSize: z
+        .int()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe('Width of a head (llama, qwen3, mistral, mixtral, gemma3). hiddenSize / heads if absent.'),
       intermediateSize: z
         .int()
         .min(1)
         .max(maxDim)
         .optional()
         .describe(
-          'Width inside the MLP. If absent: gpt2 4 x hiddenSize; llama 8/3 x hiddenSize, rounded up to a multiple of 16.',
+          'Width inside the MLP, or inside each expert. If absent: 4 x hiddenSize (gpt1, gpt2, gpt3, opt, bloom), else 8/3 x hiddenSize, rounded up to a multiple of 16.',
         ),
       contextLength: z
         .int()
@@ -40,19 +61,34 @@ const ModelConfig = withRules(
         .describe('Longest sequence that the model takes. The length of a training sequence if absent.'),
       tieEmbeddings: z.boolean().default(true).describe('Whether input and output embeddings are one matrix.'),
       normEpsilon: z.number().gt(0).max(1).default(1e-5).describe('Added to the variance in norms.'),
-      ropeTheta: z.number().gt(0).max(1e12).optional().describe('Base of the rotary embedding (llama only). 10000 if absent.'),
+      ropeTheta: z
+        .number()
+        .gt(0)
+        .max(1e12)
+        .optional()
+        .describe('Base of the rotary embedding. If absent: 1000000 for qwen2, qwen3 and gemma3, else 10000.'),
+      window: z
+        .int()
+        .min(1)
+        .max(maxDim)
+        .optional()
+        .describe(
+          'Keys that a query sees, its own the last. In all layers of mistral and mixtral (all keys if absent), in every other layer of gpt3 (256 if absent), in five of six of gemma3 (512 if absent).',
+        ),
+      experts: z.int().min(1).max(1024).optional().describe('Experts of each layer (mixtral). 8 if absent.'),
+      expertsPerToken: z.int().min(1).max(64).optional().describe('Experts that each token goes to (mixtral). 2 if absent.'),
       dropout: z
         .number()
         .min(0)
         .lt(1)
         .default(0)
-        .describe('Dropout of embeddings and of what each block adds to the residual stream (gpt2 only).'),
+        .describe('Dropout of embeddings and of what each block adds to the residual stream (gpt1, gpt2, gpt3, opt, bloom).'),
     })
     .describe('Sizes and switches of the architecture.'),
   [
     {
-      cel: 'self.hiddenSize % self.heads == 0',
-      holds: (self) => self.hiddenSize % self.heads === 0,
+      cel: 'has(self.headSize) || self.hiddenSize % self.heads == 0',
+      holds: (self) => self.headSize !== undefined || self.hiddenSize % self.heads === 0,
       message: 'heads must divide hiddenSize',
       path: ['heads'],
     },
@@ -68,7 +104,7 @@ const ModelConfig = withRules(
 const ModelSourceFields = withRules(
   z
     .strictObject({
-      family: z.enum(['gpt2', 'llama']).optional().describe('Architecture of a new model.'),
+      family: z.enum(families).optional().describe('Architecture of a new model.'),
       config: ModelConfig.optional(),
       from: z
         .string()
@@ -77,7 +113,7 @@ const ModelSourceFields = withRules(
         .regex(modelFolderPattern, notAModelFolder)
         .optional()
         .describe(
-          'Folder of a model in Hugging Face layout (gpt2 or llama) whose training goes on, instead of family and config. On a server it has a list SHA256SUMS of its files.',
+          'Folder of a model in Hugging Face layout, of any of the families, whose training goes on, instead of family and config. On a server it has a list SHA256SUMS of its files.',
         ),
       digest: Digest.optional().describe(
         'sha256 of the sorted SHA256SUMS of the folder on the server, as ModelVersions have it.',
@@ -100,23 +136,47 @@ const ModelSourceFields = withRules(
       message: 'family and config go together',
       path: ['config'],
     },
+    ...settingsOf.map(({ settings, families: allowed }) => ({
+      cel: `!has(self.family) || !has(self.config) || self.family in ${listed(allowed)} || (${settings.map((name) => `!has(self.config.${name})`).join(' && ')})`,
+      holds: ({ family, config }: Checked) =>
+        family === undefined || allowed.includes(family) || settings.every((name) => config?.[name] === undefined),
+      message: `${settings.join(' and ')} ${settings.length === 1 ? 'is' : 'are'} of ${named(allowed)} only`,
+      path: ['config'],
+    })),
     {
-      cel: "!has(self.family) || !has(self.config) || self.family != 'gpt2' || (!has(self.config.kvHeads) && !has(self.config.ropeTheta))",
-      holds: (self) => self.family !== 'gpt2' || (self.config?.kvHeads === undefined && self.config?.ropeTheta === undefined),
-      message: 'kvHeads and ropeTheta are of family llama only',
+      cel: `!has(self.family) || !has(self.config) || self.family in ${listed(familiesWithDropout)} || self.config.dropout == 0.0`,
+      holds: (self) =>
+        self.family === undefined || familiesWithDropout.includes(self.family) || (self.config?.dropout ?? 0) === 0,
+      message: `dropout is of ${named(familiesWithDropout)} only`,
       path: ['config'],
     },
     {
-      cel: "!has(self.family) || !has(self.config) || self.family != 'llama' || self.config.dropout == 0.0",
-      holds: (self) => self.family !== 'llama' || (self.config?.dropout ?? 0) === 0,
-      message: 'dropout is of family gpt2 only',
+      cel: `!has(self.family) || !has(self.config) || !(self.family in ${listed(familiesOfFourfold)}) || !has(self.config.intermediateSize) || self.config.intermediateSize == 4 * self.config.hiddenSize`,
+      holds: ({ family, config }) =>
+        family === undefined ||
+        !familiesOfFourfold.includes(family) ||
+        config?.intermediateSize === undefined ||
+        config.intermediateSize === 4 * config.hiddenSize,
+      message: `intermediateSize is 4 x hiddenSize in ${named(familiesOfFourfold)}`,
       path: ['config'],
     },
   ],
 );
 
 type ModelConfig = z.output<typeof ModelConfig>;
-type ModelFamily = 'gpt2' | 'llama';
+type ModelFamily = (typeof families)[number];
+type Settings = Pick<ModelConfig, 'kvHeads' | 'ropeTheta' | 'headSize' | 'window' | 'experts' | 'expertsPerToken'>;
+type Checked = { readonly family?: ModelFamily | undefined; readonly config?: ModelConfig | undefined };
+
+/** As a list in CEL. */
+function listed(names: readonly ModelFamily[]): string {
+  return `[${names.map((name) => `'${name}'`).join(', ')}]`;
+}
+
+function named(names: readonly ModelFamily[]): string {
+  const last = names.at(-1) ?? '';
+  return names.length === 1 ? `family ${last}` : `families ${names.slice(0, -1).join(', ')} and ${last}`;
+}
 
 /** A new model by family and config, or an existing folder. */
 export type ModelSource =

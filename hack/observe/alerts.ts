@@ -26,6 +26,7 @@ const because = (kind: string) =>
 const requests = (more = '') => ofLeader(`rate(rest_client_requests_total{${more}}[5m])`);
 /** Refusals that are no fault of the client. */
 const failedRequests = 'windlass_request_errors_total{code!~"WL_(REQUEST_.*|PROMPT_TOO_LONG|OBJECT_NOT_FOUND)"}';
+const expiry = 'windlass_certificate_expiry_timestamp_seconds';
 
 const operator: readonly Alert[] = [
   {
@@ -84,6 +85,15 @@ const operator: readonly Alert[] = [
     expr: `min by (server) (${ofLeader('windlass_bus_connected')}) == 0`,
     summary: 'The message bus is away',
     description: '{{ $labels.server }} can not be reached. Training goes on; status shows no steps, loss or speed.',
+  },
+  {
+    name: 'WindlassCertificateExpires',
+    for: '5m',
+    severity: 'critical',
+    expr: `min by (certificate) (${expiry} - time() < (${expiry} - windlass_certificate_renewal_timestamp_seconds) / 2)`,
+    summary: 'The certificate of the {{ $labels.certificate }} expires and is not renewed',
+    description:
+      'It expires in {{ $value | humanizeDuration }}: half of the time in which the operator should have renewed it has passed.',
   },
 ];
 

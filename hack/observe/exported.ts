@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import { objectFamilies } from '#operator/controllers/object-metrics/main.ts';
 import { createJobMetrics } from '#operator/controllers/training-job/job-metrics.ts';
 import { addProcessMetrics, createMetrics } from '#operator/framework/metrics.ts';
+import { createTrustMetrics } from '#operator/trust/trust-metrics.ts';
 import { createMetrics as createEngineMetrics } from '#runtime/serve/metrics.ts';
 
 export interface Exported {
@@ -42,6 +43,7 @@ function unitOf(name: string): string {
 const operatorOf = (): Exported[] => {
   const { registry } = createMetrics();
   createJobMetrics(registry);
+  createTrustMetrics(registry);
   return listed(registry);
 };
 

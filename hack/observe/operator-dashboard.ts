@@ -82,6 +82,33 @@ export const operatorDashboard: Dashboard = {
           expr: `sum(rate(rest_client_requests_total{${ofJob},code="429"}[$__rate_interval])) or vector(0)`,
         }),
         {
+          title: 'Certificates',
+          description:
+            'Time until the soonest one expires. The operator renews them with a third of their life left, and its authority at half of it.',
+          type: 'timeseries',
+          unit: 's',
+          width: 8,
+          queries: [
+            {
+              expr: `min by (certificate) (windlass_certificate_expiry_timestamp_seconds{${ofJob}} - time())`,
+              legend: '{{certificate}}',
+            },
+          ],
+        },
+        {
+          title: 'Credentials',
+          description: 'Requests of pods for credentials, by the status of the answer. 429: one pod asked too often.',
+          type: 'timeseries',
+          unit: 'reqps',
+          width: 8,
+          queries: [
+            {
+              expr: `sum by (code) (rate(windlass_credentials_requests_total{${ofJob}}[$__rate_interval]))`,
+              legend: '{{code}}',
+            },
+          ],
+        },
+        {
           title: 'Jobs by state',
           description: 'TrainingJobs of all namespaces.',
           type: 'timeseries',

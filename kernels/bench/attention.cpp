@@ -69,6 +69,7 @@ Floats numbers(int64_t count) {
 
 struct Shape {
   int64_t sequences, length, heads, kv_heads, size;
+  int64_t window = 0;
 };
 
 void train(const Shape& s, double peak) {
@@ -77,18 +78,20 @@ void train(const Shape& s, double peak) {
   Floats out(rows * q_row), lse(rows * s.heads), dq(rows * q_row), dk(rows * k_row), dv(rows * k_row);
   const float scale = 1.0f / std::sqrt(float(s.size));
   const double forward = fastest([&] {
-    wl::op::attention_forward(context(), {q.data(), k.data(), v.data(), out.data(), lse.data(), s.length, s.kv_heads, scale, rows, q_row,
-                                          k_row, s.heads});
+    wl::op::attention_forward(context(), {q.data(), k.data(), v.data(), out.data(), lse.data(), nullptr, s.length, s.kv_heads, scale, s.window, 0, rows,
+                                          q_row, k_row, s.heads, 0});
   });
   const double backward = fastest([&] {
-    wl::op::attention_backward(context(), {dout.data(), q.data(), k.data(), v.data(), out.data(), lse.data(), dq.data(), dk.data(),
-                                           dv.data(), s.length, s.kv_heads, scale, rows, q_row, k_row, s.heads});
+    wl::op::attention_backward(context(), {dout.data(), q.data(), k.data(), v.data(), out.data(), lse.data(), nullptr, dq.data(), dk.data(),
+                                           dv.data(), s.length, s.kv_heads, scale, s.window, 0, rows, q_row, k_row, s.heads, 0});
   });
-  const double products = double(s.sequences * s.heads * s.size) * double(s.length) * double(s.length + 1) / 2 * 1e-9;
+  const double all = double(s.length) * double(s.length + 1) / 2, beyond = double(s.window == 0 ? 0 : s.length - s.window);
+  const double products = double(s.sequences * s.heads * s.size) * (all - beyond * (beyond + 1) / 2) * 1e-9;
   const auto print = [&](const char* what, double operations, double seconds) {
     const double rate = operations * products / seconds;
     std::printf("  %s %8.2f ms %6.1f GFLOP/s %3.0f %%", what, seconds * 1e3, rate, 100 * rate / peak);
   };
+  if (s.window > 0) std::printf("window %ld: ", long(s.window));
   std::printf("%3ld x %4ld heads %2ld/%-2ld size %3ld", long(s.sequences), long(s.length), long(s.heads), long(s.kv_heads), long(s.size));
   print("forward", 4, forward);
   print("backward", 10, backward);
@@ -116,10 +119,11 @@ void decode(const Shape& s) {
   for (int64_t i = 0; i < pages; i++) table[i] = int32_t(i * 7919 % pages);  // scattered; 7919 is prime and no factor
   for (int64_t b = 0; b < s.sequences; b++) sequences.insert(sequences.end(), {int32_t(b), 1, int32_t(s.length - 1)});
   const double seconds = fastest([&] {
-    wl::op::attention_paged(context(), {q.data(), keys, values, table.data(), sequences.data(), out.data(), s.heads, s.kv_heads, 0.1f,
-                                        s.sequences, q_row, pages, page, k_row, s.sequences, width, 3});
+    wl::op::attention_paged(context(), {q.data(), keys, values, table.data(), sequences.data(), nullptr, out.data(), s.heads, s.kv_heads, 0.1f,
+                                        s.window, 0, s.sequences, q_row, pages, page, k_row, s.sequences, width, 3, 0});
   });
-  const double bytes = double(s.sequences * s.length * k_row) * 8;
+  const double bytes = double(s.sequences * (s.window == 0 ? s.length : s.window) * k_row) * 8;
+  if (s.window > 0) std::printf("window %ld: ", long(s.window));
   std::printf("%3ld x %4ld heads %2ld/%-2ld size %3ld  decode %8.3f ms of %6.1f MB of cache: %5.1f GB/s\n", long(s.sequences), long(s.length),
               long(s.heads), long(s.kv_heads), long(s.size), seconds * 1e3, bytes * 1e-6, bytes / seconds * 1e-9);
   std::free(keys);
@@ -136,10 +140,10 @@ int main() {
   const double peak = fma_peak();
   std::printf("%s, %d threads, FMA peak %.1f GFLOP/s\n", wl_isa(), wl_threads(), peak);
   for (const Shape& s : {Shape{16, 256, 6, 6, 32}, Shape{16, 256, 6, 6, 64}, Shape{4, 1024, 4, 4, 64}, Shape{2, 1024, 8, 2, 128},
-                         Shape{4, 512, 4, 4, 80}}) {
+                         Shape{4, 512, 4, 4, 80}, Shape{4, 1024, 4, 4, 64, 256}}) {
     train(s, peak);
   }
-  for (const Shape& s : {Shape{16, 300, 6, 6, 32}, Shape{16, 1024, 12, 12, 64}, Shape{16, 1024, 16, 4, 64}, Shape{1, 8000, 12, 12, 64}}) {
+  for (const Shape& s : {Shape{16, 300, 6, 6, 32}, Shape{16, 1024, 12, 12, 64}, Shape{16, 1024, 16, 4, 64}, Shape{1, 8000, 12, 12, 64}, Shape{1, 8000, 12, 12, 64, 512}}) {
     decode(s);
   }
 }

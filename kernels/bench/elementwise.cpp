@@ -84,10 +84,10 @@ void rows(Bench& bench, int64_t m, int64_t d, int64_t length) {
   Floats h(static_cast<size_t>(m * d)), y(h.size()), dx(h.size()), dw(static_cast<size_t>(d)), db(dw.size());
   Floats mean(static_cast<size_t>(m)), inverse(mean.size());
   bench.measure("rms_norm_forward", 4 * m * d, [&] {
-    RUN(rms_norm_forward, x.data(), residual.data(), w.data(), h.data(), y.data(), inverse.data(), 1e-5f, m, d);
+    RUN(rms_norm_forward, x.data(), residual.data(), w.data(), h.data(), y.data(), inverse.data(), 1e-5f, 0.0f, m, d);
   });
   bench.measure("rms_norm_backward", 4 * m * d, [&] {
-    RUN(rms_norm_backward, x.data(), h.data(), w.data(), inverse.data(), residual.data(), dx.data(), dw.data(), length, 8, 0, m, d);
+    RUN(rms_norm_backward, x.data(), h.data(), w.data(), inverse.data(), residual.data(), dx.data(), dw.data(), length, 8, 0, 0.0f, m, d);
   });
   bench.measure("layer_norm_forward", 4 * m * d, [&] {
     RUN(layer_norm_forward, x.data(), residual.data(), w.data(), b.data(), h.data(), y.data(), mean.data(), inverse.data(), 1e-5f, m, d);

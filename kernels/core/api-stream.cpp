@@ -133,6 +133,7 @@ int wl_stream_new(wl_owner owner, wl_stream* out) {
     all_streams().idle.push_back(stream);
     return fail(WL_INVALID, "stream_new", "stream_new: more than %u streams live", Table<Stream*>::kCapacity);
   }
+  stream->handle = *out;
   const std::lock_guard guard(stream->producer);
   stream->push_reset();
   return WL_OK;

@@ -13,7 +13,7 @@
 namespace wl {
 
 enum class Access : uint8_t { in, out, inout };
-enum class DType : uint8_t { f32 = WL_F32, i32 = WL_I32 };
+enum class DType : uint8_t { f32 = WL_F32, i32 = WL_I32, u8 = WL_U8 };
 
 struct TensorSpec {
   const char* name;
@@ -28,7 +28,7 @@ struct TensorSpec {
 
 struct OpSpec {
   static constexpr int kMaxTensors = 12;
-  static constexpr int kMaxSymbols = 8;
+  static constexpr int kMaxSymbols = 12;
 
   const char* name;
   const TensorSpec* tensors;

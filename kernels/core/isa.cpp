@@ -38,8 +38,13 @@ Isa best() {
   if (!has(saved, mask_and_wide_states)) return Isa::avx2;
   return has(b, bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL) ? Isa::avx512 : Isa::avx2;
 }
+bool find_vnni() {
+  unsigned a, b, c, d;
+  return best() == Isa::avx512 && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && has(c, bit_AVX512VNNI);
+}
 #else
 Isa best() { return Isa::generic; }
+bool find_vnni() { return false; }
 #endif
 
 }  // namespace
@@ -63,6 +68,10 @@ const char* choose_isa(const char* wanted) {
 }
 
 Isa isa() { return chosen; }
+bool has_vnni() {
+  static const bool found = find_vnni();
+  return found;
+}
 const char* isa_name() { return names[static_cast<int>(chosen)]; }
 
 }  // namespace wl

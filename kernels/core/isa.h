@@ -14,6 +14,8 @@ const char* choose_isa(const char* wanted);
 /** What choose_isa picked. */
 Isa isa();
 const char* isa_name();
+/** Whether this CPU adds products of bytes in one instruction on 512 bits (VNNI). */
+bool has_vnni();
 
 }  // namespace wl
 

@@ -3,6 +3,7 @@
 
 #include "core/call.h"
 #include "core/isa.h"
+#include "core/quant-types.h"
 #include "wl.h"
 
 namespace wl {
@@ -99,6 +100,39 @@ constexpr TensorSpec linear_packed_forward_tensors[] = {
 };
 constexpr OpSpec linear_packed_forward_spec = {"linear_packed_forward", linear_packed_forward_tensors, 4, {"M", "K", "P", "N"}};
 
+constexpr TensorSpec dequantize_tensors[] = {
+    {"blocks", Access::in, DType::u8, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::f32, false, true, 1, {1}, 0},
+};
+constexpr OpSpec dequantize_spec = {"dequantize", dequantize_tensors, 2, {"B", "M"}};
+
+constexpr TensorSpec dequantize_rows_tensors[] = {
+    {"blocks", Access::in, DType::u8, false, false, 2, {0, 1}, 0},
+    {"ids", Access::in, DType::i32, false, true, 1, {2}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {2, 3}, 0},
+};
+constexpr OpSpec dequantize_rows_spec = {"dequantize_rows", dequantize_rows_tensors, 3, {"V", "R", "M", "D"}};
+
+constexpr TensorSpec quantize_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"blocks", Access::out, DType::u8, false, true, 1, {1}, 0},
+};
+constexpr OpSpec quantize_spec = {"quantize", quantize_tensors, 2, {"M", "B"}};
+
+constexpr TensorSpec quantized_pack_tensors[] = {
+    {"blocks", Access::in, DType::u8, false, false, 2, {0, 1}, 0},
+    {"packed", Access::out, DType::u8, false, false, 1, {2}, 0},
+};
+constexpr OpSpec quantized_pack_spec = {"quantized_pack", quantized_pack_tensors, 2, {"N", "R", "P"}};
+
+constexpr TensorSpec linear_quantized_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"packed", Access::in, DType::u8, false, false, 1, {2}, 0},
+    {"bias", Access::in, DType::f32, true, false, 1, {3}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
+};
+constexpr OpSpec linear_quantized_spec = {"linear_quantized", linear_quantized_tensors, 4, {"M", "K", "P", "N"}};
+
 constexpr TensorSpec add_bias_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"bias", Access::in, DType::f32, false, false, 1, {1}, 0},
@@ -173,8 +207,9 @@ constexpr TensorSpec attention_forward_tensors[] = {
     {"v", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
     {"out", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
     {"lse", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
+    {"slopes", Access::in, DType::f32, true, false, 1, {4}, 0},
 };
-constexpr OpSpec attention_forward_spec = {"attention_forward", attention_forward_tensors, 5, {"M", "Q", "E", "H"}};
+constexpr OpSpec attention_forward_spec = {"attention_forward", attention_forward_tensors, 6, {"M", "Q", "E", "H", "A"}};
 
 constexpr TensorSpec attention_backward_tensors[] = {
     {"dout", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -183,11 +218,12 @@ constexpr TensorSpec attention_backward_tensors[] = {
     {"v", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
     {"out", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"lse", Access::in, DType::f32, false, true, 2, {0, 3}, 0},
+    {"slopes", Access::in, DType::f32, true, false, 1, {4}, 0},
     {"dq", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
     {"dk", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
     {"dv", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
 };
-constexpr OpSpec attention_backward_spec = {"attention_backward", attention_backward_tensors, 9, {"M", "Q", "E", "H"}};
+constexpr OpSpec attention_backward_spec = {"attention_backward", attention_backward_tensors, 10, {"M", "Q", "E", "H", "A"}};
 
 constexpr TensorSpec kv_write_tensors[] = {
     {"k", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -204,9 +240,10 @@ constexpr TensorSpec attention_paged_tensors[] = {
     {"values", Access::in, DType::f32, false, false, 3, {2, 3, 4}, 0},
     {"pages", Access::in, DType::i32, false, false, 2, {5, 6}, 0},
     {"sequences", Access::in, DType::i32, false, false, 2, {5, 7}, 0},
+    {"slopes", Access::in, DType::f32, true, false, 1, {8}, 0},
     {"out", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
 };
-constexpr OpSpec attention_paged_spec = {"attention_paged", attention_paged_tensors, 6, {"M", "Q", "P", "S", "E", "B", "W", "C"}};
+constexpr OpSpec attention_paged_spec = {"attention_paged", attention_paged_tensors, 7, {"M", "Q", "P", "S", "E", "B", "W", "C", "A"}};
 
 constexpr TensorSpec gelu_forward_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
@@ -250,11 +287,121 @@ constexpr TensorSpec gated_silu_backward_tensors[] = {
 };
 constexpr OpSpec gated_silu_backward_spec = {"gated_silu_backward", gated_silu_backward_tensors, 5, {"M"}};
 
+constexpr TensorSpec gated_gelu_forward_tensors[] = {
+    {"gate", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"up", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec gated_gelu_forward_spec = {"gated_gelu_forward", gated_gelu_forward_tensors, 3, {"M"}};
+
+constexpr TensorSpec gated_gelu_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"gate", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"up", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"dgate", Access::out, DType::f32, false, true, 1, {0}, 0},
+    {"dup", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec gated_gelu_backward_spec = {"gated_gelu_backward", gated_gelu_backward_tensors, 5, {"M"}};
+
+constexpr TensorSpec relu_forward_tensors[] = {
+    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec relu_forward_spec = {"relu_forward", relu_forward_tensors, 2, {"M"}};
+
+constexpr TensorSpec relu_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"y", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"dx", Access::out, DType::f32, false, true, 1, {0}, 0},
+};
+constexpr OpSpec relu_backward_spec = {"relu_backward", relu_backward_tensors, 3, {"M"}};
+
 constexpr TensorSpec dropout_tensors[] = {
     {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
     {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
 };
 constexpr OpSpec dropout_spec = {"dropout", dropout_tensors, 2, {"M", "K"}};
+
+constexpr TensorSpec route_forward_tensors[] = {
+    {"logits", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"probabilities", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
+    {"choices", Access::out, DType::i32, false, true, 2, {0, 2}, 0},
+    {"weights", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+    {"slot_of", Access::out, DType::i32, false, true, 2, {0, 2}, 0},
+    {"tokens", Access::out, DType::i32, false, false, 1, {3}, 0},
+    {"ends", Access::out, DType::i32, false, false, 1, {1}, 0},
+};
+constexpr OpSpec route_forward_spec = {"route_forward", route_forward_tensors, 7, {"M", "E", "K", "S"}};
+
+constexpr TensorSpec route_backward_tensors[] = {
+    {"dweights", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"logits", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
+    {"probabilities", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
+    {"choices", Access::in, DType::i32, false, true, 2, {0, 1}, 0},
+    {"weights", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"ends", Access::in, DType::i32, false, false, 1, {2}, 0},
+    {"dlogits", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+};
+constexpr OpSpec route_backward_spec = {"route_backward", route_backward_tensors, 7, {"M", "K", "E"}};
+
+constexpr TensorSpec dispatch_forward_tensors[] = {
+    {"x", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"tokens", Access::in, DType::i32, false, false, 1, {2}, 0},
+    {"y", Access::out, DType::f32, false, false, 2, {2, 1}, 0},
+};
+constexpr OpSpec dispatch_forward_spec = {"dispatch_forward", dispatch_forward_tensors, 3, {"M", "D", "S"}};
+
+constexpr TensorSpec dispatch_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"slot_of", Access::in, DType::i32, false, true, 2, {2, 3}, 0},
+    {"dx", Access::out, DType::f32, false, true, 2, {2, 1}, 0},
+};
+constexpr OpSpec dispatch_backward_spec = {"dispatch_backward", dispatch_backward_tensors, 3, {"S", "D", "M", "K"}};
+
+constexpr TensorSpec combine_forward_tensors[] = {
+    {"x", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"weights", Access::in, DType::f32, false, true, 2, {2, 3}, 0},
+    {"slot_of", Access::in, DType::i32, false, true, 2, {2, 3}, 0},
+    {"y", Access::out, DType::f32, false, true, 2, {2, 1}, 0},
+};
+constexpr OpSpec combine_forward_spec = {"combine_forward", combine_forward_tensors, 4, {"S", "D", "M", "K"}};
+
+constexpr TensorSpec combine_backward_tensors[] = {
+    {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"x", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"weights", Access::in, DType::f32, false, true, 2, {0, 3}, 0},
+    {"slot_of", Access::in, DType::i32, false, true, 2, {0, 3}, 0},
+    {"dx", Access::out, DType::f32, false, false, 2, {2, 1}, 0},
+    {"dweights", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
+};
+constexpr OpSpec combine_backward_spec = {"combine_backward", combine_backward_tensors, 6, {"M", "D", "S", "K"}};
+
+constexpr TensorSpec expert_forward_tensors[] = {
+    {"x", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"ends", Access::in, DType::i32, false, false, 1, {2}, 0},
+    {"w", Access::in, DType::f32, true, false, 2, {3, 1}, 0},
+    {"packed", Access::in, DType::f32, true, false, 1, {4}, 0},
+    {"y", Access::inout, DType::f32, false, false, 2, {0, 3}, 0},
+};
+constexpr OpSpec expert_forward_spec = {"expert_forward", expert_forward_tensors, 5, {"S", "I", "E", "O", "P"}};
+
+constexpr TensorSpec expert_backward_input_tensors[] = {
+    {"dy", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"dy2", Access::in, DType::f32, true, false, 2, {0, 3}, 0},
+    {"w2", Access::in, DType::f32, true, false, 2, {3, 2}, 0},
+    {"ends", Access::in, DType::i32, false, false, 1, {4}, 0},
+    {"dx", Access::inout, DType::f32, false, false, 2, {0, 2}, 0},
+};
+constexpr OpSpec expert_backward_input_spec = {"expert_backward_input", expert_backward_input_tensors, 6, {"S", "O", "I", "O2", "E"}};
+
+constexpr TensorSpec expert_backward_weight_tensors[] = {
+    {"dy", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"x", Access::in, DType::f32, false, false, 2, {0, 2}, 0},
+    {"ends", Access::in, DType::i32, false, false, 1, {3}, 0},
+    {"dw", Access::inout, DType::f32, false, false, 2, {1, 2}, 0},
+};
+constexpr OpSpec expert_backward_weight_spec = {"expert_backward_weight", expert_backward_weight_tensors, 4, {"S", "O", "I", "E"}};
 
 constexpr TensorSpec cross_entropy_forward_tensors[] = {
     {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
@@ -379,6 +526,11 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
 void linear_backward_weight(Context& context, const linear_backward_weight_args& args) { WL_SELECT(linear_backward_weight)(context, args); }
 void linear_pack(Context& context, const linear_pack_args& args) { WL_SELECT(linear_pack)(context, args); }
 void linear_packed_forward(Context& context, const linear_packed_forward_args& args) { WL_SELECT(linear_packed_forward)(context, args); }
+void dequantize(Context& context, const dequantize_args& args) { WL_SELECT(dequantize)(context, args); }
+void dequantize_rows(Context& context, const dequantize_rows_args& args) { WL_SELECT(dequantize_rows)(context, args); }
+void quantize(Context& context, const quantize_args& args) { WL_SELECT(quantize)(context, args); }
+void quantized_pack(Context& context, const quantized_pack_args& args) { WL_SELECT(quantized_pack)(context, args); }
+void linear_quantized(Context& context, const linear_quantized_args& args) { WL_SELECT(linear_quantized)(context, args); }
 void add_bias(Context& context, const add_bias_args& args) { WL_SELECT(add_bias)(context, args); }
 void bias_backward(Context& context, const bias_backward_args& args) { WL_SELECT(bias_backward)(context, args); }
 void rms_norm_forward(Context& context, const rms_norm_forward_args& args) { WL_SELECT(rms_norm_forward)(context, args); }
@@ -396,7 +548,20 @@ void silu_forward(Context& context, const silu_forward_args& args) { WL_SELECT(s
 void silu_backward(Context& context, const silu_backward_args& args) { WL_SELECT(silu_backward)(context, args); }
 void gated_silu_forward(Context& context, const gated_silu_forward_args& args) { WL_SELECT(gated_silu_forward)(context, args); }
 void gated_silu_backward(Context& context, const gated_silu_backward_args& args) { WL_SELECT(gated_silu_backward)(context, args); }
+void gated_gelu_forward(Context& context, const gated_gelu_forward_args& args) { WL_SELECT(gated_gelu_forward)(context, args); }
+void gated_gelu_backward(Context& context, const gated_gelu_backward_args& args) { WL_SELECT(gated_gelu_backward)(context, args); }
+void relu_forward(Context& context, const relu_forward_args& args) { WL_SELECT(relu_forward)(context, args); }
+void relu_backward(Context& context, const relu_backward_args& args) { WL_SELECT(relu_backward)(context, args); }
 void dropout(Context& context, const dropout_args& args) { WL_SELECT(dropout)(context, args); }
+void route_forward(Context& context, const route_forward_args& args) { WL_SELECT(route_forward)(context, args); }
+void route_backward(Context& context, const route_backward_args& args) { WL_SELECT(route_backward)(context, args); }
+void dispatch_forward(Context& context, const dispatch_forward_args& args) { WL_SELECT(dispatch_forward)(context, args); }
+void dispatch_backward(Context& context, const dispatch_backward_args& args) { WL_SELECT(dispatch_backward)(context, args); }
+void combine_forward(Context& context, const combine_forward_args& args) { WL_SELECT(combine_forward)(context, args); }
+void combine_backward(Context& context, const combine_backward_args& args) { WL_SELECT(combine_backward)(context, args); }
+void expert_forward(Context& context, const expert_forward_args& args) { WL_SELECT(expert_forward)(context, args); }
+void expert_backward_input(Context& context, const expert_backward_input_args& args) { WL_SELECT(expert_backward_input)(context, args); }
+void expert_backward_weight(Context& context, const expert_backward_weight_args& args) { WL_SELECT(expert_backward_weight)(context, args); }
 void cross_entropy_forward(Context& context, const cross_entropy_forward_args& args) { WL_SELECT(cross_entropy_forward)(context, args); }
 void cross_entropy_fused(Context& context, const cross_entropy_fused_args& args) { WL_SELECT(cross_entropy_fused)(context, args); }
 void cross_entropy_logits(Context& context, const cross_entropy_logits_args& args) { WL_SELECT(cross_entropy_logits)(context, args); }
@@ -663,6 +828,107 @@ int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_ten
   return call.enqueue<op::linear_packed_forward>(args);
 }
 
+int wl_dequantize(wl_stream on, wl_tensor blocks, wl_tensor y, int64_t type) {
+  Call call(dequantize_spec, on);
+  const wl_tensor handles[] = {blocks, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t B = call.dim(0);
+  const int64_t M = call.dim(1);
+  if (!(quantized_bytes(type, M) == B)) return call.needs("quantized_bytes(type, M) == B", {{"type", type}, {"M", M}, {"B", B}});
+  const dequantize_args args = {
+      static_cast<const uint8_t*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      type,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::dequantize>(args);
+}
+
+int wl_dequantize_rows(wl_stream on, wl_tensor blocks, wl_tensor ids, wl_tensor y, int64_t type) {
+  Call call(dequantize_rows_spec, on);
+  const wl_tensor handles[] = {blocks, ids, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t R = call.dim(1);
+  const int64_t D = call.dim(3);
+  if (!(quantized_bytes(type, D) == R)) return call.needs("quantized_bytes(type, D) == R", {{"type", type}, {"D", D}, {"R", R}});
+  const dequantize_rows_args args = {
+      static_cast<const uint8_t*>(call.data(0)),
+      static_cast<const int32_t*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      type,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::dequantize_rows>(args);
+}
+
+int wl_quantize(wl_stream on, wl_tensor x, wl_tensor blocks, int64_t type) {
+  Call call(quantize_spec, on);
+  const wl_tensor handles[] = {x, blocks};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  const int64_t B = call.dim(1);
+  if (!(quantized_bytes(type, M) == B)) return call.needs("quantized_bytes(type, M) == B", {{"type", type}, {"M", M}, {"B", B}});
+  const quantize_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<uint8_t*>(call.data(1)),
+      type,
+      call.dim(0),
+      call.dim(1),
+  };
+  return call.enqueue<op::quantize>(args);
+}
+
+int wl_quantized_pack(wl_stream on, wl_tensor blocks, wl_tensor packed, int64_t type, int64_t terms) {
+  Call call(quantized_pack_spec, on);
+  const wl_tensor handles[] = {blocks, packed};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t N = call.dim(0);
+  const int64_t R = call.dim(1);
+  const int64_t P = call.dim(2);
+  if (!(quantized_bytes(type, terms) == R)) return call.needs("quantized_bytes(type, terms) == R", {{"type", type}, {"terms", terms}, {"R", R}});
+  if (!(quantized_panel_bytes(type, N, terms) == P)) return call.needs("quantized_panel_bytes(type, N, terms) == P", {{"type", type}, {"N", N}, {"terms", terms}, {"P", P}});
+  const quantized_pack_args args = {
+      static_cast<const uint8_t*>(call.data(0)),
+      static_cast<uint8_t*>(call.data(1)),
+      type,
+      terms,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::quantized_pack>(args);
+}
+
+int wl_linear_quantized(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t type, int64_t spans) {
+  Call call(linear_quantized_spec, on);
+  const wl_tensor handles[] = {x, packed, bias, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t K = call.dim(1);
+  const int64_t P = call.dim(2);
+  const int64_t N = call.dim(3);
+  if (!(spans >= 1)) return call.needs("spans >= 1", {{"spans", spans}});
+  if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
+  if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
+  if (!(quantized_panel_bytes(type, N, K) == P)) return call.needs("quantized_panel_bytes(type, N, K) == P", {{"type", type}, {"N", N}, {"K", K}, {"P", P}});
+  const linear_quantized_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const uint8_t*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      type,
+      spans,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::linear_quantized>(args);
+}
+
 int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y) {
   Call call(add_bias_spec, on);
   const wl_tensor handles[] = {x, bias, y};
@@ -699,7 +965,7 @@ int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, i
   return call.enqueue<op::bias_backward>(args);
 }
 
-int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps) {
+int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps, float offset) {
   Call call(rms_norm_forward_spec, on);
   const wl_tensor handles[] = {x, residual, w, h, y, inv_rms};
   if (!call.resolve(handles)) return call.kind();
@@ -711,13 +977,14 @@ int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor
       static_cast<float*>(call.data(4)),
       static_cast<float*>(call.data(5)),
       eps,
+      offset,
       call.dim(0),
       call.dim(1),
   };
   return call.enqueue<op::rms_norm_forward>(args);
 }
 
-int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate) {
+int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate, float offset) {
   Call call(rms_norm_backward_spec, on);
   const wl_tensor handles[] = {dy, h, w, inv_rms, dh, dx, dw};
   if (!call.resolve(handles)) return call.kind();
@@ -738,6 +1005,7 @@ int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, w
       length,
       spans,
       accumulate,
+      offset,
       call.dim(0),
       call.dim(1),
   };
@@ -815,14 +1083,15 @@ int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos, wl_te
   return call.enqueue<op::rope>(args);
 }
 
-int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, int64_t length, int64_t kv_heads, float scale) {
+int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor slopes, int64_t length, int64_t kv_heads, float scale, int64_t window, int64_t first_head) {
   Call call(attention_forward_spec, on);
-  const wl_tensor handles[] = {q, k, v, out, lse};
+  const wl_tensor handles[] = {q, k, v, out, lse, slopes};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   const int64_t Q = call.dim(1);
   const int64_t E = call.dim(2);
   const int64_t H = call.dim(3);
+  const int64_t A = call.dim(4);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
   if (!(kv_heads >= 1)) return call.needs("kv_heads >= 1", {{"kv_heads", kv_heads}});
@@ -830,31 +1099,39 @@ int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl
   if (!(Q % H == 0)) return call.needs("Q % H == 0", {{"Q", Q}, {"H", H}});
   if (!(E % kv_heads == 0)) return call.needs("E % kv_heads == 0", {{"E", E}, {"kv_heads", kv_heads}});
   if (!(Q / H == E / kv_heads)) return call.needs("Q / H == E / kv_heads", {{"Q", Q}, {"H", H}, {"E", E}, {"kv_heads", kv_heads}});
+  if (!(window >= 0)) return call.needs("window >= 0", {{"window", window}});
+  if (!(first_head >= 0)) return call.needs("first_head >= 0", {{"first_head", first_head}});
+  if (!(A == 0 || first_head + H <= A)) return call.needs("A == 0 || first_head + H <= A", {{"A", A}, {"first_head", first_head}, {"H", H}});
   const attention_forward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       static_cast<float*>(call.data(4)),
+      static_cast<const float*>(call.data(5)),
       length,
       kv_heads,
       scale,
+      window,
+      first_head,
       call.dim(0),
       call.dim(1),
       call.dim(2),
       call.dim(3),
+      call.dim(4),
   };
   return call.enqueue<op::attention_forward>(args);
 }
 
-int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor dq, wl_tensor dk, wl_tensor dv, int64_t length, int64_t kv_heads, float scale) {
+int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor slopes, wl_tensor dq, wl_tensor dk, wl_tensor dv, int64_t length, int64_t kv_heads, float scale, int64_t window, int64_t first_head) {
   Call call(attention_backward_spec, on);
-  const wl_tensor handles[] = {dout, q, k, v, out, lse, dq, dk, dv};
+  const wl_tensor handles[] = {dout, q, k, v, out, lse, slopes, dq, dk, dv};
   if (!call.resolve(handles)) return call.kind();
   const int64_t M = call.dim(0);
   const int64_t Q = call.dim(1);
   const int64_t E = call.dim(2);
   const int64_t H = call.dim(3);
+  const int64_t A = call.dim(4);
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
   if (!(kv_heads >= 1)) return call.needs("kv_heads >= 1", {{"kv_heads", kv_heads}});
@@ -862,6 +1139,9 @@ int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k
   if (!(Q % H == 0)) return call.needs("Q % H == 0", {{"Q", Q}, {"H", H}});
   if (!(E % kv_heads == 0)) return call.needs("E % kv_heads == 0", {{"E", E}, {"kv_heads", kv_heads}});
   if (!(Q / H == E / kv_heads)) return call.needs("Q / H == E / kv_heads", {{"Q", Q}, {"H", H}, {"E", E}, {"kv_heads", kv_heads}});
+  if (!(window >= 0)) return call.needs("window >= 0", {{"window", window}});
+  if (!(first_head >= 0)) return call.needs("first_head >= 0", {{"first_head", first_head}});
+  if (!(A == 0 || first_head + H <= A)) return call.needs("A == 0 || first_head + H <= A", {{"A", A}, {"first_head", first_head}, {"H", H}});
   const attention_backward_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
@@ -869,16 +1149,20 @@ int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k
       static_cast<const float*>(call.data(3)),
       static_cast<const float*>(call.data(4)),
       static_cast<const float*>(call.data(5)),
-      static_cast<float*>(call.data(6)),
+      static_cast<const float*>(call.data(6)),
       static_cast<float*>(call.data(7)),
       static_cast<float*>(call.data(8)),
+      static_cast<float*>(call.data(9)),
       length,
       kv_heads,
       scale,
+      window,
+      first_head,
       call.dim(0),
       call.dim(1),
       call.dim(2),
       call.dim(3),
+      call.dim(4),
   };
   return call.enqueue<op::attention_backward>(args);
 }
@@ -901,13 +1185,14 @@ int wl_kv_write(wl_stream on, wl_tensor k, wl_tensor v, wl_tensor slots, wl_tens
   return call.enqueue<op::kv_write>(args);
 }
 
-int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor values, wl_tensor pages, wl_tensor sequences, wl_tensor out, int64_t heads, int64_t kv_heads, float scale) {
+int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor values, wl_tensor pages, wl_tensor sequences, wl_tensor slopes, wl_tensor out, int64_t heads, int64_t kv_heads, float scale, int64_t window, int64_t first_head) {
   Call call(attention_paged_spec, on);
-  const wl_tensor handles[] = {q, keys, values, pages, sequences, out};
+  const wl_tensor handles[] = {q, keys, values, pages, sequences, slopes, out};
   if (!call.resolve(handles)) return call.kind();
   const int64_t Q = call.dim(1);
   const int64_t E = call.dim(4);
   const int64_t C = call.dim(7);
+  const int64_t A = call.dim(8);
   if (!(C == 3)) return call.needs("C == 3", {{"C", C}});
   if (!(heads >= 1)) return call.needs("heads >= 1", {{"heads", heads}});
   if (!(kv_heads >= 1)) return call.needs("kv_heads >= 1", {{"kv_heads", kv_heads}});
@@ -915,16 +1200,22 @@ int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor valu
   if (!(Q % heads == 0)) return call.needs("Q % heads == 0", {{"Q", Q}, {"heads", heads}});
   if (!(E % kv_heads == 0)) return call.needs("E % kv_heads == 0", {{"E", E}, {"kv_heads", kv_heads}});
   if (!(Q / heads == E / kv_heads)) return call.needs("Q / heads == E / kv_heads", {{"Q", Q}, {"heads", heads}, {"E", E}, {"kv_heads", kv_heads}});
+  if (!(window >= 0)) return call.needs("window >= 0", {{"window", window}});
+  if (!(first_head >= 0)) return call.needs("first_head >= 0", {{"first_head", first_head}});
+  if (!(A == 0 || first_head + heads <= A)) return call.needs("A == 0 || first_head + heads <= A", {{"A", A}, {"first_head", first_head}, {"heads", heads}});
   const attention_paged_args args = {
       static_cast<const float*>(call.data(0)),
       static_cast<const float*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<const int32_t*>(call.data(3)),
       static_cast<const int32_t*>(call.data(4)),
-      static_cast<float*>(call.data(5)),
+      static_cast<const float*>(call.data(5)),
+      static_cast<float*>(call.data(6)),
       heads,
       kv_heads,
       scale,
+      window,
+      first_head,
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -933,6 +1224,7 @@ int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor valu
       call.dim(5),
       call.dim(6),
       call.dim(7),
+      call.dim(8),
   };
   return call.enqueue<op::attention_paged>(args);
 }
@@ -1017,6 +1309,59 @@ int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
   return call.enqueue<op::gated_silu_backward>(args);
 }
 
+int wl_gated_gelu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor y) {
+  Call call(gated_gelu_forward_spec, on);
+  const wl_tensor handles[] = {gate, up, y};
+  if (!call.resolve(handles)) return call.kind();
+  const gated_gelu_forward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+  };
+  return call.enqueue<op::gated_gelu_forward>(args);
+}
+
+int wl_gated_gelu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor up, wl_tensor dgate, wl_tensor dup) {
+  Call call(gated_gelu_backward_spec, on);
+  const wl_tensor handles[] = {dy, gate, up, dgate, dup};
+  if (!call.resolve(handles)) return call.kind();
+  const gated_gelu_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      static_cast<float*>(call.data(4)),
+      call.dim(0),
+  };
+  return call.enqueue<op::gated_gelu_backward>(args);
+}
+
+int wl_relu_forward(wl_stream on, wl_tensor x, wl_tensor y) {
+  Call call(relu_forward_spec, on);
+  const wl_tensor handles[] = {x, y};
+  if (!call.resolve(handles)) return call.kind();
+  const relu_forward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      call.dim(0),
+  };
+  return call.enqueue<op::relu_forward>(args);
+}
+
+int wl_relu_backward(wl_stream on, wl_tensor dy, wl_tensor y, wl_tensor dx) {
+  Call call(relu_backward_spec, on);
+  const wl_tensor handles[] = {dy, y, dx};
+  if (!call.resolve(handles)) return call.kind();
+  const relu_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+  };
+  return call.enqueue<op::relu_backward>(args);
+}
+
 int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token, int64_t run, int64_t stride) {
   Call call(dropout_spec, on);
   const wl_tensor handles[] = {x, y};
@@ -1040,6 +1385,201 @@ int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, in
       call.dim(1),
   };
   return call.enqueue<op::dropout>(args);
+}
+
+int wl_route_forward(wl_stream on, wl_tensor logits, wl_tensor probabilities, wl_tensor choices, wl_tensor weights, wl_tensor slot_of, wl_tensor tokens, wl_tensor ends) {
+  Call call(route_forward_spec, on);
+  const wl_tensor handles[] = {logits, probabilities, choices, weights, slot_of, tokens, ends};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  const int64_t E = call.dim(1);
+  const int64_t K = call.dim(2);
+  const int64_t S = call.dim(3);
+  if (!(K <= E)) return call.needs("K <= E", {{"K", K}, {"E", E}});
+  if (!(S == M * K)) return call.needs("S == M * K", {{"S", S}, {"M", M}, {"K", K}});
+  const route_forward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<float*>(call.data(1)),
+      static_cast<int32_t*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      static_cast<int32_t*>(call.data(4)),
+      static_cast<int32_t*>(call.data(5)),
+      static_cast<int32_t*>(call.data(6)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::route_forward>(args);
+}
+
+int wl_route_backward(wl_stream on, wl_tensor dweights, wl_tensor logits, wl_tensor probabilities, wl_tensor choices, wl_tensor weights, wl_tensor ends, wl_tensor dlogits, float balance, float z) {
+  Call call(route_backward_spec, on);
+  const wl_tensor handles[] = {dweights, logits, probabilities, choices, weights, ends, dlogits};
+  if (!call.resolve(handles)) return call.kind();
+  const route_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const int32_t*>(call.data(3)),
+      static_cast<const float*>(call.data(4)),
+      static_cast<const int32_t*>(call.data(5)),
+      static_cast<float*>(call.data(6)),
+      balance,
+      z,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::route_backward>(args);
+}
+
+int wl_dispatch_forward(wl_stream on, wl_tensor x, wl_tensor tokens, wl_tensor y) {
+  Call call(dispatch_forward_spec, on);
+  const wl_tensor handles[] = {x, tokens, y};
+  if (!call.resolve(handles)) return call.kind();
+  const dispatch_forward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const int32_t*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+  };
+  return call.enqueue<op::dispatch_forward>(args);
+}
+
+int wl_dispatch_backward(wl_stream on, wl_tensor dy, wl_tensor slot_of, wl_tensor dx) {
+  Call call(dispatch_backward_spec, on);
+  const wl_tensor handles[] = {dy, slot_of, dx};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t S = call.dim(0);
+  const int64_t M = call.dim(2);
+  const int64_t K = call.dim(3);
+  if (!(S == M * K)) return call.needs("S == M * K", {{"S", S}, {"M", M}, {"K", K}});
+  const dispatch_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const int32_t*>(call.data(1)),
+      static_cast<float*>(call.data(2)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::dispatch_backward>(args);
+}
+
+int wl_combine_forward(wl_stream on, wl_tensor x, wl_tensor weights, wl_tensor slot_of, wl_tensor y) {
+  Call call(combine_forward_spec, on);
+  const wl_tensor handles[] = {x, weights, slot_of, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t S = call.dim(0);
+  const int64_t M = call.dim(2);
+  const int64_t K = call.dim(3);
+  if (!(S == M * K)) return call.needs("S == M * K", {{"S", S}, {"M", M}, {"K", K}});
+  const combine_forward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const int32_t*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::combine_forward>(args);
+}
+
+int wl_combine_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor weights, wl_tensor slot_of, wl_tensor dx, wl_tensor dweights) {
+  Call call(combine_backward_spec, on);
+  const wl_tensor handles[] = {dy, x, weights, slot_of, dx, dweights};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t M = call.dim(0);
+  const int64_t S = call.dim(2);
+  const int64_t K = call.dim(3);
+  if (!(S == M * K)) return call.needs("S == M * K", {{"S", S}, {"M", M}, {"K", K}});
+  const combine_backward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const int32_t*>(call.data(3)),
+      static_cast<float*>(call.data(4)),
+      static_cast<float*>(call.data(5)),
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::combine_backward>(args);
+}
+
+int wl_expert_forward(wl_stream on, wl_tensor x, wl_tensor ends, wl_tensor w, wl_tensor packed, wl_tensor y, int64_t expert) {
+  Call call(expert_forward_spec, on);
+  const wl_tensor handles[] = {x, ends, w, packed, y};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t E = call.dim(2);
+  if (!(expert >= 0)) return call.needs("expert >= 0", {{"expert", expert}});
+  if (!(expert < E)) return call.needs("expert < E", {{"expert", expert}, {"E", E}});
+  const expert_forward_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const int32_t*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const float*>(call.data(3)),
+      static_cast<float*>(call.data(4)),
+      expert,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+      call.dim(4),
+  };
+  return call.enqueue<op::expert_forward>(args);
+}
+
+int wl_expert_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor ends, wl_tensor dx, int64_t expert) {
+  Call call(expert_backward_input_spec, on);
+  const wl_tensor handles[] = {dy, w, dy2, w2, ends, dx};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t E = call.dim(4);
+  if (!(expert >= 0)) return call.needs("expert >= 0", {{"expert", expert}});
+  if (!(expert < E)) return call.needs("expert < E", {{"expert", expert}, {"E", E}});
+  const expert_backward_input_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const float*>(call.data(2)),
+      static_cast<const float*>(call.data(3)),
+      static_cast<const int32_t*>(call.data(4)),
+      static_cast<float*>(call.data(5)),
+      expert,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+      call.dim(4),
+  };
+  return call.enqueue<op::expert_backward_input>(args);
+}
+
+int wl_expert_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor ends, wl_tensor dw, int64_t expert, int64_t accumulate) {
+  Call call(expert_backward_weight_spec, on);
+  const wl_tensor handles[] = {dy, x, ends, dw};
+  if (!call.resolve(handles)) return call.kind();
+  const int64_t E = call.dim(3);
+  if (!(expert >= 0)) return call.needs("expert >= 0", {{"expert", expert}});
+  if (!(expert < E)) return call.needs("expert < E", {{"expert", expert}, {"E", E}});
+  const expert_backward_weight_args args = {
+      static_cast<const float*>(call.data(0)),
+      static_cast<const float*>(call.data(1)),
+      static_cast<const int32_t*>(call.data(2)),
+      static_cast<float*>(call.data(3)),
+      expert,
+      accumulate,
+      call.dim(0),
+      call.dim(1),
+      call.dim(2),
+      call.dim(3),
+  };
+  return call.enqueue<op::expert_backward_weight>(args);
 }
 
 int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses) {

@@ -153,6 +153,61 @@ struct linear_packed_forward_args {
   int64_t N;
 };
 
+/** y = what the blocks are worth, each element rounded once */
+struct dequantize_args {
+  const uint8_t* blocks;
+  float* y;
+  int64_t type;
+  int64_t B;
+  int64_t M;
+};
+
+/** y[t] = what row ids[t] of a table of blocks is worth */
+struct dequantize_rows_args {
+  const uint8_t* blocks;
+  const int32_t* ids;
+  float* y;
+  int64_t type;
+  int64_t V;
+  int64_t R;
+  int64_t M;
+  int64_t D;
+};
+
+/** blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares */
+struct quantize_args {
+  const float* x;
+  uint8_t* blocks;
+  int64_t type;
+  int64_t M;
+  int64_t B;
+};
+
+/** packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says */
+struct quantized_pack_args {
+  const uint8_t* blocks;
+  uint8_t* packed;
+  int64_t type;
+  int64_t terms;
+  int64_t N;
+  int64_t R;
+  int64_t P;
+};
+
+/** y = x wT + bias for packed blocks; x in 8 bits by runs of 32, exact sums of whole numbers, scaled and added in spans of whole blocks */
+struct linear_quantized_args {
+  const float* x;
+  const uint8_t* packed;
+  const float* bias;  // may be null
+  float* y;
+  int64_t type;
+  int64_t spans;
+  int64_t M;
+  int64_t K;
+  int64_t P;
+  int64_t N;
+};
+
 /** y = x + bias, the bits of a bias inside linear_forward; y may be x */
 struct add_bias_args {
   const float* x;
@@ -173,7 +228,7 @@ struct bias_backward_args {
   int64_t N;
 };
 
-/** h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass */
+/** h = x + residual; y = h / rms(h) * (w + offset); inv_rms is kept for the backward pass */
 struct rms_norm_forward_args {
   const float* x;
   const float* residual;  // may be null
@@ -182,6 +237,7 @@ struct rms_norm_forward_args {
   float* y;
   float* inv_rms;
   float eps;
+  float offset;
   int64_t M;
   int64_t D;
 };
@@ -198,6 +254,7 @@ struct rms_norm_backward_args {
   int64_t length;
   int64_t spans;
   int64_t accumulate;
+  float offset;
   int64_t M;
   int64_t D;
 };
@@ -256,13 +313,17 @@ struct attention_forward_args {
   const float* v;
   float* out;
   float* lse;
+  const float* slopes;  // may be null
   int64_t length;
   int64_t kv_heads;
   float scale;
+  int64_t window;
+  int64_t first_head;
   int64_t M;
   int64_t Q;
   int64_t E;
   int64_t H;
+  int64_t A;
 };
 
 /** gradients of attention_forward */
@@ -273,16 +334,20 @@ struct attention_backward_args {
   const float* v;
   const float* out;
   const float* lse;
+  const float* slopes;  // may be null
   float* dq;
   float* dk;
   float* dv;
   int64_t length;
   int64_t kv_heads;
   float scale;
+  int64_t window;
+  int64_t first_head;
   int64_t M;
   int64_t Q;
   int64_t E;
   int64_t H;
+  int64_t A;
 };
 
 /** keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped */
@@ -305,10 +370,13 @@ struct attention_paged_args {
   const float* values;
   const int32_t* pages;
   const int32_t* sequences;
+  const float* slopes;  // may be null
   float* out;
   int64_t heads;
   int64_t kv_heads;
   float scale;
+  int64_t window;
+  int64_t first_head;
   int64_t M;
   int64_t Q;
   int64_t P;
@@ -317,6 +385,7 @@ struct attention_paged_args {
   int64_t B;
   int64_t W;
   int64_t C;
+  int64_t A;
 };
 
 /** y = gelu(x); tanh 1 is the tanh form, 0 the erf form */
@@ -369,6 +438,39 @@ struct gated_silu_backward_args {
   int64_t M;
 };
 
+/** y = gelu(gate) * up, by the tanh form */
+struct gated_gelu_forward_args {
+  const float* gate;
+  const float* up;
+  float* y;
+  int64_t M;
+};
+
+/** gradients of gated_gelu_forward */
+struct gated_gelu_backward_args {
+  const float* dy;
+  const float* gate;
+  const float* up;
+  float* dgate;
+  float* dup;
+  int64_t M;
+};
+
+/** y = max(x, 0) */
+struct relu_forward_args {
+  const float* x;
+  float* y;
+  int64_t M;
+};
+
+/** dx = dy where y is above 0, else 0 */
+struct relu_backward_args {
+  const float* dy;
+  const float* y;
+  float* dx;
+  int64_t M;
+};
+
 /** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
 struct dropout_args {
   const float* x;
@@ -382,6 +484,129 @@ struct dropout_args {
   int64_t stride;
   int64_t M;
   int64_t K;
+};
+
+/** probabilities = softmax(logits); choices: the K largest, lower index first among equals; weights: theirs, divided by their sum. slots of expert e: ends[e - 1] .. ends[e] */
+struct route_forward_args {
+  const float* logits;
+  float* probabilities;
+  int32_t* choices;
+  float* weights;
+  int32_t* slot_of;
+  int32_t* tokens;
+  int32_t* ends;
+  int64_t M;
+  int64_t E;
+  int64_t K;
+  int64_t S;
+};
+
+/** gradient of the weights to the logits, plus balance * d(E sum_e f_e P_e) and z * d(mean logsumexp^2), f_e: slots per token, P_e: mean probability */
+struct route_backward_args {
+  const float* dweights;
+  const float* logits;
+  const float* probabilities;
+  const int32_t* choices;
+  const float* weights;
+  const int32_t* ends;
+  float* dlogits;
+  float balance;
+  float z;
+  int64_t M;
+  int64_t K;
+  int64_t E;
+};
+
+/** y[s] = x[tokens[s]] */
+struct dispatch_forward_args {
+  const float* x;
+  const int32_t* tokens;
+  float* y;
+  int64_t M;
+  int64_t D;
+  int64_t S;
+};
+
+/** dx[t] = sum over k of dy[slot_of[t][k]], in order of k */
+struct dispatch_backward_args {
+  const float* dy;
+  const int32_t* slot_of;
+  float* dx;
+  int64_t S;
+  int64_t D;
+  int64_t M;
+  int64_t K;
+};
+
+/** y[t] = sum over k of weights[t][k] * x[slot_of[t][k]], one FMA chain in order of k */
+struct combine_forward_args {
+  const float* x;
+  const float* weights;
+  const int32_t* slot_of;
+  float* y;
+  int64_t S;
+  int64_t D;
+  int64_t M;
+  int64_t K;
+};
+
+/** gradients of combine_forward */
+struct combine_backward_args {
+  const float* dy;
+  const float* x;
+  const float* weights;
+  const int32_t* slot_of;
+  float* dx;
+  float* dweights;
+  int64_t M;
+  int64_t D;
+  int64_t S;
+  int64_t K;
+};
+
+/** linear_forward of the slots of one expert; packed, if given, is what linear_pack made of w; the same bits */
+struct expert_forward_args {
+  const float* x;
+  const int32_t* ends;
+  const float* w;  // may be null
+  const float* packed;  // may be null
+  float* y;
+  int64_t expert;
+  int64_t S;
+  int64_t I;
+  int64_t E;
+  int64_t O;
+  int64_t P;
+};
+
+/** linear_backward_input of the slots of one expert, by one layer or two */
+struct expert_backward_input_args {
+  const float* dy;
+  const float* w;
+  const float* dy2;  // may be null
+  const float* w2;  // may be null
+  const int32_t* ends;
+  float* dx;
+  int64_t expert;
+  int64_t S;
+  int64_t O;
+  int64_t I;
+  int64_t O2;
+  int64_t E;
+};
+
+/** linear_backward_weight of the slots of one expert; added to dw when accumulate is 1 */
+struct expert_backward_weight_args {
+  const float* dy;
+  const float* x;
+  const int32_t* ends;
+  float* dw;
+  int64_t expert;
+  int64_t accumulate;
+  int64_t S;
+  int64_t O;
+  int64_t I;
+  int64_t E;
 };
 
 /** losses[t] = -log softmax(h[t] wT)[targets[t]], 0 where the target is negative; logits exist in chunks only */
@@ -567,6 +792,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -584,7 +814,20 @@ void silu_forward(Context&, const silu_forward_args&);
 void silu_backward(Context&, const silu_backward_args&);
 void gated_silu_forward(Context&, const gated_silu_forward_args&);
 void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void gated_gelu_forward(Context&, const gated_gelu_forward_args&);
+void gated_gelu_backward(Context&, const gated_gelu_backward_args&);
+void relu_forward(Context&, const relu_forward_args&);
+void relu_backward(Context&, const relu_backward_args&);
 void dropout(Context&, const dropout_args&);
+void route_forward(Context&, const route_forward_args&);
+void route_backward(Context&, const route_backward_args&);
+void dispatch_forward(Context&, const dispatch_forward_args&);
+void dispatch_backward(Context&, const dispatch_backward_args&);
+void combine_forward(Context&, const combine_forward_args&);
+void combine_backward(Context&, const combine_backward_args&);
+void expert_forward(Context&, const expert_forward_args&);
+void expert_backward_input(Context&, const expert_backward_input_args&);
+void expert_backward_weight(Context&, const expert_backward_weight_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
 void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
@@ -616,6 +859,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -633,7 +881,20 @@ void silu_forward(Context&, const silu_forward_args&);
 void silu_backward(Context&, const silu_backward_args&);
 void gated_silu_forward(Context&, const gated_silu_forward_args&);
 void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void gated_gelu_forward(Context&, const gated_gelu_forward_args&);
+void gated_gelu_backward(Context&, const gated_gelu_backward_args&);
+void relu_forward(Context&, const relu_forward_args&);
+void relu_backward(Context&, const relu_backward_args&);
 void dropout(Context&, const dropout_args&);
+void route_forward(Context&, const route_forward_args&);
+void route_backward(Context&, const route_backward_args&);
+void dispatch_forward(Context&, const dispatch_forward_args&);
+void dispatch_backward(Context&, const dispatch_backward_args&);
+void combine_forward(Context&, const combine_forward_args&);
+void combine_backward(Context&, const combine_backward_args&);
+void expert_forward(Context&, const expert_forward_args&);
+void expert_backward_input(Context&, const expert_backward_input_args&);
+void expert_backward_weight(Context&, const expert_backward_weight_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
 void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
@@ -665,6 +926,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -682,7 +948,20 @@ void silu_forward(Context&, const silu_forward_args&);
 void silu_backward(Context&, const silu_backward_args&);
 void gated_silu_forward(Context&, const gated_silu_forward_args&);
 void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void gated_gelu_forward(Context&, const gated_gelu_forward_args&);
+void gated_gelu_backward(Context&, const gated_gelu_backward_args&);
+void relu_forward(Context&, const relu_forward_args&);
+void relu_backward(Context&, const relu_backward_args&);
 void dropout(Context&, const dropout_args&);
+void route_forward(Context&, const route_forward_args&);
+void route_backward(Context&, const route_backward_args&);
+void dispatch_forward(Context&, const dispatch_forward_args&);
+void dispatch_backward(Context&, const dispatch_backward_args&);
+void combine_forward(Context&, const combine_forward_args&);
+void combine_backward(Context&, const combine_backward_args&);
+void expert_forward(Context&, const expert_forward_args&);
+void expert_backward_input(Context&, const expert_backward_input_args&);
+void expert_backward_weight(Context&, const expert_backward_weight_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
 void cross_entropy_logits(Context&, const cross_entropy_logits_args&);
@@ -716,6 +995,11 @@ void linear_backward_input(Context&, const linear_backward_input_args&);
 void linear_backward_weight(Context&, const linear_backward_weight_args&);
 void linear_pack(Context&, const linear_pack_args&);
 void linear_packed_forward(Context&, const linear_packed_forward_args&);
+void dequantize(Context&, const dequantize_args&);
+void dequantize_rows(Context&, const dequantize_rows_args&);
+void quantize(Context&, const quantize_args&);
+void quantized_pack(Context&, const quantized_pack_args&);
+void linear_quantized(Context&, const linear_quantized_args&);
 void add_bias(Context&, const add_bias_args&);
 void bias_backward(Context&, const bias_backward_args&);
 void rms_norm_forward(Context&, const rms_norm_forward_args&);
@@ -733,7 +1017,20 @@ void silu_forward(Context&, const silu_forward_args&);
 void silu_backward(Context&, const silu_backward_args&);
 void gated_silu_forward(Context&, const gated_silu_forward_args&);
 void gated_silu_backward(Context&, const gated_silu_backward_args&);
+void gated_gelu_forward(Context&, const gated_gelu_forward_args&);
+void gated_gelu_backward(Context&, const gated_gelu_backward_args&);
+void relu_forward(Context&, const relu_forward_args&);
+void relu_backward(Context&, const relu_backward_args&);
 void dropout(Context&, const dropout_args&);
+void route_forward(Context&, const route_forward_args&);
+void route_backward(Context&, const route_backward_args&);
+void dispatch_forward(Context&, const dispatch_forward_args&);
+void dispatch_backward(Context&, const dispatch_backward_args&);
+void combine_forward(Context&, const combine_forward_args&);
+void combine_backward(Context&, const combine_backward_args&);
+void expert_forward(Context&, const expert_forward_args&);
+void expert_backward_input(Context&, const expert_backward_input_args&);
+void expert_backward_weight(Context&, const expert_backward_weight_args&);
 void cross_entropy_forward(Context&, const cross_entropy_forward_args&);
 void cross_entropy_fused(Context&, const cross_entropy_fused_args&);
 void cross_entropy_logits(Context&, const cross_entropy_logits_args&);

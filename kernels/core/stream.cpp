@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/profile.h"
+#include "core/trace.h"
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -87,14 +88,25 @@ void Stream::loop() {
 #if defined(__x86_64__)
   _mm_setcsr(0x1f80);  // round to nearest, keep denormals: the same arithmetic whatever the thread that started this one did
 #endif
+  int64_t traced_until = 0;
   for (uint64_t next = 1;; ++next) {
+    const bool is_idle = enqueued_.load() < next;
     arrived_.wait([this, next] { return enqueued_.load() >= next; });
+    if (is_idle || traced_until == 0) traced_until = traced("idle", traced_until);
     Command& command = ring_[next % WL_STREAM_CAPACITY];
+    const char* const name = command.name;
     execute(command, next);
     std::free(command.owned);
-    completed_.store(next);
+    completed_.store(next);  // the slot is a producer's from here on
     done_.notify();
+    traced_until = traced(name, traced_until);
   }
+}
+
+int64_t Stream::traced(const char* what, int64_t since) {
+  const int64_t now = tracing() ? nanoseconds() : 0;
+  if (since != 0 && now != 0) add_to_trace(handle, what, since, now);
+  return now;
 }
 
 void Stream::execute(Command& command, uint64_t ticket) {

@@ -61,9 +61,14 @@ class Stream {
   void poison(const wl_error& error);
   void release_scratch() { scratch_.release(); }
 
+  /** The handle under which it is in use now; the trace has it. */
+  std::atomic<wl_stream> handle{0};
+
  private:
   void loop();
   void execute(Command& command, uint64_t ticket);
+  /** Adds what the stream did since then to the trace, if that is on. Returns until when it is traced now, 0: it is off. */
+  int64_t traced(const char* what, int64_t since);
   bool error_at(uint64_t ticket, wl_error& out);
 
   Scratch scratch_;

@@ -80,4 +80,29 @@ void gated_silu_backward(Context& context, const gated_silu_backward_args& a) {
   });
 }
 
+void gated_gelu_forward(Context& context, const gated_gelu_forward_args& a) {
+  each_group_parallel(context, a.M, [&](int64_t i, auto group) { group.put(a.y + i, gelu(group(a.gate + i), true) * group(a.up + i)); });
+}
+
+void gated_gelu_backward(Context& context, const gated_gelu_backward_args& a) {
+  each_group_parallel(context, a.M, [&](int64_t i, auto group) {
+    const Vec16 gate = group(a.gate + i), up = group(a.up + i), dy = group(a.dy + i);
+    group.put(a.dup + i, dy * gelu(gate, true));
+    group.put(a.dgate + i, dy * up * gelu_slope(gate, true));
+  });
+}
+
+void relu_forward(Context& context, const relu_forward_args& a) {
+  each_group_parallel(context, a.M, [&](int64_t i, auto group) {
+    const Vec16 x = group(a.x + i);
+    group.put(a.y + i, select(less(x, zero()), zero(), x));
+  });
+}
+
+void relu_backward(Context& context, const relu_backward_args& a) {
+  each_group_parallel(context, a.M, [&](int64_t i, auto group) {
+    group.put(a.dx + i, select(less(zero(), group(a.y + i)), group(a.dy + i), zero()));
+  });
+}
+
 }  // namespace wl::WL_ISA

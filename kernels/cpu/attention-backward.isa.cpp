@@ -1,6 +1,7 @@
 // attention_backward: softmax entries are computed again from the log-sum-exps, block by block, never kept.
 //
-// The order of operations, with p = exp(scale * score - lse), score as in the forward pass:
+// The order of operations, with p = exp(scale * score - lse), score as in the forward pass, and with a slope in place of -lse one FMA of the
+// slope, the distance of the key, and -lse; +0 where the key is masked:
 //   delta[row] = dout . out over 16 lanes, FMA in index order, lanes added by the fixed tree
 //   dp[j] = one FMA chain over the head's elements        ds[j] = p[j] * (dp[j] - delta)
 //   dq[d] = scale * (one FMA chain of ds[j] * k[j][d] over the keys in index order) + 0
@@ -11,6 +12,7 @@
 
 #include "core/ops.gen.h"
 #include "cpu/attention-block.h"
+#include "cpu/attention-distance.h"
 #include "cpu/attention-tile.h"
 #include "cpu/math.h"
 #include "cpu/simd.h"
@@ -78,20 +80,30 @@ float dot(const float* a, const float* b, int64_t width) {
   return reduce_add(sum);
 }
 
-// Turns a row of scores and of dp into p and ds; entries from `limit` to 64 become +0.
-void row_gradient(float* p, float* ds, int64_t limit, float scale, float lse, float delta) {
+// A row against a key block: the keys [begin, end) of it that it sees, and how far key 0 of the block is away, <= 0.
+struct RowView {
+  int64_t begin, end, distance;
+};
+
+// Turns a row of scores and of dp into p and ds; entries of keys that it does not see become +0.
+void row_gradient(float* p, float* ds, const RowView& view, float scale, float lse, float delta, const float* slope) {
   const Vec16 factor = splat(scale), shift = splat(-lse), mean = splat(delta);
   for (int64_t j = 0; j < block_keys; j += 16) {
-    if (j >= limit) {
+    if (j >= view.end || j + 16 <= view.begin) {
       store(p + j, splat(0.0f));
       store(ds + j, splat(0.0f));
       continue;
     }
-    Vec16 entry = exp_16(fma(load(p + j), factor, shift));
+    const Vec16 less = slope == nullptr ? shift : fma(splat(*slope), counting(view.distance + j), shift);
+    Vec16 entry = exp_16(fma(load(p + j), factor, less));
     Vec16 gradient = entry * (load(ds + j) - mean);
-    if (limit - j < 16) {
-      entry = select_first(int(limit - j), entry, splat(0.0f));
-      gradient = select_first(int(limit - j), gradient, splat(0.0f));
+    if (view.end - j < 16) {
+      entry = select_first(int(view.end - j), entry, splat(0.0f));
+      gradient = select_first(int(view.end - j), gradient, splat(0.0f));
+    }
+    if (view.begin > j) {
+      entry = select_first(int(view.begin - j), splat(0.0f), entry);
+      gradient = select_first(int(view.begin - j), splat(0.0f), gradient);
     }
     store(p + j, entry);
     store(ds + j, gradient);
@@ -104,8 +116,15 @@ struct Pair {
   int64_t begin, rows;   // position and count of the query rows
 };
 
+// What scores are made of beside the products.
+struct Scoring {
+  float scale;
+  int64_t window;      // keys that a row sees up to its own; 0: all
+  const float* slope;  // of the query head; null: none
+};
+
 // Adds what a pair gives to dq, dk and dv. On the diagonal a row sees the keys up to its own. lse [rows], every `lse_stride` floats.
-void step(const Buffers& b, const Pair& pair, float scale, const float* lse, int64_t lse_stride) {
+void step(const Buffers& b, const Pair& pair, const Scoring& scoring, const float* lse, int64_t lse_stride) {
   const int64_t vectors = b.width / 16, begin = pair.begin * b.width;
   const float *q = b.q + begin, *dout = b.dout + begin, *delta = b.delta + pair.begin;
   float *dq = b.dq + begin, *dk = b.dk + pair.first * b.width, *dv = b.dv + pair.first * b.width;
@@ -117,7 +136,10 @@ void step(const Buffers& b, const Pair& pair, float scale, const float* lse, int
     product(Start::zero, height, vectors_of(seen), b.size, {q + r * b.width, b.width, 1}, {b.keys_t, block_keys}, {p, block_keys});
     product(Start::zero, height, vectors_of(seen), b.size, {dout + r * b.width, b.width, 1}, {b.values_t, block_keys}, {ds, block_keys});
     for (int64_t i = 0; i < height; i++) {
-      row_gradient(p + i * block_keys, ds + i * block_keys, diagonal ? r + i + 1 : pair.keys, scale, lse[(r + i) * lse_stride], delta[r + i]);
+      const int64_t position = pair.begin + r + i;
+      const int64_t begin = scoring.window == 0 ? 0 : position - scoring.window + 1 - pair.first;
+      const RowView view = {begin < 0 ? 0 : begin, diagonal ? r + i + 1 : pair.keys, pair.first - position};
+      row_gradient(p + i * block_keys, ds + i * block_keys, view, scoring.scale, lse[(r + i) * lse_stride], delta[r + i], scoring.slope);
     }
     product(Start::keep, height, vectors, seen, {ds, block_keys, 1}, {b.keys, b.width}, {dq + r * b.width, b.width});
   }
@@ -145,14 +167,17 @@ void gradients(const attention_backward_args& args, int64_t row, int64_t kv_head
     gather(args.out + q_at, args.Q, length, size, b.dq);
     for (int64_t i = 0; i < length; i++) b.delta[i] = dot(b.dout + i * b.width, b.dq + i * b.width, b.width);
     fill_zero(b.dq, length * b.width);
+    const Scoring scoring = {args.scale, args.window, args.slopes == nullptr ? nullptr : args.slopes + args.first_head + head};
     for (int64_t first = 0; first < length; first += block_keys) {
       const BlockRows keys = block_rows({nullptr, nullptr, args.E, nullptr, 0}, first, length);
       copy_rows(args.k + kv_at, keys, size, b.keys);
       copy_transposed(args.k + kv_at, keys, size, b.keys_t);
       copy_transposed(args.v + kv_at, keys, size, b.values_t);
-      for (int64_t begin = first; begin < length; begin += block_keys) {
-        const Pair pair = {first, keys.count, begin, at_most_block(length - begin)};
-        step(b, pair, args.scale, args.lse + (row + begin) * args.H + head, args.H);
+      // The first row that sees nothing of these keys any more.
+      const int64_t after = args.window == 0 ? length : first + keys.count + args.window - 1, end = after < length ? after : length;
+      for (int64_t begin = first; begin < end; begin += block_keys) {
+        const Pair pair = {first, keys.count, begin, at_most_block(end - begin)};
+        step(b, pair, scoring, args.lse + (row + begin) * args.H + head, args.H);
       }
     }
     scatter(b.dq, args.scale, length, size, args.dq + q_at, args.Q);

@@ -3,10 +3,12 @@
 // The order of operations for one row, whatever rows are in work beside it and wherever its keys lie. Over key blocks of 64 at
 // absolute positions, in index order:
 //   score[j] = scale * (one FMA chain over the head's elements, from +0, in index order)
+//              with a slope: one FMA of that chain's result, scale, and slope * (j - position of the row)
 //   m' = max(m, scores of the block)        p[j] = exp(score[j] - m'), +0 where key j is masked        c = exp(m - m')
 //   sum = fma(sum, c, p over 16 lanes by key index, lanes added by the fixed tree)
 //   acc[d] = acc[d] * c, then one FMA chain over the block's keys in index order
-// and at the end out[d] = acc[d] / sum + 0, lse = m + log(sum). A masked key changes no bit, so it may be skipped or not.
+// and at the end out[d] = acc[d] / sum + 0, lse = m + log(sum). Masked are the keys after the row, and with a window those before the
+// last `window` up to it. A masked key changes no bit, so it may be skipped or not: blocks in which a row sees no key are.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +31,12 @@ struct QueryRows {
   float* acc;           // [kv_heads][count][width]
   float* largest;       // [kv_heads][count]
   float* sums;          // [kv_heads][count]
+  int64_t window;       // keys that a row sees up to its own; 0: all
+  const float* slopes;  // [kv_heads][group]; null: none
+
+  int64_t position(int64_t row) const { return first + row / group; }
+  /** The first key that a row at `position` sees. */
+  int64_t first_key(int64_t position) const { return window == 0 || position < window ? 0 : position - window + 1; }
 };
 
 /** Floats of scratch memory for `rows` query rows in all, and what `attend` needs beside them. */

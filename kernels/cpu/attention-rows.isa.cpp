@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "cpu/attention-distance.h"
 #include "cpu/attention-tile.h"
 #include "cpu/math.h"
 #include "cpu/simd.h"
@@ -12,27 +13,52 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-// Scales the scores of a row, masks those from `limit` on and gives the largest. limit >= 1; the last vector is whole in memory.
-float scale_and_mask(float* scores, int64_t limit, float scale) {
+// The keys [begin, end) of a block that a row sees; the vectors that hold them begin at a multiple of 16.
+struct Seen {
+  int64_t begin, end;
+  int64_t vector() const { return begin / 16 * 16; }
+};
+
+// `inside` in the lanes of the vector at j whose keys are seen, `outside` in the others.
+inline Vec16 where_seen(const Seen& seen, int64_t j, Vec16 inside, Vec16 outside) {
+  if (seen.end - j < 16) inside = select_first(int(seen.end - j), inside, outside);
+  if (seen.begin > j) inside = select_first(int(seen.begin - j), outside, inside);
+  return inside;
+}
+
+// Scales the scores of a row, masks those that it does not see and gives the largest. It sees one at least; the last vector is whole in memory.
+float scale_and_mask(float* scores, const Seen& seen, float scale) {
   const Vec16 factor = splat(scale);
   Vec16 largest = splat(-infinity);
-  for (int64_t j = 0; j < limit; j += 16) {
-    Vec16 s = load(scores + j) * factor;
-    if (limit - j < 16) s = select_first(int(limit - j), s, splat(-infinity));
+  for (int64_t j = seen.vector(); j < seen.end; j += 16) {
+    const Vec16 s = where_seen(seen, j, load(scores + j) * factor, splat(-infinity));
     store(scores + j, s);
     largest = max(largest, s);
   }
   return reduce_max(largest);
 }
 
-// Turns scores into exp(score - largest), masked ones into +0 up to `end`, and gives their sum.
-float exponentials(float* scores, int64_t limit, int64_t end, float largest) {
+// The same with slope * distance added, where key 0 of the block is `distance` <= 0 away from the row.
+float slant_and_mask(float* scores, const Seen& seen, float scale, float slope, int64_t distance) {
+  const Vec16 factor = splat(scale), rise = splat(slope);
+  Vec16 largest = splat(-infinity);
+  for (int64_t j = seen.vector(); j < seen.end; j += 16) {
+    const Vec16 biased = fma(load(scores + j), factor, rise * counting(distance + j));
+    const Vec16 s = where_seen(seen, j, biased, splat(-infinity));
+    store(scores + j, s);
+    largest = max(largest, s);
+  }
+  return reduce_max(largest);
+}
+
+// Turns scores into exp(score - largest), masked ones into +0 in [begin, end), and gives their sum.
+float exponentials(float* scores, const Seen& seen, int64_t begin, int64_t end, float largest) {
   const Vec16 m = splat(largest);
   Vec16 sum = splat(0.0f);
-  int64_t j = 0;
-  for (; j < limit; j += 16) {
-    Vec16 p = exp_16(load(scores + j) - m);
-    if (limit - j < 16) p = select_first(int(limit - j), p, splat(0.0f));
+  int64_t j = begin;
+  for (; j < seen.vector(); j += 16) store(scores + j, splat(0.0f));
+  for (; j < seen.end; j += 16) {
+    const Vec16 p = where_seen(seen, j, exp_16(load(scores + j) - m), splat(0.0f));
     store(scores + j, p);
     sum = sum + p;
   }
@@ -56,6 +82,7 @@ QueryRows rows_of(const QueryRows& all, int64_t kv_head) {
   rows.acc += before * all.width;
   rows.largest += before;
   rows.sums += before;
+  if (rows.slopes != nullptr) rows.slopes += kv_head * all.group;
   return rows;
 }
 
@@ -69,32 +96,36 @@ int64_t values_in_run(const Block& block, int64_t begin, int64_t end) {
 // One block's step for `height` <= tile_rows rows from row r on, each of which sees at least one key of the block.
 void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int64_t height, float* scores) {
   auto keys_of = [&](int64_t row) {
-    const int64_t limit = rows.first + row / rows.group - block.first + 1;
-    return limit < block.count ? limit : block.count;
+    const int64_t position = rows.position(row), begin = rows.first_key(position) - block.first, limit = position - block.first + 1;
+    return Seen{begin < 0 ? 0 : begin, limit < block.count ? limit : block.count};
   };
-  const int64_t seen = keys_of(r + height - 1);
-  product(Start::zero, height, vectors_of(seen), rows.size, {rows.queries + r * rows.size, rows.size, 1}, {block.keys, block_keys},
-          {scores, block_keys});
+  const int64_t unseen = keys_of(r).vector(), seen = keys_of(r + height - 1).end;
+  product(Start::zero, height, vectors_of(seen - unseen), rows.size, {rows.queries + r * rows.size, rows.size, 1},
+          {block.keys + unseen, block_keys}, {scores + unseen, block_keys});
 
   alignas(64) float factors[16] = {};  // exp(m - m')
   float* largest = rows.largest + r;
   for (int64_t i = 0; i < height; i++) {
-    const float in_block = scale_and_mask(scores + i * block_keys, keys_of(r + i), scale);
+    float* row = scores + i * block_keys;
+    const Seen keys = keys_of(r + i);
+    const float in_block = rows.slopes == nullptr ? scale_and_mask(row, keys, scale)
+                                                  : slant_and_mask(row, keys, scale, rows.slopes[(r + i) % rows.group],
+                                                                   block.first - rows.position(r + i));
     const float now = largest[i] < in_block ? in_block : largest[i];
     factors[i] = largest[i] - now;
     largest[i] = now;
   }
   store(factors, exp_16(load(factors)));
   for (int64_t i = 0; i < height; i++) {
-    const float sum = exponentials(scores + i * block_keys, keys_of(r + i), seen, largest[i]);
+    const float sum = exponentials(scores + i * block_keys, keys_of(r + i), unseen, seen, largest[i]);
     rows.sums[r + i] = fma(rows.sums[r + i], factors[i], sum);
   }
   const Target acc = {rows.acc + r * rows.width, rows.width};
   int64_t run = 0;  // values one after the other
-  for (int64_t j = 0; j < seen; j += run) {
+  for (int64_t j = unseen; j < seen; j += run) {
     run = values_in_run(block, j, seen);
-    const Right values = {block.values + (block.at == nullptr ? 0 : block.at[j]), block.stride};
-    product(j == 0 ? Start::scale : Start::keep, height, rows.width / 16, run, {scores + j, block_keys, 1}, values, acc, factors);
+    const Right values = {block.values + (block.at == nullptr ? j * block.stride : block.at[j]), block.stride};
+    product(j == unseen ? Start::scale : Start::keep, height, rows.width / 16, run, {scores + j, block_keys, 1}, values, acc, factors);
   }
 }
 
@@ -142,8 +173,9 @@ void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scra
   // With few rows, memory is what counts: blocks are fetched ahead, and values read where they lie if they are whole vectors.
   const bool few = rows.count <= 4 * tile_rows, in_place = rows.count <= tile_rows && rows.size == rows.width;
   begin_rows(rows);
-  BlockRows next = block_rows(keys, 0, end);
-  for (int64_t first = 0; first < end; first += block_keys) {
+  const int64_t begin = rows.first_key(rows.first) / block_keys * block_keys;
+  BlockRows next = block_rows(keys, begin, end);
+  for (int64_t first = begin; first < end; first += block_keys) {
     const BlockRows here = next;
     next = block_rows(keys, first + block_keys, end);
     Ahead next_keys = {keys.keys, &next, rows.kv_heads * rows.size};
@@ -156,11 +188,11 @@ void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scra
         block = {first, here.count, keys_block, values_block, nullptr, rows.width};
       }
       const QueryRows head = rows_of(rows, h);
-      // Rows that stand before the block see nothing of it.
+      // Rows that stand before the block see nothing of it, nor do those whose window begins after it.
+      const int64_t rows_end = rows.window == 0 ? rows.count : (first + here.count + rows.window - 1 - rows.first) * rows.group;
+      const int64_t last = rows_end < rows.count ? rows_end : rows.count;
       int64_t r = first > rows.first ? (first - rows.first) * rows.group : 0;
-      for (; r < rows.count; r += tile_rows) {
-        step(block, scale, head, r, rows.count - r < tile_rows ? rows.count - r : tile_rows, scores);
-      }
+      for (; r < last; r += tile_rows) step(block, scale, head, r, last - r < tile_rows ? last - r : tile_rows, scores);
     }
   }
   end_rows(rows);

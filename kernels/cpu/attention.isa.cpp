@@ -22,7 +22,10 @@ struct Item {
   int64_t row, rows;  // first row in the batch, how many
   int64_t position;   // of the first row
 
-  int64_t cost() const { return (position + rows) * rows * kv_heads; }
+  int64_t cost(int64_t window) const {
+    const int64_t keys = position + rows, most = window + rows;
+    return (window == 0 || keys < most ? keys : most) * rows * kv_heads;
+  }
 };
 
 struct Problem {
@@ -31,6 +34,8 @@ struct Problem {
   float* out;
   float* lse;  // may be null
   float scale;
+  int64_t window;       // 0: none
+  const float* slopes;  // of the query heads; may be null
 };
 
 // How sequences are cut: `positions` rows and `kv_heads` key-value heads to an item. Few rows (decoding) go with many heads, so that
@@ -74,7 +79,8 @@ void copy(const float* from, int64_t count, float* to) {
 void attend_item(const Problem& problem, const Item& item, const KeyRows& keys, float* scratch) {
   const Heads& heads = problem.heads;
   const int64_t group = heads.group(), size = heads.size;
-  QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr};
+  const float* slopes = problem.slopes == nullptr ? nullptr : problem.slopes + item.kv_head * group;
+  QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr, problem.window, slopes};
   place_rows(rows, scratch);
   const auto each_slice = [&](auto body) {  // body(first row, first head of the batch's rows): `group` rows
     int64_t r = 0;
@@ -99,8 +105,9 @@ void attend_item(const Problem& problem, const Item& item, const KeyRows& keys, 
 // Does the items, the costly ones first, so that no worker is left with one at the end. keys(sequence): where its keys lie.
 template <class Keys>
 void run(Context& context, const Problem& problem, const Cut& cut, Item* items, int64_t count, Keys keys_of) {
-  std::sort(items, items + count, [](const Item& a, const Item& b) {
-    if (a.cost() != b.cost()) return a.cost() > b.cost();
+  std::sort(items, items + count, [&](const Item& a, const Item& b) {
+    const int64_t cost_a = a.cost(problem.window), cost_b = b.cost(problem.window);
+    if (cost_a != cost_b) return cost_a > cost_b;
     return a.row != b.row ? a.row < b.row : a.kv_head < b.kv_head;  // heads of a row lie side by side in memory
   });
   const Heads& heads = problem.heads;
@@ -114,6 +121,11 @@ void run(Context& context, const Problem& problem, const Cut& cut, Item* items, 
       attend_item(problem, items[i], keys, scratch + worker * floats);
     }
   });
+}
+
+template <class Args>
+const float* slopes_of(const Args& args) {
+  return args.slopes == nullptr ? nullptr : args.slopes + args.first_head;
 }
 
 // The kernel follows these numbers to memory, so they are checked first.
@@ -141,7 +153,7 @@ void attention_forward(Context& context, const attention_forward_args& args) {
   Item* items = context.scratch_of<Item>(sequences * items_of(heads, cut, args.length));
   int64_t count = 0;
   for (int64_t b = 0; b < sequences; b++) count += add_items(heads, cut, b, b * args.length, args.length, 0, items + count);
-  run(context, {heads, args.q, args.out, args.lse, args.scale}, cut, items, count, [&](int64_t b) {
+  run(context, {heads, args.q, args.out, args.lse, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
     return KeyRows{args.k + b * sequence_floats, args.v + b * sequence_floats, args.E, nullptr, 0};
   });
 }
@@ -161,7 +173,7 @@ void attention_paged(Context& context, const attention_paged_args& args) {
   for (int64_t b = 0; b < args.B; b++) {
     count += add_items(heads, cut, b, sequence(b)[0], sequence(b)[1], sequence(b)[2], items + count);
   }
-  run(context, {heads, args.q, args.out, nullptr, args.scale}, cut, items, count, [&](int64_t b) {
+  run(context, {heads, args.q, args.out, nullptr, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
     return KeyRows{args.keys, args.values, args.E, args.pages + b * args.W, args.S};
   });
 }

@@ -74,6 +74,7 @@ void sum_over_tokens(Context& context, const TokenSpans& spans, int64_t columns,
 
 void rms_norm_forward(Context& context, const rms_norm_forward_args& a) {
   if (a.residual != nullptr && a.h == nullptr) throw BadInput{"rms_norm_forward: a residual needs h"};
+  const auto weight = [&](int64_t i, auto group) { return group(a.w + i) + splat(a.offset); };
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const float* h = residual_row(a.x, a.residual, a.h, row, a.D);
@@ -81,21 +82,22 @@ void rms_norm_forward(Context& context, const rms_norm_forward_args& a) {
       const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(a.D) + a.eps);
       a.inv_rms[row] = inverse;
       float* y = a.y + row * a.D;
-      each_group(0, a.D, [&](int64_t i, auto group) { group.put(y + i, group(h + i) * splat(inverse) * group(a.w + i)); });
+      each_group(0, a.D, [&](int64_t i, auto group) { group.put(y + i, group(h + i) * splat(inverse) * weight(i, group)); });
     }
   });
 }
 
 void rms_norm_backward(Context& context, const rms_norm_backward_args& a) {
   const int64_t n = a.D;
+  const auto weight = [&](int64_t i, auto group) { return group(a.w + i) + splat(a.offset); };
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const float *dy = a.dy + row * n, *h = a.h + row * n, inverse = a.inv_rms[row];
       // dx = inv (g - h inv^2 mean(g h)), g = dy w.
-      const float dot = row_sum_of(n, [&](int64_t i, auto group, Vec16 sum) { return fma(group(dy + i) * group(a.w + i), group(h + i), sum); });
+      const float dot = row_sum_of(n, [&](int64_t i, auto group, Vec16 sum) { return fma(group(dy + i) * weight(i, group), group(h + i), sum); });
       const Vec16 pull = splat(-(dot / static_cast<float>(n)) * inverse * inverse);
       each_group(0, n, [&](int64_t i, auto group) {
-        Vec16 dx = fma(group(h + i), pull, group(dy + i) * group(a.w + i)) * splat(inverse);
+        Vec16 dx = fma(group(h + i), pull, group(dy + i) * weight(i, group)) * splat(inverse);
         if (a.dh != nullptr) dx = dx + group(a.dh + row * n + i);
         group.put(a.dx + row * n + i, dx);
       });

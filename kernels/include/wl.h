@@ -61,6 +61,9 @@ WL_API const char* wl_isa(void);
 WL_API int wl_threads(void);
 /* Floats that linear_pack writes for a weight of N x K. */
 WL_API int64_t wl_packed_size(int64_t n, int64_t k);
+/* Bytes of `elements` of a quantised type in whole blocks, and of the panels of a weight of N x K; -1: no such type, or no whole blocks. */
+WL_API int64_t wl_quantized_bytes(int64_t type, int64_t elements);
+WL_API int64_t wl_quantized_panel_bytes(int64_t type, int64_t n, int64_t k);
 
 /* -- tensors: up to WL_MAX_DIMS dims, each at least 1; contents are undefined until written */
 WL_API int wl_tensor_new(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out);
@@ -157,6 +160,20 @@ typedef struct {
 WL_API void wl_profile(int on);
 /* Fills up to `capacity` entries, most time first; returns how many there are. */
 WL_API int64_t wl_profile_read(wl_profile_entry* out, int64_t capacity);
+
+typedef struct {
+  const char* op; /* the command, or "idle": the stream had nothing to do */
+  wl_stream stream;
+  int64_t begin; /* nanoseconds of CLOCK_MONOTONIC */
+  int64_t end;
+} wl_trace_event;
+/* Starts to record what each stream does when, up to `capacity` events, and forgets those before; 0 stops and keeps them. */
+WL_API void wl_trace(int64_t capacity);
+/*
+ * Fills up to `capacity` events, in the order in which they ended; returns how many there were, those included that found no room. The event
+ * of a command is there once a later command of its stream has begun.
+ */
+WL_API int64_t wl_trace_read(wl_trace_event* out, int64_t capacity);
 
 #include "wl_ops.gen.h"
 

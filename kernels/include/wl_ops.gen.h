@@ -25,14 +25,24 @@ WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl
 WL_API int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed);
 /** linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once */
 WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
+/** y = what the blocks are worth, each element rounded once */
+WL_API int wl_dequantize(wl_stream on, wl_tensor blocks, wl_tensor y, int64_t type);
+/** y[t] = what row ids[t] of a table of blocks is worth */
+WL_API int wl_dequantize_rows(wl_stream on, wl_tensor blocks, wl_tensor ids, wl_tensor y, int64_t type);
+/** blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares */
+WL_API int wl_quantize(wl_stream on, wl_tensor x, wl_tensor blocks, int64_t type);
+/** packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says */
+WL_API int wl_quantized_pack(wl_stream on, wl_tensor blocks, wl_tensor packed, int64_t type, int64_t terms);
+/** y = x wT + bias for packed blocks; x in 8 bits by runs of 32, exact sums of whole numbers, scaled and added in spans of whole blocks */
+WL_API int wl_linear_quantized(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t type, int64_t spans);
 /** y = x + bias, the bits of a bias inside linear_forward; y may be x */
 WL_API int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y);
 /** db = column sums of dy in token spans, the bits of dbias in linear_backward_weight; added to db when accumulate is 1 */
 WL_API int wl_bias_backward(wl_stream on, wl_tensor dy, wl_tensor db, int64_t length, int64_t spans, int64_t accumulate);
-/** h = x + residual; y = h / rms(h) * w; inv_rms is kept for the backward pass */
-WL_API int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps);
+/** h = x + residual; y = h / rms(h) * (w + offset); inv_rms is kept for the backward pass */
+WL_API int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor h, wl_tensor y, wl_tensor inv_rms, float eps, float offset);
 /** dx = gradient through the norm at h, plus dh (what arrives at h by other ways); dw in token spans */
-WL_API int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate);
+WL_API int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, wl_tensor inv_rms, wl_tensor dh, wl_tensor dx, wl_tensor dw, int64_t length, int64_t spans, int64_t accumulate, float offset);
 /** h = x + residual; y = (h - mean) * inv_std * w + b */
 WL_API int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor w, wl_tensor b, wl_tensor h, wl_tensor y, wl_tensor mean, wl_tensor inv_std, float eps);
 /** dx = gradient through the norm at h, plus dh; dw and db in token spans */
@@ -40,13 +50,13 @@ WL_API int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_te
 /** y = x with each head of size 2H turned by the angle of its position (halves rotated); inverse 1 turns back; y may be x */
 WL_API int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos, wl_tensor sin, wl_tensor y, int64_t inverse);
 /** causal attention over sequences of `length` rows; lse is the log of each softmax sum, kept for the backward pass */
-WL_API int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, int64_t length, int64_t kv_heads, float scale);
+WL_API int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor slopes, int64_t length, int64_t kv_heads, float scale, int64_t window, int64_t first_head);
 /** gradients of attention_forward */
-WL_API int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor dq, wl_tensor dk, wl_tensor dv, int64_t length, int64_t kv_heads, float scale);
+WL_API int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor slopes, wl_tensor dq, wl_tensor dk, wl_tensor dv, int64_t length, int64_t kv_heads, float scale, int64_t window, int64_t first_head);
 /** keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped */
 WL_API int wl_kv_write(wl_stream on, wl_tensor k, wl_tensor v, wl_tensor slots, wl_tensor keys, wl_tensor values);
 /** attention over pages, same bits as attention_forward. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages */
-WL_API int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor values, wl_tensor pages, wl_tensor sequences, wl_tensor out, int64_t heads, int64_t kv_heads, float scale);
+WL_API int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor values, wl_tensor pages, wl_tensor sequences, wl_tensor slopes, wl_tensor out, int64_t heads, int64_t kv_heads, float scale, int64_t window, int64_t first_head);
 /** y = gelu(x); tanh 1 is the tanh form, 0 the erf form */
 WL_API int wl_gelu_forward(wl_stream on, wl_tensor x, wl_tensor y, int64_t tanh);
 /** dx = dy * gelu'(x) */
@@ -59,8 +69,34 @@ WL_API int wl_silu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor d
 WL_API int wl_gated_silu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor y);
 /** gradients of gated_silu_forward */
 WL_API int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor up, wl_tensor dgate, wl_tensor dup);
+/** y = gelu(gate) * up, by the tanh form */
+WL_API int wl_gated_gelu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor y);
+/** gradients of gated_gelu_forward */
+WL_API int wl_gated_gelu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor up, wl_tensor dgate, wl_tensor dup);
+/** y = max(x, 0) */
+WL_API int wl_relu_forward(wl_stream on, wl_tensor x, wl_tensor y);
+/** dx = dy where y is above 0, else 0 */
+WL_API int wl_relu_backward(wl_stream on, wl_tensor dy, wl_tensor y, wl_tensor dx);
 /** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
 WL_API int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, int64_t step, int64_t site, int64_t first_token, int64_t run, int64_t stride);
+/** probabilities = softmax(logits); choices: the K largest, lower index first among equals; weights: theirs, divided by their sum. slots of expert e: ends[e - 1] .. ends[e] */
+WL_API int wl_route_forward(wl_stream on, wl_tensor logits, wl_tensor probabilities, wl_tensor choices, wl_tensor weights, wl_tensor slot_of, wl_tensor tokens, wl_tensor ends);
+/** gradient of the weights to the logits, plus balance * d(E sum_e f_e P_e) and z * d(mean logsumexp^2), f_e: slots per token, P_e: mean probability */
+WL_API int wl_route_backward(wl_stream on, wl_tensor dweights, wl_tensor logits, wl_tensor probabilities, wl_tensor choices, wl_tensor weights, wl_tensor ends, wl_tensor dlogits, float balance, float z);
+/** y[s] = x[tokens[s]] */
+WL_API int wl_dispatch_forward(wl_stream on, wl_tensor x, wl_tensor tokens, wl_tensor y);
+/** dx[t] = sum over k of dy[slot_of[t][k]], in order of k */
+WL_API int wl_dispatch_backward(wl_stream on, wl_tensor dy, wl_tensor slot_of, wl_tensor dx);
+/** y[t] = sum over k of weights[t][k] * x[slot_of[t][k]], one FMA chain in order of k */
+WL_API int wl_combine_forward(wl_stream on, wl_tensor x, wl_tensor weights, wl_tensor slot_of, wl_tensor y);
+/** gradients of combine_forward */
+WL_API int wl_combine_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor weights, wl_tensor slot_of, wl_tensor dx, wl_tensor dweights);
+/** linear_forward of the slots of one expert; packed, if given, is what linear_pack made of w; the same bits */
+WL_API int wl_expert_forward(wl_stream on, wl_tensor x, wl_tensor ends, wl_tensor w, wl_tensor packed, wl_tensor y, int64_t expert);
+/** linear_backward_input of the slots of one expert, by one layer or two */
+WL_API int wl_expert_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor ends, wl_tensor dx, int64_t expert);
+/** linear_backward_weight of the slots of one expert; added to dw when accumulate is 1 */
+WL_API int wl_expert_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor ends, wl_tensor dw, int64_t expert, int64_t accumulate);
 /** losses[t] = -log softmax(h[t] wT)[targets[t]], 0 where the target is negative; logits exist in chunks only */
 WL_API int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor targets, wl_tensor losses);
 /** cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans */

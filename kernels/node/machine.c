@@ -25,6 +25,27 @@ static napi_value packed_size(napi_env env, napi_callback_info info) {
   return number(env, (double)wl_packed_size(n, k));
 }
 
+static napi_value quantized_bytes(napi_env env, napi_callback_info info) {
+  static const char op[] = "quantizedBytes";
+  napi_value argv[2];
+  int64_t type;
+  int64_t elements;
+  if (!read_arguments(env, info, op, 2, argv)) return NULL;
+  if (!read_i64(env, op, "type", argv[0], &type) || !read_i64(env, op, "elements", argv[1], &elements)) return NULL;
+  return number(env, (double)wl_quantized_bytes(type, elements));
+}
+
+static napi_value quantized_panel_bytes(napi_env env, napi_callback_info info) {
+  static const char op[] = "quantizedPanelBytes";
+  napi_value argv[3];
+  int64_t type;
+  int64_t n;
+  int64_t k;
+  if (!read_arguments(env, info, op, 3, argv) || !read_i64(env, op, "type", argv[0], &type)) return NULL;
+  if (!read_i64(env, op, "n", argv[1], &n) || !read_i64(env, op, "k", argv[2], &k)) return NULL;
+  return number(env, (double)wl_quantized_panel_bytes(type, n, k));
+}
+
 static napi_value stream_new(napi_env env, napi_callback_info info) {
   (void)info;
   wl_stream stream;
@@ -123,11 +144,60 @@ static napi_value profile_read(napi_env env, napi_callback_info info) {
   return list;
 }
 
+static napi_value trace(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int64_t capacity;
+  if (!read_arguments(env, info, "trace", 1, argv) || !read_i64(env, "trace", "capacity", argv[0], &capacity)) return NULL;
+  if (capacity < 0 || capacity > 1 << 20) {
+    refuse_argument(env, "trace", "capacity", "from 0 to 1048576");
+    return NULL;
+  }
+  wl_trace(capacity);
+  return NULL;
+}
+
+static napi_value trace_event(napi_env env, const wl_trace_event* event) {
+  napi_value object;
+  napi_create_object(env, &object);
+  set_text(env, object, "op", event->op);
+  set_number(env, object, "stream", event->stream);
+  set_number(env, object, "beginNs", (double)event->begin);
+  set_number(env, object, "endNs", (double)event->end);
+  return object;
+}
+
+static napi_value trace_read(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int64_t capacity;
+  if (!read_arguments(env, info, "traceRead", 1, argv) || !read_i64(env, "traceRead", "capacity", argv[0], &capacity)) return NULL;
+  if (capacity < 1 || capacity > 1 << 20) {
+    refuse_argument(env, "traceRead", "capacity", "from 1 to 1048576");
+    return NULL;
+  }
+  wl_trace_event* events = malloc((size_t)capacity * sizeof *events);
+  if (events == NULL) {
+    throw_invalid(env, "traceRead", "traceRead: out of memory");
+    return NULL;
+  }
+  const int64_t seen = wl_trace_read(events, capacity);
+  napi_value result;
+  napi_value list;
+  napi_create_object(env, &result);
+  napi_create_array(env, &list);
+  for (int64_t i = 0; i < seen && i < capacity; ++i) napi_set_element(env, list, (uint32_t)i, trace_event(env, &events[i]));
+  free(events);
+  napi_set_named_property(env, result, "events", list);
+  set_number(env, result, "seen", (double)seen);
+  return result;
+}
+
 #define FUNCTION(name, call) {name, NULL, call, NULL, NULL, NULL, napi_enumerable, NULL}
 const napi_property_descriptor machine_functions[] = {
     FUNCTION("isa", isa),
     FUNCTION("threads", threads),
     FUNCTION("packedSize", packed_size),
+    FUNCTION("quantizedBytes", quantized_bytes),
+    FUNCTION("quantizedPanelBytes", quantized_panel_bytes),
     FUNCTION("streamNew", stream_new),
     FUNCTION("streamFree", stream_free),
     FUNCTION("streamReset", stream_reset),
@@ -140,5 +210,7 @@ const napi_property_descriptor machine_functions[] = {
     FUNCTION("measureBandwidth", measure_bandwidth),
     FUNCTION("profile", profile),
     FUNCTION("profileRead", profile_read),
+    FUNCTION("trace", trace),
+    FUNCTION("traceRead", trace_read),
 };
 const size_t machine_function_count = sizeof machine_functions / sizeof *machine_functions;

@@ -25,4 +25,6 @@ double silu(double x) { return x * sigmoid(x); }
 
 double silu_slope(double x) { return sigmoid(x) + x * sigmoid(x) * sigmoid(-x); }
 
+double relu(double x) { return x > 0 ? x : 0; }
+
 }  // namespace wl::reference

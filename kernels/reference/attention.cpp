@@ -11,7 +11,7 @@ constexpr double unit_roundoff = 0x1p-24;
 constexpr double function_roundoffs = 4;  // exp, log, division: each a few roundings
 
 struct Row {
-  std::vector<double> p;  // softmax over the keys 0..i
+  std::vector<double> p;  // softmax over the keys 0..i, 0 where a key is not seen
   double lse = 0;
   double error = 0;  // bound of the relative error of any entry of p
 };
@@ -23,24 +23,27 @@ struct Slice {
 };
 
 // Softmax of query row `t` (position i of its sequence that starts at row `first`).
-Row softmax_row(const AttentionShape& shape, const double* q, const Slice& k, int64_t first, int64_t i, double scale) {
+Row softmax_row(const AttentionShape& shape, int64_t head, const double* q, const Slice& k, int64_t first, int64_t i, double scale) {
   Row row;
   row.p.resize(i + 1);
   double largest = -INFINITY, score_error = 0, largest_score = 0;
   for (int64_t j = 0; j <= i; j++) {
+    if (!shape.sees(i, j)) continue;
     const double* key = k.row(first + j);
     double score = 0, magnitude = 0;
     for (int64_t d = 0; d < shape.head_size; d++) {
       score += q[d] * key[d];
       magnitude += std::abs(q[d] * key[d]);
     }
-    row.p[j] = scale * score;
+    row.p[j] = scale * score + (shape.slopes.empty() ? 0 : shape.slopes[head] * double(j - i));
     largest = std::max(largest, row.p[j]);
     largest_score = std::max(largest_score, std::abs(row.p[j]));
     score_error = std::max(score_error, std::abs(scale) * magnitude * double(shape.head_size + 1));
   }
   double sum = 0;
-  for (double& p : row.p) sum += p = std::exp(p - largest);
+  for (int64_t j = 0; j <= i; j++) {
+    if (shape.sees(i, j)) sum += row.p[j] = std::exp(row.p[j] - largest);
+  }
   for (double& p : row.p) p /= sum;
   row.lse = largest + std::log(sum);
   // Twice the score's error (numerator and denominator), the subtraction of the maximum, and the sum over the keys.
@@ -63,7 +66,7 @@ AttentionResult attention_forward(const AttentionShape& shape, const std::vector
     for (int64_t h = 0; h < shape.heads; h++) {
       const int64_t at = (t * shape.heads + h) * size, kv = (h / group) * size;
       const Slice keys{k, shape.kv_heads * size, kv}, values{v, shape.kv_heads * size, kv};
-      const Row row = softmax_row(shape, q.data() + at, keys, first, i, scale);
+      const Row row = softmax_row(shape, h, q.data() + at, keys, first, i, scale);
       for (int64_t j = 0; j <= i; j++) {
         for (int64_t d = 0; d < size; d++) {
           const double term = row.p[j] * values.row(first + j)[d];
@@ -93,7 +96,7 @@ AttentionGradients attention_backward(const AttentionShape& shape, const std::ve
     for (int64_t h = 0; h < shape.heads; h++) {
       const int64_t at = (t * shape.heads + h) * size, kv = (h / group) * size;
       const Slice keys{k, shape.kv_heads * size, kv}, values{v, shape.kv_heads * size, kv};
-      const Row row = softmax_row(shape, q.data() + at, keys, first, i, scale);
+      const Row row = softmax_row(shape, h, q.data() + at, keys, first, i, scale);
       // The kernel takes p from the forward pass's lse, whose own error adds to that of p.
       const double p_error = 2 * row.error + forward.lse.bound[t * shape.heads + h];
       double delta = 0, delta_bound = 0;

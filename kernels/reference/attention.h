@@ -8,11 +8,14 @@ namespace wl::reference {
 
 struct AttentionShape {
   int64_t sequences, length, heads, kv_heads, head_size;
+  int64_t window = 0;               // keys that a query sees up to its own; 0: all
+  std::vector<double> slopes = {};  // per head: times the distance of a key, added to its score; empty: none
 
   int64_t rows() const { return sequences * length; }
   int64_t query_size() const { return rows() * heads * head_size; }
   int64_t key_size() const { return rows() * kv_heads * head_size; }
   int64_t lse_size() const { return rows() * heads; }
+  bool sees(int64_t query, int64_t key) const { return key <= query && (window == 0 || query - key < window); }
 };
 
 // A value with a bound of what a float32 computation of it may be off by (first order in the unit roundoff 2^-24):

@@ -12,18 +12,23 @@ struct Story {
   Floats q, k, v;
 };
 
-Story story_of(int64_t length, int64_t heads, int64_t kv_heads, int64_t head_size, uint32_t seed) {
-  const AttentionShape shape = {1, length, heads, kv_heads, head_size};
+Story story_of(int64_t length, int64_t heads, int64_t kv_heads, int64_t head_size, uint32_t seed, int64_t window = 0,
+               std::vector<double> slopes = {}) {
+  const AttentionShape shape = {1, length, heads, kv_heads, head_size, window, std::move(slopes)};
   return {shape, random(shape.query_size(), seed), random(shape.key_size(), seed + 100), random(shape.key_size(), seed + 200)};
 }
 
 constexpr float scale = 0.21f;
 
+Floats slopes_of(const AttentionShape& shape) { return {shape.slopes.begin(), shape.slopes.end()}; }
+
 Floats whole(const Kernels& kernels, const Story& story) {
   const AttentionShape& s = story.shape;
   Floats out(s.query_size()), lse(s.lse_size());
-  kernels.forward(context_of(1), {story.q.data(), story.k.data(), story.v.data(), out.data(), lse.data(), s.length, s.kv_heads, scale,
-                                  s.length, s.heads * s.head_size, s.kv_heads * s.head_size, s.heads});
+  const Floats slopes = slopes_of(s);
+  kernels.forward(context_of(1), {story.q.data(), story.k.data(), story.v.data(), out.data(), lse.data(),
+                                  slopes.empty() ? nullptr : slopes.data(), s.length, s.kv_heads, scale, s.window, 0, s.length,
+                                  s.heads * s.head_size, s.kv_heads * s.head_size, s.heads, int64_t(slopes.size())});
   return out;
 }
 
@@ -75,8 +80,10 @@ void call(const Kernels& kernels, wl::Context& context, const std::vector<Story>
   const int64_t rows = int64_t(slots.size()), batch = int64_t(pieces.size());
   Floats out(rows * q_row, std::nanf(""));
   kernels.write(context, {k.data(), v.data(), slots.data(), pages.keys.data(), pages.values.data(), rows, pages.row, pages.count, pages.size});
-  kernels.paged(context, {q.data(), pages.keys.data(), pages.values.data(), table.data(), sequences.data(), out.data(), s.heads,
-                          s.kv_heads, scale, rows, q_row, pages.count, pages.size, pages.row, batch, pages.width, 3});
+  const Floats slopes = slopes_of(s);
+  kernels.paged(context, {q.data(), pages.keys.data(), pages.values.data(), table.data(), sequences.data(),
+                          slopes.empty() ? nullptr : slopes.data(), out.data(), s.heads, s.kv_heads, scale, s.window, 0, rows, q_row,
+                          pages.count, pages.size, pages.row, batch, pages.width, 3, int64_t(slopes.size())});
   const float* from = out.data();
   for (const Piece& piece : pieces) {
     outs[piece.sequence].insert(outs[piece.sequence].end(), from, from + (piece.end - piece.begin) * q_row);
@@ -98,7 +105,9 @@ Floats chunked(const Kernels& kernels, wl::Context& context, const Story& story,
 }  // namespace
 
 TEST("paged attention gives the bits of whole attention for every chunk and page size") {
-  for (const Story& story : {story_of(1, 2, 2, 8, 1), story_of(65, 4, 2, 24, 2), story_of(129, 4, 1, 32, 3), story_of(200, 3, 3, 80, 4)}) {
+  for (const Story& story : {story_of(1, 2, 2, 8, 1), story_of(65, 4, 2, 24, 2), story_of(129, 4, 1, 32, 3), story_of(200, 3, 3, 80, 4),
+                             story_of(200, 4, 2, 24, 6, 7), story_of(230, 2, 2, 16, 7, 70), story_of(150, 2, 1, 16, 8, 0, {0.5, 0.0625}),
+                             story_of(180, 2, 2, 24, 9, 65, {0.5, 0.0625})}) {
     const Floats wanted = whole(best_isa(), story);
     for (const int64_t page_size : {1, 16, 32, 50}) {
       for (const int64_t chunk : {1, 3, 16, 512}) {
@@ -109,12 +118,13 @@ TEST("paged attention gives the bits of whole attention for every chunk and page
 }
 
 TEST("paged attention gives the same bits for every instruction set and thread count") {
-  const Story story = story_of(150, 4, 2, 40, 5);
-  const Floats wanted = whole(every_isa().front(), story);
-  for (const Kernels& kernels : every_isa()) {
-    for (int threads = 1; threads <= 3; threads++) {
-      for (const int64_t chunk : {1, 40, 512}) {
-        CHECK(same_bits(chunked(kernels, context_of(threads), story, 16, chunk), wanted));
+  for (const Story& story : {story_of(150, 4, 2, 40, 5), story_of(220, 4, 2, 40, 5, 66, {0.5, 0.25, 0.125, 0.0625})}) {
+    const Floats wanted = whole(every_isa().front(), story);
+    for (const Kernels& kernels : every_isa()) {
+      for (int threads = 1; threads <= 3; threads++) {
+        for (const int64_t chunk : {1, 40, 512}) {
+          CHECK(same_bits(chunked(kernels, context_of(threads), story, 16, chunk), wanted));
+        }
       }
     }
   }
@@ -158,8 +168,8 @@ TEST("sequences that would lead outside the batch or the pages are refused") {
   const auto refused = [&](std::vector<int32_t> sequence, std::vector<int32_t> table) {
     Floats out(q.size());
     try {
-      best_isa().paged(context_of(1), {q.data(), pages.data(), pages.data(), table.data(), sequence.data(), out.data(), 1, 1, 1.0f, 2,
-                                       4, 3, 4, 4, 1, int64_t(table.size()), 3});
+      best_isa().paged(context_of(1), {q.data(), pages.data(), pages.data(), table.data(), sequence.data(), nullptr, out.data(), 1, 1,
+                                       1.0f, 0, 0, 2, 4, 3, 4, 4, 1, int64_t(table.size()), 3, 0});
       return false;
     } catch (const wl::BadInput&) {
       return true;

@@ -10,6 +10,8 @@ struct Inputs {
   AttentionShape shape;
   Floats q, k, v, dout;
   float scale;
+
+  Floats slopes() const { return {shape.slopes.begin(), shape.slopes.end()}; }
 };
 
 struct Outputs {
@@ -35,10 +37,13 @@ Outputs run(const Kernels& kernels, wl::Context& context, const Inputs& in) {
   const float unset = std::nanf("");  // shows what a kernel left out
   Outputs o{Floats(s.query_size(), unset), Floats(s.lse_size(), unset), Floats(s.query_size(), unset), Floats(s.key_size(), unset),
             Floats(s.key_size(), unset)};
-  kernels.forward(context, {in.q.data(), in.k.data(), in.v.data(), o.out.data(), o.lse.data(), s.length, s.kv_heads, in.scale, rows,
-                            q_size, k_size, s.heads});
-  kernels.backward(context, {in.dout.data(), in.q.data(), in.k.data(), in.v.data(), o.out.data(), o.lse.data(), o.dq.data(),
-                             o.dk.data(), o.dv.data(), s.length, s.kv_heads, in.scale, rows, q_size, k_size, s.heads});
+  const Floats all = in.slopes();
+  const float* slopes = all.empty() ? nullptr : all.data();
+  const int64_t count = int64_t(all.size());
+  kernels.forward(context, {in.q.data(), in.k.data(), in.v.data(), o.out.data(), o.lse.data(), slopes, s.length, s.kv_heads, in.scale,
+                            s.window, 0, rows, q_size, k_size, s.heads, count});
+  kernels.backward(context, {in.dout.data(), in.q.data(), in.k.data(), in.v.data(), o.out.data(), o.lse.data(), slopes, o.dq.data(),
+                             o.dk.data(), o.dv.data(), s.length, s.kv_heads, in.scale, s.window, 0, rows, q_size, k_size, s.heads, count});
   return o;
 }
 
@@ -46,6 +51,10 @@ const std::vector<AttentionShape>& ragged_shapes() {
   static const std::vector<AttentionShape> shapes = {
       {1, 1, 1, 1, 8},   {3, 1, 4, 2, 24},  {2, 7, 2, 2, 32},  {2, 7, 4, 1, 5},    {1, 63, 2, 1, 64},  {2, 64, 4, 4, 16},
       {1, 65, 4, 2, 80}, {2, 65, 1, 1, 17}, {1, 129, 4, 1, 8}, {2, 129, 6, 3, 32}, {1, 200, 2, 2, 128}, {1, 130, 3, 1, 1},
+      // Windows: of one key, within a block, of a block, over blocks, longer than the sequence.
+      {2, 70, 2, 1, 24, 1}, {1, 200, 4, 2, 16, 5}, {1, 300, 2, 2, 24, 64}, {2, 260, 6, 3, 8, 65}, {1, 400, 3, 1, 16, 130}, {1, 90, 2, 2, 32, 200},
+      // Slopes, alone and with a window.
+      {2, 130, 2, 2, 16, 0, {0.5, 0.0625}}, {1, 200, 4, 2, 24, 0, {0.25, 0.0625, 0.015625, 0.00390625}}, {1, 300, 3, 1, 8, 90, {0.5, 0.25, 1.0}},
   };
   return shapes;
 }
@@ -75,7 +84,8 @@ TEST("attention and its gradients stay within the rounding bounds of float64") {
 }
 
 TEST("gradients equal central differences of the float64 forward pass") {
-  for (const AttentionShape& shape : {AttentionShape{1, 9, 4, 2, 8}, AttentionShape{2, 5, 3, 1, 7}}) {
+  for (const AttentionShape& shape : {AttentionShape{1, 9, 4, 2, 8}, AttentionShape{2, 5, 3, 1, 7}, AttentionShape{1, 12, 2, 1, 8, 4},
+                                      AttentionShape{1, 9, 2, 2, 8, 0, {0.5, 0.125}}}) {
     const Inputs in = inputs_of(shape);
     const auto gradients = wl::reference::attention_backward(shape, wide(in.dout), wide(in.q), wide(in.k), wide(in.v), in.scale);
     const Outputs seen = run(best_isa(), context_of(1), in);
@@ -161,6 +171,40 @@ TEST("scores far apart neither overflow nor lose the largest one") {
       for (const float value : *x) CHECK(std::isfinite(value));
     }
   }
+}
+
+TEST("rows have the bits of a sequence that begins where their window does") {
+  // Blocks lie at absolute positions, so the shorter sequence leaves out whole blocks.
+  const int64_t window = 40, left_out = 128, length = 230;
+  const AttentionShape shape = {1, length, 4, 2, 24, window, {0.5, 0.25, 0.125, 0.0625}}, shorter = {1, length - left_out, 4, 2, 24, window, shape.slopes};
+  const Inputs in = inputs_of(shape);
+  const auto rest = [&](const Floats& x, int64_t row) { return Floats(x.begin() + left_out * row, x.end()); };
+  const Inputs cut = {shorter, rest(in.q, 96), rest(in.k, 48), rest(in.v, 48), rest(in.dout, 96), in.scale};
+  const Floats whole = run(best_isa(), context_of(2), in).out, part = run(best_isa(), context_of(1), cut).out;
+  const int64_t first = window - 1;  // of the shorter sequence, whose window is whole
+  CHECK(same_bits(Floats(whole.begin() + (left_out + first) * 96, whole.end()), Floats(part.begin() + first * 96, part.end())));
+}
+
+TEST("a window as long as the sequence changes no bit") {
+  Inputs in = inputs_of({2, 150, 4, 2, 24});
+  const Outputs all = run(best_isa(), context_of(1), in);
+  in.shape.window = 150;
+  CHECK(run(best_isa(), context_of(1), in) == all);
+}
+
+TEST("a rank with some of the heads takes their slopes") {
+  const AttentionShape shape = {1, 80, 4, 4, 16, 0, {0.5, 0.25, 0.125, 0.0625}};
+  const Inputs in = inputs_of(shape);
+  const Floats whole = run(best_isa(), context_of(1), in).out, slopes = in.slopes();
+  const auto half = [&](const Floats& x) {
+    Floats part;
+    for (int64_t t = 0; t < 80; t++) part.insert(part.end(), x.begin() + t * 64 + 32, x.begin() + (t + 1) * 64);
+    return part;
+  };
+  const Floats q = half(in.q), k = half(in.k), v = half(in.v);
+  Floats out(q.size()), lse(80 * 2);
+  best_isa().forward(context_of(1), {q.data(), k.data(), v.data(), out.data(), lse.data(), slopes.data(), 80, 2, in.scale, 0, 2, 80, 32, 32, 2, 4});
+  CHECK(same_bits(out, half(whole)));
 }
 
 TEST("zeros come out as +0") {

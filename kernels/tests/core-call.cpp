@@ -109,12 +109,12 @@ TEST("rows must be whole sequences, and heads must divide") {
   const Made kv({12, 32});
   const Made out({12, 64});
   const Made lse({12, 4});
-  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 5, 2, 1.0f)),
+  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 0, 5, 2, 1.0f, 0, 0)),
               "attention_forward: needs M % length == 0 (M = 12, length = 5)");
-  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 0, 2, 1.0f)), "attention_forward: needs length >= 1 (length = 0)");
-  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 6, 3, 1.0f)),
+  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 0, 0, 2, 1.0f, 0, 0)), "attention_forward: needs length >= 1 (length = 0)");
+  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 0, 6, 3, 1.0f, 0, 0)),
               "attention_forward: needs H % kv_heads == 0 (H = 4, kv_heads = 3)");
-  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 6, 1, 1.0f)),
+  CHECK_EQUAL(refused(wl_attention_forward(on(), q, kv, kv, out, lse, 0, 6, 1, 1.0f, 0, 0)),
               "attention_forward: needs Q / H == E / kv_heads (Q = 64, H = 4, E = 32, kv_heads = 1)");
 }
 

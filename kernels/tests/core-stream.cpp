@@ -342,6 +342,52 @@ TEST("the profile counts each operation while it is on, and only then") {
   wl_stream_free(on);
 }
 
+std::vector<wl_trace_event> trace_of(wl_stream on) {
+  std::vector<wl_trace_event> events(64);
+  events.resize(static_cast<size_t>(std::min<int64_t>(wl_trace_read(events.data(), 64), 64)));
+  std::erase_if(events, [on](const wl_trace_event& event) { return event.stream != on; });
+  return events;
+}
+
+TEST("the trace has what a stream does, one after the other and in its order, while it is on") {
+  const wl_stream on = stream();
+  finish(on);
+  wl_trace(64);
+  for (const char* name : {"first", "second", "third"}) enqueue(on, name, false, [](wl::Stream&) {});
+  finish(on);
+  enqueue(on, "late", false, [](wl::Stream&) {});
+  finish(on);
+  wl_trace(0);
+  enqueue(on, "unseen", false, [](wl::Stream&) {});
+  finish(on);
+  std::string names;
+  int64_t end = 0;
+  for (const wl_trace_event& event : trace_of(on)) {
+    CHECK(event.begin >= end && event.end >= event.begin);
+    end = event.end;
+    if (std::string(event.op) != "idle") names += std::string(event.op) + " ";
+  }
+  CHECK(starts_with(names, "first second third sync late"));
+  CHECK(names.find("unseen") == std::string::npos);
+  wl_stream_free(on);
+}
+
+TEST("a trace that is full counts what finds no room, and begins anew when it is started again") {
+  const wl_stream on = stream();
+  finish(on);
+  wl_trace(2);
+  for (int i = 0; i < 5; ++i) enqueue(on, "counted", false, [](wl::Stream&) {});
+  finish(on);
+  finish(on);
+  wl_trace_event events[8] = {};
+  CHECK(wl_trace_read(events, 8) >= 6);
+  CHECK(events[2].op == nullptr);
+  wl_trace(8);
+  CHECK(wl_trace_read(events, 8) <= 1);  // the sync of before may end only now
+  wl_trace(0);
+  wl_stream_free(on);
+}
+
 TEST("a handle of a freed stream is refused") {
   const wl_stream on = stream();
   wl_stream_free(on);

@@ -168,6 +168,54 @@ TEST("SiLU, its slope and the gated form are within rounding of float64, for eve
   }
 }
 
+TEST("the form gated by GELU is within rounding of float64, for every length") {
+  for (const int64_t n : every::ragged_lengths()) {
+    const Floats x = activation_inputs(n), up = every::values(n, 6), dy = every::values(n, 7);
+    const auto gated = same_everywhere(EVERY_ISA(gated_gelu_forward), "gated_gelu_forward", [&](auto run, wl::Context& on) {
+      Floats y(x.size());
+      run(on, {x.data(), up.data(), y.data(), n});
+      return std::vector<Floats>{y};
+    });
+    const auto gradients = same_everywhere(EVERY_ISA(gated_gelu_backward), "gated_gelu_backward", [&](auto run, wl::Context& on) {
+      Floats dgate(x.size()), dup(x.size());
+      run(on, {dy.data(), x.data(), up.data(), dgate.data(), dup.data(), n});
+      return std::vector<Floats>{dgate, dup};
+    });
+    const auto a = wide(x), b = wide(up), g = wide(dy);
+    every::Doubles product(x.size()), dgate(x.size()), dup(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      product[i] = wl::reference::gelu(a[i], true) * b[i];
+      dup[i] = g[i] * wl::reference::gelu(a[i], true);
+      dgate[i] = g[i] * b[i] * wl::reference::gelu_slope(a[i], true);
+    }
+    every::within(gated[0], product, "gated gelu", [&](size_t i) { return 5 * u * std::abs(a[i] * b[i]); });
+    every::within(gradients[1], dup, "dup", [&](size_t i) { return 5 * u * std::abs(a[i] * g[i]); });
+    every::within(gradients[0], dgate, "dgate", [&](size_t i) { return 18 * u * std::abs(g[i] * b[i]); });
+  }
+}
+
+TEST("ReLU and its gradient are exact, for every length") {
+  for (const int64_t n : every::ragged_lengths()) {
+    Floats x = activation_inputs(n);
+    const Floats dy = every::values(n, 7);
+    x[0] = 0;
+    const auto seen = same_everywhere(EVERY_ISA(relu_forward), "relu_forward", [&](auto run, wl::Context& on) {
+      Floats y(x.size());
+      run(on, {x.data(), y.data(), n});
+      return std::vector<Floats>{y};
+    });
+    const auto slopes = same_everywhere(EVERY_ISA(relu_backward), "relu_backward", [&](auto run, wl::Context& on) {
+      Floats dx(x.size());
+      run(on, {dy.data(), seen[0].data(), dx.data(), n});
+      return std::vector<Floats>{dx};
+    });
+    for (size_t i = 0; i < x.size(); ++i) {
+      CHECK_EQUAL(static_cast<double>(seen[0][i]), wl::reference::relu(static_cast<double>(x[i])));
+      CHECK_EQUAL(slopes[0][i], x[i] > 0 ? dy[i] : 0.0f);
+    }
+  }
+}
+
 TEST("slopes equal central differences of the float64 functions") {
   const Floats x = every::values(257, 8), ones(257, 1.0f);
   Floats gelu(257), approximate(257), silu(257), gated(257), up(257);

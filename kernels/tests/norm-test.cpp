@@ -17,6 +17,7 @@ constexpr float eps = 1e-5f;
 struct Shape {
   int64_t sequences, length, size;
   bool residual, shift, accumulate;
+  float offset = 0;  // of RMSNorm's weights
 
   int64_t rows() const { return sequences * length; }
 };
@@ -54,7 +55,8 @@ struct Rms {
   template <class Run>
   static std::vector<Floats> forward(Run run, wl::Context& on, const Shape& s, const Inputs& in) {
     Floats h(in.x.size()), y(in.x.size()), inverse(static_cast<size_t>(s.rows()));
-    run(on, {in.x.data(), s.residual ? in.residual.data() : nullptr, in.w.data(), h.data(), y.data(), inverse.data(), eps, s.rows(), s.size});
+    run(on, {in.x.data(), s.residual ? in.residual.data() : nullptr, in.w.data(), h.data(), y.data(), inverse.data(), eps,
+             s.offset, s.rows(), s.size});
     return {h, y, inverse, Floats(inverse.size(), 0.0f)};
   }
 
@@ -64,7 +66,7 @@ struct Rms {
                                       int64_t spans = 8) {
     Floats dx(in.x.size()), dw = in.dw;
     run(on, {in.dy.data(), kept[0].data(), in.w.data(), kept[2].data(), s.residual ? in.dh.data() : nullptr, dx.data(), dw.data(), s.length,
-             spans, s.accumulate ? 1 : 0, s.rows(), s.size});
+             spans, s.accumulate ? 1 : 0, s.offset, s.rows(), s.size});
     return {dx, dw};
   }
 };
@@ -263,6 +265,24 @@ TEST("LayerNorm's gradients equal central differences") { gradients_are_slopes<L
 TEST("a row's RMSNorm and gradient do not depend on its position or the batch") { rows_stand_alone<Rms>(); }
 TEST("a row's LayerNorm and gradient do not depend on its position or the batch") { rows_stand_alone<Layer>(); }
 
+TEST("an offset of RMSNorm's weights gives the bits of weights with it added") {
+  for (Shape s : shapes()) {
+    const Inputs in(s);
+    Inputs added = in;
+    s.offset = 1;
+    for (float& w : added.w) w += s.offset;
+    Shape plain = s;
+    plain.offset = 0;
+    const auto both = [&](const Shape& shape, const Inputs& inputs) {
+      auto seen = Rms::forward(Rms::forward().back().run, every::context_of(2), shape, inputs);
+      for (Floats& each : Rms::backward(Rms::backward().back().run, every::context_of(2), shape, inputs, seen)) seen.push_back(each);
+      return seen;
+    };
+    const auto seen = both(s, in), wanted = both(plain, added);
+    for (size_t i = 0; i < wanted.size(); ++i) CHECK(same_bits(seen[i], wanted[i]));
+  }
+}
+
 TEST("the statistics of a row are sums over 16 lanes and a tree, then one division and one root") {
   for (const Shape& s : shapes()) {
     const Inputs in(s);
@@ -298,7 +318,7 @@ TEST("a residual without a place for the sum is refused") {
   const Inputs in(s);
   Floats y(in.x.size()), mean(2), inverse(2);
   every::refused("rms_norm_forward: a residual needs h", [&] {
-    Rms::forward().back().run(every::context_of(1), {in.x.data(), in.residual.data(), in.w.data(), nullptr, y.data(), inverse.data(), eps, 2, 16});
+    Rms::forward().back().run(every::context_of(1), {in.x.data(), in.residual.data(), in.w.data(), nullptr, y.data(), inverse.data(), eps, 0, 2, 16});
   });
   every::refused("layer_norm_forward: a residual needs h", [&] {
     Layer::forward().back().run(every::context_of(1), {in.x.data(), in.residual.data(), in.w.data(), nullptr, nullptr, y.data(), mean.data(), inverse.data(),

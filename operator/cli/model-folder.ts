@@ -1,4 +1,4 @@
-// Finds the folder of a model that a command names: a path, or a Model or ModelVersion of the state folder.
+// Finds the folder or file of a model that a command names: a path, or a Model or ModelVersion of the state folder.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { claimFolder } from '#operator/local/volumes.ts';
@@ -9,7 +9,7 @@ import { readObjects } from './status/instance-objects.ts';
 
 /** Folder of `name`. Throws WL_OBJECT_NOT_FOUND naming the versions there are. */
 export async function findModelFolder(state: StateDir, name: string): Promise<string> {
-  if (existsSync(join(name, 'config.json'))) return name;
+  if (existsSync(join(name, 'config.json')) || (name.endsWith('.gguf') && existsSync(name))) return name;
   const { objects } = await readObjects(state);
   const latest = objects.find(({ kind, metadata }) => kind === 'Model' && metadata.name === name);
   const version = latest ? valueAt(latest, '.status.latestVersion') : name;
@@ -24,6 +24,6 @@ export async function findModelFolder(state: StateDir, name: string): Promise<st
   const versions = objects.filter(({ kind }) => kind === 'ModelVersion').map(({ metadata }) => metadata.name);
   throw new WindlassError(
     'WL_OBJECT_NOT_FOUND',
-    `${name} is no model folder, Model or ModelVersion; there are: ${versions.join(', ') || 'none'}`,
+    `${name} is no model folder, GGUF file, Model or ModelVersion; there are: ${versions.join(', ') || 'none'}`,
   );
 }

@@ -26,6 +26,7 @@ import { HttpKube } from '#operator/kube/http-kube.ts';
 import { inCluster, isInCluster } from '#operator/kube/in-cluster.ts';
 import { fromKubeconfig } from '#operator/kube/kubeconfig.ts';
 import { TrustOfInstallation } from '#operator/trust/main.ts';
+import { createTrustMetrics } from '#operator/trust/trust-metrics.ts';
 import { Transport } from '#operator/kube/transport.ts';
 import type { TransportOptions } from '#operator/kube/transport.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
@@ -114,7 +115,7 @@ export async function runOperator(options: OperatorOptions): Promise<void> {
     ...(leadership ? { leadership } : {}),
   });
   const { image, bus: busUrl, workers } = options;
-  const trust = createTrust(options, manager, connect(), server.namespace, () => leadership?.holds ?? true, log);
+  const trust = createTrust(options, manager, connect(), server.namespace, () => leadership?.holds ?? true, log, metrics);
   if (trust) {
     manager.addService(trust.service);
     started.defer(() => trust.close());
@@ -197,6 +198,7 @@ function createTrust(
   ownNamespace: string,
   leads: () => boolean,
   log: Logger,
+  { registry }: Metrics,
 ): TrustOfInstallation | undefined {
   const { credentialsUrl: url, credentialsAddress: address, certificateLifetime, authorityLifetime, leaseNamespace } = options;
   if (url === undefined) return undefined;
@@ -210,6 +212,7 @@ function createTrust(
     address,
     ownBus: options.ownBus ? options.bus : undefined,
     busCa: options.busCa === undefined ? undefined : readFileSync(options.busCa, 'utf8'),
+    metrics: createTrustMetrics(registry),
     log,
   });
 }

@@ -16,6 +16,7 @@ import { endText, servingText } from './farewell.ts';
 import { readManifestFiles } from './manifest-files.ts';
 import { observe } from './observe.ts';
 import type { Observer } from './observe.ts';
+import { ProfileFile } from './profile.ts';
 import { openScreen } from './screen.ts';
 import type { Screen } from './screen.ts';
 import type { JobView, ServiceView } from './view.ts';
@@ -27,6 +28,8 @@ export interface RunOptions {
   readonly ask?: string | undefined;
   /** Ends when all jobs have ended and the question is answered, services or not. */
   readonly exit: boolean;
+  /** File for a profile of some steps and requests. */
+  readonly profile?: string | undefined;
   readonly windlassCommand: readonly string[];
   readonly terminal: WriteStream;
   /** Ctrl-C or SIGTERM. */
@@ -47,6 +50,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
   makeStateDir(state);
   // Held until this process has ended, so that whoever waits for it knows that nothing is left of it.
   await lockState(state);
+  const profile = options.profile === undefined ? undefined : await ProfileFile.prepare(options.profile, state);
   const logFile = openLogFile(join(state.path, 'operator.log'));
   const log = pino(
     {
@@ -67,6 +71,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
       workingDir: process.cwd(),
       windlassCommand: options.windlassCommand,
       log,
+      profileDir: profile?.folder,
       onError: (error, object) => note(`${object}: ${error.code}: ${error.message}. ${error.remedy}`),
       onStopRequest: () => stop.abort(),
     });
@@ -83,6 +88,7 @@ export async function run(options: RunOptions): Promise<RunEnd> {
       screen?.close();
       observer.close();
       await instance.stop();
+      if (profile) options.terminal.write(await profile.write());
     }
   } finally {
     logFile.end();

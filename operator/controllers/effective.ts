@@ -41,6 +41,16 @@ export function effectiveOf(runtime: Runtime | undefined, builtin: BuiltinSettin
   };
 }
 
+/** What a restart that was asked for starts from: the settings of now. If the runtime has gone since, nothing changes. */
+export function effectiveAnew(
+  before: Effective,
+  reference: RuntimeReference | undefined,
+  runtime: Runtime | undefined,
+  builtin: BuiltinSettings,
+): Effective {
+  return reference && !runtime ? before : effectiveOf(runtime, builtin);
+}
+
 /** What to tell the user while the runtime that an object names does not exist. */
 export function runtimeMissing(reference: RuntimeReference): string {
   return `${reference.kind} ${reference.name} does not exist; create it, or name another one in spec.runtimeRef`;

@@ -6,6 +6,7 @@ import type { Clock } from '#operator/kube/clock.ts';
 import { isAlreadyExists, isConflict } from '#operator/kube/errors.ts';
 import type { Logger } from 'pino';
 import type { Metrics, ReconcileOutcome } from './metrics.ts';
+import { NotLeadingError } from './leadership.ts';
 import type { Store, StoreChange } from './store.ts';
 import { lowPriority, WorkQueue } from './work-queue.ts';
 import type { Taken } from './work-queue.ts';
@@ -66,8 +67,8 @@ export interface ControllerEnvironment {
 }
 
 const defaultTimeoutMs = 60_000;
-/** Longest wait for a store to show our own writes; then the reconcile goes on with what is there. */
-const barrierTimeoutMs = 10_000;
+/** Longest wait for a store to show our own writes, which an API server without processor time tells late; then the reconcile goes on. */
+const barrierTimeoutMs = 30_000;
 
 export class Controller {
   readonly spec: ControllerSpec;
@@ -195,6 +196,10 @@ export class Controller {
     this.queue.addAfterFailure(key, priority);
     if (isConflict(error) || isAlreadyExists(error)) {
       this.#log.debug({ key, err: error }, 'object changed meanwhile; reconciling again');
+      return 'requeue';
+    }
+    if (error instanceof NotLeadingError) {
+      this.#log.debug({ key, err: error }, 'this process does not lead at the moment; reconciling again');
       return 'requeue';
     }
     if (error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError) metrics.panics.inc(labels);

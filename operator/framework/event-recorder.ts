@@ -79,7 +79,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
       await client.patch(Event, keyOf(event), { series });
     } catch (error) {
       if (!isNotFound(error)) throw error;
-      await client.create(Event, { ...event, series });
+      await client.createUnread(Event, { ...event, series });
     }
   };
   const enqueue = (work: () => Promise<void>): void => {
@@ -114,7 +114,7 @@ export function createEventRecorder(options: EventRecorderOptions): EventRecorde
     const begun: Series = { event, count: 1, lastAt: now, writtenCount: 1, writtenAt: now, cancel: () => {} };
     remember(series, key, begun)?.cancel();
     follow(key, begun);
-    enqueue(async () => void (await client.create(Event, event)));
+    enqueue(async () => void (await client.createUnread(Event, event)));
   };
 
   return {

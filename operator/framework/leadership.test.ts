@@ -101,7 +101,7 @@ describe('leadership', () => {
     expect([overlap, second.leadership.holds]).toEqual([false, true]);
     expect(firstEnded).toBeLessThanOrEqual(10_000);
     expect(first.leadership.lost.aborted).toBe(true);
-    expect(first.said.at(-1)).toBe('leads no more');
+    expect(first.said.filter((word) => word !== 'down')).toEqual(['leads', 'leads no more']);
   });
 
   it('does not outlast a stop of the process: whoever slept may write no more', async () => {
@@ -118,6 +118,69 @@ describe('leadership', () => {
     const model: Model = { apiVersion: Model.apiVersion, kind: 'Model', metadata: { name: 'a', namespace }, spec: {} };
     await expect(client.create(Model, model)).rejects.toThrow('create of Model a was stopped: this process does not lead');
     expect((await client.list(Model)).items).toEqual([]);
+  });
+
+  it('is kept when the API was away for longer than the deadline, and nobody else has led: nothing is written in between', async () => {
+    const [kube, clock] = [new MemoryKube(), new ManualClock()];
+    let down = false;
+    const shaky = aroundWrites(kube, async (_, __, ___, act) => {
+      if (down) throw new KubeError('Unavailable', 'down');
+      return act();
+    });
+    const first = candidate(shaky, 'first', clock);
+    await turns();
+    down = true;
+    await pass(20_000, clock);
+    expect([first.leadership.holds, first.leadership.lost.aborted]).toEqual([false, false]);
+    expect(first.said.filter((word) => word !== 'down')).toEqual(['leads', 'leads no more']);
+    down = false;
+    await pass(2500, clock);
+    expect([first.leadership.holds, first.leadership.lost.aborted]).toEqual([true, false]);
+    expect(first.said.at(-1)).toBe('leads');
+    expect((await kube.get(Lease, key)).spec).toMatchObject({ holderIdentity: 'first', leaseTransitions: 0 });
+  });
+
+  it.each([
+    ['has given it back', async (kube: MemoryKube) => void (await kube.patch(Lease, key, { spec: { holderIdentity: '' } }))],
+    ['has deleted it', async (kube: MemoryKube) => void (await kube.delete(Lease, key))],
+  ])('is not taken again by who led before, when another has led meanwhile and %s', async (_, end) => {
+    const [kube, clock] = [new MemoryKube(), new ManualClock()];
+    let down = false;
+    const shaky = aroundWrites(kube, async (__, ___, ____, act) => {
+      if (down) throw new KubeError('Unavailable', 'down');
+      return act();
+    });
+    const first = candidate(shaky, 'first', clock);
+    await turns();
+    down = true;
+    await pass(12_000, clock);
+    await kube.patch(Lease, key, { spec: { holderIdentity: 'usurper' } });
+    await end(kube);
+    down = false;
+    await pass(2500, clock);
+    expect([first.leadership.holds, first.leadership.lost.aborted]).toEqual([false, true]);
+  });
+
+  it('is renewed as soon as a slow try has ended, not two seconds later', async () => {
+    const [kube, clock] = [new MemoryKube(), new ManualClock()];
+    let slow = false;
+    let tries = 0;
+    const hanging = aroundWrites(kube, async (_, __, ___, act) => {
+      tries += 1;
+      if (!slow) return act();
+      await new Promise<void>((resolve) => void clock.after(5000, resolve));
+      throw new KubeError('Unavailable', 'no answer within 5 s');
+    });
+    const first = candidate(hanging, 'first', clock);
+    await turns();
+    slow = true;
+    await pass(2000, clock);
+    expect(tries).toBe(2);
+    slow = false;
+    await pass(4500, clock);
+    expect(tries).toBe(2);
+    await pass(1000, clock);
+    expect([tries, first.leadership.holds]).toEqual([3, true]);
   });
 
   it('is lost at once when another is seen to hold the lease', async () => {

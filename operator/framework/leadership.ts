@@ -1,4 +1,5 @@
-// Who may write: one process of several, by a Lease that it renews. One that could not renew stops by itself before another may begin.
+// Who may write: one process of several, by a Lease that it renews. One that could not renew stops writing before another may begin, and
+// goes on when it can renew after all and nobody else has led meanwhile.
 import type { KubeClient } from '#operator/kube/client.ts';
 import { sleep } from '#operator/kube/clock.ts';
 import type { Clock } from '#operator/kube/clock.ts';
@@ -10,9 +11,9 @@ import { aroundWrites } from '#operator/kube/write-hook.ts';
 
 /** client-go's: others wait this long after the last renewal that they saw; */
 const leaseDurationMs = 15_000;
-/** who leads gives up this long after its last renewal; */
+/** who leads writes no more this long after its last renewal; */
 const renewDeadlineMs = 10_000;
-/** and both try this often, spread by up to 1.2 times as much where several wait. */
+/** and both try this often, or as soon as a slow try has ended; where several wait, spread by up to 1.2 times as much. */
 const retryPeriodMs = 2000;
 const jitterFactor = 1.2;
 
@@ -33,7 +34,7 @@ export interface LeadershipOptions {
 }
 
 /** A write was stopped because this process does not lead (any more). */
-class NotLeadingError extends Error {
+export class NotLeadingError extends Error {
   constructor(message: string) {
     super(message);
     this.name = 'NotLeadingError';
@@ -46,8 +47,10 @@ export class Leadership {
   readonly #stop = new AbortController();
   /** The lease as it was seen last, and when it was seen to change. */
   #seen: { lease: Lease; at: number } | undefined;
-  /** When the renewal was sent that succeeded last. */
+  /** When the renewal was sent that succeeded last; undefined before the first, and when another was seen to hold the lease. */
   #renewedAt: number | undefined;
+  /** Whether this process has led: then it never takes the lease from another again. */
+  #hasLed = false;
   #acquiring: Promise<void> = Promise.resolve();
   #renewing: Promise<void> = Promise.resolve();
 
@@ -55,7 +58,7 @@ export class Leadership {
     this.#options = options;
   }
 
-  /** Aborts when this process led and could not renew in time. */
+  /** Aborts when this process led and another one was seen to lead. */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
@@ -76,6 +79,7 @@ export class Leadership {
     const { clock, jitter = Math.random } = this.#options;
     while (!signal.aborted) {
       if (await this.#try()) {
+        this.#hasLed = true;
         this.#options.onChange?.(true);
         this.#renewing = this.#keep();
         return;
@@ -102,14 +106,24 @@ export class Leadership {
   async #keep(): Promise<void> {
     const { clock, onChange } = this.#options;
     const stop = this.#stop.signal;
+    let leads = true;
+    const tell = () => {
+      if (this.holds !== leads) onChange?.((leads = this.holds));
+    };
+    let begunAt = this.#renewedAt!;
     for (;;) {
-      await sleep(clock, retryPeriodMs, stop);
+      await sleep(clock, Math.max(0, begunAt + retryPeriodMs - clock.now()), stop);
       if (stop.aborted) return;
-      await this.#within(renewDeadlineMs - (clock.now() - this.#renewedAt!), this.#try());
+      begunAt = clock.now();
+      const trying = this.#try();
+      if (this.#renewedAt !== undefined) await this.#within(this.#renewedAt + renewDeadlineMs - clock.now(), trying);
       if (stop.aborted) return;
-      if (this.holds) continue;
-      onChange?.(false);
-      this.#lost.abort(new NotLeadingError(`the lease could not be renewed within ${renewDeadlineMs / 1000} s`));
+      tell();
+      await trying;
+      if (stop.aborted) return;
+      tell();
+      if (this.#renewedAt !== undefined) continue;
+      this.#lost.abort(new NotLeadingError('another operator has taken the lease, which could not be renewed in time'));
       return;
     }
   }
@@ -134,10 +148,12 @@ export class Leadership {
         }
       }
       const lease = await this.#read();
+      // Nobody can say who led while this process did not and the lease was away.
+      if (!lease && this.#hasLed && !this.holds) return this.#gone();
       if (!lease) return this.#took(await client.create(Lease, this.#claim(undefined)), sentAt);
       const holder = lease.spec.holderIdentity ?? '';
+      if (holder !== identity && this.#hasLed) return this.#gone();
       const isValid = this.#seen!.at + leaseDurationMs > clock.now();
-      if (holder !== identity) this.#renewedAt = undefined;
       if (holder !== '' && holder !== identity && isValid) return false;
       return this.#took(await client.update(Lease, this.#claim(lease)), sentAt);
     } catch (error) {
@@ -150,6 +166,11 @@ export class Leadership {
     this.#seen = { lease, at: sentAt };
     this.#renewedAt = sentAt;
     return true;
+  }
+
+  #gone(): false {
+    this.#renewedAt = undefined;
+    return false;
   }
 
   /** The lease as it is now. When it expires is judged by our own clock, from the moment at which it was seen to change. */

@@ -2,7 +2,7 @@
 import { formatFault, validate } from '#crds/faults.ts';
 import type { Fault } from '#crds/faults.ts';
 import type { KubeObject, Resource, ResourceType } from '#crds/resource.ts';
-import { transitionFaults } from '#crds/resource.ts';
+import { transitionFaults, unobserved } from '#crds/resource.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 import { apiVersionOf } from './client.ts';
 import { KubeError } from './errors.ts';
@@ -39,6 +39,11 @@ export function admit<T extends KubeObject>(type: ResourceType<T>, object: T, be
   return admitted;
 }
 
+/** What an object without a status has as its status: of our kinds, that nobody has looked at it yet. */
+export function statusDefault(type: Pick<ResourceType, 'group' | 'kind'>): { status?: unknown } {
+  return resourceOf(type)?.definition.status ? { status: unobserved } : {};
+}
+
 /** The status with unknown fields pruned. Throws Invalid. */
 export function admitStatus(type: ResourceType, object: KubeObject, status: unknown): unknown {
   const schema = resourceOf(type)?.definition.status;
@@ -64,7 +69,11 @@ export function readStored<T extends KubeObject>(type: ResourceType, object: T):
   const faults = status === undefined ? undefined : definition.status?.safeParse(status).error;
   const misshapen = new Set(faults?.issues.map(({ path: [field] }) => field));
   const kept = Object.fromEntries(Object.entries(status ?? {}).filter(([field]) => !misshapen.has(field)));
-  return { ...object, ...(parsed.success ? { spec: parsed.data } : {}), ...(status === undefined ? {} : { status: kept }) };
+  return {
+    ...object,
+    ...(parsed.success ? { spec: parsed.data } : {}),
+    ...(status === undefined ? statusDefault(type) : { status: kept }),
+  };
 }
 
 function invalid(object: KubeObject, faults: Fault[]): KubeError {

@@ -79,6 +79,8 @@ export interface KubeClient {
    */
   watch<T extends KubeObject>(type: ResourceType<T>, options: WatchOptions): AsyncIterable<WatchEvent<T>>;
   create<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T>;
+  /** Creates, and comes back with what every object has: where nobody reads the rest, the API server does not have to write it. */
+  createUnread<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<KubeObject>;
   /** Replaces everything but status. Conflict if `metadata.resourceVersion` is given and not the current one. */
   update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T>;
   /** Creates, or merges the fields given (server-side apply). */

@@ -22,6 +22,9 @@ import { watchEvents, watchQuery } from './watch.ts';
 /** Objects of a page: what client-go asks for. One page of large pods is about 3 MB, parsed at once. */
 const pageSize = 500;
 
+/** What costs the API server a third less than the whole pod that was made. */
+const metadataAlone = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json';
+
 export interface HttpKubeOptions {
   /** A number in [0, 1) that spreads the ends of watches. */
   jitter?: () => number;
@@ -97,6 +100,12 @@ export class HttpKube implements KubeClient {
   async create<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T> {
     const path = collectionOf(type, object.metadata.namespace);
     return received(type, await this.#transport.request({ method: 'POST', path, body: object }));
+  }
+
+  async createUnread<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<KubeObject> {
+    const path = collectionOf(type, object.metadata.namespace);
+    const answer = (await this.#transport.request({ method: 'POST', path, body: object, accept: metadataAlone })) as KubeObject;
+    return received<KubeObject>(type, { apiVersion: apiVersionOf(type), kind: type.kind, metadata: answer.metadata });
   }
 
   async update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T> {

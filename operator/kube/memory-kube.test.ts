@@ -86,7 +86,7 @@ describe('objects', () => {
     const patched = await kube.patchStatus(Model, made.metadata, { versions: 2 });
     expect([labelled.metadata.generation, patched.metadata.generation]).toEqual([1, 1]);
     const changed = await kube.update(Model, { ...patched, spec: { description: 'x' } });
-    expect([changed.metadata.generation, changed.status]).toEqual([2, { versions: 2 }]);
+    expect([changed.metadata.generation, changed.status]).toEqual([2, { observedGeneration: 0, versions: 2 }]);
     expect(await kube.update(Model, changed)).toBe(changed);
   });
 

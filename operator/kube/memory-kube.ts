@@ -3,7 +3,7 @@ import type { KubeObject, ObjectMeta, ResourceType } from '#crds/resource.ts';
 import { deepEqual } from '#crds/rules.ts';
 import { resources } from '#crds/v1alpha1/index.ts';
 import { randomUUID } from 'node:crypto';
-import { admit, admitStatus, readStored } from './admission.ts';
+import { admit, admitStatus, readStored, statusDefault } from './admission.ts';
 import { applyConfig } from './apply.ts';
 import type { FieldOwners } from './apply.ts';
 import { formatKey } from './client.ts';
@@ -122,6 +122,11 @@ export class MemoryKube implements KubeClient {
     return this.#insert(type, object, {});
   }
 
+  async createUnread<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<KubeObject> {
+    const { apiVersion, kind, metadata } = await this.create(type, object);
+    return deepFreeze({ apiVersion, kind, metadata });
+  }
+
   async update<T extends KubeObject>(type: ResourceType<T>, object: T): Promise<T> {
     const stored = this.#stored(type, object.metadata);
     checkPreconditions(type, stored.object, object.metadata);
@@ -190,7 +195,7 @@ export class MemoryKube implements KubeClient {
     };
     delete metadata.deletionTimestamp;
     if (admitted.spec !== undefined) metadata.generation = 1;
-    const stored: Stored = { type, object: deepFreeze({ ...admitted, metadata }), owners };
+    const stored: Stored = { type, object: deepFreeze({ ...admitted, ...statusDefault(type), metadata }), owners };
     this.#hold(stored);
     this.#announce({ version: this.#version, type, event: 'ADDED', object: stored.object });
     const references = metadata.ownerReferences ?? [];

@@ -21,6 +21,7 @@ export function aroundWrites(client: KubeClient, around: AroundWrite): KubeClien
     list: (type, options) => client.list(type, options),
     watch: (type, options) => client.watch(type, options),
     create: (type, object) => around('create', type, keyOf(object), () => client.create(type, object)),
+    createUnread: (type, object) => around('create', type, keyOf(object), () => client.createUnread(type, object)),
     update: (type, object) => around('update', type, keyOf(object), () => client.update(type, object)),
     patch: (type, key, patch, options) => around('patch', type, key, () => client.patch(type, key, patch, options)),
     apply: (type, object, options) =>

@@ -26,6 +26,8 @@ export interface InstanceOptions {
   /** What `windlass` in a container's command stands for. */
   readonly windlassCommand: readonly string[];
   readonly log: Logger;
+  /** Folder where the processes of pods leave their parts of a profile. */
+  readonly profileDir?: string | undefined;
   /** What went wrong outside of any object's status. */
   readonly onError: (error: WindlassError, object: string) => void;
   /** Another command asks this instance to end. */
@@ -75,7 +77,10 @@ export async function startInstance(options: InstanceOptions): Promise<Instance>
     stateDir: state.path,
     workingDir: options.workingDir,
     windlassCommand: options.windlassCommand,
-    nodeEnv: { WL_BUS: `unix:${state.busSocket}` },
+    nodeEnv: {
+      WL_BUS: `unix:${state.busSocket}`,
+      ...(options.profileDir === undefined ? {} : { WL_PROFILE: options.profileDir }),
+    },
     onError(error, object) {
       log.error({ err: error, code: error.code, object }, error.message);
       options.onError(error, object);

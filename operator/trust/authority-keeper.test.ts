@@ -1,5 +1,5 @@
 // The authority in its Secret: made once however many operators there are, rotated by the one that leads, read by all.
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { authoritySecret } from '#operator/controllers/access.ts';
 import { guardedKube } from '#operator/controllers/guarded-kube.ts';
 import { ManualClock } from '#operator/kube/clock.ts';
@@ -14,7 +14,7 @@ const rules: AuthorityRules = { authorityMs: 240 * hour, certificateMs: 24 * hou
 const key = { namespace: 'windlass-system', name: authoritySecret };
 
 /** Operators of one cluster; `leads` of each may be changed. */
-function cluster() {
+function cluster(rulesOfAll = rules) {
   const clock = new ManualClock();
   const kube = new MemoryKube({ clock });
   const operator = (leads: boolean) => {
@@ -23,7 +23,7 @@ function cluster() {
       client: guardedKube(kube, new Set()),
       clock,
       secret: key,
-      rules,
+      rules: rulesOfAll,
       leads: () => state.leads,
       onStep: (step) => state.steps.push(step),
     });
@@ -86,4 +86,20 @@ it('leaves a Secret alone that it can not read, and says how to mend it', async 
   await kube.update(Secret, spoilt);
   await expect(keeper.look()).rejects.toThrow(/windlass-system\/windlass-ca can't be read; restore it, or delete it/);
   expect((await kube.get(Secret, key)).data).toEqual(spoilt.data);
+});
+
+it('keeps up where certificates live for seconds', async () => {
+  const second = 1_000;
+  const { operator, clock } = cluster({ authorityMs: 180 * second, certificateMs: 30 * second });
+  const { keeper, steps } = operator(true);
+  const stop = new AbortController();
+  const running = keeper.run(stop.signal);
+  for (const end = clock.now() + 600 * second; clock.now() < end;) {
+    const nextMs = await vi.waitFor(() => clock.nextTimerMs ?? expect.fail('it looks'), { interval: 1, timeout: 30_000 });
+    clock.advance(nextMs);
+  }
+  stop.abort();
+  await running;
+  expect(steps.filter((step) => step === 'make')).toHaveLength(1);
+  expect(steps.filter((step) => step === 'promote').length).toBeGreaterThan(4);
 });

@@ -6,7 +6,7 @@ import { sleep } from '#operator/kube/clock.ts';
 import type { KubeClient, ObjectKey } from '#operator/kube/client.ts';
 import { Secret } from '#operator/kube/core.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '#operator/kube/errors.ts';
-import { AuthorityState, bundleOf, dueStep, takeStep } from './authority.ts';
+import { AuthorityState, bundleOf, dueStep, lookEveryMs, takeStep } from './authority.ts';
 import type { AuthorityRules, AuthorityStep } from './authority.ts';
 import { BusKeys, newBusKeys } from './bus-accounts.ts';
 
@@ -56,11 +56,12 @@ export class AuthorityKeeper {
     if (this.#trust) listener(this.#trust);
   }
 
-  /** Looks each minute, each second until there is something; ends with the signal. */
+  /** Looks each minute or more often, each second until there is something; ends with the signal. */
   async run(signal: AbortSignal): Promise<void> {
+    const { clock, rules, onError } = this.#options;
     while (!signal.aborted) {
-      await this.look().catch((error: unknown) => this.#options.onError?.(error));
-      await sleep(this.#options.clock, this.#trust ? patientMs : impatientMs, signal);
+      await this.look().catch((error: unknown) => onError?.(error));
+      await sleep(clock, this.#trust ? lookEveryMs(rules, patientMs) : impatientMs, signal);
     }
   }
 

@@ -40,16 +40,26 @@ export function validFrom(now: number, lifetimeMs: number): Validity {
 /** How long the next authority is trusted before it signs: whoever asks for a certificate hears of it meanwhile, twice. */
 const overlapMs = ({ certificateMs }: AuthorityRules): number => 2 * certificateMs;
 
+/** How often it is to be seen to that something is due: at most so many ms apart, less where certificates live so short that it would be late. */
+export function lookEveryMs({ certificateMs }: AuthorityRules, mostMs: number): number {
+  return Math.min(mostMs, certificateMs / 6);
+}
+
 /** What is due; undefined: nothing. */
 export function dueStep(state: AuthorityState | undefined, now: number, rules: AuthorityRules): AuthorityStep | undefined {
   if (!state) return 'make';
   const { from, until } = validityOf(state.current.certificate);
   if (now >= until) return 'make';
-  if (state.next) {
-    return now >= Math.min(state.next.announced + overlapMs(rules), until - rules.certificateMs) ? 'promote' : undefined;
-  }
+  if (state.next) return now >= takeoverOf(state, rules) ? 'promote' : undefined;
   if (now >= from + (until - from) / 2) return 'announce';
   return state.previous !== undefined && now >= state.since + rules.certificateMs + skewMs ? 'retire' : undefined;
+}
+
+/** When another authority signs instead, ms since 1970: the one that is announced, or would be by then. */
+export function takeoverOf({ current, next }: AuthorityState, rules: AuthorityRules): number {
+  const { from, until } = validityOf(current.certificate);
+  const announced = next?.announced ?? from + (until - from) / 2;
+  return Math.min(announced + overlapMs(rules), until - rules.certificateMs);
 }
 
 /** The state after a step. */

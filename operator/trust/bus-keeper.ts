@@ -26,6 +26,8 @@ export interface BusKeeperOptions {
   /** Whether this process leads: only then it writes. */
   leads: () => boolean;
   onChange?: (what: 'written' | 'reloaded') => void;
+  /** Told with each look: the certificate (PEM) that the bus was seen to show. */
+  onServed?: (certificate: string) => void;
 }
 
 /** Where the pod of the bus mounts the Secret. */
@@ -58,7 +60,10 @@ export class BusKeeper {
         throw error;
       }
     }
-    await this.#confirm(new X509Certificate(textOf(found, 'tls.crt')).fingerprint256, trust);
+    const certificate = textOf(found, 'tls.crt');
+    const wanted = new X509Certificate(certificate).fingerprint256;
+    await this.#confirm(wanted, trust);
+    if (this.#confirmed === wanted) this.#options.onServed?.(certificate);
   }
 
   /** The certificate that the server was seen to serve. */

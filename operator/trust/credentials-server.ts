@@ -13,6 +13,7 @@ import { entitlementOf, Refusal } from './entitlement.ts';
 import type { BoundPod, Known } from './entitlement.ts';
 import { grant } from './grant.ts';
 import type { GrantRules } from './grant.ts';
+import { RateLimit } from './rate-limit.ts';
 import { claimedPod, reviewedPod } from './token.ts';
 
 export interface CredentialsOptions {
@@ -22,6 +23,8 @@ export interface CredentialsOptions {
   readonly trust: () => Trust | undefined;
   readonly now: () => number;
   readonly rules: () => GrantRules;
+  /** Each answer by its HTTP status. */
+  readonly onAnswer?: (status: number) => void;
   readonly log: Logger;
 }
 
@@ -44,6 +47,12 @@ const requestTimeoutMs = 10_000;
 const maxConnections = 512;
 /** Requests that wait for the API server at the same time; more are told to come back. */
 const maxReviews = 32;
+/** A pod asks when it starts and when its certificate grows old; one whose container ends again and again asks each time. */
+const podRate = { burst: 10, everyMs: 5_000 };
+/** Tokens that look like those of a pod of ours, and that the API server does not take: no honest pod has one for long. */
+const forgeryRate = { burst: 10, everyMs: 5_000 };
+/** For whom nothing can be said about when there is room. */
+const retryMs = 1_000;
 
 /** Listens at `address` (HOST:PORT or :PORT). */
 export async function serveCredentials(
@@ -52,6 +61,8 @@ export async function serveCredentials(
   options: CredentialsOptions,
 ): Promise<CredentialsServer> {
   let reviews = 0;
+  const pods = new RateLimit(podRate);
+  const forgers = new RateLimit(forgeryRate);
   const answer = async (request: IncomingMessage): Promise<CredentialsAnswer> => {
     const token = /^Bearer ([\w.-]+)$/.exec(request.headers.authorization ?? '')?.[1];
     if (token === undefined) throw new Refusal(401, 'a token is needed as Authorization: Bearer');
@@ -61,10 +72,18 @@ export async function serveCredentials(
     const asked = await readRequest(request);
     const trust = options.trust();
     if (!trust) throw new Refusal(503, 'the authority is not known yet');
-    if (reviews >= maxReviews) throw new Refusal(429, 'too many requests at once');
+    const { remoteAddress = '' } = request.socket;
+    refuseUntil(pods.waitMs(claimed.uid, options.now()), `pod ${claimed.namespace}/${claimed.name} asks too often`);
+    refuseUntil(forgers.waitMs(remoteAddress, options.now()), 'too many tokens from here were not good');
+    if (reviews >= maxReviews) refuseUntil(retryMs, 'too many requests at once');
     reviews += 1;
     try {
-      const pod = await reviewedPod(options.client, token);
+      const pod = await reviewedPod(options.client, token).catch((error: unknown) => {
+        if (error instanceof Refusal) forgers.take(remoteAddress, options.now());
+        throw error;
+      });
+      // Counted for whom the API server says it is: nobody can use up what another pod has.
+      refuseUntil(pods.take(pod.uid, options.now()), `pod ${pod.namespace}/${pod.name} asks too often`);
       const entitlement = entitlementOf(pod, options.known(pod));
       const granted = await grant(entitlement, asked, token, trust, options.now(), options.rules());
       options.log.info({ pod: `${pod.namespace}/${pod.name}`, attempt: entitlement.attempt }, 'gave credentials');
@@ -77,13 +96,17 @@ export async function serveCredentials(
     if (request.url !== credentialsPath || request.method !== 'POST')
       return send(response, 404, { reason: `POST ${credentialsPath}` });
     answer(request).then(
-      (granted) => send(response, 200, granted),
+      (granted) => {
+        options.onAnswer?.(200);
+        send(response, 200, granted);
+      },
       (error: unknown) => {
         const status = error instanceof Refusal ? error.status : error instanceof KubeError ? 503 : 500;
         const reason = status === 500 ? 'the operator failed; its log says why' : (error as Error).message;
         if (status === 500) options.log.error({ err: error }, 'a request for credentials failed');
-        else options.log.info({ reason, status }, 'refused credentials');
-        send(response, status, { reason });
+        else options.log[status === 429 ? 'debug' : 'info']({ reason, status }, 'refused credentials');
+        options.onAnswer?.(status);
+        send(response, status, { reason }, error instanceof Refusal ? error.retryMs : undefined);
       },
     );
   });
@@ -102,6 +125,10 @@ export async function serveCredentials(
       });
     },
   };
+}
+
+function refuseUntil(waitMs: number, reason: string): void {
+  if (waitMs > 0) throw new Refusal(429, reason, waitMs);
 }
 
 async function listen(server: Server, address: string): Promise<void> {
@@ -126,8 +153,15 @@ async function readRequest(request: IncomingMessage): Promise<CredentialsRequest
   }
 }
 
-function send(response: ServerResponse, status: number, body: object): void {
+function send(response: ServerResponse, status: number, body: object, retryAfterMs?: number): void {
   if (response.destroyed) return;
-  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store', connection: 'close' });
+  const retry = retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) };
+  const head: Record<string, string> = {
+    'content-type': 'application/json',
+    'cache-control': 'no-store',
+    connection: 'close',
+    ...retry,
+  };
+  response.writeHead(status, head);
   response.end(JSON.stringify(body));
 }

@@ -1,13 +1,14 @@
 // Who gets credentials from the operator, and for what: the real service and the real request of an agent, over TLS on loopback.
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
+import { nkeys } from 'nats';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { Pod } from '#operator/kube/core.ts';
 import { requestIdentity } from '#runtime/agent/identity/request.ts';
 import type { Identity } from '#runtime/agent/identity/request.ts';
-import { credentialsPath } from '#runtime/api/credentials.ts';
+import { credentialsPath, proofText } from '#runtime/api/credentials.ts';
 import { bundleOf, takeStep } from './authority.ts';
 import { jobOf, newTrust, pair, podOf, rules, TestInstallation } from './testing.ts';
 
@@ -44,7 +45,7 @@ it('gives a pod of a job a certificate for its names and its job, subjects of it
   ]);
   expect(certificate.ca).toBe(false);
   expect(certificate.verify(new X509Certificate(first!.ca).publicKey)).toBe(true);
-  expect(certificate.checkPrivateKey((await import('node:crypto')).createPrivateKey(first!.key))).toBe(true);
+  expect(certificate.checkPrivateKey(createPrivateKey(first!.key))).toBe(true);
   const { nats, exp } = busClaims(first!);
   expect(nats).toMatchObject({ pub: { allow: ['wl.v1.default.moby.*'] }, sub: { deny: ['>'] } });
   expect(Math.abs(exp * 1000 - certificate.validToDate.getTime())).toBeLessThanOrEqual(1_000);
@@ -169,34 +170,43 @@ it('nonsense and tokens of pods that are not ours never reach the API server', a
   expect(installation.reviewed).toEqual([]);
 });
 
-/** What the service answers to any body. */
-function post(body: object | string, token: string): Promise<{ status: number | undefined; text: string }> {
+/** What the service answers to any body, from this address of the machine. */
+function post(
+  body: object | string,
+  token: string,
+  localAddress = '127.0.0.1',
+): Promise<{ status: number | undefined; text: string; retryAfter: string | undefined }> {
   return new Promise((resolve, reject) => {
     const options = {
       method: 'POST',
       ca: bundleOf(installation.trust.authority),
       agent: false,
+      localAddress,
       headers: { authorization: `Bearer ${token}` },
     };
     const sent = request(new URL(credentialsPath, installation.url), options, (response) => {
       let text = '';
       response.on('data', (part: Buffer) => (text += part.toString()));
-      response.on('end', () => resolve({ status: response.statusCode, text }));
+      response.on('end', () => resolve({ status: response.statusCode, text, retryAfter: response.headers['retry-after'] }));
     });
     sent.on('error', reject);
     sent.end(typeof body === 'string' ? body : JSON.stringify(body));
   });
 }
 
+/** A body whose key signs `text`. */
+function bodyWith(text: string): { publicKey: string; proof: string; busUser: string } {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+  return {
+    publicKey: publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
+    proof: sign('sha256', Buffer.from(text), privateKey).toString('base64'),
+    busUser: nkeys.createUser().getPublicKey(),
+  };
+}
+
 it('a request has no place for names: one that asks for them is refused, as is a key whose owner does not ask', async () => {
   const token = readFileSync(installation.tokenFile(pods[0]!), 'utf8');
-  const { generateKeyPairSync, sign } = await import('node:crypto');
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-  const good = {
-    publicKey: publicKey.export({ type: 'spki', format: 'der' }).toString('base64'),
-    proof: sign('sha256', Buffer.from('another token'), privateKey).toString('base64'),
-    busUser: `U${'A'.repeat(55)}`,
-  };
+  const good = bodyWith('another token');
   expect(await post({ ...good, dnsNames: ['windlass-bus.windlass-system.svc'] }, token)).toMatchObject({
     status: 400,
     text: expect.stringMatching(/nothing else/) as string,
@@ -211,6 +221,45 @@ it('a request has no place for names: one that asks for them is refused, as is a
   });
   expect(await post('x'.repeat(5_000), token)).toMatchObject({ status: 400 });
   expect(await post('{', token)).toMatchObject({ status: 400 });
+});
+
+it('a pod that asks too often is told when to come back, without a question to the API server, and no other pod waits for it', async () => {
+  let now = Date.now();
+  installation.now = () => now;
+  const tokens = pods.map((pod) => readFileSync(installation.tokenFile(pod), 'utf8'));
+  const asks = (index: number) => post(bodyWith(proofText(tokens[index]!)), tokens[index]!);
+  for (let asked = 0; asked < 10; asked += 1) expect(await asks(0)).toMatchObject({ status: 200, retryAfter: undefined });
+  now += 2_000;
+  const refused = { status: 429, retryAfter: '3', text: '{"reason":"pod default/moby-worker-0 asks too often"}' };
+  expect(await asks(0)).toEqual(refused);
+  expect(installation.reviewed).toHaveLength(10);
+  expect(await asks(1)).toMatchObject({ status: 200 });
+  now += 3_000;
+  expect(await asks(0)).toMatchObject({ status: 200 });
+  expect(await asks(0)).toMatchObject({ status: 429, retryAfter: '5' });
+});
+
+it('of many requests of one pod at the same time, no more are granted than one after the other', async () => {
+  const now = Date.now();
+  installation.now = () => now;
+  const token = readFileSync(installation.tokenFile(pods[0]!), 'utf8');
+  const answers = await Promise.all(Array.from({ length: 20 }, () => post(bodyWith(proofText(token)), token)));
+  const count = (wanted: number) => answers.filter(({ status }) => status === wanted).length;
+  expect([count(200), count(429)]).toEqual([10, 10]);
+});
+
+it('who shows forged tokens of a pod uses up nothing that the pod has, and is soon asked about no more', async () => {
+  const now = Date.now();
+  installation.now = () => now;
+  const [pod] = pods;
+  for (let forged = 0; forged < 10; forged += 1) {
+    const token = readFileSync(installation.tokenFile(pod!, { known: { authenticated: false } }), 'utf8');
+    expect(await post(bodyWith(proofText(token)), token, '127.0.0.2')).toMatchObject({ status: 401 });
+  }
+  const token = readFileSync(installation.tokenFile(pod!), 'utf8');
+  expect(await post(bodyWith(proofText(token)), token, '127.0.0.2')).toMatchObject({ status: 429, retryAfter: '5' });
+  expect(installation.reviewed).toHaveLength(10);
+  expect(await post(bodyWith(proofText(token)), token, '127.0.0.3')).toMatchObject({ status: 200 });
 });
 
 it('a pod sends its token to nobody whom the authority does not vouch for', async () => {

@@ -29,11 +29,14 @@ export interface Entitlement {
 /** A request that is not granted. */
 export class Refusal extends Error {
   readonly status: 400 | 401 | 403 | 429 | 503;
+  /** After how many ms it may be granted. */
+  readonly retryMs: number | undefined;
 
-  constructor(status: Refusal['status'], reason: string) {
+  constructor(status: Refusal['status'], reason: string, retryMs?: number) {
     super(reason);
     this.name = 'Refusal';
     this.status = status;
+    this.retryMs = retryMs;
   }
 }
 

@@ -8,7 +8,7 @@ import { Pod } from '#operator/kube/core.ts';
 import { authoritySecret, busSecret } from '#operator/controllers/access.ts';
 import type { CredentialsSettings } from '#operator/controllers/effective.ts';
 import type { BusIdentity } from '#runtime/api/nats-bus.ts';
-import { bundleOf, renewalOf } from './authority.ts';
+import { bundleOf, lookEveryMs, renewalOf, takeoverOf } from './authority.ts';
 import type { AuthorityRules } from './authority.ts';
 import { AuthorityKeeper } from './authority-keeper.ts';
 import type { Trust } from './authority-keeper.ts';
@@ -16,6 +16,7 @@ import { BusKeeper } from './bus-keeper.ts';
 import { serveCredentials } from './credentials-server.ts';
 import type { CredentialsServer } from './credentials-server.ts';
 import { clientIdentity, listenerLogin, serverIdentity } from './own-identity.ts';
+import type { TrustMetrics } from './trust-metrics.ts';
 
 export interface TrustOptions {
   readonly manager: Manager;
@@ -33,10 +34,11 @@ export interface TrustOptions {
   readonly ownBus: string | undefined;
   /** PEM of who vouches for a bus that is not ours. */
   readonly busCa: string | undefined;
+  readonly metrics: TrustMetrics;
   readonly log: Logger;
 }
 
-/** How often it is seen to that nothing expires. */
+/** How often it is seen to that nothing expires, if not more often. */
 const lookMs = 15_000;
 
 /** Must be made before the manager starts. Authorities have dates: the clock is that on the wall. */
@@ -48,7 +50,7 @@ export class TrustOfInstallation {
   #server: CredentialsServer | undefined;
 
   constructor(options: TrustOptions) {
-    const { manager, namespace, rules, leads, log } = options;
+    const { manager, namespace, rules, leads, metrics, log } = options;
     this.#options = options;
     this.#keeper = new AuthorityKeeper({
       client: manager.client,
@@ -59,6 +61,9 @@ export class TrustOfInstallation {
       onStep: (step) => log.info({ step }, 'the authority changed'),
       onError: (error) => log.warn({ err: error }, 'the authority could not be read or written; trying again'),
     });
+    this.#keeper.onChange(({ authority }) =>
+      metrics.valid('authority', authority.current.certificate, takeoverOf(authority, rules)),
+    );
   }
 
   /** The authority is there before the first controller runs: pods are told whom to trust when they are made. */
@@ -106,7 +111,7 @@ export class TrustOfInstallation {
 
   /** Renews the certificate of the service when it grows old, and when the authority changed. */
   async #serve(signal: AbortSignal): Promise<void> {
-    const { log, rules, url, address, client, manager, ownBus, busCa } = this.#options;
+    const { log, rules, url, address, client, manager, ownBus, busCa, metrics } = this.#options;
     const pods = manager.store(Pod);
     const jobs = manager.store(TrainingJob);
     let served: { cert: string; by: string } | undefined;
@@ -127,17 +132,19 @@ export class TrustOfInstallation {
           },
           trust: () => this.#keeper.trust,
           now: Date.now,
+          onAnswer: (status) => metrics.requests.inc({ code: String(status) }),
           rules: () => ({ certificateMs: rules.certificateMs, ownBus: ownBus !== undefined, busCa }),
           log,
         });
       if (!served) log.info({ port: this.#server.port }, 'credentials can be asked');
+      metrics.valid('credentials', identity.cert, renewalOf(identity.cert));
       served = { cert: identity.cert, by };
     };
     await this.#repeat(look, signal, 'the credentials service failed; trying again');
   }
 
   async #keepBus(signal: AbortSignal): Promise<void> {
-    const { manager, namespace, leads, ownBus, rules, log } = this.#options;
+    const { manager, namespace, leads, ownBus, rules, metrics, log } = this.#options;
     if (ownBus === undefined) return;
     const { hostname, port } = new URL(ownBus);
     const keeper = new BusKeeper({
@@ -149,6 +156,7 @@ export class TrustOfInstallation {
       trust: () => this.#keeper.trust,
       certificateMs: rules.certificateMs,
       leads,
+      onServed: (certificate) => metrics.valid('bus', certificate, renewalOf(certificate)),
       onChange: (what) =>
         log.info({}, what === 'written' ? 'wrote the certificates of the bus' : 'the bus took its new certificates'),
     });
@@ -173,7 +181,11 @@ export class TrustOfInstallation {
       );
       if (why !== '' && why !== lastWhy) this.#options.log.warn({ why }, failed);
       lastWhy = why;
-      await sleep(systemClock, this.#keeper.trust ? lookMs : 1_000, AbortSignal.any([signal, woken.signal]));
+      await sleep(
+        systemClock,
+        this.#keeper.trust ? lookEveryMs(this.#options.rules, lookMs) : 1_000,
+        AbortSignal.any([signal, woken.signal]),
+      );
     }
   }
 }

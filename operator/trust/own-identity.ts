@@ -3,7 +3,7 @@
 import { bundleOf, validFrom } from './authority.ts';
 import type { Trust } from './authority-keeper.ts';
 import { userToken } from './bus-accounts.ts';
-import { issue, newKey } from './x509.ts';
+import { issue, newKey, validityOf } from './x509.ts';
 
 export interface Identity {
   /** PEM. */
@@ -35,6 +35,8 @@ async function newIdentity(
   certificateMs: number,
 ): Promise<Identity> {
   const { key, publicKey } = await newKey();
+  // It ends with its authority at the latest: the time until its renewal is a part of what it really has.
+  const lifetimeMs = Math.min(certificateMs, validityOf(authority.current.certificate).until - now);
   const uris = usage === 'client' ? ['spiffe://windlass/operator'] : [];
   const leaf = {
     commonName,
@@ -42,7 +44,7 @@ async function newIdentity(
     dnsNames,
     uris,
     usages: [usage],
-    ...validFrom(now, certificateMs),
+    ...validFrom(now, lifetimeMs),
   } as const;
   return { cert: await issue(leaf, authority.current), key, ca: bundleOf(authority) };
 }

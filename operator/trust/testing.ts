@@ -52,6 +52,7 @@ export class TestInstallation implements AsyncDisposable {
   /** How long the next certificates are valid. */
   certificateMs = rules.certificateMs;
   trust: Trust;
+  now: () => number = Date.now;
   readonly #folder = mkdtempSync(join(tmpdir(), 'wl-trust-'));
   #server: CredentialsServer | undefined;
   #files = 0;
@@ -73,7 +74,7 @@ export class TestInstallation implements AsyncDisposable {
         return { pod, job };
       },
       trust: () => installation.trust,
-      now: Date.now,
+      now: () => installation.now(),
       rules: () => ({ certificateMs: installation.certificateMs, ownBus: true, busCa: undefined }),
       log: pino({ level: 'silent' }),
     });

@@ -65,6 +65,8 @@ export const TrainingEnvironment = z.object({
     .string()
     .regex(/^(unix:|(nats|tls):\/\/[^/]+:\d+$)/, 'must be unix:PATH, nats://HOST:PORT or tls://HOST:PORT')
     .optional(),
+  /** Folder where the process leaves its part of a profile; absent: none is made. */
+  WL_PROFILE: z.string().optional(),
   /** Folder with ca.crt, tls.crt and tls.key for a bus at `tls://`; what WL_CREDENTIALS gives if absent. */
   WL_BUS_CERTIFICATES: z.string().optional(),
 });
@@ -100,6 +102,8 @@ export const ServingEnvironment = z.object({
   /** Address to bind: the pod's own. */
   WL_POD_IP: z.string(),
   WL_PORT: z.coerce.number().int().min(0).max(65535),
+  /** Folder where the process leaves its part of a profile; absent: none is made. */
+  WL_PROFILE: z.string().optional(),
   WL_TERMINATION_LOG: z.string().default('/dev/termination-log'),
 });
 export type ServingEnvironment = z.output<typeof ServingEnvironment>;

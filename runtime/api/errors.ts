@@ -38,7 +38,7 @@ export const errorTable = {
     exit: 'retryable',
   },
   WL_LEADERSHIP_LOST: {
-    cause: 'The lease by which one of several operators leads could not be renewed in time.',
+    cause: 'The lease by which one of several operators leads could not be renewed in time, and another operator has taken it.',
     remedy: 'Nothing if it passes: another operator goes on, and this one starts again. Else check the API server.',
     exit: 'retryable',
   },
@@ -84,8 +84,8 @@ export const errorTable = {
     exit: 'retryable',
   },
   WL_TOKENIZER_INVALID: {
-    cause: 'tokenizer.json is malformed or of a kind that is not supported.',
-    remedy: 'Use a byte-level BPE tokenizer.json, or train one.',
+    cause: 'tokenizer.json, or the tokenizer in a GGUF file, is malformed or of a kind that is not supported.',
+    remedy: 'Use a byte-level BPE tokenizer.json, a GGUF file with one or with SentencePiece, or train one.',
     exit: 'userError',
   },
   WL_TOKENIZER_MISMATCH: {
@@ -94,7 +94,7 @@ export const errorTable = {
     exit: 'userError',
   },
   WL_MODEL_INVALID: {
-    cause: 'A model folder is incomplete, malformed or of a family that is not supported.',
+    cause: 'A model folder or file is incomplete, malformed or of a family that is not supported.',
     remedy: 'The message names the missing, left over or misshapen tensor, or the config key.',
     exit: 'userError',
   },
@@ -106,6 +106,11 @@ export const errorTable = {
   WL_SAFETENSORS_INVALID: {
     cause: 'A safetensors file breaks the format: header, offsets or sizes.',
     remedy: 'Fetch or export the file again.',
+    exit: 'dataCorrupt',
+  },
+  WL_GGUF_INVALID: {
+    cause: 'A GGUF file breaks the format: its head, or the offsets and sizes of tensors.',
+    remedy: 'The message has the fault and its byte; fetch or convert the file again.',
     exit: 'dataCorrupt',
   },
   WL_CHECKPOINT_CORRUPT: {

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { freemem } from 'node:os';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { dropPlainWeights, loadHuggingFace, packModel } from '#runtime/model/main.ts';
+import { dropPlainWeights, modelFrom, openModel, packModel } from '#runtime/model/main.ts';
 import type { Model } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
-import { Tokenizer } from '#runtime/tokenizer/main.ts';
+import { ggufTokenizer, Tokenizer } from '#runtime/tokenizer/main.ts';
 import { planCache } from './cache-size.ts';
 import { Engine } from './engine.ts';
 import type { EngineObserver } from './metrics.ts';
@@ -43,12 +43,12 @@ export interface LoadedEngine {
 }
 
 /**
- * Loads the Hugging Face folder `modelDir`. Throws WL_FILE_MISSING, WL_MODEL_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH,
- * WL_MANIFEST_INVALID for options that don't fit the model, WL_OUT_OF_MEMORY.
+ * Loads `modelDir`: a Hugging Face folder, a GGUF file or a folder with one. Throws WL_FILE_MISSING, WL_MODEL_INVALID, WL_GGUF_INVALID,
+ * WL_SAFETENSORS_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH, WL_MANIFEST_INVALID for options that don't fit the model,
+ * WL_OUT_OF_MEMORY.
  */
 export async function loadEngine(setup: EngineSetup & { readonly modelDir: string }): Promise<LoadedEngine> {
-  const tokenizer = await Tokenizer.fromFolder(setup.modelDir);
-  const model = await loadHuggingFace(setup.modelDir, setup.device);
+  const { tokenizer, model } = await readModel(setup.modelDir, setup.device);
   try {
     const engine = createEngine(model, tokenizer, setup);
     dropPlainWeights(model);
@@ -64,6 +64,16 @@ export async function loadEngine(setup: EngineSetup & { readonly modelDir: strin
   } catch (error) {
     model.dispose();
     throw error;
+  }
+}
+
+async function readModel(path: string, device: Device): Promise<{ tokenizer: Tokenizer; model: Model }> {
+  const source = await openModel(path);
+  try {
+    const tokenizer = source.vocabulary ? ggufTokenizer(source.vocabulary) : await Tokenizer.fromFolder(path);
+    return { tokenizer, model: await modelFrom(source, device) };
+  } finally {
+    await source.close();
   }
 }
 

@@ -77,7 +77,7 @@ export class ModelRunner implements Runner {
     const count = sequences.length / 3;
     const kv = paged({
       caches: this.#caches,
-      positions: this.#integers(positions),
+      positions,
       slots: this.#integers(slots),
       pages: this.#integers(pages, [count, pagesWidth]),
       sequences: this.#integers(sequences, [count, 3]),

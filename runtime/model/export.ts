@@ -1,19 +1,23 @@
-// `windlass export`: a model folder as another folder in Hugging Face layout, or as one GGUF file.
+// `windlass export` and `windlass quantize`: a model as another folder in Hugging Face layout, or as one GGUF file.
 import { access, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
-import type { GgufType } from './gguf.ts';
-import { saveGguf } from './gguf-model.ts';
-import { openHuggingFace } from './huggingface-reader.ts';
+import type { RecipeName } from './gguf/recipes.ts';
+import { describeModel, saveGguf } from './gguf/save-model.ts';
+import type { WrittenTensor } from './gguf/save-model.ts';
 import { writeHuggingFace } from './huggingface-writer.ts';
+import { openModel } from './open-model.ts';
+import type { OpenModel } from './open-model.ts';
 
 export interface ExportOptions {
-  /** Model folder in Hugging Face layout. */
+  /** Model folder in Hugging Face layout, or a GGUF file. */
   readonly from: string;
   /** A name that ends in `.gguf` makes a GGUF file, any other a folder. */
   readonly to: string;
-  /** Type of the matrices in a GGUF file. */
-  readonly type: GgufType;
+  /** Types of the matrices in a GGUF file. */
+  readonly recipe: RecipeName;
+  /** Told each tensor of a GGUF file with what its type has cost. */
+  readonly onTensor?: (written: WrittenTensor) => void;
 }
 
 const tokenizerFileNames = [
@@ -28,10 +32,13 @@ const tokenizerFileNames = [
 
 /** Exports a model; the target appears whole or not at all. Throws WL_FILE_MISSING, WL_FILE_EXISTS, WL_MODEL_INVALID, WL_TOKENIZER_INVALID. */
 export async function exportModel(options: ExportOptions): Promise<void> {
-  const source = await openHuggingFace(options.from);
+  const source = await openModel(options.from);
   try {
     if (options.to.endsWith('.gguf')) await exportGguf(source, options);
-    else await writeHuggingFace(source, options.to, { files: await tokenizerFiles(options.from) });
+    else if (source.description) {
+      const message = `${options.from}: a GGUF file can be exported as another GGUF file, but not as a folder; let --to end in .gguf`;
+      throw new WindlassError('WL_MODEL_INVALID', message, { details: { file: options.from } });
+    } else await writeHuggingFace(source, options.to, { files: await tokenizerFiles(options.from) });
   } finally {
     await source.close();
   }
@@ -44,13 +51,18 @@ async function tokenizerFiles(folder: string): Promise<{ readonly path: string }
   return paths.filter((_, index) => present[index]).map((path) => ({ path }));
 }
 
-async function exportGguf(source: Awaited<ReturnType<typeof openHuggingFace>>, { from, to, type }: ExportOptions): Promise<void> {
+async function exportGguf(source: OpenModel, { from, to, recipe, onTensor }: ExportOptions): Promise<void> {
   if (await isThere(to)) throw new WindlassError('WL_FILE_EXISTS', `${to} is there already`, { details: { path: to } });
-  const tokenizer = await readJson(join(from, 'tokenizer.json'));
-  const chatTemplate = await readChatTemplate(from);
+  const description =
+    source.description ??
+    describeModel(source.config, {
+      name: basename(resolve(from)),
+      tokenizer: await readJson(join(from, 'tokenizer.json')),
+      chatTemplate: await readChatTemplate(from),
+    });
   const temporary = join(dirname(to), `.${basename(to)}.tmp`);
   try {
-    await saveGguf(source, temporary, { type, name: basename(resolve(from)), tokenizer, chatTemplate });
+    await saveGguf(source, temporary, recipe, description, onTensor);
     await rename(temporary, to);
   } catch (error) {
     await rm(temporary, { force: true });

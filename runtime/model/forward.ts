@@ -4,21 +4,29 @@ import {
   addLayerNorm,
   addRmsNorm,
   checkpoint,
+  combine,
+  dispatch,
   dropout,
   embedding,
+  expertLinears,
   gelu,
+  geluGate,
   layerNorm,
   linear,
+  relu,
   rmsNorm,
+  rmsNormHeads,
   rope,
+  route,
+  scaled,
   scope,
   siluGate,
 } from '#runtime/tensor/main.ts';
-import type { AddedNorm, Tensor } from '#runtime/tensor/main.ts';
+import type { AddedNorm, Parameter, Tensor } from '#runtime/tensor/main.ts';
 import type { KeyValueSource } from './key-values.ts';
 import { wholeLayers } from './layers.ts';
 import type { Layers } from './layers.ts';
-import type { BlockWeights, LinearWeights, Model } from './model.ts';
+import type { BlockWeights, LinearWeights, MixtureWeights, MlpWeights, Model } from './model.ts';
 
 /** What the backward pass computes again instead of keeping: nothing, whole blocks, or one half of each. The same bits. */
 export type Recompute = 'none' | 'block' | 'attention' | 'mlp';
@@ -30,6 +38,8 @@ export interface ForwardOptions {
    */
   readonly dropout?: { readonly seed: number; readonly step: number; readonly firstToken: number; readonly length: number };
   readonly recompute?: Recompute | ((layer: number) => Recompute);
+  /** Weight of a token in the mean loss, by which the losses of routers count; without it they don't. */
+  readonly tokenWeight?: number;
   /** How layers that ranks may share are computed; by one device if absent. */
   readonly layers?: Layers;
 }
@@ -76,35 +86,49 @@ export class ForwardPass {
   }
 
   embed(): ResidualStream {
-    const { weights } = this.#model;
-    const tokens = this.#layers.embed(this.#ids, weights.tokens);
-    if (!weights.positions) return { base: this.#drop(tokens, 0) };
-    const { share } = this.#layers;
-    const positions = share === 1 ? this.#positions : this.#kv.positionsOf(this.#ids, this.#layers);
-    return { base: this.#drop(add(tokens, embedding(positions, weights.positions, { share })), 0) };
+    const { weights, config } = this.#model;
+    const { embeddingScale, embeddingDropout = config.dropout } = config;
+    const plain = this.#layers.embed(this.#ids, weights.tokens);
+    const tokens = embeddingScale === undefined ? plain : scaled(plain, embeddingScale);
+    const placed = weights.positions ? add(tokens, this.#positionEmbedding(weights.positions)) : tokens;
+    const base = weights.embeddingNorm ? this.#norm({ base: placed }, weights.embeddingNorm).normed : placed;
+    return { base: this.#drop(base, 0, embeddingDropout) };
   }
 
-  /** One pre-norm block: attention, then MLP, each added to the stream. */
-  block(layer: number, stream: ResidualStream): Required<ResidualStream> {
+  #positionEmbedding(table: Parameter): Tensor {
+    const { positions } = this.#model.config;
+    const { share, part } = this.#layers;
+    const offset = positions.kind === 'learned' ? (positions.offset ?? 0) : 0;
+    const isWhole = share === 1 && offset === 0;
+    const rows = isWhole ? this.#positions : this.#kv.positionsOf(this.#ids, { share, part, offset });
+    return embedding(rows, table, { share });
+  }
+
+  /** One block: attention, then MLP, each added to the stream, with norms before, after or around them. */
+  block(layer: number, stream: ResidualStream): ResidualStream {
     const { recompute = 'none' } = this.#options;
     const again = typeof recompute === 'string' ? recompute : recompute(layer);
     const weights = this.#model.weights.blocks[layer];
     if (!weights) throw new Error(`internal: no block ${layer}`);
     const kept = [stream.base, stream.branch, this.#positions].filter((input) => input !== undefined);
     const attend = () => this.#attend(layer, weights, stream);
-    const whole = () => {
+    const isPost = this.#model.config.norm.placement === 'post';
+    const whole = (): readonly [Tensor, Tensor?] => {
       const [sum, normed] = again === 'attention' ? checkpoint(attend, kept) : attend();
       const think = () => [this.#think(layer, weights, normed)] as const;
       const [branch] = again === 'mlp' ? checkpoint(think, [normed]) : think();
-      return [sum, branch] as const;
+      return isPost ? [this.#norm({ base: sum, branch }, weights.mlpNorm).normed] : [sum, branch];
     };
-    const [base, branch] = again === 'block' ? checkpoint(whole, kept) : scope(whole);
-    return { base, branch };
+    const [base, branch] = again === 'block' ? checkpoint(whole as () => readonly Tensor[], kept) : scope(whole);
+    if (!base) throw new Error(`internal: block ${layer} gave nothing`);
+    return branch ? { base, branch } : { base };
   }
 
   /** Hidden states after the final norm, [M / share, D]. */
   finish(stream: ResidualStream): Tensor {
-    return this.#norm(stream, this.#model.weights.finalNorm).normed;
+    const { finalNorm } = this.#model.weights;
+    if (finalNorm) return this.#norm(stream, finalNorm).normed;
+    return stream.branch ? add(stream.base, stream.branch) : stream.base;
   }
 
   /** Losses of all tokens, [M]; the tape starts its backward pass there. */
@@ -112,59 +136,96 @@ export class ForwardPass {
     return this.#layers.losses(hidden, this.#model.weights.head, targets, weight);
   }
 
-  /** The stream with attention added, and its norm. */
+  /** The stream with attention added, and what the MLP reads: its norm, or with norms after each part the same. */
   #attend(layer: number, weights: BlockWeights, stream: ResidualStream): readonly [sum: Tensor, normed: Tensor] {
-    const before = this.#norm(stream, weights.attentionNorm);
-    const attended = this.#drop(this.#attention(before.normed, layer, weights.attention), 2 * layer + 1);
-    const between = this.#norm({ base: before.sum, branch: attended }, weights.mlpNorm);
-    return [between.sum, between.normed];
+    const isPost = this.#model.config.norm.placement === 'post';
+    const before = isPost ? { sum: stream.base, normed: stream.base } : this.#norm(stream, weights.attentionNorm);
+    const attention = this.#after(this.#attention(before.normed, layer, weights), weights.attentionAfterNorm);
+    const attended = this.#drop(attention, 2 * layer + 1);
+    const between = this.#norm({ base: before.sum, branch: attended }, isPost ? weights.attentionNorm : weights.mlpNorm);
+    return [isPost ? between.normed : between.sum, between.normed];
   }
 
-  #think(layer: number, weights: BlockWeights, normed: Tensor): Tensor {
-    return this.#drop(this.#mlp(normed, weights.mlp), 2 * layer + 2);
+  #think(layer: number, { mlp, mixture, mlpAfterNorm }: BlockWeights, normed: Tensor): Tensor {
+    const inner = mixture ? this.#mixture(normed, mixture) : this.#mlp(normed, mlp!);
+    return this.#drop(this.#after(inner, mlpAfterNorm), 2 * layer + 2);
   }
 
-  #attention(x: Tensor, layer: number, weights: BlockWeights['attention']): Tensor {
-    const { rope: table, config } = this.#model;
+  #after(x: Tensor, norm: LinearWeights | undefined): Tensor {
+    return norm ? this.#norm({ base: x }, norm).normed : x;
+  }
+
+  #attention(x: Tensor, layer: number, { attention: weights, queryNorm, keyNorm }: BlockWeights): Tensor {
+    const { config, slopes } = this.#model;
     const { headSize } = config;
     const [q, k, v] = this.#layers.columns(x, [weights.query, weights.key, weights.value], headSize) as [Tensor, Tensor, Tensor];
-    const place = (x: Tensor) => (table ? rope(x, this.#positions, table) : x);
-    const options = { heads: q.columns / headSize, kvHeads: k.columns / headSize, scale: 1 / Math.sqrt(headSize) };
-    const attended = this.#kv.attend(layer, place(q), place(k), v, options);
+    const window = config.windows?.[layer] ?? 0;
+    const table = window > 0 && this.#model.windowRope ? this.#model.windowRope : this.#model.rope;
+    const place = (x: Tensor, norm: Parameter | undefined) => {
+      const normed = norm ? this.#headNorm(x, norm) : x;
+      return table ? rope(normed, this.#positions, table) : normed;
+    };
+    const scale = config.attentionScale ?? 1 / Math.sqrt(headSize);
+    const heads = q.columns / headSize;
+    const attended = this.#kv.attend(layer, place(q, queryNorm), place(k, keyNorm), v, {
+      heads,
+      kvHeads: k.columns / headSize,
+      scale: config.scaleByLayer ? scale / (layer + 1) : scale,
+      window,
+      slopes: slopes && { of: slopes, firstHead: this.#layers.cut.rank * heads },
+    });
     return this.#layers.rows(attended, weights.output, headSize);
   }
 
-  #mlp(x: Tensor, weights: BlockWeights['mlp']): Tensor {
-    return this.#layers.rows(this.#inner(x, weights), weights.down);
+  #headNorm(x: Tensor, weight: Parameter): Tensor {
+    const { epsilon, offset = 0 } = this.#model.config.norm;
+    const { common, cut } = this.#layers;
+    return rmsNormHeads(x, common(weight), { epsilon, offset, ranks: cut.ranks });
   }
 
-  #inner(x: Tensor, { gate, up }: BlockWeights['mlp']): Tensor {
-    if (gate) {
-      const [gated, upper] = this.#layers.columns(x, [gate, up]) as [Tensor, Tensor];
-      return siluGate(gated, upper);
-    }
+  #mlp(x: Tensor, { gate, up, down }: MlpWeights): Tensor {
+    const [upper, gated] = this.#layers.columns(x, gate ? [gate, up] : [up]).toReversed() as [Tensor, Tensor?];
+    return this.#layers.rows(this.#activate(upper, gated), down);
+  }
+
+  #activate(upper: Tensor, gated: Tensor | undefined): Tensor {
     const { mlp } = this.#model.config;
-    const [upper] = this.#layers.columns(x, [up]) as [Tensor];
-    return gelu(upper, mlp.kind === 'dense' && mlp.activation === 'gelu-erf' ? 'erf' : 'tanh');
+    if (gated) return mlp.activation === 'gelu-tanh' ? geluGate(gated, upper) : siluGate(gated, upper);
+    if (mlp.activation === 'relu') return relu(upper);
+    return gelu(upper, mlp.activation === 'gelu-erf' ? 'erf' : 'tanh');
+  }
+
+  /** Each token through the experts that its router prefers (Jiang et al. 2024, section 2.1). */
+  #mixture(x: Tensor, { router, experts }: MixtureWeights): Tensor {
+    const { perToken, balance, z } = this.#model.config.mixture!;
+    const [rows = 0] = x.shape;
+    const share = rows * (this.#options.tokenWeight ?? 0);
+    const routing = route(linear(x, router.weight), { perToken, balance: balance * share, z: z * share });
+    const inputs = dispatch(x, routing);
+    const layers = experts.map(({ gate, up }) => (gate ? [gate.weight, up.weight] : [up.weight]));
+    const [upper, gated] = expertLinears(inputs, routing, layers).toReversed() as [Tensor, Tensor?];
+    const downs = experts.map(({ down }) => [down.weight]);
+    const [outputs] = expertLinears(this.#activate(upper, gated), routing, downs) as [Tensor];
+    return combine(outputs, routing);
   }
 
   #norm({ base, branch }: ResidualStream, { weight, bias }: LinearWeights): AddedNorm {
-    const { kind, epsilon } = this.#model.config.norm;
+    const { kind, epsilon, offset = 0 } = this.#model.config.norm;
     const { share } = this.#layers;
     if (branch)
       return kind === 'rmsnorm'
-        ? addRmsNorm(branch, base, weight, epsilon, { share })
+        ? addRmsNorm(branch, base, weight, epsilon, { share, offset })
         : addLayerNorm(branch, base, weight, bias, epsilon, { share });
     const normed =
-      kind === 'rmsnorm' ? rmsNorm(base, weight, epsilon, { share }) : layerNorm(base, weight, bias, epsilon, { share });
+      kind === 'rmsnorm' ? rmsNorm(base, weight, epsilon, { share, offset }) : layerNorm(base, weight, bias, epsilon, { share });
     return { sum: base, normed };
   }
 
-  #drop(x: Tensor, site: number): Tensor {
+  #drop(x: Tensor, site: number, probability = this.#model.config.dropout): Tensor {
     const { dropout: keys } = this.#options;
     if (!keys) return x;
     const run = keys.length / this.#layers.share;
     const firstToken = keys.firstToken + this.#layers.part * run;
-    return dropout(x, { ...keys, probability: this.#model.config.dropout, site, firstToken, runs: { run, stride: keys.length } });
+    return dropout(x, { ...keys, probability, site, firstToken, runs: { run, stride: keys.length } });
   }
 }

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 import { familyOf, parseHuggingFaceConfig } from './families/families.ts';
 import type { FileTensor } from './families/family.ts';
-import { transpose } from './layout.ts';
+import { gatherTurns, transpose } from './layout.ts';
 import { parameterSpecs } from './parameters.ts';
 import { openSafetensors } from './safetensors-file.ts';
 import type { SafetensorsFile } from './safetensors-file.ts';
@@ -25,8 +25,9 @@ export async function openHuggingFace(folder: string): Promise<HuggingFaceFolder
   const files: SafetensorsFile[] = [];
   try {
     for (const path of await weightFiles(folder)) files.push(await openSafetensors(path));
-    const wanted = familyOf(config).fileTensors(config);
-    const found = locate(files, (name) => familyOf(config).canonicalName(name), folder);
+    const family = familyOf(config);
+    const found = locate(files, (name) => family.canonicalName(name), folder);
+    const wanted = nearest(found, [family.fileTensors(config), ...(family.alternativeTensors?.(config) ?? [])]);
     await settleTiedHead(found, config.tieEmbeddings, wanted, folder);
     account(found, wanted, folder);
     return {
@@ -38,6 +39,12 @@ export async function openHuggingFace(folder: string): Promise<HuggingFaceFolder
     await Promise.all(files.map((file) => file.close()));
     throw error;
   }
+}
+
+/** Of the ways to hold the parameters the one of which the folder lacks the least; the first one among equals. */
+function nearest(found: ReadonlyMap<string, unknown>, ways: readonly (readonly FileTensor[])[]): readonly FileTensor[] {
+  const lacking = (way: readonly FileTensor[]) => way.filter(({ name }) => !found.has(name)).length;
+  return ways.reduce((best, way) => (lacking(way) < lacking(best) ? way : best));
 }
 
 type Located = { readonly file: SafetensorsFile; readonly name: string };
@@ -117,7 +124,8 @@ function parameterReader(
     if (last?.tensor !== tensor) {
       const values = await at.file.read(at.name);
       const [rows = 0, columns = 0] = tensor.shape;
-      last = { tensor, values: tensor.transposed ? await transpose(values, rows, columns) : values };
+      const rowsInOrder = tensor.turn === undefined ? values : gatherTurns(values, tensor, tensor.turn);
+      last = { tensor, values: tensor.transposed ? await transpose(values, rows, columns) : rowsInOrder };
     }
     const sizes = tensor.parameters.map((name) => (shapes.get(name) ?? []).reduce((size, dim) => size * dim, 1));
     const index = tensor.parameters.indexOf(parameter);

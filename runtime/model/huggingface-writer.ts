@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { familyOf, huggingFaceConfig, tokenIdKeys } from './families/families.ts';
 import type { FileTensor } from './families/family.ts';
 import { writeFolder } from './folder.ts';
-import { concatenate, transpose } from './layout.ts';
+import { concatenate, takeTurns, transpose } from './layout.ts';
 import { writeSafetensors } from './safetensors-file.ts';
 import type { TensorToWrite } from './safetensors-file.ts';
 import type { WeightSource } from './weight-source.ts';
@@ -47,7 +47,9 @@ function toWrite(source: WeightSource, tensor: FileTensor): TensorToWrite {
       const parts: Float32Array[] = [];
       for (const parameter of tensor.parameters) parts.push(await source.read(parameter));
       const [rows = 0, columns = 0] = tensor.shape;
-      return tensor.transposed ? await transpose(concatenate(parts), columns, rows) : concatenate(parts);
+      const values = concatenate(parts);
+      if (tensor.turn !== undefined) return takeTurns(values, tensor, tensor.turn);
+      return tensor.transposed ? await transpose(values, columns, rows) : values;
     },
   };
 }

@@ -6,7 +6,7 @@ import type { WriteOptions } from './huggingface-writer.ts';
 import { Model } from './model.ts';
 import type { WeightSource } from './weight-source.ts';
 
-/** Loads a gpt2 or llama folder onto `device`. Throws WL_FILE_MISSING, WL_MODEL_INVALID, WL_SAFETENSORS_INVALID, WL_OUT_OF_MEMORY. */
+/** Loads a folder of any family onto `device`. Throws WL_FILE_MISSING, WL_MODEL_INVALID, WL_SAFETENSORS_INVALID, WL_OUT_OF_MEMORY. */
 export async function loadHuggingFace(folder: string, device: Device): Promise<Model> {
   const source = await openHuggingFace(folder);
   try {

@@ -11,6 +11,10 @@ export interface Layers {
   readonly share: number;
   /** Which of the shares is here, from 0. */
   readonly part: number;
+  /** Which of how many ranks this is among those that hold a part of each cut layer: parts are in order of ranks. */
+  readonly cut: { readonly rank: number; readonly ranks: number };
+  /** A parameter that every rank holds whole and uses on heads of its own alone: its gradient is summed over ranks. */
+  readonly common: (parameter: Parameter) => Tensor;
   /** Several layers of the same input, cut by outputs: x [M / share, D] -> [M, own outputs] each. `outputUnit` is the unit of those. */
   columns(x: Tensor, layers: readonly LinearWeights[], outputUnit?: number): Tensor[];
   /** A layer cut by inputs: x [M, own inputs] -> [M / share, D]. `unit` is the unit of its inputs. */
@@ -25,6 +29,8 @@ export interface Layers {
 export const wholeLayers: Layers = {
   share: 1,
   part: 0,
+  cut: { rank: 0, ranks: 1 },
+  common: (parameter) => parameter,
   columns: (x, layers, outputUnit) => linears(x, layers, outputUnit === undefined ? {} : { outputUnit }),
   rows: (x, { weight, bias }, unit) => linear(x, weight, bias, unit === undefined ? {} : { unit }),
   embed: (ids, table) => embedding(ids, table),

@@ -40,3 +40,31 @@ export function concatenate(parts: readonly Float32Array[]): Float32Array {
   }
   return into;
 }
+
+type Turns = { readonly shape: readonly number[]; readonly parameters: readonly string[] };
+
+/** Rows of which `turn` of each parameter follow each other in turns -> all rows of the first parameter, of the second, and so on. */
+export function gatherTurns(values: Float32Array, tensor: Turns, turn: number): Float32Array {
+  const into = new Float32Array(values.length);
+  for (const [theirs, ours, size] of runs(tensor, turn)) into.set(values.subarray(theirs, theirs + size), ours);
+  return into;
+}
+
+/** The way back. */
+export function takeTurns(values: Float32Array, tensor: Turns, turn: number): Float32Array {
+  const into = new Float32Array(values.length);
+  for (const [theirs, ours, size] of runs(tensor, turn)) into.set(values.subarray(ours, ours + size), theirs);
+  return into;
+}
+
+/** Runs of rows: where they begin in the file, where with each parameter's rows together, and their elements. */
+function* runs({ shape, parameters }: Turns, turn: number): Generator<readonly [theirs: number, ours: number, size: number]> {
+  const [rows = 0, columns = 1] = shape;
+  const size = turn * columns;
+  const turns = rows / parameters.length / turn;
+  for (let at = 0; at < turns; at += 1) {
+    for (let part = 0; part < parameters.length; part += 1) {
+      yield [(at * parameters.length + part) * size, (part * turns + at) * size, size];
+    }
+  }
+}

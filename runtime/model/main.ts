@@ -11,5 +11,6 @@ export type { WeightSource } from './weight-source.ts';
 export { contiguous, paged } from './key-values.ts';
 export { loadHuggingFace, modelFrom, saveHuggingFace } from './huggingface.ts';
 export { openHuggingFace } from './huggingface-reader.ts';
+export { openModel } from './open-model.ts';
 export { digestOfFiles, folderDigest, writeFolder } from './folder.ts';
 export type { FileDigest } from './folder.ts';

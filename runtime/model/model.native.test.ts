@@ -183,10 +183,7 @@ async function pagedLogprobs(model: Model, chunk: number): Promise<number[]> {
     const logprobs = await scope(() => {
       const source = paged({
         caches,
-        positions: integers(
-          rows.map(({ position }) => position),
-          [rows.length],
-        ),
+        positions: Int32Array.from(rows, ({ position }) => position),
         slots: integers(
           rows.map(
             ({ sequence, position }) => pageOf(sequence, Math.floor(position / pageSize)) * pageSize + (position % pageSize),
@@ -257,7 +254,7 @@ it('drops the packed form of a weight whose values change', async () => {
   await expectNoLeaks(async () => {
     using model = createModel(llama, { seed: 1, device });
     packModel(model);
-    const { weight } = model.weights.blocks[0]!.mlp.up;
+    const { weight } = model.weights.blocks[0]!.mlp!.up;
     weight.write((await weight.read()).map((value) => 2 * value));
     const changed = await lossOf(model);
     packModel(model);

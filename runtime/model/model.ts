@@ -1,7 +1,8 @@
 // A model: its configuration and parameters on a device.
 import { emptyParameter, fill, fillNormal, keep, packWeight, tensor } from '#runtime/tensor/main.ts';
-import type { Device, Parameter, RopeTable } from '#runtime/tensor/main.ts';
-import type { ModelConfig, ParameterSpec } from './config.ts';
+import type { Device, Parameter, RopeTable, Tensor } from '#runtime/tensor/main.ts';
+import { alibiSlopes } from './alibi.ts';
+import type { ModelConfig, ParameterSpec, RopeScaling } from './config.ts';
 import { parameterSpecs } from './parameters.ts';
 import { ropeTable } from './rope-table.ts';
 
@@ -14,6 +15,10 @@ export class Model {
   readonly weights: ModelWeights;
   /** Present where positions are rotary. */
   readonly rope: RopeTable | undefined;
+  /** For layers with a window, where their angles are others. */
+  readonly windowRope: RopeTable | undefined;
+  /** [heads], where attention has linear biases. */
+  readonly slopes: Tensor | undefined;
 
   /**
    * `make` gives each parameter its memory, all of it on `device` if absent. A tied head is the token table itself unless `tiedHead` stands
@@ -25,13 +30,25 @@ export class Model {
     const whole = ({ name, shape }: ParameterSpec) => emptyParameter(device, shape, name);
     this.parameters = new Map(parameterSpecs(config).map((spec) => [spec.name, (make ?? whole)(spec)]));
     this.weights = arrange(config, this.parameters, tiedHead);
-    this.rope = config.positions.kind === 'rope' ? uploadRope(config, config.positions.theta, device) : undefined;
+    const { positions } = config;
+    this.rope = positions.kind === 'rope' ? uploadRope(config, positions, device) : undefined;
+    this.windowRope =
+      positions.kind === 'rope' && positions.windowTheta !== undefined
+        ? uploadRope(config, { theta: positions.windowTheta }, device)
+        : undefined;
+    this.slopes =
+      positions.kind === 'alibi'
+        ? keep({ slopes: tensor(device, alibiSlopes(config.heads), [config.heads], 'slopes') }).slopes
+        : undefined;
   }
 
   dispose(): void {
     for (const parameter of this.parameters.values()) parameter.dispose();
-    this.rope?.cos.dispose();
-    this.rope?.sin.dispose();
+    for (const table of [this.rope, this.windowRope]) {
+      table?.cos.dispose();
+      table?.sin.dispose();
+    }
+    this.slopes?.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -61,13 +78,28 @@ export function dropPlainWeights(model: Model): void {
 }
 
 function multipliedWeights({ weights }: Model): Parameter[] {
-  const layers = weights.blocks.flatMap(({ attention, mlp }) => [...Object.values(attention), mlp.gate, mlp.up, mlp.down]);
+  const layers = weights.blocks.flatMap(({ attention, mlp, mixture }) => [
+    ...Object.values(attention),
+    mixture?.router,
+    ...[mlp, ...(mixture?.experts ?? [])].flatMap((each) => [each?.gate, each?.up, each?.down]),
+  ]);
   return [...layers.flatMap((layer) => (layer ? [layer.weight] : [])), weights.head];
 }
 
 export interface LinearWeights {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
+}
+
+export interface MlpWeights {
+  readonly gate: LinearWeights | undefined;
+  readonly up: LinearWeights;
+  readonly down: LinearWeights;
+}
+
+export interface MixtureWeights {
+  readonly router: LinearWeights;
+  readonly experts: readonly MlpWeights[];
 }
 
 export interface BlockWeights {
@@ -78,16 +110,25 @@ export interface BlockWeights {
     readonly value: LinearWeights;
     readonly output: LinearWeights;
   };
+  /** Of each head, where heads are normalised. */
+  readonly queryNorm: Parameter | undefined;
+  readonly keyNorm: Parameter | undefined;
+  /** Of what attention adds to the stream, where that is normalised. */
+  readonly attentionAfterNorm: LinearWeights | undefined;
   readonly mlpNorm: LinearWeights;
-  readonly mlp: { readonly gate: LinearWeights | undefined; readonly up: LinearWeights; readonly down: LinearWeights };
+  /** One of the two. */
+  readonly mlp: MlpWeights | undefined;
+  readonly mixture: MixtureWeights | undefined;
+  readonly mlpAfterNorm: LinearWeights | undefined;
 }
 
 /** The parameters as the forward pass reads them. */
 export interface ModelWeights {
   readonly tokens: Parameter;
   readonly positions: Parameter | undefined;
+  readonly embeddingNorm: LinearWeights | undefined;
   readonly blocks: readonly BlockWeights[];
-  readonly finalNorm: LinearWeights;
+  readonly finalNorm: LinearWeights | undefined;
   /** The token embedding where it is tied. */
   readonly head: Parameter;
 }
@@ -97,10 +138,18 @@ function arrange(config: ModelConfig, parameters: ReadonlyMap<string, Parameter>
     weight: named(parameters, `${name}.weight`),
     bias: parameters.get(`${name}.bias`),
   });
+  const norm = (name: string) => (parameters.has(`${name}.weight`) ? pair(name) : undefined);
+  const mlp = (name: string): MlpWeights => ({
+    gate: config.mlp.kind === 'gated' ? pair(`${name}.gate`) : undefined,
+    up: pair(`${name}.up`),
+    down: pair(`${name}.down`),
+  });
+  const { mixture } = config;
   const tokens = named(parameters, 'embedding.tokens');
   return {
     tokens,
     positions: parameters.get('embedding.positions'),
+    embeddingNorm: norm('embedding.norm'),
     blocks: Array.from({ length: config.layers }, (_, layer) => {
       const prefix = `blocks.${layer}`;
       const attention = `${prefix}.attention`;
@@ -112,15 +161,19 @@ function arrange(config: ModelConfig, parameters: ReadonlyMap<string, Parameter>
           value: pair(`${attention}.value`),
           output: pair(`${attention}.output`),
         },
+        queryNorm: parameters.get(`${attention}.queryNorm.weight`),
+        keyNorm: parameters.get(`${attention}.keyNorm.weight`),
+        attentionAfterNorm: norm(`${prefix}.attentionAfterNorm`),
         mlpNorm: pair(`${prefix}.mlpNorm`),
-        mlp: {
-          gate: config.mlp.kind === 'gated' ? pair(`${prefix}.mlp.gate`) : undefined,
-          up: pair(`${prefix}.mlp.up`),
-          down: pair(`${prefix}.mlp.down`),
+        mlp: mixture ? undefined : mlp(`${prefix}.mlp`),
+        mixture: mixture && {
+          router: pair(`${prefix}.mlp.router`),
+          experts: Array.from({ length: mixture.experts }, (_, expert) => mlp(`${prefix}.mlp.experts.${expert}`)),
         },
+        mlpAfterNorm: norm(`${prefix}.mlpAfterNorm`),
       };
     }),
-    finalNorm: pair('finalNorm'),
+    finalNorm: norm('finalNorm'),
     head: config.tieEmbeddings ? (tiedHead ?? tokens) : named(parameters, 'head'),
   };
 }
@@ -131,8 +184,12 @@ function named(parameters: ReadonlyMap<string, Parameter>, name: string): Parame
   return parameter;
 }
 
-function uploadRope(config: ModelConfig, theta: number, device: Device): RopeTable {
-  const table = ropeTable(config.contextLength, config.headSize, theta);
+function uploadRope(
+  config: ModelConfig,
+  { theta, scaling }: { readonly theta: number; readonly scaling?: RopeScaling },
+  device: Device,
+): RopeTable {
+  const table = ropeTable(config.contextLength, config.headSize, theta, scaling);
   const shape = [config.contextLength, config.headSize / 2];
   return keep({ cos: tensor(device, table.cos, shape, 'rope cos'), sin: tensor(device, table.sin, shape, 'rope sin') });
 }

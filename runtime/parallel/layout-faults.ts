@@ -75,6 +75,7 @@ function tensorReasons(size: number, model: ModelConfig): string[] {
     ...(size === 1 || intermediateSize % (size * unitRows) === 0
       ? []
       : [`the ${intermediateSize} columns of intermediateSize are no multiple of ${size} x ${unitRows}`]),
+    ...(size === 1 || !model.mixture ? [] : [`the ${model.mixture.experts} experts of a mixture can't be split`]),
     ...(rows >= size ? [] : [`the vocabulary of ${vocabularySize} has fewer than ${size} x ${unitRows} tokens`]),
   ];
 }

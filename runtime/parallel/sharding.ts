@@ -12,6 +12,8 @@ const tensorSharding: Readonly<Record<LogicalAxis, 'even' | 'units' | 'whole'>> 
   intermediate: 'even',
   vocabulary: 'units',
   hidden: 'whole',
+  headSize: 'whole',
+  experts: 'whole',
   position: 'whole',
 };
 

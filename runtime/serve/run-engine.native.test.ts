@@ -1,12 +1,14 @@
 // A serving process in the test's own: it loads a model folder, proves it, answers, drains, and says why when it cannot.
 import { createHash } from 'node:crypto';
-import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { accountsOf, coverage } from '#runtime/api/profile/account.ts';
+import { ProfilePart } from '#runtime/api/profile/part.ts';
 import { createModel, newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
 import { expectNoLeaks, openDevice } from '#runtime/tensor/main.ts';
 import { formatTokenizerConfig, trainTokenizer } from '#runtime/tokenizer/main.ts';
@@ -148,6 +150,27 @@ describe('runEngine', () => {
     expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/vllm:generation_tokens_total\{model_name="tiny"\} 1\n/);
     expect(new Set(probes.slice(0, -1)).difference(new Set([503]))).toEqual(new Set());
     await stop();
+  });
+
+  it('leaves a profile that accounts for at least 95 % of the time of each request', async () => {
+    const profile = join(folder, 'profile');
+    await mkdir(profile);
+    const { post, stop } = await start({ WL_PROFILE: profile });
+    const ask = (prompt: string) => readAnswer(post('/v1/completions', { prompt, max_tokens: 16, ignore_eos: true }));
+    await ask('Call me');
+    await Promise.all([ask('Some years ago'), ask('in my purse')]);
+    expect(await stop()).toBe(0);
+    const part = ProfilePart.parse(JSON.parse(await readFile(join(profile, 'tiny-0.profile.json'), 'utf8')));
+    expect(part).toMatchObject({ process: 'tiny-0 (tiny)', left: 0 });
+    const accounts = accountsOf(part);
+    expect(accounts).toHaveLength(3);
+    for (const account of accounts) {
+      expect(coverage(account)).toBeGreaterThan(0.95);
+      expect(coverage(account)).toBeLessThan(1.001);
+      // A draw for each token but the last, whose step ends with the request.
+      const draws = account.entries.find(({ name }) => name === 'sample')?.calls ?? 0;
+      expect(draws).toBeGreaterThanOrEqual(15);
+    }
   });
 
   it('is never ready with weights that give no numbers', async () => {

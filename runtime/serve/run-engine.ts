@@ -13,11 +13,13 @@ import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
 import { folderDigest } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import type { Device } from '#runtime/tensor/main.ts';
 import { cachedModel } from './cache/model-cache.ts';
 import { startupTeller } from './cache/progress.ts';
 import { folderSource, remoteSource } from './cache/source.ts';
 import { codecOf } from './codec.ts';
 import { defaultLimits } from './limits.ts';
+import { RequestProfile } from './request-profile.ts';
 import { createServer } from './server.ts';
 import type { Server } from './server.ts';
 
@@ -96,6 +98,8 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
     newId: randomUUID,
   });
   const device = openDevice();
+  const profile = profileOf(environment, device, log);
+  const observer = { ...server.observer, failed: failed.reject };
   let loaded: LoadedEngine | undefined;
   try {
     const url = await listen(server, environment);
@@ -105,9 +109,10 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
       modelDir,
       device,
       options: { ...options, maxWaiting: defaultLimits.waitingSequences },
-      observer: { ...server.observer, failed: failed.reject },
+      observer: profile?.observing(observer) ?? observer,
     });
     await firstToken(loaded);
+    await profile?.start();
     // Who never was ready has no clients.
     if (signal.aborted) return;
     server.serve({ engine: loaded.engine, codec: codecOf(loaded.tokenizer, loaded.engine.limits.contextLength) });
@@ -116,11 +121,18 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
     onReady?.(url);
     await Promise.race([aborted(signal), failed.promise]);
     await leave(drain, server, loaded, log, hurry);
+    await profile?.write();
   } finally {
     await loaded?.close();
     await closeServer(server);
     device.close();
   }
+}
+
+/** Where the environment asks for one. */
+function profileOf(environment: ServingEnvironment, device: Device, log: Logger): RequestProfile | undefined {
+  const { WL_PROFILE: folder, WL_POD_NAME: pod, WL_MODEL_NAME: model } = environment;
+  return folder === undefined ? undefined : new RequestProfile({ folder, pod, model, device, log });
 }
 
 /** Runs a token through the whole model, so that ready means that it answers. */

@@ -12,6 +12,10 @@ export interface AttentionOptions {
   readonly kvHeads: number;
   /** Factor of the products of queries and keys, usually 1 / sqrt(head size). */
   readonly scale: number;
+  /** How many keys, its own the last, a query sees; 0: all before it. All if absent. */
+  readonly window?: number;
+  /** Slopes of all heads of the model, and which of them the first one here is: linear biases by distance (Press et al. 2022). */
+  readonly slopes?: { readonly of: Tensor; readonly firstHead: number } | undefined;
 }
 
 /** Turns each head of x [M, heads * headSize] by the angle of its position (first half with second half). positions [M], i32. */
@@ -42,16 +46,30 @@ export function causalAttention(
   v: Tensor,
   options: AttentionOptions & { readonly length: number },
 ): Tensor {
-  const { heads, kvHeads, scale, length } = options;
+  const { heads, kvHeads, scale, length, window = 0, slopes } = options;
+  const firstHead = slopes?.firstHead ?? 0;
   const { device } = q;
   const out = empty(device, q.shape, 'attention');
   const lse = empty(device, [...q.leading, heads], 'attention log sums');
-  ops.attention_forward(device.stream, q.handle, k.handle, v.handle, out.handle, lse.handle, length, kvHeads, scale);
+  ops.attention_forward(
+    device.stream,
+    q.handle,
+    k.handle,
+    v.handle,
+    out.handle,
+    lse.handle,
+    slopes?.of.handle ?? null,
+    length,
+    kvHeads,
+    scale,
+    window,
+    firstHead,
+  );
   const tape = recordingTape(q, k, v);
   tape?.push({
     operation: 'attention',
     outputs: [out],
-    saved: [q, k, v, out, lse],
+    saved: [q, k, v, out, lse, ...(slopes ? [slopes.of] : [])],
     backward(gradients) {
       const dout = gradients.of(out);
       if (!dout) return;
@@ -66,12 +84,15 @@ export function causalAttention(
         v.handle,
         out.handle,
         lse.handle,
+        slopes?.of.handle ?? null,
         dq.handle,
         dk.handle,
         dv.handle,
         length,
         kvHeads,
         scale,
+        window,
+        firstHead,
       );
       gradients.give(q, dq);
       gradients.give(k, dk);
@@ -104,7 +125,7 @@ export function pagedAttention(
   options: AttentionOptions,
 ): Tensor {
   const out = empty(q.device, q.shape, 'paged attention');
-  const { heads, kvHeads, scale } = options;
+  const { heads, kvHeads, scale, window = 0, slopes } = options;
   const { keys, values } = cache;
   ops.attention_paged(
     q.device.stream,
@@ -113,10 +134,13 @@ export function pagedAttention(
     values.handle,
     pages.handle,
     sequences.handle,
+    slopes?.of.handle ?? null,
     out.handle,
     heads,
     kvHeads,
     scale,
+    window,
+    slopes?.firstHead ?? 0,
   );
   return out;
 }

@@ -14,6 +14,11 @@ export function emptyIntegers(device: Device, shape: readonly number[], label = 
   return adopt(new Tensor(device, device.allocate('i32', shape, label), 'i32', shape, label));
 }
 
+/** A tensor of bytes (blocks and panels of quantised weights) with undefined values. */
+export function emptyBytes(device: Device, shape: readonly number[], label = 'bytes'): Tensor {
+  return adopt(new Tensor(device, device.allocate('u8', shape, label), 'u8', shape, label));
+}
+
 /** A tensor of f32 filled with `value`. */
 export function full(device: Device, shape: readonly number[], value: number, label = 'tensor'): Tensor {
   const made = empty(device, shape, label);

@@ -39,7 +39,7 @@ export class Device {
     if (tensor.handle !== 0) tensorFree(tensor.handle);
   }
 
-  write(tensor: Tensor, data: Float32Array | Int32Array, offset?: number): void {
+  write(tensor: Tensor, data: Float32Array | Int32Array | Uint8Array, offset?: number): void {
     if (offset !== undefined) {
       const view = tensorView(tensor.handle, offset, [data.length]);
       tensorWrite(this.stream, view, data);
@@ -63,6 +63,10 @@ export class Device {
     return await this.#read(tensor, 'i32', new Int32Array(tensor.size));
   }
 
+  async readBytes(tensor: Tensor): Promise<Uint8Array> {
+    return await this.#read(tensor, 'u8', new Uint8Array(tensor.size));
+  }
+
   /** Resolves when all that was enqueued so far has run; rejects with the first error of the stream. */
   async sync(): Promise<void> {
     try {
@@ -81,7 +85,12 @@ export class Device {
     this.close();
   }
 
-  async #read<A extends Float32Array | Int32Array>(tensor: Tensor, dtype: DType, into: A, offset?: number): Promise<A> {
+  async #read<A extends Float32Array | Int32Array | Uint8Array>(
+    tensor: Tensor,
+    dtype: DType,
+    into: A,
+    offset?: number,
+  ): Promise<A> {
     if (tensor.dtype !== dtype) throw new WindlassError('WL_OP_INVALID', `read: ${describe(tensor)} is not ${dtype}`);
     try {
       await this.#enqueueRead(tensor, into, offset);

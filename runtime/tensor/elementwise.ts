@@ -49,13 +49,66 @@ export function gelu(x: Tensor, form: 'tanh' | 'erf'): Tensor {
   return y;
 }
 
+/** max(x, 0). */
+export function relu(x: Tensor): Tensor {
+  const y = empty(x.device, x.shape, 'relu');
+  ops.relu_forward(x.device.stream, x.handle, y.handle);
+  recordingTape(x)?.push({
+    operation: 'relu',
+    outputs: [y],
+    saved: [y],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dx = empty(x.device, x.shape, 'gradient of relu');
+      ops.relu_backward(x.device.stream, dy.handle, y.handle, dx.handle);
+      gradients.give(x, dx);
+    },
+  });
+  return y;
+}
+
+/** factor * x. */
+export function scaled(x: Tensor, factor: number): Tensor {
+  const y = empty(x.device, x.shape, 'scaled');
+  ops.scale(x.device.stream, x.handle, y.handle, factor);
+  recordingTape(x)?.push({
+    operation: 'scale',
+    outputs: [y],
+    saved: [],
+    backward(gradients) {
+      const dy = gradients.of(y);
+      if (!dy) return;
+      const dx = empty(x.device, x.shape, 'gradient of scaled');
+      ops.scale(x.device.stream, dy.handle, dx.handle, factor);
+      gradients.give(x, dx);
+    },
+  });
+  return y;
+}
+
 /** silu(gate) * up, the gated unit of Llama (Shazeer 2020, SwiGLU). */
 export function siluGate(gate: Tensor, up: Tensor): Tensor {
+  return gated(gate, up, { operation: 'gated_silu', forward: ops.gated_silu_forward, backward: ops.gated_silu_backward });
+}
+
+/** gelu(gate) * up, by the tanh form (Shazeer 2020, GEGLU). */
+export function geluGate(gate: Tensor, up: Tensor): Tensor {
+  return gated(gate, up, { operation: 'gated_gelu', forward: ops.gated_gelu_forward, backward: ops.gated_gelu_backward });
+}
+
+interface Gate {
+  readonly operation: string;
+  readonly forward: typeof ops.gated_silu_forward;
+  readonly backward: typeof ops.gated_silu_backward;
+}
+
+function gated(gate: Tensor, up: Tensor, { operation, forward, backward }: Gate): Tensor {
   const { device } = gate;
-  const y = empty(device, gate.shape, 'gated silu');
-  ops.gated_silu_forward(device.stream, gate.handle, up.handle, y.handle);
+  const y = empty(device, gate.shape, operation);
+  forward(device.stream, gate.handle, up.handle, y.handle);
   recordingTape(gate, up)?.push({
-    operation: 'gated_silu',
+    operation,
     outputs: [y],
     saved: [gate, up],
     backward(gradients) {
@@ -63,7 +116,7 @@ export function siluGate(gate: Tensor, up: Tensor): Tensor {
       if (!dy) return;
       const dgate = empty(device, gate.shape, 'gradient of gate');
       const dup = empty(device, up.shape, 'gradient of up');
-      ops.gated_silu_backward(device.stream, dy.handle, gate.handle, up.handle, dgate.handle, dup.handle);
+      backward(device.stream, dy.handle, gate.handle, up.handle, dgate.handle, dup.handle);
       gradients.give(gate, dgate);
       gradients.give(up, dup);
     },

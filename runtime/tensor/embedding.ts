@@ -1,10 +1,13 @@
 // Rows chosen by ids: token and position embeddings, and the rows that an inference step goes on with.
 import { empty } from './create.ts';
 import { ops } from './device.ts';
+import { gatherQuantized } from './quantized.ts';
 import { recordingTape } from './tape.ts';
+import { Parameter } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 import { localTokens } from './token-share.ts';
 import type { TokenShare } from './token-share.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
 
 export interface EmbeddingOptions extends TokenShare {
   /** Where `w` holds rows [firstRow, firstRow + V) of a table of `tableRows`: ids of other rows give -0, so that ranks add up to the table. */
@@ -17,6 +20,12 @@ export function embedding(ids: Tensor, w: Tensor, options: EmbeddingOptions = {}
   const { device } = w;
   const { firstRow = 0, tableRows = w.shape[0] ?? 0 } = options;
   const y = empty(device, [...ids.shape, w.columns], 'embedding');
+  if (w instanceof Parameter && w.quantized) {
+    if (options.tableRows !== undefined)
+      throw new WindlassError('WL_OP_INVALID', `embedding: ranks can't share the quantised table ${w.label}`);
+    gatherQuantized(ids, w.quantized, y);
+    return y;
+  }
   ops.embedding_forward(device.stream, ids.handle, w.handle, y.handle, firstRow, tableRows);
   const tape = recordingTape(w);
   tape?.push({

@@ -2,11 +2,13 @@
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import type { GradientStore } from './gradients.ts';
+import { multiplyQuantized } from './quantized.ts';
 import { recordingTape } from './tape.ts';
 import type { Tape } from './tape.ts';
 import { Parameter } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 import { allSpans } from './token-share.ts';
+import { WindlassError } from '#runtime/api/errors.ts';
 
 /** A weight [N, K], and a bias [N] that is added last. */
 export interface LinearLayer {
@@ -29,7 +31,8 @@ type OneEach<Layers extends readonly unknown[]> = { -readonly [At in keyof Layer
 
 const defaultUnit = 16;
 
-/** x [M, K], w [N, K], bias [N] -> [M, N]. Unrecorded, it uses the packed form of `w` where there is one: the same bits. */
+/** x [M, K], w [N, K], bias [N] -> [M, N]. Unrecorded, it uses the packed form of `w` where there is one: the same bits.
+ * Where `w` has a quantised form that one is the weight (`multiplyQuantized`). */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptions = {}): Tensor {
   return linears(x, [{ weight: w, bias }], options)[0];
 }
@@ -66,6 +69,12 @@ function forward(x: Tensor, { weight, bias }: LinearLayer, options: LinearOption
   const { unit = defaultUnit, spans = allSpans } = options;
   const { stream } = x.device;
   const y = empty(x.device, [...x.leading, weight.shape[0] ?? 0], 'linear');
+  const quantized = weight instanceof Parameter ? weight.quantized : undefined;
+  if (quantized) {
+    if (isRecorded) throw new WindlassError('WL_OP_INVALID', `linear: the quantised weight ${weight.label} can't be trained`);
+    multiplyQuantized(x, quantized, bias, y, spans);
+    return y;
+  }
   const packed = weight instanceof Parameter && !isRecorded ? weight.packed : undefined;
   if (packed) ops.linear_packed_forward(stream, x.handle, packed.handle, bias?.handle ?? null, y.handle, unit, spans);
   else ops.linear_forward(stream, x.handle, weight.handle, bias?.handle ?? null, y.handle, unit, spans);

@@ -3,25 +3,41 @@ export { openDevice } from './device.ts';
 export type { Device } from './device.ts';
 export { Parameter, Tensor } from './tensor.ts';
 export { keep, scope, unscoped } from './scope.ts';
-export { detachedParameter, empty, emptyIntegers, emptyParameter, fill, fillNormal, full, tensor, zeros } from './create.ts';
+export {
+  detachedParameter,
+  empty,
+  emptyBytes,
+  emptyIntegers,
+  emptyParameter,
+  fill,
+  fillNormal,
+  full,
+  tensor,
+  zeros,
+} from './create.ts';
 export { recordingTape, Tape, withoutTape } from './tape.ts';
 export { Event, Stream } from './stream.ts';
 export { digest, FileLanes } from './checksums.ts';
 export { Communicator } from './communicator.ts';
 export { communicationLog, isMark, StreamClock } from './stream-clock.ts';
 export type { CommRecord } from './stream-clock.ts';
+export { StreamProfile, wallClockUs } from './stream-profile.ts';
 export type { DeferredGradients } from './deferred.ts';
 export { copyInto, view } from './views.ts';
 export { checkpoint } from './recompute.ts';
 export { expectNoLeaks, liveTensorCount } from './leaks.ts';
 export { packWeight } from './packing.ts';
+export { dequantize, packQuantized, quantize, quantizedBytes, QuantizedWeight, quantTypes, setQuantized } from './quantized.ts';
+export type { QuantType } from './quantized.ts';
 export { addBias } from './bias.ts';
 export { giveWeightGradient, linear, linears } from './linear.ts';
-export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts';
+export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm, rmsNormHeads } from './norm.ts';
 export type { AddedNorm } from './norm.ts';
 export { causalAttention, pagedAttention, rope, writePages } from './attention.ts';
 export type { AttentionOptions, PagedCache, RopeTable } from './attention.ts';
-export { add, addInto, dropout, gelu, siluGate } from './elementwise.ts';
+export { add, addInto, dropout, gelu, geluGate, relu, scaled, siluGate } from './elementwise.ts';
+export { combine, dispatch, expertLinears, route } from './mixture.ts';
+export type { Routing } from './mixture.ts';
 export { embedding, gatherRows } from './embedding.ts';
 export { crossEntropy, sum } from './loss.ts';
 export { vocabularyExponentials, vocabularyInputGradient, vocabularyLogits, vocabularyLosses } from './vocabulary-loss.ts';

@@ -3,19 +3,77 @@ import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
-import { localTokens } from './token-share.ts';
+import { allSpans, localTokens } from './token-share.ts';
 import type { TokenShare } from './token-share.ts';
+import { view } from './views.ts';
 
 /** A residual sum and its norm. */
 export type AddedNorm = { readonly sum: Tensor; readonly normed: Tensor };
 
-/** y = x / rms(x) * w. x [M, D], w [D]. Zhang and Sennrich 2019, equation 4, with epsilon inside the root. */
-export function rmsNorm(x: Tensor, w: Tensor, epsilon: number, options: TokenShare = {}): Tensor {
+export interface RmsNormOptions extends TokenShare {
+  /** Added to the weights; 0 if absent. */
+  readonly offset?: number;
+}
+
+/** y = x / rms(x) * (w + offset). x [M, D], w [D]. Zhang and Sennrich 2019, equation 4, with epsilon inside the root. */
+export function rmsNorm(x: Tensor, w: Tensor, epsilon: number, options: RmsNormOptions = {}): Tensor {
   return rms(x, undefined, w, epsilon, options).normed;
 }
 
+export interface HeadNormOptions {
+  readonly epsilon: number;
+  readonly offset?: number;
+  /** Ranks that hold an even share of the heads each; 1 if absent. The gradient of w is that of the heads here. */
+  readonly ranks?: number;
+}
+
+/**
+ * RMSNorm of each head of x [M, heads * D], all by the same w [D]. The gradient of w is summed over all tokens in spans of heads, so that ranks
+ * which share the heads add up to the sum of one.
+ */
+export function rmsNormHeads(x: Tensor, w: Tensor, { epsilon, offset = 0, ranks = 1 }: HeadNormOptions): Tensor {
+  const { device } = x;
+  const rows = x.size / w.size;
+  const heads = x.columns / w.size;
+  const shape = [rows, w.size];
+  const normed = empty(device, x.shape, 'head norm');
+  const inverse = empty(device, [rows], 'inverse rms of heads');
+  using headsOfX = view(x, 0, shape);
+  using headsOfY = view(normed, 0, shape);
+  ops.rms_norm_forward(device.stream, headsOfX.handle, null, w.handle, null, headsOfY.handle, inverse.handle, epsilon, offset);
+  const tape = recordingTape(x, w);
+  tape?.push({
+    operation: 'rms_norm_heads',
+    outputs: [normed],
+    saved: [x, w, inverse],
+    backward(gradients) {
+      const dy = gradients.of(normed);
+      if (!dy) return;
+      const dw = gradients.into(w);
+      const dx = empty(device, x.shape, 'gradient of head norm');
+      ops.rms_norm_backward(
+        device.stream,
+        view(dy, 0, shape).handle,
+        view(x, 0, shape).handle,
+        w.handle,
+        inverse.handle,
+        null,
+        view(dx, 0, shape).handle,
+        dw.tensor.handle,
+        heads,
+        allSpans / ranks,
+        dw.accumulate,
+        offset,
+      );
+      gradients.give(x, dx);
+    },
+  });
+  if (!tape) inverse.dispose();
+  return normed;
+}
+
 /** sum = x + residual, normed = rmsNorm(sum). */
-export function addRmsNorm(x: Tensor, residual: Tensor, w: Tensor, epsilon: number, options: TokenShare = {}): AddedNorm {
+export function addRmsNorm(x: Tensor, residual: Tensor, w: Tensor, epsilon: number, options: RmsNormOptions = {}): AddedNorm {
   return rms(x, residual, w, epsilon, options);
 }
 
@@ -36,13 +94,24 @@ export function addLayerNorm(
   return layer(x, residual, w, b, epsilon, options);
 }
 
-function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number, options: TokenShare): AddedNorm {
+function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number, options: RmsNormOptions): AddedNorm {
   const { device } = x;
+  const { offset = 0 } = options;
   const sum = residual ? empty(device, x.shape, 'residual sum') : x;
   const normed = empty(device, x.shape, 'rms norm');
   const inverse = empty(device, x.leading, 'inverse rms');
   const h = residual ? sum.handle : null;
-  ops.rms_norm_forward(device.stream, x.handle, residual?.handle ?? null, w.handle, h, normed.handle, inverse.handle, epsilon);
+  ops.rms_norm_forward(
+    device.stream,
+    x.handle,
+    residual?.handle ?? null,
+    w.handle,
+    h,
+    normed.handle,
+    inverse.handle,
+    epsilon,
+    offset,
+  );
   const tape = recordingTape(x, residual, w);
   tape?.push({
     operation: 'rms_norm',
@@ -68,6 +137,7 @@ function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number
           length,
           spans,
           dw.accumulate,
+          offset,
         );
       }
       if (!dx) return;

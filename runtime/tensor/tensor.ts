@@ -1,8 +1,10 @@
 // A tensor: a light handle on memory of the compute core, with a count of who still needs it.
 import type { Device } from './device.ts';
+import type { QuantizedWeight } from './quantized.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 
-export type DType = 'f32' | 'i32';
+/** u8 is for blocks and panels of quantised weights. */
+export type DType = 'f32' | 'i32' | 'u8';
 
 /**
  * Memory on a device. It has at most one owner (the scope it was made in, or whoever `keep`s it) and any number of retainers (tapes,
@@ -98,7 +100,7 @@ export class Tensor {
   }
 
   /** Overwrites the values from element `offset`: all of them if it is not given. `data` is copied before this returns. */
-  write(data: Float32Array | Int32Array, offset?: number): void {
+  write(data: Float32Array | Int32Array | Uint8Array, offset?: number): void {
     this.device.write(this, data, offset);
     this.changed();
   }
@@ -118,6 +120,11 @@ export class Tensor {
   readIntegers(): Promise<Int32Array> {
     return this.device.readIntegers(this);
   }
+
+  /** Values of a u8 tensor once all that was enqueued before has run. */
+  readBytes(): Promise<Uint8Array> {
+    return this.device.readBytes(this);
+  }
 }
 
 /**
@@ -130,6 +137,8 @@ export class Parameter extends Tensor {
   gradTarget: Tensor | undefined;
   /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. Gone when the values change. */
   packed: Tensor | undefined;
+  /** The weight in fewer bits, which then stands for the plain values wherever nothing is recorded; see `setQuantized`. */
+  quantized: QuantizedWeight | undefined;
 
   /** Hands the gradient to the caller, who then owns it. Throws WL_OP_INVALID if there is none. */
   takeGradient(): Tensor {
@@ -160,6 +169,8 @@ export class Parameter extends Tensor {
   override changed(): void {
     this.packed?.dispose();
     this.packed = undefined;
+    this.quantized?.dispose();
+    this.quantized = undefined;
   }
 
   override dispose(): void {

@@ -6,3 +6,4 @@ export type { TextPart } from './train-tokenizer.ts';
 export { formatTokenizerConfig } from './tokenizer-config.ts';
 export { createChatTemplate } from './chat-template.ts';
 export type { ChatMessage } from './chat-template.ts';
+export { ggufTokenizer } from './gguf-tokenizer.ts';

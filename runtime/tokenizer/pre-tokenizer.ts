@@ -8,18 +8,26 @@ const lower = String.raw`\p{Ll}\p{Lm}\p{Lo}\p{M}`;
 const gpt2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 const spaces = String.raw`\s*[\r\n]+|\s+(?!\S)|\s+`;
 
-/** Patterns as they stand in tokenizer.json. Each matches all text and needs time linear in its length: what an alternative scans in vain, the next one consumes. */
-const knownPatterns: readonly string[] = [
+/**
+ * Patterns as they stand in tokenizer.json, by what they are of. Each matches all text and needs time linear in its length: what an alternative
+ * scans in vain, the next one consumes.
+ */
+export const wordPatterns = {
   gpt2,
-  // Llama 3
-  String.raw`${contractions}|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|${spaces}`,
-  // Qwen 2, 2.5, 3
-  String.raw`${contractions}|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|${spaces}`,
-  // Qwen 3.5: marks belong to words
-  String.raw`${contractions}|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|${spaces}`,
-  // GPT-4o, Llama 4
-  String.raw`[^\r\n\p{L}\p{N}]?[${upper}]*[${lower}]+${contractions}?|[^\r\n\p{L}\p{N}]?[${upper}]+[${lower}]*${contractions}?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${spaces}`,
-];
+  llama3: String.raw`${contractions}|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|${spaces}`,
+  /** Qwen 2, 2.5, 3 */
+  qwen2: String.raw`${contractions}|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|${spaces}`,
+  /** Qwen 3.5: marks belong to words */
+  qwen35: String.raw`${contractions}|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|${spaces}`,
+  /** GPT-4o, Llama 4 */
+  gpt4o: String.raw`[^\r\n\p{L}\p{N}]?[${upper}]*[${lower}]+${contractions}?|[^\r\n\p{L}\p{N}]?[${upper}]+[${lower}]*${contractions}?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|${spaces}`,
+  /** Of GGUF files that name no pattern: these three and that of GPT-2, one after the other. */
+  punctuation: String.raw`[\p{P}$+<=>^~|]+|[^\p{P}$+<=>^~|]+`,
+  digits: String.raw`\p{N}+|\P{N}+`,
+  threeDigits: String.raw`[0-9][0-9][0-9]|\P{N}+|(?:(?![0-9][0-9][0-9])\p{N})+`,
+} as const;
+
+const knownPatterns: ReadonlySet<string> = new Set(Object.values(wordPatterns));
 
 /** White_Space of Unicode: what the reference means by \s. JavaScript's own \s lacks U+0085 and has U+FEFF. */
 const whiteSpace = String.raw`\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`;
@@ -67,8 +75,7 @@ export function buildPreTokenizer(config: PreTokenizerConfig): PreTokenizer {
 
 function splitPattern(step: Extract<PreTokenizerConfig, { type: 'Split' }>): RegExp {
   const pattern = 'Regex' in step.pattern ? step.pattern.Regex : undefined;
-  if (pattern === undefined || !knownPatterns.includes(pattern))
-    refuse(`Split pattern ${JSON.stringify(step.pattern).slice(0, 300)}`);
+  if (pattern === undefined || !knownPatterns.has(pattern)) refuse(`Split pattern ${JSON.stringify(step.pattern).slice(0, 300)}`);
   // As the patterns match everything, keeping only matches ("Removed" inverted) equals isolating them.
   const isolates = step.behavior === 'Isolated' || (step.behavior === 'Removed' && step.invert);
   if (!isolates) refuse(`Split behavior ${step.behavior}${step.invert ? ' (inverted)' : ''}`);

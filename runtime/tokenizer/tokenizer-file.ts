@@ -113,6 +113,11 @@ export function parseTokenizerFile(text: string): TokenizerFile {
   } catch (error) {
     invalid(`not JSON: ${error instanceof Error ? error.message : String(error)}`, error);
   }
+  return checkTokenizerParts(parts);
+}
+
+/** Checks the parts of a tokenizer.json as `parseTokenizerFile` does. */
+export function checkTokenizerParts(parts: unknown): TokenizerFile {
   const parsed = Shell.safeParse(parts);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
@@ -227,7 +232,10 @@ function readTemplate(processor: z.output<typeof PostProcessor> | undefined): { 
   return { prefixIds, suffixIds };
 }
 
-/** Checks that every byte that UTF-8 can hold has a token, so that no text is ever dropped; returns the id of each byte, -1 for the others. */
+/**
+ * The id of each byte, -1 for those without a token. Published vocabularies lack some control characters and bytes of planes that hold no
+ * characters; the reference drops them from a text. Throws WL_TOKENIZER_INVALID if any other byte lacks, so that nothing else is ever dropped.
+ */
 export function byteTokenIds(file: TokenizerFile): Int32Array {
   const ids = new Int32Array(256).fill(-1);
   for (const [id, token] of file.vocabulary.entries()) {
@@ -235,8 +243,9 @@ export function byteTokenIds(file: TokenizerFile): Int32Array {
     const byte = charactersToBytes(token)?.[0];
     if (byte !== undefined) ids[byte] = id;
   }
-  const occurs = (byte: number): boolean => byte < 0xc0 || (byte > 0xc1 && byte < 0xf5);
-  const missing = Array.from(ids.keys()).filter((byte) => occurs(byte) && ids[byte] === -1);
+  const isControl = (byte: number): boolean => (byte < 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d) || byte === 0x7f;
+  const isNeeded = (byte: number): boolean => !isControl(byte) && byte !== 0xc0 && byte !== 0xc1 && byte <= 0xf0;
+  const missing = Array.from(ids.keys()).filter((byte) => isNeeded(byte) && ids[byte] === -1);
   if (missing.length > 0)
     invalid(`the vocabulary lacks ${missing.length} of the bytes of UTF-8, the first is 0x${missing[0]!.toString(16)}`);
   return ids;

@@ -1,18 +1,15 @@
-// Byte-level BPE tokenizer: text to token ids and back, equal to the reference implementation of tokenizer.json.
+// A tokenizer: text to token ids and back, equal to the reference implementation of its kind.
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { AddedTokenMatcher } from './added-tokens.ts';
-import { byteCharacters, charactersToBytes } from './byte-alphabet.ts';
-import { mergeSymbols } from './merge.ts';
-import { PairTable } from './pair-table.ts';
-import { buildPreTokenizer, forEachWord } from './pre-tokenizer.ts';
-import type { PreTokenizer } from './pre-tokenizer.ts';
-import { byteTokenIds, formatTokenizerFile, maxTokenizerFileBytes, parseTokenizerFile } from './tokenizer-file.ts';
+import { ByteLevelModel } from './byte-level-model.ts';
+import { formatTokenizerFile, maxTokenizerFileBytes, parseTokenizerFile } from './tokenizer-file.ts';
 import type { AddedTokenEntry, TokenizerFile } from './tokenizer-file.ts';
 import { readTokenizerConfig } from './tokenizer-config.ts';
 import type { TokenizerConfig } from './tokenizer-config.ts';
+import type { SubwordModel } from './subword-model.ts';
 
 export interface EncodeOptions {
   /** Add what the template puts around a text, such as the begin-of-text token. Default true. */
@@ -21,9 +18,17 @@ export interface EncodeOptions {
   readonly specialTokensInText?: 'parse' | 'plain';
 }
 
-/** Words of the cache at most, each of at most `maxCachedCharacters`; when full it starts over. */
-const maxCachedWords = 1 << 16;
-const maxCachedCharacters = 64;
+/** What a tokenizer is made of. */
+export interface TokenizerParts {
+  readonly model: SubwordModel;
+  readonly addedTokens: readonly AddedTokenEntry[];
+  /** Ids that the template puts before and after a text. */
+  readonly prefixIds: readonly number[];
+  readonly suffixIds: readonly number[];
+  /** Absent where the tokenizer can't be written as tokenizer.json. */
+  readonly file?: TokenizerFile;
+}
+
 const noBytes = new Uint8Array(0);
 
 export class Tokenizer {
@@ -33,34 +38,27 @@ export class Tokenizer {
   readonly bos: number | undefined;
   readonly eos: number | undefined;
   readonly pad: number | undefined;
-  readonly #file: TokenizerFile;
-  readonly #preTokenizer: PreTokenizer;
-  readonly #merges = new PairTable();
-  readonly #byteIds: Int32Array;
+  readonly #parts: TokenizerParts;
+  readonly #model: SubwordModel;
   readonly #added = new Map<number, AddedTokenEntry>();
   readonly #rawTokens: AddedTokenMatcher;
   readonly #normalizedTokens: AddedTokenMatcher;
   readonly #bytes: (Uint8Array | undefined)[] = [];
-  readonly #cache = new Map<string, number | readonly number[]>();
-  #symbols = new Int32Array(256);
-  #utf8 = new Uint8Array(256);
   #json: string | undefined;
   #digest: string | undefined;
 
-  private constructor(file: TokenizerFile, config: TokenizerConfig) {
-    this.#file = file;
+  constructor(parts: TokenizerParts, config: TokenizerConfig) {
+    const { model, addedTokens } = parts;
+    this.#parts = parts;
+    this.#model = model;
     this.config = config;
-    this.#preTokenizer = buildPreTokenizer(file.preTokenizer);
-    this.#byteIds = byteTokenIds(file);
-    const { merges } = file;
-    for (let i = 0; i < merges.length; i += 3) this.#merges.set(merges[i]!, merges[i + 1]!, i / 3, merges[i + 2]!);
-    for (const token of file.addedTokens) this.#added.set(token.id, token);
-    // Of a map and not of the vocabulary's length: added tokens may have higher ids.
-    this.vocabularySize = Math.max(file.vocabulary.length, ...file.addedTokens.map(({ id }) => id + 1));
-    this.#rawTokens = new AddedTokenMatcher(file.addedTokens.filter((token) => !token.normalized));
+    for (const token of addedTokens) this.#added.set(token.id, token);
+    // Added tokens may have higher ids than those of the model.
+    this.vocabularySize = addedTokens.reduce((size, { id }) => Math.max(size, id + 1), model.size);
+    this.#rawTokens = new AddedTokenMatcher(addedTokens.filter((token) => !token.normalized));
     this.#normalizedTokens = new AddedTokenMatcher(
-      file.addedTokens.filter((token) => token.normalized),
-      (text) => this.#normalize(text),
+      addedTokens.filter((token) => token.normalized),
+      (text) => model.normalize(text),
     );
     this.bos = this.#specialId(config.bosToken, ['<|begin_of_text|>', '<s>', '<|endoftext|>']);
     this.eos = this.#specialId(config.eosToken, ['<|endoftext|>', '<|end_of_text|>', '</s>']);
@@ -69,7 +67,12 @@ export class Tokenizer {
 
   /** Reads the text of a tokenizer.json. Throws WL_TOKENIZER_INVALID naming what is malformed or not supported. */
   static fromJson(text: string, config: TokenizerConfig = {}): Tokenizer {
-    return new Tokenizer(parseTokenizerFile(text), config);
+    return Tokenizer.fromFile(parseTokenizerFile(text), config);
+  }
+
+  /** A tokenizer of the checked parts of a tokenizer.json. */
+  static fromFile(file: TokenizerFile, config: TokenizerConfig = {}): Tokenizer {
+    return new Tokenizer({ ...file, model: new ByteLevelModel(file), file }, config);
   }
 
   /** Reads tokenizer.json of a model folder, and tokenizer_config.json and chat_template.jinja where they exist. */
@@ -93,7 +96,7 @@ export class Tokenizer {
 
   /** The tokenizer.json of this tokenizer, in the layout of the reference implementation; equal tokenizers give equal bytes. */
   toJson(): string {
-    return (this.#json ??= formatTokenizerFile(this.#file));
+    return (this.#json ??= formatTokenizerFile(this.file));
   }
 
   /** sha256 of `toJson()`, in hexadecimal. */
@@ -103,21 +106,20 @@ export class Tokenizer {
 
   /** Ids of a text. Lone surrogates count as U+FFFD, as in UTF-8. */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    const ids: number[] = options.addSpecialTokens === false ? [] : [...this.#file.prefixIds];
+    const { prefixIds, suffixIds } = this.#parts;
+    const model = this.#model;
+    const ids: number[] = options.addSpecialTokens === false ? [] : [...prefixIds];
     const plain = options.specialTokensInText === 'plain';
     const wanted = plain ? (token: AddedTokenEntry) => !token.special : undefined;
-    const visit = (word: string): void => this.#appendWord(word, ids);
+    let isFirst = true;
     for (const piece of this.#rawTokens.split(text.toWellFormed(), wanted)) {
-      if (typeof piece === 'number') {
-        ids.push(piece);
-        continue;
-      }
-      for (const part of this.#normalizedTokens.split(this.#normalize(piece), wanted)) {
+      for (const part of typeof piece === 'number' ? [piece] : this.#normalizedTokens.split(model.normalize(piece), wanted)) {
         if (typeof part === 'number') ids.push(part);
-        else forEachWord(this.#preTokenizer, part, visit);
+        else model.encode(part, isFirst, ids);
+        isFirst = typeof part === 'number';
       }
     }
-    if (options.addSpecialTokens !== false) ids.push(...this.#file.suffixIds);
+    if (options.addSpecialTokens !== false) ids.push(...suffixIds);
     return ids;
   }
 
@@ -136,12 +138,7 @@ export class Tokenizer {
     const known = this.#bytes[id];
     if (known) return known;
     const added = this.#added.get(id);
-    const token = this.#file.vocabulary[id];
-    const bytes = added
-      ? Buffer.from(added.content)
-      : token === undefined
-        ? noBytes
-        : (charactersToBytes(token) ?? Buffer.from(token));
+    const bytes = added ? Buffer.from(added.content) : (this.#model.token(id) ?? noBytes);
     if (id >= 0 && id < this.vocabularySize) this.#bytes[id] = bytes;
     return bytes;
   }
@@ -149,70 +146,27 @@ export class Tokenizer {
   /** Id of a token given as its text; undefined if there is none. */
   tokenId(text: string): number | undefined {
     for (const token of this.#added.values()) if (token.content === text) return token.id;
-    return this.#file.tokenIds.get(toCharacters(text));
+    return this.#model.tokenId(text);
   }
 
   isSpecial(id: number): boolean {
     return this.#added.get(id)?.special ?? false;
   }
 
-  /** The parts of tokenizer.json, for the streaming encoder and trainer of this room. */
+  /** The parts of tokenizer.json, for the streaming encoder and trainer of this room. Throws WL_TOKENIZER_INVALID where they can't say it. */
   get file(): TokenizerFile {
-    return this.#file;
-  }
-
-  #normalize(text: string): string {
-    return this.#file.normalize ? text.normalize('NFC') : text;
+    if (this.#parts.file) return this.#parts.file;
+    throw new WindlassError(
+      'WL_TOKENIZER_INVALID',
+      'a SentencePiece tokenizer serves, but cannot be trained with or written as tokenizer.json',
+    );
   }
 
   #specialId(named: string | undefined, usual: readonly string[]): number | undefined {
     for (const content of named === undefined ? usual : [named]) {
-      const token = this.#file.addedTokens.find((token) => token.content === content);
+      const token = this.#parts.addedTokens.find((token) => token.content === content);
       if (token) return token.id;
     }
     return undefined;
   }
-
-  #appendWord(word: string, ids: number[]): void {
-    const cached = this.#cache.get(word);
-    if (typeof cached === 'number') {
-      ids.push(cached);
-      return;
-    }
-    if (cached) {
-      for (let i = 0; i < cached.length; i++) ids.push(cached[i]!);
-      return;
-    }
-    const symbols = this.#encodeWord(word);
-    for (let i = 0; i < symbols.length; i++) ids.push(symbols[i]!);
-    if (word.length > maxCachedCharacters) return;
-    if (this.#cache.size >= maxCachedWords) this.#cache.clear();
-    // A copy, because a slice would keep the whole text alive.
-    this.#cache.set(Buffer.from(word).toString(), symbols.length === 1 ? symbols[0]! : Array.from(symbols));
-  }
-
-  /** Ids of one word, in a view that the next call overwrites. */
-  #encodeWord(word: string): Int32Array {
-    if (this.#utf8.length < 3 * word.length) {
-      this.#utf8 = new Uint8Array(3 * word.length);
-      this.#symbols = new Int32Array(3 * word.length);
-    }
-    const { written } = new TextEncoder().encodeInto(word, this.#utf8);
-    const symbols = this.#symbols;
-    if (this.#file.ignoreMerges) {
-      const whole = this.#file.tokenIds.get(toCharacters(word));
-      if (whole !== undefined) {
-        symbols[0] = whole;
-        return symbols.subarray(0, 1);
-      }
-    }
-    for (let i = 0; i < written; i++) symbols[i] = this.#byteIds[this.#utf8[i]!]!;
-    return symbols.subarray(0, mergeSymbols(symbols, written, this.#merges));
-  }
-}
-
-function toCharacters(text: string): string {
-  let characters = '';
-  for (const byte of Buffer.from(text)) characters += byteCharacters[byte];
-  return characters;
 }

@@ -16,6 +16,7 @@ import type { PretrainEnd, PretrainRun } from './pretrain.ts';
 import type { RankState } from './rank-state.ts';
 import type { RankJob } from './rank.ts';
 import { rankZero } from './together.ts';
+import type { StepProfile } from './step-profile.ts';
 import type { Trainer } from './trainer.ts';
 
 interface RankTraining {
@@ -24,6 +25,7 @@ interface RankTraining {
   readonly corpus: Corpus;
   readonly rankState: RankState;
   readonly trace: JobTrace | undefined;
+  readonly profile: StepProfile | undefined;
   /** Where it goes on from. */
   readonly start: TrainingState;
 }
@@ -33,7 +35,7 @@ const defaultEvaluationSequences = 64;
 
 /** Trains to the end of the task, or to where the job is asked to stop. Throws why the last checkpoint was not saved. */
 export async function trainRank(job: RankJob, parts: RankTraining): Promise<{ end: PretrainEnd; state: TrainingState }> {
-  const { rankState, trace, start } = parts;
+  const { rankState, trace, profile, start } = parts;
   const peak = (await kernels.measureFmaPeak(parts.device.stream)) * 1e9 * job.world.size;
   const metrics = await openJobMetrics(job, start.step);
   const training = pretrain(runOf(job, parts, metrics, peak), start);
@@ -43,6 +45,7 @@ export async function trainRank(job: RankJob, parts: RankTraining): Promise<{ en
   await metrics.close();
   const outcome = await training;
   await trace?.starting(undefined);
+  await profile?.starting(undefined);
   job.progress.flush();
   if (unsaved) throw unsaved;
   return outcome;
@@ -57,7 +60,7 @@ async function openJobMetrics({ env, world, log }: RankJob, resumeStep: number):
 
 function runOf(job: RankJob, parts: RankTraining, metrics: MetricsWriter, peak: number): PretrainRun {
   const { spec, task, world, life, link, signal, log, progress } = job;
-  const { trainer, corpus, rankState, trace } = parts;
+  const { trainer, corpus, rankState, trace, profile } = parts;
   const { tokens, split, tokenizer } = corpus;
   const { exchange } = world.mesh;
   const { execution } = trainer;
@@ -90,9 +93,11 @@ function runOf(job: RankJob, parts: RankTraining, metrics: MetricsWriter, peak: 
     mayStart: async (step) => {
       const may = world.size === 1 && signal.aborted ? false : await link.mayStart(step);
       await trace?.starting(may ? step : undefined);
+      await profile?.starting(may ? step : undefined);
       return may;
     },
     onStep: (step, milliseconds) => {
+      profile?.stepped();
       trace?.stepped();
       life.stepped(step, milliseconds);
     },

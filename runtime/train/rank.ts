@@ -15,6 +15,7 @@ import { unigramEntropy } from '#runtime/data/main.ts';
 import { parameterCount } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import type { Device } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
@@ -29,6 +30,7 @@ import { RankLife } from './rank-life.ts';
 import { RankState } from './rank-state.ts';
 import { trainRank } from './rank-training.ts';
 import { recomputeOf } from './recompute.ts';
+import { recordedSteps, StepProfile } from './step-profile.ts';
 import { configOf } from './starting-weights.ts';
 import { rankZero } from './together.ts';
 import { Trainer } from './trainer.ts';
@@ -103,6 +105,13 @@ function openProgress({ steps, batch }: Pretrain, link: RankLink, { rank }: Rank
   });
 }
 
+/** Where the environment asks for one. */
+function profileOf({ env, task, world, log }: RankJob, device: Device, done: number): StepProfile | undefined {
+  if (env.WL_PROFILE === undefined) return undefined;
+  const { WL_PROFILE: folder, WL_POD_NAME: pod, WL_NAME: name } = env;
+  return new StepProfile(recordedSteps(done + 1, task.steps), { folder, pod, job: name, rank: world.rank, device, log });
+}
+
 async function trainAndPublish(job: RankJob): Promise<PretrainEnd> {
   const { env, spec, task, world, progress, log } = job;
   const { mesh } = world;
@@ -127,7 +136,8 @@ async function trainAndPublish(job: RankJob): Promise<PretrainEnd> {
   progress.startFrom(start.step);
   if (restored) progress.note({ checkpointStep: start.step });
 
-  const { end, state } = await trainRank(job, { trainer, device, corpus, rankState, trace, start });
+  const profile = profileOf(job, device, start.step);
+  const { end, state } = await trainRank(job, { trainer, device, corpus, rankState, trace, profile, start });
   if (end === 'interrupted') return end;
   progress.tell({ phase: 'publishing' });
   await publishTogether(job, trainer, corpus, state);

@@ -3,11 +3,19 @@ import { existsSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { jemallocLibrary, torchPython } from '../../hack/peer-tools/torch.ts';
+import type { KernelBench } from './kernels/bench.ts';
+import { isaClasses } from './line.ts';
+import type { BenchLine, IsaClass } from './line.ts';
 import type { OperatorStartOptions } from './operator-start.ts';
 import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
+import type { LoadOptions } from './serving/load.ts';
+import type { ServingOptions, SpeedBench } from './serving/speed.ts';
+import type { TrainOptions } from './train.ts';
 
 const leastRounds = 5;
+const torchWords = 'a python with torch and safetensors, or its venv; that of hack/peers torch if left out';
 
 const program = new Command('bench')
   .usage('NAME [options]')
@@ -15,26 +23,100 @@ const program = new Command('bench')
   .showHelpAfterError()
   .addHelpText(
     'after',
-    '\nWL_ISA (avx2, generic) and WL_THREADS choose what is measured.\nExample:\n  npm run bench -- train --torch ~/torch-venv',
-  );
-
-program
-  .command('train')
-  .description('training steps of a GPT with 12 million parameters, batch 16 x 256, fp32')
-  .option('--json', 'print one JSON object', false)
-  .option(
-    '--torch <path>',
-    'compare with PyTorch eager, step by step in turns: a python with torch and safetensors, or its venv',
-    python,
+    '\nWL_THREADS says how many threads both sides have.\nStart with:\n  hack/peers torch\n  npm run bench -- train --model 124m-4x64',
   )
-  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option('--report', 'write the tables of docs/performance.md from what --keep has kept', false)
+  .action(async ({ report }: { report: boolean }) => {
+    if (!report) program.help();
+    const { writeReport } = await import('./report.ts');
+    await writeReport();
+  });
+
+for (const [name, what] of Object.entries({
+  gemm: 'matrix products of linear layers, forward and backward, against PyTorch and OpenBLAS',
+  attention: 'causal attention, forward and backward, against PyTorch',
+  adamw: 'the optimizer, against fused AdamW of PyTorch',
+} satisfies Record<KernelBench, string>)) {
+  withCommon(program.command(name).description(what), leastRounds)
+    .option('--torch <path>', torchWords, python)
+    .option('--only <text>', 'leave out what has this not in its name', '')
+    .action(async ({ torch, json, keep, isa, rounds, only }: CommonOptions & { torch?: string; only: string }) => {
+      useIsa(isa);
+      const { benchKernels } = await import('./kernels/bench.ts');
+      await finish(await benchKernels(name as KernelBench, { isa, rounds, only, torch: torch ?? installedTorch() }), {
+        json,
+        keep,
+      });
+    });
+}
+
+withCommon(program.command('train').description('training steps of a GPT, fp32, against PyTorch'), 8)
+  .addOption(
+    new Option('--model <name>', 'millions of parameters, and sequences x length of a batch')
+      .choices(['12m-16x256', '124m-4x64', '124m-1x1024'])
+      .default('12m-16x256'),
+  )
+  .option('--torch <path>', torchWords, python)
+  .addOption(
+    new Option('--settings <name...>', 'of PyTorch: as it comes; with jemalloc and huge pages; compiled as well')
+      .choices(['eager', 'tuned', 'compiled'])
+      .default(['eager', 'tuned']),
+  )
   .option('--steps <count>', 'steps of each round', wholeFrom(1), 1)
   .option('--warmup <count>', 'steps before the first round', wholeFrom(1), 2)
   .option('--profile', 'one more step of each side, with the time of every operation', false)
-  .action(async (options: { json: boolean; torch?: string; rounds: number; steps: number; warmup: number; profile: boolean }) => {
-    const { benchTraining } = await import('./train.ts');
-    process.exitCode = (await benchTraining(options)) ? 0 : 1;
+  .action(async ({ json, keep, torch, ...options }: CommonOptions & Omit<TrainOptions, 'jemalloc'>) => {
+    useIsa(options.isa);
+    const [{ benchTraining, comparedSteps }, { printOperations }] = await Promise.all([
+      import('./train.ts'),
+      import('./print.ts'),
+    ]);
+    if (options.warmup + options.rounds * options.steps < comparedSteps)
+      program.error(`error: the losses of ${comparedSteps} steps are compared: take more rounds, or more steps in each.`);
+    const jemalloc = jemallocLibrary();
+    const settings = options.settings.filter((name) => name === 'eager' || jemalloc !== undefined);
+    if (settings.length < options.settings.length)
+      console.error('without jemalloc (hack/peers torch), PyTorch is measured as it comes');
+    const run = await benchTraining({ ...options, settings, torch: torch ?? installedTorch(), jemalloc });
+    if (run.fault !== undefined) {
+      console.error(`void: ${run.fault}`);
+      process.exitCode = 1;
+    }
+    await finish(run.line, { json, keep: keep && run.fault === undefined });
+    if (!json) printOperations(run.operations);
   });
+
+for (const [name, what] of Object.entries({
+  decode: '128 tokens of one sequence, against llama-bench',
+  prefill: 'a prompt of 512 tokens, against llama-bench',
+  batch: 'tokens of 8 sequences together, against llama-batched-bench',
+} satisfies Record<SpeedBench, string>)) {
+  withServing(program.command(name).description(what)).action(
+    async ({ json, keep, ...options }: CommonOptions & ServingFlags) => {
+      useIsa(options.isa);
+      const { benchSpeed } = await import('./serving/speed.ts');
+      await finish(await benchSpeed(name as SpeedBench, { ...options, model: options.model }), { json, keep });
+    },
+  );
+}
+
+withServing(program.command('server').description('requests of many clients that share a prefix, against llama-server'))
+  .option('--clients <count>', 'at the same time', wholeFrom(1), 16)
+  .option('--prefix <tokens>', 'what the prompts of a round begin with', wholeFrom(1), 1024)
+  .option('--tokens <count>', 'that each client asks for', wholeFrom(1), 32)
+  .action(async ({ json, keep, ...options }: CommonOptions & ServingFlags & Omit<LoadOptions, keyof ServingOptions>) => {
+    useIsa(options.isa);
+    const { benchServer } = await import('./serving/load.ts');
+    await finish(await benchServer({ ...options, model: options.model }), { json, keep });
+  });
+
+withServing(
+  program.command('coldstart').description('from the start of a process to its first token, against llama-server'),
+).action(async ({ json, keep, ...options }: CommonOptions & ServingFlags) => {
+  useIsa(options.isa);
+  const { benchColdStart } = await import('./serving/load.ts');
+  await finish(await benchColdStart({ ...options, model: options.model }), { json, keep });
+});
 
 program
   .command('parallel')
@@ -98,21 +180,73 @@ program
     await benchOperatorStart(options);
   });
 
-for (const [name, what] of Object.entries({
-  gemm: 'linear layers and the fused loss, by shape',
-  attention: 'attention of training and of decoding, by shape',
-  elementwise: 'norms, activations, embedding, optimizer, random numbers and sampling',
-})) {
-  program
-    .command(name)
-    .description(`${what} (native program, best of many runs)`)
-    .action(async () => {
-      const { runNativeBench } = await import('./native.ts');
-      process.exitCode = await runNativeBench(name);
-    });
+program
+  .command('native')
+  .description('a native program that prints every shape, best of many runs: for work on kernels')
+  .addArgument(program.createArgument('<name>', 'which').choices(['gemm', 'attention', 'elementwise', 'collectives']))
+  .action(async (name: string) => {
+    const { runNativeBench } = await import('./native.ts');
+    process.exitCode = await runNativeBench(name);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
 }
 
-await program.parseAsync();
+/** Options that all comparisons have. */
+interface CommonOptions {
+  readonly isa: IsaClass;
+  readonly rounds: number;
+  readonly json: boolean;
+  readonly keep: boolean;
+}
+
+interface ServingFlags {
+  readonly model?: string;
+  readonly peer: boolean;
+}
+
+function withCommon(command: Command, rounds: number): Command {
+  return command
+    .addOption(
+      new Option('--isa <class>', 'native: all that the machine has; avx2: both sides are kept to AVX2 and FMA')
+        .choices(isaClasses)
+        .default('native'),
+    )
+    .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), rounds)
+    .option('--json', 'print one JSON object', false)
+    .option('--keep', 'add the result to docs/performance.jsonl, from which --report writes tables', false);
+}
+
+function withServing(command: Command): Command {
+  return withCommon(command, leastRounds)
+    .option('--model <path>', 'a folder in Hugging Face layout, or a GGUF file; random weights if left out')
+    .option('--no-peer', 'without llama.cpp');
+}
+
+/** The core reads it when it is loaded: before any bench is imported. */
+function useIsa(isa: IsaClass): void {
+  if (isa === 'avx2') process.env['WL_ISA'] = 'avx2';
+}
+
+function installedTorch(): string | undefined {
+  try {
+    return torchPython();
+  } catch (error) {
+    console.error(`no peer: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+async function finish(line: BenchLine, { json, keep }: Pick<CommonOptions, 'json' | 'keep'>): Promise<void> {
+  const [{ printLine }, { keepLine }] = await Promise.all([import('./print.ts'), import('./report.ts')]);
+  if (keep) await keepLine(line);
+  if (json) console.log(JSON.stringify(line));
+  else printLine(line);
+}
 
 function python(path: string): string {
   const inside = join(path, 'bin/python');

@@ -4,9 +4,10 @@ import { saveHuggingFace } from '#runtime/model/main.ts';
 import { openMesh, ParallelLayout } from '#runtime/parallel/main.ts';
 import { Communicator, openDevice } from '#runtime/tensor/main.ts';
 import { initialWeights, Trainer } from '#runtime/train/trainer.ts';
-import { batchOf, configOf, grains, models } from './parallel-setting.ts';
+import { grains, models } from './parallel-setting.ts';
 import type { RankAnswer, RankOrder, RankRequest } from './parallel-side.ts';
 import { timeOfCollectives } from './collective-time.ts';
+import { batchOf, configOf } from './trainee.ts';
 
 const once = <T>() => new Promise<T>((resolve) => process.once('message', (message) => resolve(message as T)));
 

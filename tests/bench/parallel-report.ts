@@ -1,6 +1,7 @@
 // The figures of the parallel bench in words.
 import { parameterCount } from '#runtime/model/main.ts';
-import { configOf, grains, models, processes, torchGoal } from './parallel-setting.ts';
+import { grains, models, processes, torchGoal } from './parallel-setting.ts';
+import { configOf } from './trainee.ts';
 import type { ParallelFigures, ParallelRun } from './parallel.ts';
 
 /** Operations that take less are left out of a profile. */

@@ -1,9 +1,7 @@
 // What the parallel bench trains, and how it is spread: one process with two threads against two processes with one thread each.
-import { newModelConfig } from '#runtime/model/main.ts';
-import type { ModelConfig } from '#runtime/model/main.ts';
 import { noParallelism } from '#runtime/parallel/main.ts';
-import type { Batch, Parallelism } from '#runtime/parallel/main.ts';
-import { fixedTokens, setting } from './trainee.ts';
+import type { Parallelism } from '#runtime/parallel/main.ts';
+import { setting } from './trainee.ts';
 import type { GptSetting } from './trainee.ts';
 
 /** Every side computes the same grains, so that all of ours take the same steps to the bit. */
@@ -38,18 +36,3 @@ export const sides: readonly Side[] = [
 
 /** What our DDP must reach of the speed of PyTorch's. */
 export const torchGoal = 1.2;
-
-export function configOf({ hiddenSize, layers, heads, vocabularySize, length }: GptSetting): ModelConfig {
-  return newModelConfig('gpt2', { hiddenSize, layers, heads, dropout: 0 }, { vocabularySize, trainingLength: length });
-}
-
-/** The batch of every step. */
-export function batchOf(of: GptSetting): Batch {
-  const { sequences, length } = of;
-  const tokens = fixedTokens(of);
-  const rows = Array.from({ length: sequences }, (_, row) => [...tokens.subarray(row * (length + 1), (row + 1) * (length + 1))]);
-  return {
-    inputs: Int32Array.from(rows.flatMap((row) => row.slice(0, -1))),
-    targets: Int32Array.from(rows.flatMap((row) => row.slice(1))),
-  };
-}

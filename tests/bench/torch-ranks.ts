@@ -8,10 +8,13 @@ import type { GptSetting } from './trainee.ts';
 export async function startTorchRanks(python: string, folder: string, of: GptSetting, size: number): Promise<TorchPeer> {
   await prepareTorch(folder, 1, of);
   const machine = { isa: kernels.isa(), threads: 1 };
-  const ranks = await Promise.all(Array.from({ length: size }, (_, rank) => startTorch(python, folder, machine, { rank, size })));
+  const ranks = await Promise.all(
+    Array.from({ length: size }, (_, rank) => startTorch(python, folder, machine, { place: { rank, size } })),
+  );
   const ofAll = <T>(ask: (rank: TorchPeer) => Promise<T>) => Promise.all(ranks.map(ask));
   return {
     description: ranks[0]?.description ?? '',
+    version: ranks[0]?.version ?? '',
     /** Each rank's loss is the mean over as many tokens. */
     async step() {
       const steps = await ofAll((rank) => rank.step());

@@ -1,173 +1,154 @@
-// The training bench: steps of ours, and of PyTorch in turns with them where it is asked for.
+// The training bench: steps of ours and of PyTorch, in its settings from plain to fastest, in turns.
 import { mkdtemp, rm } from 'node:fs/promises';
-import { loadavg, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as kernels from '#kernels/binding.ts';
-import { parameterCount } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
-import type { Device } from '#runtime/tensor/main.ts';
 import { flopsPerToken } from '#runtime/train/flops.ts';
+import { rowOf, withLimit } from './line.ts';
+import type { BenchLine, BenchRow, IsaClass, Limits } from './line.ts';
+import { Machine } from './machine.ts';
 import { median } from './median.ts';
 import { Rounds } from './rounds.ts';
 import { prepareTorch, startTorch } from './torch-peer.ts';
-import type { OperationTime, TorchPeer } from './torch-peer.ts';
-import { printTraining } from './train-report.ts';
-import { config, createOurs, setting } from './trainee.ts';
-import type { Ours } from './trainee.ts';
+import type { OperationTime, TorchPeer, TorchSetting } from './torch-peer.ts';
+import { configOf, createOurs, trainedModels } from './trainee.ts';
+import type { GptSetting, Ours, TrainedModel } from './trainee.ts';
+
+/** Settings of PyTorch: as it comes, with jemalloc and huge pages, and compiled as well. */
+type TorchSettingName = 'eager' | 'tuned' | 'compiled';
 
 export interface TrainOptions {
-  readonly json: boolean;
-  /** Path of a python executable. */
-  readonly torch?: string;
+  readonly isa: IsaClass;
+  readonly model: TrainedModel;
+  /** Path of a python executable; without it there is no peer. */
+  readonly torch: string | undefined;
+  readonly settings: readonly TorchSettingName[];
+  /** Path of jemalloc. */
+  readonly jemalloc: string | undefined;
   readonly rounds: number;
   readonly steps: number;
   readonly warmup: number;
   readonly profile: boolean;
 }
 
-/** Figures of one side. Rates are medians over rounds. */
-export interface SideFigures {
-  readonly description: string;
-  readonly secondsPerStep: { readonly median: number; readonly fastest: number; readonly slowest: number };
-  readonly cpuSecondsPerStep: number;
-  readonly tokensPerSecond: number;
-  readonly gigaflops: number;
-  /** Of the peak of all threads, measured right before each round. On a busy machine neither is what the machine can do. */
-  readonly percentOfPeak: number;
-  /** Operations per second of processor time, of the peak of one thread: hardly depends on what else runs. */
-  readonly percentOfThreadPeak: number;
-  readonly peakBytes: number;
-  readonly losses: readonly number[];
-  readonly operations?: readonly OperationTime[];
+export interface TrainRun {
+  readonly line: BenchLine;
+  /** Why no figure counts: the sides did not compute the same. */
+  readonly fault?: string;
+  /** Times of operations in one more step, by side. */
+  readonly operations: ReadonlyMap<string, readonly OperationTime[]>;
 }
 
-export interface TrainFigures {
-  readonly parameters: number;
-  readonly rounds: number;
-  readonly stepsPerRound: number;
-  readonly fmaPeakGigaflops: number;
-  readonly oneThreadPeakGigaflops: number;
-  readonly loadAverage: readonly number[];
-  readonly node: string;
-  readonly ours: SideFigures;
-  readonly torch?: SideFigures;
-  readonly comparison?: Comparison;
-}
-
-interface Comparison {
-  /** Their median time over ours: above 1 we are faster. */
-  readonly ratio: number;
-  /** The same of processor time. */
-  readonly cpuRatio: number;
-  /** Largest distance between the losses of both in the first five steps. Above `allowedLossDistance` the run is void. */
-  readonly lossDistance: number;
-}
-
-/** Steps whose losses must agree. Later ones drift apart, as rounding differs and training amplifies it. */
-const comparedSteps = 5;
+/** Steps whose losses must agree, relative to their size. */
+export const comparedSteps = 10;
 const allowedLossDistance = 1e-3;
 /** Between the turns, so that threads of the side that just ran have gone to sleep. */
 const restMs = 250;
 
-/** Runs the bench and prints its figures. False: the two sides did not compute the same, so no figure counts. */
-export async function benchTraining(options: TrainOptions): Promise<boolean> {
+interface TorchSide {
+  readonly name: TorchSettingName;
+  readonly peer: TorchPeer;
+  readonly rounds: Rounds;
+}
+
+export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
+  const of = trainedModels[options.model];
+  await using opened = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'wl-bench-'));
-  const device = openDevice();
-  const ours = await createOurs(device);
-  let peer: TorchPeer | undefined;
-  try {
-    if (options.torch !== undefined) {
-      await ours.save(join(folder, 'model'));
-      await prepareTorch(join(folder, 'model'), kernels.threads());
-      peer = await startTorch(options.torch, join(folder, 'model'), { isa: kernels.isa(), threads: kernels.threads() });
-    }
-    const figures = await measure(device, ours, peer, options);
-    if (options.json) console.log(JSON.stringify(figures));
-    else printTraining(figures);
-    const isValid = figures.comparison === undefined || figures.comparison.lossDistance <= allowedLossDistance;
-    if (!isValid) console.error(`void: the losses do not agree within ${allowedLossDistance} over ${comparedSteps} steps`);
-    return isValid;
-  } finally {
-    await peer?.close();
-    ours.close();
-    device.close();
-    await rm(folder, { recursive: true });
-  }
-}
-
-async function measure(device: Device, ours: Ours, peer: TorchPeer | undefined, options: TrainOptions): Promise<TrainFigures> {
-  const [mine, theirs] = [new Rounds(ours), peer && new Rounds(peer)];
-  for (const side of [mine, theirs]) await side?.warmUp(options.warmup);
-  const peaks: Peaks = { all: [], one: [] };
-  const load = loadavg();
+  opened.defer(() => rm(folder, { recursive: true }));
+  const device = opened.use(openDevice());
+  const ours = opened.adopt(await createOurs(device, of), (started) => started.close());
+  const peers = await startPeers(options, of, ours, join(folder, 'model'), opened);
+  const mine = new Rounds(ours);
+  const machine = new Machine(device);
+  for (const side of [mine, ...peers.map(({ rounds }) => rounds)]) await side.warmUp(options.warmup);
   for (let round = 0; round < options.rounds; round += 1) {
-    peaks.all.push(await kernels.measureFmaPeak(device.stream));
-    peaks.one.push(await kernels.measureFmaPeak(device.stream, 1));
-    await mine.run(options.steps);
-    await sleep(restMs);
-    await theirs?.run(options.steps);
-    await sleep(peer ? restMs : 0);
+    await machine.look();
+    for (const side of [mine, ...peers.map(({ rounds }) => rounds)]) {
+      await side.run(options.steps);
+      await sleep(restMs);
+    }
   }
-  const description = `windlass, ${kernels.isa()}, ${kernels.threads()} threads`;
-  const ourFigures = figuresOf(mine, peaks, description, process.resourceUsage().maxRSS * 1024);
-  const profiled = options.profile ? { operations: await profileOurs(ours) } : {};
-  const common = {
-    parameters: parameterCount(config),
+  const line: BenchLine = {
+    bench: 'train',
+    subject: options.model,
+    ...machine.describe(options.isa),
+    versions: { node: process.version, ...(peers[0] ? { torch: peers[0].peer.version } : {}) },
     rounds: options.rounds,
-    stepsPerRound: options.steps,
-    fmaPeakGigaflops: median(peaks.all),
-    oneThreadPeakGigaflops: median(peaks.one),
-    loadAverage: load,
-    node: process.version,
-    ours: { ...ourFigures, ...profiled },
+    rows: await rowsOf(of, mine, peers, machine.limits),
+    notes: peers.map(
+      (side) => `losses of ${comparedSteps} steps are within ${distanceOf(mine, side).toExponential(1)} of ${side.name} PyTorch`,
+    ),
   };
-  if (!peer || !theirs) return common;
-  const torch = figuresOf(theirs, peaks, peer.description, await peer.peakBytes());
+  const far = peers.filter((side) => !(distanceOf(mine, side) <= allowedLossDistance));
   return {
-    ...common,
-    torch: { ...torch, ...(options.profile ? { operations: await peer.profile() } : {}) },
-    comparison: {
-      ratio: median(theirs.seconds) / median(mine.seconds),
-      cpuRatio: median(theirs.cpuSeconds) / median(mine.cpuSeconds),
-      lossDistance: lossDistance(mine.losses, theirs.losses),
-    },
+    line,
+    ...(far.length > 0 ? { fault: `the losses do not agree within ${allowedLossDistance} over ${comparedSteps} steps` } : {}),
+    operations: options.profile ? await operationsOf(ours, peers) : new Map(),
   };
 }
 
-/** GFLOP/s by round: of all threads, of one. */
-interface Peaks {
-  readonly all: number[];
-  readonly one: number[];
+async function startPeers(
+  { torch, settings, jemalloc }: TrainOptions,
+  of: GptSetting,
+  ours: Ours,
+  folder: string,
+  opened: AsyncDisposableStack,
+): Promise<TorchSide[]> {
+  if (torch === undefined) return [];
+  await ours.save(folder);
+  await prepareTorch(folder, kernels.threads(), of);
+  const machine = { isa: kernels.isa(), threads: kernels.threads() };
+  const tuned = { jemalloc };
+  const how: Record<TorchSettingName, TorchSetting> = { eager: {}, tuned, compiled: { ...tuned, compile: true } };
+  const sides: TorchSide[] = [];
+  for (const name of settings) {
+    const peer = opened.adopt(await startTorch(torch, folder, machine, how[name]), (started) => started.close());
+    sides.push({ name, peer, rounds: new Rounds(peer) });
+  }
+  return sides;
 }
 
-function figuresOf(side: Rounds, peaks: Peaks, description: string, peakBytes: number): SideFigures {
-  const tokens = setting.sequences * setting.length;
-  const gigaflop = (tokens * flopsPerToken(config, setting.length)) / 1e9;
-  const rates = side.seconds.map((seconds) => gigaflop / seconds);
-  const percent = (seconds: readonly number[], peaks: readonly number[]) =>
-    median(seconds.map((each, round) => (100 * gigaflop) / each / (peaks[round] ?? NaN)));
-  return {
-    description,
-    secondsPerStep: { median: median(side.seconds), fastest: Math.min(...side.seconds), slowest: Math.max(...side.seconds) },
-    cpuSecondsPerStep: median(side.cpuSeconds),
-    tokensPerSecond: tokens / median(side.seconds),
-    gigaflops: median(rates),
-    percentOfPeak: percent(side.seconds, peaks.all),
-    percentOfThreadPeak: percent(side.cpuSeconds, peaks.one),
-    peakBytes,
-    losses: side.losses,
-  };
+/** Speed and memory against each setting. */
+async function rowsOf(of: GptSetting, mine: Rounds, peers: readonly TorchSide[], limits: Limits): Promise<BenchRow[]> {
+  const tokens = of.sequences * of.length;
+  const speed = (rounds: Rounds) => tokens / median(rounds.seconds);
+  const gigaflops = (speed(mine) * flopsPerToken(configOf(of), of.length)) / 1e9;
+  const mebibytes = (bytes: number) => bytes / 2 ** 20;
+  const memory = mebibytes(process.resourceUsage().maxRSS * 1024);
+  const limited = (row: BenchRow) => withLimit(row, 'fma', gigaflops, limits);
+  if (peers.length === 0)
+    return [limited(rowOf('speed', 'tokens/s', { ours: speed(mine) })), rowOf('most memory', 'MiB', { ours: memory })];
+  const rows: BenchRow[] = [];
+  for (const { name, rounds, peer } of peers) {
+    const compared = rowOf(`speed, ${name}`, 'tokens/s', { ours: speed(mine), peer: speed(rounds) });
+    const cpuRatio = median(rounds.cpuSeconds) / median(mine.cpuSeconds);
+    rows.push(limited({ ...compared, cpuRatio, peerName: peer.description }));
+    const theirs = mebibytes(await peer.peakBytes());
+    rows.push({
+      ...rowOf(`most memory, ${name}`, 'MiB', { ours: memory, peer: theirs, better: 'less' }),
+      peerName: peer.description,
+    });
+  }
+  return rows;
 }
 
-async function profileOurs(ours: Ours): Promise<OperationTime[]> {
+async function operationsOf(ours: Ours, peers: readonly TorchSide[]): Promise<Map<string, readonly OperationTime[]>> {
   kernels.profile(true);
   await ours.step();
-  const operations = kernels.readProfile();
+  const operations = new Map<string, readonly OperationTime[]>([['ours', kernels.readProfile()]]);
   kernels.profile(false);
+  for (const { name, peer } of peers) operations.set(name, await peer.profile());
   return operations;
 }
 
-function lossDistance(a: readonly number[], b: readonly number[]): number {
-  return Math.max(...a.slice(0, comparedSteps).map((loss, step) => Math.abs(loss - (b[step] ?? NaN))));
+/** Largest relative distance of the losses; NaN where a side has taken fewer steps. */
+function distanceOf(mine: Rounds, { rounds }: TorchSide): number {
+  const distances = Array.from({ length: comparedSteps }, (_, step) => {
+    const [a = NaN, b = NaN] = [mine.losses[step], rounds.losses[step]];
+    return Math.abs(a - b) / Math.abs(b);
+  });
+  return Math.max(...distances);
 }

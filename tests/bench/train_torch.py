@@ -4,7 +4,7 @@
 
 FOLDER holds setting.json, tokens.bin (i32, sequences x (length + 1)) and model.safetensors with the weights to start from.
 Each line on standard input is a command, each line on standard output its answer in JSON.
-With WORLD_SIZE and RANK set, that many processes train together: DDP over Gloo, each with its share of the sequences.
+With TORCH_COMPILE set, the model goes through torch.compile. With WORLD_SIZE and RANK set, that many processes train together: DDP over Gloo, each with its share of the sequences.
 """
 
 import json
@@ -87,10 +87,13 @@ if RANKS > 1:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder.resolve()}/rendezvous", rank=RANK, world_size=RANKS)
     model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
 
+compiled = "TORCH_COMPILE" in os.environ
+run = torch.compile(model) if compiled else model
+
 
 def step() -> float:
     optimizer.zero_grad(set_to_none=True)
-    loss = model(inputs, targets)
+    loss = run(inputs, targets)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), setting["clipNorm"])
     optimizer.step()
@@ -116,6 +119,13 @@ commands = {
     "profile": profiled_step,
     "memory": lambda: {"peakBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024},
 }
-print(json.dumps({"description": f"PyTorch {torch.__version__} eager{f', DDP over Gloo, {RANKS} processes' if RANKS > 1 else ''}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"}), flush=True)
+words = [
+    f"PyTorch {torch.__version__} {'compiled' if compiled else 'eager'}",
+    *(["jemalloc, huge pages"] if "LD_PRELOAD" in os.environ else []),
+    *([f"DDP over Gloo, {RANKS} processes"] if RANKS > 1 else []),
+    torch.backends.cpu.get_cpu_capability(),
+    f"{torch.get_num_threads()} threads",
+]
+print(json.dumps({"description": ", ".join(words), "version": torch.__version__}), flush=True)
 for line in sys.stdin:
     print(json.dumps(commands[line.strip()]()), flush=True)

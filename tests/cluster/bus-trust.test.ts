@@ -33,6 +33,7 @@ let trust: Trust;
 let server: NatsServer;
 let keeper: BusKeeper;
 let changes: string[];
+let served: string;
 let kube: MemoryKube;
 let stack: AsyncDisposableStack;
 
@@ -66,6 +67,7 @@ function keeperFor(port: number): BusKeeper {
     files: folder,
     leads: () => true,
     onChange: (what) => changes.push(what),
+    onServed: (certificate) => (served = certificate),
   });
 }
 
@@ -200,9 +202,12 @@ it('the authority changes while connections live: both old and new ones are let 
     await turn(step);
     await keeper.look();
     expect(changes.at(-1)).toBe('written');
+    const written = Buffer.from((await kube.get(Secret, key)).data!['tls.crt']!, 'base64').toString();
+    expect(served).not.toBe(written);
     await mount();
     await keeper.look();
     expect(changes.at(-1)).toBe('reloaded');
+    expect(served).toBe(written);
   }
   await publish(2);
   const both = [await podIdentity('moby'), { ...oldIdentity, ca: (await podIdentity('moby')).ca }];

@@ -56,9 +56,11 @@ describe('what Helm makes of the chart', () => {
         'ClusterRoleBinding/windlass',
         'Deployment/windlass',
         'Deployment/windlass-bus',
+        'FlowSchema/windlass-lease',
         'NetworkPolicy/windlass',
         'NetworkPolicy/windlass-bus',
         'Pod/windlass-test',
+        'PriorityLevelConfiguration/windlass-lease',
         'Role/windlass-lease',
         'RoleBinding/windlass-lease',
         'Service/windlass-bus',
@@ -78,6 +80,7 @@ describe('what Helm makes of the chart', () => {
   it('everything optional can be left out', async () => {
     const off = [
       'crds.enabled',
+      'leaseFlow.enabled',
       'nats.enabled',
       'networkPolicy.enabled',
       'networkPolicy.workloads',

@@ -1,4 +1,5 @@
 // Credentials of pods on a real API server: tokens that it made and reviews, the operator as a process, policies that it takes.
+import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -99,7 +100,15 @@ it('a pod gets credentials for a token of the API server that is bound to it, an
     async () => expect(await ask(last).then(() => 'given', String)).toMatch(/403: .*no pod of this name/),
     patience,
   );
-  expect((await running.page('metrics', '/metrics')).body).not.toContain('code="403"');
+  const lines = (await running.page('metrics', '/metrics')).body.split('\n');
+  expect(lines.filter((line) => line.startsWith('rest_client_requests_total{code="403"'))).toEqual([]);
+  const told = (series: string) => Number(lines.find((line) => line.startsWith(`windlass_${series} `))?.split(' ')[1]);
+  expect(told('credentials_requests_total{code="200"}')).toBe(1);
+  const expiry = (certificate: string) => told(`certificate_expiry_timestamp_seconds{certificate="${certificate}"}`);
+  expect(expiry('authority')).toBe(new X509Certificate(source.ca).validToDate.getTime() / 1000);
+  const left = expiry('credentials') - Date.now() / 1000;
+  expect(left).toBeGreaterThan(23 * 3600);
+  expect(told('certificate_renewal_timestamp_seconds{certificate="credentials"}')).toBeLessThan(expiry('credentials'));
 });
 
 it('another operator goes on with the authority of the first, and leaves the Secret of the bus alone where that is not its own', async () => {

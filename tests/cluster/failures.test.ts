@@ -6,8 +6,8 @@ import { Manager } from '#operator/framework/manager.ts';
 import type { HttpKube } from '#operator/kube/http-kube.ts';
 import type { Transport } from '#operator/kube/transport.ts';
 import { createInProcessBus } from '#runtime/api/bus.ts';
-import { cases } from './failure-cases.ts';
-import type { Case } from './failure-cases.ts';
+import type { Case } from './failure-cases/case.ts';
+import { cases } from './failure-cases/main.ts';
 import { patienceMs, Stage } from './failure-stage.ts';
 import { connect, newNamespace } from './kube.ts';
 

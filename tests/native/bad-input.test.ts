@@ -116,7 +116,8 @@ describe('model.from', () => {
 
   it('of a family that is not supported', async () => {
     const change = await damagedModel('config.json', (bytes) => bytes.toString().replace('"llama"', '"mamba"'));
-    const message = 'model.from: DIR/damaged/config.json: model_type is "mamba" but must be gpt2 or llama';
+    const known = 'openai-gpt, gpt2, gpt_neo, opt, bloom, llama, qwen2, qwen3, mistral, mixtral, gemma3_text';
+    const message = `model.from: DIR/damaged/config.json: model_type is "mamba" but must be one of ${known}`;
     await expectFailure(change, 'WL_MODEL_INVALID', 64, message);
   });
 });

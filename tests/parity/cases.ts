@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openSafetensors } from '#runtime/model/safetensors-file.ts';
 
-export const cases = ['gpt2', 'llama-grouped', 'llama-untied'] as const;
+export const cases = ['gpt2', 'llama-grouped', 'llama-untied', 'llama3', 'qwen2', 'qwen3', 'mistral', 'mixtral'] as const;
 
 export function folderOf(name: string): string {
   return join(import.meta.dirname, '../fixtures/parity', name);

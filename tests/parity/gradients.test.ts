@@ -37,7 +37,8 @@ async function lossesAndGradients(model: Model, expected: Expected): Promise<[Fl
   const readings = scope(() => {
     using tape = new Tape(expected);
     const losses = tape.record(() => {
-      const hidden = hiddenStates(model, tensor(device, inputs, [count]), contiguous(expected));
+      const ids = tensor(device, inputs, [count]);
+      const hidden = hiddenStates(model, ids, contiguous(expected), { tokenWeight: 1 / count });
       return crossEntropy(hidden, headWeight(model), tensor(device, targets, [count]), { weight: 1 / count });
     });
     tape.backward(losses);

@@ -41,8 +41,8 @@ async function makeExport(device: Device, name: string, config: ModelConfig, fol
   using whole = await trainer.execution.wholeModel();
   const files = ['tokenizer.json', 'tokenizer_config.json'].map((file) => ({ path: join(folderOf('gpt2'), file) }));
   await saveHuggingFace(whole!.model, trained, { files });
-  await exportModel({ from: trained, to: join(folder, name), type: 'f32' });
-  await exportModel({ from: trained, to: join(folder, `${name}.gguf`), type: 'f32' });
+  await exportModel({ from: trained, to: join(folder, name), recipe: 'F32' });
+  await exportModel({ from: trained, to: join(folder, `${name}.gguf`), recipe: 'F32' });
 
   const loaded = await loadEngine({ modelDir: trained, device });
   const greedy = [];

@@ -47,7 +47,7 @@ it.each(cases)(
 
 it.each(cases)('%s: an export has the weights that a saved model has', async (name) => {
   const [exported, saved] = [join(folder, 'exported'), join(folder, 'saved')];
-  await exportModel({ from: folderOf(name), to: exported, type: 'f32' });
+  await exportModel({ from: folderOf(name), to: exported, recipe: 'F32' });
   using model = await loadHuggingFace(folderOf(name), device);
   await saveHuggingFace(model, saved);
   for (const [file, content] of await filesOf(saved)) expect((await filesOf(exported)).get(file), file).toBe(content);

@@ -17,6 +17,7 @@ import { failureReason, kserveStatus } from './model-status.ts';
 import type { ModelFailure } from './model-status.ts';
 import { frontService, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
 import { rolloutOf, timeLeft } from './progress.ts';
+import { startedAnew } from './requested-restart.ts';
 import { rollStep } from './roll.ts';
 import { firstStartupMs, isStarting, startupsEveryMs } from './startups.ts';
 import type { PodStartup } from './startups.ts';
@@ -59,7 +60,8 @@ export interface Plan {
   againAfterMs?: number;
 }
 
-export function planInferenceService(seen: Observed, now: number): Plan {
+export function planInferenceService(observed: Observed, now: number): Plan {
+  const seen = startedAnew(observed);
   const { service } = seen;
   const { effective } = service.status ?? {};
   if (!effective) return resolveRuntime(seen, now);

@@ -104,19 +104,19 @@ export function addInferenceServiceController(manager: Manager, options: Inferen
 async function carryOut(action: Action, client: KubeClient): Promise<void> {
   switch (action.type) {
     case 'createPod':
-      await client.create(Pod, action.pod);
+      await client.createUnread(Pod, action.pod);
       return;
     case 'deletePod':
       await deletePod(client, action.pod);
       return;
     case 'createFront':
-      await client.create(Service, action.front);
+      await client.createUnread(Service, action.front);
       return;
     case 'updateFront':
       await client.update(Service, action.front);
       return;
     case 'createBudget':
-      await client.create(PodDisruptionBudget, action.budget);
+      await client.createUnread(PodDisruptionBudget, action.budget);
       return;
     case 'updateBudget':
       await client.update(PodDisruptionBudget, action.budget);

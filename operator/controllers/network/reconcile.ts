@@ -65,7 +65,7 @@ function add<T extends KubeObject>(
       const wanted = policyOf(owner);
       const found = policies.get(keyOf(wanted));
       if (!found) {
-        await client.create(NetworkPolicy, wanted);
+        await client.createUnread(NetworkPolicy, wanted);
         return {};
       }
       const isOurs = found.metadata.ownerReferences?.some(({ uid }) => uid === owner.metadata.uid);

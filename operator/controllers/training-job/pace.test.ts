@@ -30,6 +30,12 @@ describe('the pace of a status', () => {
     expect(pace.waitFor('a', count(3), 4000)).toBe(1000);
   });
 
+  it('counts from what was written before pods were made', () => {
+    const pace = new StatusPace();
+    pace.decided('a', 0);
+    expect(pace.waitFor('a', count(1), 500)).toBe(1500);
+  });
+
   it('is each job for itself, and forgets those that are gone', () => {
     const pace = new StatusPace();
     pace.waitFor('a', { state: 'Starting' }, 0);

@@ -15,7 +15,7 @@ export class StatusPace {
   /** Milliseconds until this change of the status should be written; 0 for now. Whoever gets 0 writes it. */
   waitFor(key: string, change: JsonObject, now: number): number {
     if (!isCount(change)) {
-      this.#counts.set(key, { at: now, delayMs: firstDelayMs });
+      this.decided(key, now);
       return 0;
     }
     const last = this.#counts.get(key);
@@ -25,13 +25,18 @@ export class StatusPace {
     return waitMs;
   }
 
+  /** Something was written that decides: counts after it wait anew. */
+  decided(key: string, now: number): void {
+    this.#counts.set(key, { at: now, delayMs: firstDelayMs });
+  }
+
   forget(key: string): void {
     this.#counts.delete(key);
   }
 }
 
 /** Whether the change is one of numbers of pods alone. */
-function isCount({ summary, ...rest }: JsonObject): boolean {
+export function isCount({ summary, ...rest }: JsonObject): boolean {
   const columns = isJsonObject(summary) ? Object.keys(summary) : [];
   return columns.every((name) => name === 'ranks') && Object.keys(rest).every((name) => name === 'readyRanks');
 }

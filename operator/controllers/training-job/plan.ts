@@ -15,6 +15,7 @@ import type { Action, Decision, Observed, Plan } from './decision.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
 import { endGroups } from './pod-group.ts';
+import { lastSaved } from './last-saved.ts';
 import { podSetsOf } from './pod-sets.ts';
 import { graceSeconds, podsOf, ranksOf } from './pods.ts';
 import { copyCondition, newModel, newVersion, versionOf } from './publish.ts';
@@ -279,6 +280,7 @@ function suspend(seen: Observed, now: number): Decision {
     ],
     status: {
       ...forgetRanks,
+      ...lastSaved(seen, now),
       startTime: undefined,
       nextRestartTime: undefined,
       // Nobody shall take them for pods that somebody else took away, should the job go on before they are gone.

@@ -42,6 +42,17 @@ describe('a restart that was asked for', () => {
     expect(said(plan({ job: { ...waits, status }, pods: [] })).actions).toEqual(['create moby-worker-0 attempt 2']);
   });
 
+  it('starts from what the runtime says now, on the claim where the checkpoint is; from what it said before if it is gone', () => {
+    const old = { ...effective, jobsClaim: 'checkpoints' };
+    const builtin = { image: 'windlass:next' };
+    const { status } = plan({ job: asked({ effective: old }), pods: [pod()], builtin });
+    expect(status.effective).toEqual({ ...old, image: 'windlass:next' });
+    const { status: again } = plan({ job: asked({ ...status, restartRequest: undefined }), pods: [], builtin });
+    expect(again.effective).toEqual(status.effective);
+    const named = asked({ effective: old }, { runtimeRef: { kind: 'TrainingRuntime', name: 'gone' } });
+    expect(plan({ job: named, pods: [pod()], builtin }).status.effective).toEqual(old);
+  });
+
   it('comes after the judgement of a pod that failed, and does not bring back a job that has failed', () => {
     const failing = pod({ phase: 'Failed', exitCode: ExitCode.userError, endedAgo: 10 });
     expect(said(plan({ job: asked(), pods: [failing] }))).toMatchObject({ state: 'Failed', attempt: 0 });

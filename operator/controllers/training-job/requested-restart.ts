@@ -1,6 +1,7 @@
 // A restart that somebody asked for by annotation: all pods of a job anew, once for each request, and free of charge.
 import { annotation } from '#crds/names.ts';
 import type { TrainingJob } from '#crds/v1alpha1/index.ts';
+import { effectiveAnew } from '../effective.ts';
 import type { Decision, Observed } from './decision.ts';
 import { forgetRanks } from './status.ts';
 
@@ -12,9 +13,15 @@ export function restartRequest({ metadata, status }: TrainingJob): string | unde
   return request === '' || request === status?.restartRequest ? undefined : request;
 }
 
-/** Pods of this attempt are stale from now on: they save a checkpoint and end. Where there are none, only the wait for the next restart is over. */
-export function restartAsAsked({ job, pods }: Observed, request: string): Decision {
-  const status = { restartRequest: request, nextRestartTime: undefined };
+/**
+ * Pods of this attempt are stale from now on: they save a checkpoint and end. Where there are none, only the wait for the next restart is over. The
+ * next ones are made from what the runtime says now, but the claims stay: the checkpoint is there.
+ */
+export function restartAsAsked({ job, pods, runtime, builtin }: Observed, request: string): Decision {
+  const { effective: before } = job.status!;
+  const { jobsClaim, modelsClaim } = before!;
+  const effective = { ...effectiveAnew(before!, job.spec.runtimeRef, runtime, builtin), jobsClaim, modelsClaim };
+  const status = { restartRequest: request, nextRestartTime: undefined, effective };
   const message = `asked for at ${request}: the ranks save a checkpoint, and all pods are made again`;
   const conditions: Decision['conditions'] = [
     { type: 'Ready', status: 'False', reason: 'RestartRequested', message },

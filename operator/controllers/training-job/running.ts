@@ -128,7 +128,7 @@ export function remaining(replacing: readonly string[] | undefined, pods: readon
 }
 
 /** Whether a report is of this attempt, and later than what the status shows and than the newest pod that was replaced. */
-function isNews(job: TrainingJob, report: ProgressReport | undefined, attempt: number): boolean {
+export function isNews(job: TrainingJob, report: ProgressReport | undefined, attempt: number): boolean {
   if (report?.uid !== job.metadata.uid || report?.attempt !== attempt) return false;
   const { progress, lastFailure } = job.status ?? {};
   const replaced = lastFailure && isReplacement(lastFailure, attempt) ? lastFailure.time : undefined;

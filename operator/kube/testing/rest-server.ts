@@ -141,7 +141,10 @@ async function answer(
   const body = await bodyOf(request);
   const { method } = request;
   if (key.name === '') {
-    if (method === 'POST') return reply(response, 201, await kube.create(type, body as unknown as KubeObject));
+    if (method === 'POST') {
+      const made = await kube.create(type, body as unknown as KubeObject);
+      return reply(response, 201, request.headers.accept?.includes('as=PartialObjectMetadata') ? metadataOf(made) : made);
+    }
     if (query.get('watch') === '1') return watch(rest, type, key, query, response);
     return list(rest, pages, type, key, query, response);
   }
@@ -167,6 +170,10 @@ async function answer(
       ? await kube.patchStatus(type, key, body['status'] ?? {}, preconditions)
       : await kube.patch(type, key, { ...left, metadata }, preconditions);
   return reply(response, 200, patched);
+}
+
+function metadataOf({ metadata }: KubeObject): KubeObject {
+  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata };
 }
 
 interface DeleteBody {

@@ -5,6 +5,7 @@ import { bundleOf } from '#operator/trust/authority.ts';
 import { jobOf, podOf, TestInstallation } from '#operator/trust/testing.ts';
 import { PodIdentity } from './pod-identity.ts';
 import type { PodIdentityOptions } from './pod-identity.ts';
+import { requestIdentity } from './request.ts';
 
 const patience = { timeout: 30_000, interval: 10 };
 
@@ -59,6 +60,21 @@ it('gives up with WL_CREDENTIALS, naming the operator and its answer', async () 
       /the operator at https:\/\/localhost:\d+ gave this pod no credentials .*no pod of this name/,
     ) as string,
   });
+});
+
+it('comes back when the operator said that it may, and gets what it asks for', async () => {
+  let now = Date.now();
+  installation.now = () => now;
+  const options = podOptions();
+  const signal = new AbortController().signal;
+  for (let asked = 0; asked < 10; asked += 1) await requestIdentity(options, signal);
+  now += 4_000;
+  await expect(requestIdentity(options, signal)).rejects.toMatchObject({ name: 'RefusedError', retryAfterMs: 1_000 });
+  const waiting = PodIdentity.obtain(options);
+  await vi.waitFor(() => expect(options.reasons).toEqual([expect.stringMatching(/429: .* asks too often/)]), patience);
+  now += 1_000;
+  const identity = await waiting;
+  await identity.close();
 });
 
 it('a pod that is asked to end while it waits ends', async () => {

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { CredentialsSource, Identity } from './request.ts';
-import { requestIdentity } from './request.ts';
+import { RefusedError, requestIdentity } from './request.ts';
 
 export interface PodIdentityOptions extends CredentialsSource {
   readonly log: (fields: object, message: string) => void;
@@ -94,6 +94,7 @@ async function ask(
   let lastWhy = '';
   for (;;) {
     signal.throwIfAborted();
+    let askedMs = 0;
     try {
       return await requestIdentity({ ...options, ca }, signal);
     } catch (error) {
@@ -103,8 +104,9 @@ async function ask(
         options.log({ operator: options.url, reason: why }, 'waiting for credentials of this pod; asking again');
       lastWhy = why;
       onFault(why);
+      if (error instanceof RefusedError) askedMs = error.retryAfterMs;
     }
-    await sleep(retryMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {});
+    await sleep(askedMs + retryMs * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {});
     retryMs = Math.min(2 * retryMs, longestRetryMs);
   }
 }

@@ -30,7 +30,21 @@ export interface CredentialsSource {
   readonly tokenFile: string;
 }
 
+/** What the operator answers when it gives nothing. */
+export class RefusedError extends Error {
+  /** How long it wants to be left alone. */
+  readonly retryAfterMs: number;
+
+  constructor(status: number, reason: string, retryAfterMs: number) {
+    super(`the operator answers ${status}: ${reason}`);
+    this.name = 'RefusedError';
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
 const timeoutMs = 10_000;
+/** However long an answer asks to wait. */
+const maxRetryAfterMs = 60_000;
 const maxAnswerBytes = 256 << 10;
 
 /** Throws an error that says why there are none. */
@@ -43,8 +57,8 @@ export async function requestIdentity(source: CredentialsSource, signal: AbortSi
     proof: sign('sha256', Buffer.from(proofText(token)), privateKey).toString('base64'),
     busUser: busKey.publicKey,
   };
-  const { status, text } = await post(source, token, JSON.stringify(body), signal);
-  if (status !== 200) throw new Error(`the operator answers ${status}: ${reasonIn(text)}`);
+  const { status, text, retryAfter } = await post(source, token, JSON.stringify(body), signal);
+  if (status !== 200) throw new RefusedError(status, reasonIn(text), retryAfterMsOf(retryAfter));
   const answer = CredentialsAnswer.parse(JSON.parse(text));
   return {
     cert: answer.certificate,
@@ -60,7 +74,7 @@ function post(
   token: string,
   body: string,
   signal: AbortSignal,
-): Promise<{ status: number; text: string }> {
+): Promise<{ status: number; text: string; retryAfter: string | undefined }> {
   return new Promise((resolve, reject) => {
     const headers = {
       authorization: `Bearer ${token}`,
@@ -73,12 +87,13 @@ function post(
       { method: 'POST', ca, headers, agent: false, minVersion: 'TLSv1.3', signal: limit },
       (response) => {
         let text = '';
+        const retryAfter = response.headers['retry-after'];
         response.setEncoding('utf8').on('data', (part: string) => {
           text += part;
           if (text.length > maxAnswerBytes) response.destroy(new Error(`the answer is larger than ${maxAnswerBytes} bytes`));
         });
         response.once('error', reject);
-        response.once('end', () => resolve({ status: response.statusCode ?? 0, text }));
+        response.once('end', () => resolve({ status: response.statusCode ?? 0, text, retryAfter }));
       },
     );
     sent.once('error', (error) =>
@@ -86,6 +101,11 @@ function post(
     );
     sent.end(body);
   });
+}
+
+/** Seconds, as our operator says it (RFC 9110, 10.2.3). */
+function retryAfterMsOf(header: string | undefined): number {
+  return /^\d{1,9}$/.test(header ?? '') ? Math.min(Number(header) * 1000, maxRetryAfterMs) : 0;
 }
 
 function reasonIn(text: string): string {

@@ -10,6 +10,11 @@ export function checkConfig(config: ModelConfig, source: string): ModelConfig {
   if (heads % kvHeads !== 0) throw fault(`${kvHeads} key-value heads do not divide ${heads} heads`);
   if (config.positions.kind === 'rope' && headSize % 2 !== 0)
     throw fault(`rotary positions need an even head size, not ${headSize}`);
+  const { experts = 1, perToken = 1 } = config.mixture ?? {};
+  if (perToken > experts) throw fault(`a token can't go to ${perToken} of ${experts} experts`);
+  if (config.windows?.some((window) => !Number.isInteger(window) || window < 0))
+    throw fault('a window is a whole number of keys');
+  if ((config.embeddingDropout ?? 0) >= 1) throw fault(`a dropout of ${config.embeddingDropout} leaves nothing`);
   if (config.dropout >= 1) throw fault(`a dropout of ${config.dropout} leaves nothing`);
   return config;
 }

@@ -57,6 +57,22 @@ export class ConfigReader {
     );
   }
 
+  has(key: string): boolean {
+    return this.#json[key] !== undefined && this.#json[key] !== null;
+  }
+
+  /** Whether it says null, which for some keys is not what leaving it out is. */
+  isNull(key: string): boolean {
+    return this.#json[key] === null;
+  }
+
+  list(key: string): readonly unknown[] | undefined {
+    if (!this.has(key)) return undefined;
+    const value = this.#json[key];
+    if (!Array.isArray(value)) throw this.fault(key, 'a list');
+    return value;
+  }
+
   record(key: string): Readonly<Record<string, unknown>> | undefined {
     const value = this.#json[key];
     if (value === undefined || value === null) return undefined;

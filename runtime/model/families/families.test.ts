@@ -1,13 +1,42 @@
 import { expect, it } from 'vitest';
-import type { ModelConfig } from '../config.ts';
+import type { ModelConfig, ModelFamily } from '../config.ts';
 import { parameterCount, parameterSpecs } from '../parameters.ts';
 import { tinyGpt2, tinyLlama } from '../testing.ts';
 import { familyOf, huggingFaceConfig, newModelConfig, parseHuggingFaceConfig } from './families.ts';
+
+const otherFamilies = ['gpt1', 'gpt3', 'opt', 'bloom', 'qwen2', 'qwen3', 'mistral', 'mixtral', 'gemma3'] as const;
+
+const llama3Scaling = {
+  kind: 'llama3',
+  factor: 8,
+  lowFrequencyFactor: 1,
+  highFrequencyFactor: 4,
+  originalContextLength: 8192,
+} as const;
+
+function newTiny(family: ModelFamily): ModelConfig {
+  const isWindowed = family === 'mistral';
+  const size = { hiddenSize: 24, layers: 2, heads: 3, ...(isWindowed ? { window: 5 } : {}) };
+  return newModelConfig(family, size, { vocabularySize: 37, trainingLength: 16, bosTokenId: 0, eosTokenIds: [0] });
+}
 
 const configs: readonly (readonly [string, ModelConfig])[] = [
   ['gpt2', tinyGpt2],
   ['gpt2 with its own head', { ...tinyGpt2, tieEmbeddings: false }],
   ['llama', tinyLlama],
+  ...otherFamilies.map((family): [string, ModelConfig] => [`new ${family}`, newTiny(family)]),
+  ['gpt2 whose scores are scaled by layer', { ...tinyGpt2, scaleByLayer: true }],
+  ['llama with scaled angles', { ...tinyLlama, positions: { kind: 'rope', theta: 500_000, scaling: llama3Scaling } }],
+  ['qwen2 with windows in its last layers', { ...newTiny('qwen2'), windows: [0, 7] }],
+  [
+    'opt with norms after each part',
+    { ...newTiny('opt'), norm: { kind: 'layernorm', epsilon: 1e-5, placement: 'post', final: false } },
+  ],
+  ['bloom with dropout', { ...newTiny('bloom'), dropout: 0.1, embeddingDropout: 0 }],
+  [
+    'gemma3 with stretched angles',
+    { ...newTiny('gemma3'), positions: { kind: 'rope', theta: 1e6, scaling: { kind: 'linear', factor: 8 }, windowTheta: 1e4 } },
+  ],
   ['llama with biases and its own head', { ...tinyLlama, tieEmbeddings: false, bias: { qkv: true, output: true, mlp: true } }],
 ];
 
@@ -54,6 +83,36 @@ it('takes the rotary base from rope_theta or rope_parameters', () => {
   expect(theta({ rope_parameters: { rope_type: 'default', rope_theta: 1e6 } })).toEqual({ kind: 'rope', theta: 1e6 });
 });
 
+it('takes scaled angles from rope_scaling or rope_parameters', () => {
+  const positions = (json: object) => parseHuggingFaceConfig({ model_type: 'llama', ...json }, 'f').positions;
+  const keys = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+  const wanted = { kind: 'rope', theta: 5e5, scaling: llama3Scaling };
+  expect(positions({ rope_theta: 5e5, rope_scaling: { ...keys, rope_type: 'llama3' } })).toEqual(wanted);
+  expect(positions({ rope_parameters: { ...keys, rope_type: 'llama3', rope_theta: 5e5 } })).toEqual(wanted);
+  expect(positions({ rope_scaling: { type: 'linear', factor: 2 } })).toEqual({
+    kind: 'rope',
+    theta: 1e4,
+    scaling: { kind: 'linear', factor: 2 },
+  });
+});
+
+it('takes the windows of layers from flags of older files or from the kinds of layers', () => {
+  const windows = (json: object) => parseHuggingFaceConfig({ num_hidden_layers: 3, ...json }, 'f').windows;
+  const types = ['full_attention', 'sliding_attention', 'sliding_attention'];
+  const flags = { sliding_window: 8, use_sliding_window: true, max_window_layers: 1 };
+  expect(windows({ model_type: 'qwen2', ...flags })).toEqual([0, 8, 8]);
+  expect(windows({ model_type: 'qwen2', ...flags, use_sliding_window: false })).toBeUndefined();
+  expect(windows({ model_type: 'qwen3', sliding_window: 8, layer_types: types })).toEqual([0, 8, 8]);
+  expect(windows({ model_type: 'mistral' })).toEqual([4096, 4096, 4096]);
+  expect(windows({ model_type: 'mistral', sliding_window: null })).toBeUndefined();
+  expect(windows({ model_type: 'mixtral' })).toBeUndefined();
+  expect(windows({ model_type: 'gemma3_text', sliding_window: 8, sliding_window_pattern: 3 })).toEqual([8, 8, 0]);
+  expect(windows({ model_type: 'gemma3_text', sliding_window: 8, layer_types: types })).toEqual([0, 8, 8]);
+  expect(
+    parseHuggingFaceConfig({ model_type: 'gpt_neo', num_layers: 2, attention_types: [[['global', 'local'], 1]] }, 'f').windows,
+  ).toEqual([0, 256]);
+});
+
 it('keeps no token, one token or several for the end of text', () => {
   const ids = (value: unknown) => {
     const config = parseHuggingFaceConfig({ model_type: 'llama', eos_token_id: value, bos_token_id: null }, 'f');
@@ -78,10 +137,10 @@ it('refuses by name what it does not support', () => {
   expect(
     [
       [],
-      { model_type: 'mistral' },
+      { model_type: 'mamba' },
       {},
       { ...llama, rope_scaling: { rope_type: 'llama3', factor: 8 } },
-      { ...llama, rope_scaling: { type: 'linear', factor: 2 } },
+      { ...llama, rope_scaling: { type: 'linear', factor: -2 } },
       { ...llama, rope_parameters: { rope_type: 'yarn', rope_theta: 1e4 } },
       { ...llama, sliding_window: 4096 },
       { ...llama, hidden_act: 'gelu' },
@@ -93,21 +152,28 @@ it('refuses by name what it does not support', () => {
       { ...llama, hidden_size: '4096' },
       { ...llama, vocab_size: 1e12 },
       { ...llama, hidden_size: 96, head_dim: 3 },
-      { ...gpt2, scale_attn_by_inverse_layer_idx: true },
+      { model_type: 'opt', word_embed_proj_dim: 512, hidden_size: 1024, num_attention_heads: 16 },
+      { model_type: 'opt', enable_bias: false },
+      { model_type: 'bloom', apply_residual_connection_post_layernorm: true },
+      { model_type: 'gpt_neo', attention_types: [[['global', 'local'], 2]] },
+      { model_type: 'gemma3_text', final_logit_softcapping: 30 },
+      { model_type: 'qwen3', num_hidden_layers: 1, layer_types: ['chunked_attention'] },
+      { model_type: 'mixtral', router_jitter_noise: 0.01 },
+      { model_type: 'mixtral', num_experts_per_tok: 9 },
       { ...gpt2, scale_attn_weights: false },
       { ...gpt2, add_cross_attention: true },
-      { ...gpt2, activation_function: 'relu' },
+      { ...gpt2, activation_function: 'swish' },
       { ...gpt2, embd_pdrop: 0.2 },
       { ...gpt2, eos_token_id: 'end' },
     ].map(refusal),
   ).toMatchInlineSnapshot(`
     [
       "config.json: it is not a JSON object",
-      "config.json: model_type is "mistral" but must be gpt2 or llama",
-      "config.json: model_type is absent but must be gpt2 or llama",
-      "config.json: rope_scaling is {"rope_type":"llama3","factor":8} but must be of type "default": no other is supported",
-      "config.json: rope_scaling is {"type":"linear","factor":2} but must be of type "default": no other is supported",
-      "config.json: rope_parameters is {"rope_type":"yarn","rope_theta":10000} but must be of type "default": no other is supported",
+      "config.json: model_type is "mamba" but must be one of openai-gpt, gpt2, gpt_neo, opt, bloom, llama, qwen2, qwen3, mistral, mixtral, gemma3_text",
+      "config.json: model_type is absent but must be one of openai-gpt, gpt2, gpt_neo, opt, bloom, llama, qwen2, qwen3, mistral, mixtral, gemma3_text",
+      "config.json: rope_scaling is {"rope_type":"llama3","factor":8} but must be one with a low_freq_factor above 0",
+      "config.json: rope_scaling is {"type":"linear","factor":-2} but must be one with a factor above 0",
+      "config.json: rope_parameters is {"rope_type":"yarn","rope_theta":10000} but must be of type "default", "linear" or "llama3": no other is supported",
       "config.json: sliding_window is 4096 but must be absent: it is not supported",
       "config.json: hidden_act is "gelu" but must be silu: nothing else is supported",
       "config.json: attention_dropout is 0.1 but must be 0: nothing else is supported",
@@ -118,10 +184,17 @@ it('refuses by name what it does not support', () => {
       "config.json: hidden_size is "4096" but must be a whole number from 1",
       "config.json: vocab_size is 1000000000000 but must be a whole number from 1",
       "config.json: rotary positions need an even head size, not 3",
-      "config.json: scale_attn_by_inverse_layer_idx is true but must be false: nothing else is supported",
+      "config.json: word_embed_proj_dim is 512 but must be the same as hidden_size (1024): no other is supported",
+      "config.json: enable_bias is false but must be true: nothing else is supported",
+      "config.json: apply_residual_connection_post_layernorm is true but must be false: nothing else is supported",
+      "config.json: attention_types is [[["global","local"],2]] but must be a list of [kinds, times] for 24 layers, kinds "global" or "local"",
+      "config.json: final_logit_softcapping is 30 but must be absent: it is not supported",
+      "config.json: layer_types is ["chunked_attention"] but must be made of "full_attention" and "sliding_attention": no other is supported",
+      "config.json: router_jitter_noise is 0.01 but must be 0: nothing else is supported",
+      "config.json: a token can't go to 9 of 8 experts",
       "config.json: scale_attn_weights is false but must be true: nothing else is supported",
       "config.json: add_cross_attention is true but must be false: nothing else is supported",
-      "config.json: activation_function is "relu" but must be gelu_new or gelu_pytorch_tanh or gelu",
+      "config.json: activation_function is "swish" but must be gelu_new or gelu_pytorch_tanh or gelu or relu",
       "config.json: embd_pdrop is 0.2 but must be the same as resid_pdrop (0.1)",
       "config.json: eos_token_id is "end" but must be token ids",
     ]

@@ -1,5 +1,5 @@
 // What the code needs to know about a family of models beyond its configuration.
-import type { ModelConfig, ModelSize, ModelSurroundings } from '../config.ts';
+import type { ModelConfig, ModelFamily, ModelSize, ModelSurroundings } from '../config.ts';
 
 /** A tensor as the family's checkpoints hold it. */
 export interface FileTensor {
@@ -9,10 +9,14 @@ export interface FileTensor {
   /** The parameters that it consists of: their rows one after the other, transposed as a whole where `transposed`. */
   readonly parameters: readonly string[];
   readonly transposed: boolean;
+  /** Where the rows of the parameters take turns in it: so many at a time, each parameter's in its order. */
+  readonly turn?: number;
 }
 
 export interface Family {
-  readonly name: ModelConfig['family'];
+  readonly name: ModelFamily;
+  /** `model_type` of config.json. */
+  readonly modelType: string;
   /** `architectures` of config.json. */
   readonly architecture: string;
   /** A new model from the `model.config` of a job. Throws WL_MODEL_INVALID naming a field that does not fit. */
@@ -22,6 +26,8 @@ export interface Family {
   toHuggingFace(config: ModelConfig): Record<string, unknown>;
   /** All tensors of a checkpoint, in the order of the parameters. */
   fileTensors(config: ModelConfig): readonly FileTensor[];
+  /** Other ways in which checkpoints may hold the same parameters, which are read but never written. */
+  alternativeTensors?(config: ModelConfig): readonly (readonly FileTensor[])[];
   /** The name in `fileTensors` that a name found in a file stands for; undefined for one that carries no weight and is left out. */
   canonicalName(name: string): string | undefined;
 }

@@ -118,7 +118,12 @@ export class Stage {
         tape.record(() => {
           const ids = tensor(model.device, grain.inputs, [grain.inputs.length], 'inputs');
           const dropout = { seed, step: step.step, firstToken: grain.firstToken, length };
-          const pass = new ForwardPass(model, ids, contiguous({ length }), { dropout, recompute, layers });
+          const pass = new ForwardPass(model, ids, contiguous({ length }), {
+            dropout,
+            recompute,
+            layers,
+            tokenWeight: step.weight,
+          });
           const stream = this.#run(pass, tape, grain, input);
           const output = this.isLast ? undefined : stream.branch ? add(stream.base, stream.branch) : stream.base;
           return { pass, output, stream: this.isLast ? stream : undefined };

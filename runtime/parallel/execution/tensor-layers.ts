@@ -31,6 +31,9 @@ export function tensorLayers(options: TensorLayerOptions): Layers & Disposable {
   return {
     share,
     part: share === 1 ? 0 : group.rank,
+    cut: { rank: group.rank, ranks: group.size },
+    // With sequence parallelism what all ranks hold is summed at the end.
+    common: (parameter) => (share === 1 ? exchange.enter(parameter) : parameter),
     columns: (x, layers, outputUnit) =>
       linears(exchange.enter(x), layers, { outputSpans: spans, ...(outputUnit === undefined ? {} : { outputUnit }) }),
     rows(x, { weight, bias }, unit) {

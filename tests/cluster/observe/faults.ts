@@ -45,6 +45,8 @@ const reason = (kind: string, wanted: string): Change[] => [
   ),
   gone(startsWith(`windlass_${kind}_reason`)),
 ];
+const certificate = (what: 'expiry' | 'renewal', of: string) =>
+  named(`windlass_certificate_${what}_timestamp_seconds`, { certificate: of });
 const jobs = startsWith('windlass_trainingjob_');
 const services = startsWith('windlass_inferenceservice_');
 const answered = named('rest_client_requests_total', { code: '200', method: 'GET' });
@@ -103,6 +105,24 @@ export const faults: readonly Fault[] = [
     changes: [another(answered, { code: '<error>' }, ({ seconds }) => seconds), frozen(startsWith('rest_client_'))],
   },
   { alert: 'WindlassBusAway', what: 'the bus goes', from: leading, changes: [is(named('windlass_bus_connected'), 0)] },
+  {
+    alert: 'WindlassCertificateExpires',
+    what: 'the certificate of the credentials service is due for two hours and has one left',
+    from: leading,
+    changes: [
+      { of: certificate('expiry', 'credentials'), value: ({ start }) => start + 3600 },
+      { of: certificate('renewal', 'credentials'), value: ({ start }) => start - 7200 },
+    ],
+  },
+  {
+    alert: 'WindlassCertificateExpires',
+    what: 'the authority has expired',
+    from: leading,
+    changes: [
+      { of: certificate('expiry', 'authority'), value: ({ start }) => start - 60 },
+      { of: certificate('renewal', 'authority'), value: ({ start }) => start - 7200 },
+    ],
+  },
   {
     alert: 'WindlassJobStalled',
     what: 'a job hangs in the middle of its steps',

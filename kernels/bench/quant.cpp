@@ -1,0 +1,156 @@
+// Prints the speed of linear layers with quantised weights: GB/s of panels read by one row (decode) beside the bandwidth of reading memory,
+// and operations per second for many rows (prefill) beside the rate of byte products that a loop reaches, and beside the f32 layer.
+// WL_ISA and WL_THREADS choose what is measured. With one thread the clock is the thread's CPU time, so that other processes on the machine
+// disturb little; with more it is the wall clock.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "core/isa.h"
+#include "core/measure-bytes.h"
+#include "core/measure.h"
+#include "core/ops.gen.h"
+#include "core/quant-types.h"
+#include "core/runtime.h"
+#include "core/scratch.h"
+#include "wl.h"
+
+namespace {
+
+using namespace wl;
+
+struct Bench {
+  Scratch scratch;
+  Context context{pool(), scratch};
+
+  double now() const {
+    timespec t;
+    clock_gettime(context.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+  }
+
+  // Seconds of the fastest of many runs: within about 0.3 s, at least 4.
+  template <class Work>
+  double best(Work work) {
+    double fastest = 1e9;
+    const double start = now();
+    for (int run = 0; run < 4 || (run < 200 && now() - start < 0.3); ++run) {
+      const double begin = now();
+      work();
+      fastest = std::min(fastest, now() - begin);
+      scratch.reset();
+    }
+    return fastest;
+  }
+
+  double byte_peak() {
+    constexpr int64_t rounds = 20000;
+    int32_t sinks[64 * 16] = {};
+    const double operations = static_cast<double>(WL_SELECT(byte_loop)(rounds, sinks));
+    const double seconds = best([&] {
+      context.parallel_for(context.threads(), 1, [&](int64_t i, int64_t, int) { WL_SELECT(byte_loop)(rounds, sinks + i * 16); });
+    });
+    return operations * context.threads() / seconds / 1e9;
+  }
+};
+
+struct Type {
+  const char* name;
+  Quant type;
+};
+constexpr Type types[] = {{"q4_0", Quant::q4_0}, {"q4_1", Quant::q4_1}, {"q5_0", Quant::q5_0}, {"q5_1", Quant::q5_1}, {"q8_0", Quant::q8_0},
+                          {"q4_k", Quant::q4_k}, {"q5_k", Quant::q5_k}, {"q6_k", Quant::q6_k}, {"f16", Quant::f16},   {"bf16", Quant::bf16}};
+
+std::vector<float> numbers(int64_t n) {
+  std::vector<float> values(static_cast<size_t>(n));
+  uint32_t state = 1;
+  for (float& value : values) value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) / 8388608.0f - 1.0f;
+  return values;
+}
+
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (wl_start() != WL_OK) {
+    std::fprintf(stderr, "%s\n", wl_last_error()->message);
+    return 1;
+  }
+  const std::string part = argc > 1 ? argv[1] : "all";
+  Bench bench;
+  Context& context = bench.context;
+  std::printf("%s%s, %d threads\n", wl_isa(), isa() == Isa::avx512 && has_vnni() ? " with VNNI" : "", wl_threads());
+
+  // Decode: a weight far larger than the caches, so that each pass reads memory.
+  constexpr int64_t outputs = 49152, inputs = 2048;
+  const std::vector<float> weight_rows = numbers(64 * inputs);
+  const std::vector<float> plain = part == "prefill" ? std::vector<float>(128) : std::vector<float>(static_cast<size_t>(32) << 20);
+  std::vector<float> sums(static_cast<size_t>(context.threads()) * 16);
+  const auto bandwidth = [&] {
+    const int64_t pieces = context.threads(), piece = static_cast<int64_t>(plain.size()) / pieces / 128 * 128;
+    const double seconds = bench.best([&] {
+      context.parallel_for(pieces, 1, [&](int64_t i, int64_t, int) { sums[static_cast<size_t>(i) * 16] = WL_SELECT(read_loop)(plain.data() + i * piece, piece); });
+    });
+    return 4.0 * static_cast<double>(piece * pieces) / seconds / 1e9;
+  };
+  for (const Type& type : types) {
+    if (argc > 2 && std::strcmp(argv[2], type.name) != 0) continue;
+    const auto id = static_cast<int64_t>(type.type);
+    const int64_t row_bytes = quantized_bytes(id, inputs);
+    std::vector<uint8_t> few(static_cast<size_t>(64 * row_bytes));
+    WL_SELECT(quantize)(context, {weight_rows.data(), few.data(), id, 64 * inputs, static_cast<int64_t>(few.size())});
+    std::printf("%-5s", type.name);
+    if (part != "prefill") {
+      const int64_t bytes = quantized_panel_bytes(id, outputs, inputs);
+      std::vector<uint8_t> packed(static_cast<size_t>(bytes) + 64);
+      auto* panels = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(packed.data()) + 63) / 64 * 64);
+      const int64_t share = quantized_panel_bytes(id, 64, inputs);
+      for (int64_t at = 0; at < bytes; at += share) {
+        WL_SELECT(quantized_pack)(context, {few.data(), panels + at, id, inputs, 64, row_bytes, share});
+      }
+      const std::vector<float> x = numbers(4 * inputs);
+      std::vector<float> y(static_cast<size_t>(4 * outputs));
+      const double limit = bandwidth();
+      const auto run = [&](int64_t rows) {
+        return bench.best([&] { WL_SELECT(linear_quantized)(context, {x.data(), panels, nullptr, y.data(), id, 8, rows, inputs, bytes, outputs}); });
+      };
+      const double one = static_cast<double>(bytes) / run(1) / 1e9;
+      const double file = one * static_cast<double>(outputs * row_bytes) / static_cast<double>(bytes);
+      std::printf("  1 row: %5.1f GB/s of the file, %3.0f%% of %4.1f", file, 100 * file / limit, limit);
+      std::printf("; 4 rows: %5.1f GB/s", static_cast<double>(outputs * row_bytes) / run(4) / 1e9);
+    }
+    if (part != "decode") {
+      const double peak = bench.byte_peak();
+      for (const int64_t k : {int64_t{2048}}) {
+        constexpr int64_t n = 2048, rows = 512;
+        std::vector<uint8_t> blocks, packed(static_cast<size_t>(quantized_panel_bytes(id, n, k)));
+        for (int64_t at = 0; at < n; at += 64) blocks.insert(blocks.end(), few.begin(), few.end());
+        WL_SELECT(quantized_pack)(context, {blocks.data(), packed.data(), id, k, n, row_bytes, static_cast<int64_t>(packed.size())});
+        const std::vector<float> x = numbers(rows * k);
+        std::vector<float> y(static_cast<size_t>(rows * n));
+        for (const int64_t m : {int64_t{8}, rows}) {
+          const double seconds = bench.best([&] {
+            WL_SELECT(linear_quantized)(context, {x.data(), packed.data(), nullptr, y.data(), id, 8, m, k, static_cast<int64_t>(packed.size()), n});
+          });
+          const double rate = 2.0 * static_cast<double>(m * n * k) / seconds / 1e9;
+          std::printf("; %ld rows: %5.0f GOP/s, %2.0f%% of %4.0f", m, rate, 100 * rate / peak, peak);
+        }
+      }
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+  if (part == "decode") return 0;
+  constexpr int64_t n = 2048, k = 2048, rows = 512;
+  const int64_t size = WL_SELECT(packed_size)(n, k);
+  std::vector<float> w = numbers(n * k), packed(static_cast<size_t>(size)), x = numbers(rows * k), y(static_cast<size_t>(rows * n));
+  WL_SELECT(linear_pack)(context, {w.data(), packed.data(), n, k, size});
+  const double seconds = bench.best([&] {
+    WL_SELECT(linear_packed_forward)(context, {x.data(), packed.data(), nullptr, y.data(), 16, 8, rows, k, size, n});
+  });
+  std::printf("f32    %ld rows: %5.0f GFLOP/s\n", rows, 2.0 * static_cast<double>(rows * n * k) / seconds / 1e9);
+}

@@ -1,0 +1,119 @@
+// Linear layers with weights of 16 bits: each is widened, which is exact, and multiplied in f32 in the order of all f32 contractions.
+#include "cpu/linear-halves.h"
+
+#include "core/quant-types.h"
+#include "cpu/half.h"
+#include "cpu/simd.h"
+#include "cpu/spans.h"
+
+namespace wl::WL_ISA {
+namespace {
+
+#if defined(WL_ISA_AVX512)
+Vec16 load_f16(const uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+Vec16 load_bf16(const uint8_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+#elif defined(WL_ISA_AVX2)
+__m128i eight(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+Vec16 load_f16(const uint8_t* p) { return {_mm256_cvtph_ps(eight(p)), _mm256_cvtph_ps(eight(p + 16))}; }
+__m256 widened(__m128i a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(a), 16)); }
+Vec16 load_bf16(const uint8_t* p) { return {widened(eight(p)), widened(eight(p + 16))}; }
+#else
+Vec16 load_f16(const uint8_t* p) {
+  return each_lane<Vec16>([=](int i) { return load_half(p + 2 * i); });
+}
+Vec16 load_bf16(const uint8_t* p) {
+  return each_lane<Vec16>([=](int i) {
+    uint16_t bits;
+    std::memcpy(&bits, p + 2 * i, sizeof bits);
+    return bfloat_to_float(bits);
+  });
+}
+#endif
+
+constexpr int64_t cols = quant_panel_cols;
+/** Panels that one row takes together, for as many independent chains; rows that share a widened weight. */
+constexpr int most_panels = 4, most_rows = 4;
+
+struct Job {
+  const linear_quantized_args& a;
+  Spans spans;
+  int64_t stride;
+};
+
+/** Rows [row, row + rows) of panels [panel, panel + panels). */
+template <bool brain, int panels, int rows>
+void multiply(const Job& job, int64_t panel, int64_t row) {
+  const linear_quantized_args& a = job.a;
+  const uint8_t* weights = a.packed + panel * job.stride;
+  const float* x = a.x + row * a.K;
+  Vec16 sum[panels][rows], level[3][panels][rows];
+  for (int s = 0; s < job.spans.count; ++s) {
+    for (int p = 0; p < panels; ++p) {
+      for (int r = 0; r < rows; ++r) sum[p][r] = zero();
+    }
+    for (int64_t k = job.spans.begin[s]; k < job.spans.begin[s + 1]; ++k) {
+#pragma GCC unroll 4
+      for (int p = 0; p < panels; ++p) {
+        const uint8_t* at = weights + p * job.stride + k * 2 * cols;
+        const Vec16 w = brain ? load_bf16(at) : load_f16(at);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; ++r) sum[p][r] = fma(splat(x[r * a.K + k]), w, sum[p][r]);
+      }
+    }
+    int height = 0;
+    for (; (s >> height & 1) != 0; ++height) {
+      for (int p = 0; p < panels; ++p) {
+        for (int r = 0; r < rows; ++r) sum[p][r] = level[height][p][r] + sum[p][r];
+      }
+    }
+    if (s + 1 == job.spans.count) break;
+    for (int p = 0; p < panels; ++p) {
+      for (int r = 0; r < rows; ++r) level[height][p][r] = sum[p][r];
+    }
+  }
+  for (int p = 0; p < panels; ++p) {
+    const int64_t first = (panel + p) * cols;
+    const int64_t n = a.N - first < cols ? a.N - first : cols;
+    for (int r = 0; r < rows; ++r) {
+      Vec16 value = sum[p][r];
+      if (a.bias != nullptr) value = value + load_first(n, a.bias + first);
+      store_first(n, a.y + (row + r) * a.N + first, value);
+    }
+  }
+}
+
+template <bool brain, int rows>
+void each_panel(const Job& job, int64_t begin, int64_t end, int64_t row) {
+  int64_t panel = begin;
+  if constexpr (rows == 1) {
+    for (; panel + most_panels <= end; panel += most_panels) multiply<brain, most_panels, rows>(job, panel, row);
+  }
+  for (; panel < end; ++panel) multiply<brain, 1, rows>(job, panel, row);
+}
+
+template <bool brain>
+void run(Context& context, const linear_quantized_args& a) {
+  const Job job = {a, spans_of(a.K, 16, a.spans), quant_panel_stride(a.type, a.K)};
+  const int64_t panels = (a.N + cols - 1) / cols;
+  const int64_t groups = (panels + most_panels - 1) / most_panels;
+  context.parallel_for(groups, 1, [&](int64_t begin, int64_t end, int) {
+    const int64_t first = begin * most_panels;
+    const int64_t last = end * most_panels < panels ? end * most_panels : panels;
+    int64_t row = 0;
+    for (; row + most_rows <= a.M; row += most_rows) each_panel<brain, most_rows>(job, first, last, row);
+    for (; row + 2 <= a.M; row += 2) each_panel<brain, 2>(job, first, last, row);
+    for (; row < a.M; ++row) each_panel<brain, 1>(job, first, last, row);
+  });
+}
+
+}  // namespace
+
+void linear_halves(Context& context, const linear_quantized_args& a) {
+  if (static_cast<Quant>(a.type) == Quant::bf16) run<true>(context, a);
+  else run<false>(context, a);
+}
+
+}  // namespace wl::WL_ISA

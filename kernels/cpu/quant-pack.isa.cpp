@@ -1,0 +1,95 @@
+// Packs blocks as files hold them into the panels that linear_quantized reads.
+#include "core/ops.gen.h"
+#include "cpu/quant-blocks.h"
+
+namespace wl::WL_ISA {
+namespace {
+
+int bits_of_type(Quant type) {
+  switch (type) {
+    case Quant::q4_0:
+    case Quant::q4_1:
+    case Quant::q4_k: return 4;
+    case Quant::q5_0:
+    case Quant::q5_1:
+    case Quant::q5_k: return 5;
+    case Quant::q6_k: return 6;
+    default: return 8;
+  }
+}
+
+/** The codes of 32 terms of column `col`, into memory that was zero; see quant-panel.h. */
+void put_codes(int bits, const uint8_t* codes, int64_t col, uint8_t* to) {
+  for (int64_t k = 0; k < 32; ++k) {
+    const int64_t g = k / 4, byte = col * 4 + k % 4;
+    const int code = codes[k];
+    if (bits == 8) {
+      to[g * 64 + byte] = static_cast<uint8_t>(code);
+      continue;
+    }
+    const auto add = [&](int64_t at, int value) { to[at + byte] = static_cast<uint8_t>(to[at + byte] | value); };
+    add(g % 4 * 64, g < 4 ? code & 15 : (code & 15) << 4);
+    if (bits == 5) add(256, code >> 4 << g);
+    if (bits == 6) add(256 + g / 4 * 64, code >> 4 << (g % 4 * 2));
+  }
+}
+
+void put_half(uint16_t bits, int64_t col, uint8_t* to) { std::memcpy(to + 2 * col, &bits, sizeof bits); }
+
+/** The scales of one block of column `col`. */
+void put_scales(Quant type, const Block& block, int64_t col, uint8_t* to) {
+  put_half(block.d_bits, col, to);
+  switch (type) {
+    case Quant::q4_1:
+    case Quant::q5_1: put_half(block.dmin_bits, col, to + 32); break;
+    case Quant::q4_k:
+    case Quant::q5_k:
+      put_half(block.dmin_bits, col, to + 32);
+      for (int j = 0; j < 8; ++j) {
+        to[64 + j * 16 + col] = static_cast<uint8_t>(block.scales[j]);
+        to[192 + j * 16 + col] = block.mins[j];
+      }
+      break;
+    case Quant::q6_k:
+      for (int j = 0; j < 16; ++j) to[32 + j * 16 + col] = static_cast<uint8_t>(block.scales[j]);
+      break;
+    default: break;
+  }
+}
+
+}  // namespace
+
+void quantized_pack(Context& context, const quantized_pack_args& a) {
+  const auto type = static_cast<Quant>(a.type);
+  const QuantShape shape = quant_shape(a.type);
+  const int64_t blocks = a.terms / shape.elements;
+  const int64_t stride = quant_panel_stride(a.type, a.terms);
+  const int bits = bits_of_type(type);
+  const int64_t run_bytes = shape.panel_codes * 32 / shape.elements;
+  context.parallel_for((a.N + quant_panel_cols - 1) / quant_panel_cols, [&](int64_t begin, int64_t end, int) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      uint8_t* codes = a.packed + panel * stride;
+      uint8_t* scales = codes + blocks * shape.panel_codes;
+      std::memset(codes, 0, static_cast<size_t>(stride));
+      for (int64_t col = 0; col < quant_panel_cols; ++col) {
+        const int64_t row = panel * quant_panel_cols + col;
+        if (row >= a.N) break;
+        for (int64_t b = 0; b < blocks; ++b) {
+          const uint8_t* from = a.blocks + row * a.R + b * shape.bytes;
+          if (shape.elements == 1) {
+            put_half(load_bits(from), col, codes + b * shape.panel_codes);
+            continue;
+          }
+          Block block;
+          take_apart(type, from, block);
+          for (int64_t run = 0; run < shape.elements / 32; ++run) {
+            put_codes(bits, block.codes + run * 32, col, codes + b * shape.panel_codes + run * run_bytes);
+          }
+          put_scales(type, block, col, scales + b * shape.panel_scales);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace wl::WL_ISA

@@ -1,0 +1,78 @@
+// What a GGUF file says about its tokenizer, as plain data within limits.
+import { WindlassError } from '#runtime/api/errors.ts';
+import type { GgufFile } from './file.ts';
+import { MetadataReader } from './metadata.ts';
+
+/** As many as a tokenizer.json may have. */
+const maxTokens = 1 << 20;
+const maxMerges = 1 << 21;
+
+export interface GgufVocabulary {
+  /** The file it stands in. */
+  readonly source: string;
+  /** `gpt2`: byte-level BPE; `llama`: SentencePiece. */
+  readonly model: string;
+  /** llama.cpp's name of the way text is cut into words before merging. */
+  readonly pre: string;
+  readonly tokens: readonly string[];
+  /** Of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 a byte. */
+  readonly types: Int32Array;
+  readonly scores: Float32Array | undefined;
+  readonly merges: readonly string[] | undefined;
+  readonly bos: number | undefined;
+  readonly eos: number | undefined;
+  readonly unknown: number | undefined;
+  readonly padding: number | undefined;
+  readonly addBos: boolean | undefined;
+  readonly addEos: boolean | undefined;
+  readonly addSpacePrefix: boolean | undefined;
+  readonly chatTemplate: string | undefined;
+  /** Control tokens that end an answer by their name, whatever the metadata says of them. */
+  readonly endsOfTurn: readonly number[];
+}
+
+/** Names under which models end their turn (llama-vocab.cpp has the same list). */
+const turnEnds: ReadonlySet<string> = new Set([
+  '<|eot_id|>',
+  '<|im_end|>',
+  '<|end|>',
+  '<end_of_turn>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '<EOT>',
+  '<|eom_id|>',
+]);
+
+/** Throws WL_MODEL_INVALID for a malformed key, WL_TOKENIZER_INVALID where the lists do not fit each other. */
+export function ggufVocabulary(file: GgufFile): GgufVocabulary {
+  const read = new MetadataReader(file);
+  const own = (key: string) => `tokenizer.ggml.${key}`;
+  const tokens = read.strings(own('tokens'), maxTokens);
+  if (!tokens) throw read.fault(own('tokens'), 'the list of tokens');
+  const fitting = <A extends Float32Array | Int32Array>(key: string, list: A | undefined): A | undefined => {
+    if (!list || list.length === tokens.length) return list;
+    const message = `${file.path}: ${own(key)} has ${list.length} items, there are ${tokens.length} tokens`;
+    throw new WindlassError('WL_TOKENIZER_INVALID', message, { details: { file: file.path } });
+  };
+  const types = fitting('token_type', read.integers(own('token_type'), maxTokens)) ?? new Int32Array(tokens.length).fill(1);
+  const optionalFlag = (key: string) => (read.has(own(key)) ? read.flag(own(key), false) : undefined);
+  const id = (name: string) => read.tokenId(own(`${name}_token_id`));
+  return {
+    source: file.path,
+    model: read.text(own('model')),
+    pre: read.text(own('pre'), 'default'),
+    tokens,
+    types,
+    scores: fitting('scores', read.floats(own('scores'), maxTokens)),
+    merges: read.strings(own('merges'), maxMerges),
+    bos: id('bos'),
+    eos: id('eos'),
+    unknown: id('unknown'),
+    padding: id('padding'),
+    addBos: optionalFlag('add_bos_token'),
+    addEos: optionalFlag('add_eos_token'),
+    addSpacePrefix: optionalFlag('add_space_prefix'),
+    chatTemplate: read.optionalText('tokenizer.chat_template'),
+    endsOfTurn: tokens.flatMap((token, at) => (types[at] === 3 && turnEnds.has(token) ? [at] : [])),
+  };
+}

@@ -1,0 +1,88 @@
+// Our engine in this process: tokens per second of prompts, of one sequence and of several.
+import { loadEngine } from '#runtime/engine/main.ts';
+import type { LoadedEngine } from '#runtime/engine/main.ts';
+import type { Device } from '#runtime/tensor/main.ts';
+import { freshPrompt } from './subject.ts';
+import type { Subject } from './subject.ts';
+
+/** A rate, and the processor time that it took. */
+export interface Speed {
+  readonly tokensPerSecond: number;
+  readonly cpuSecondsPerToken: number;
+}
+
+export class OurEngine {
+  readonly #loaded: LoadedEngine;
+  readonly #subject: Subject;
+  readonly #watch: TokenWatch;
+
+  private constructor(loaded: LoadedEngine, subject: Subject, watch: TokenWatch) {
+    this.#loaded = loaded;
+    this.#subject = subject;
+    this.#watch = watch;
+  }
+
+  static async load(subject: Subject, device: Device): Promise<OurEngine> {
+    const watch: TokenWatch = { onToken: () => {} };
+    const observer = { firstToken: () => watch.onToken(true), nextToken: () => watch.onToken(false) };
+    return new OurEngine(await loadEngine({ modelDir: subject.ours, device, observer }), subject, watch);
+  }
+
+  /** A prompt of `length` tokens, until its first token is drawn. */
+  async prefill(length: number): Promise<Speed> {
+    const clock = new Clock();
+    await this.#generate(length, 1);
+    return clock.speed(length);
+  }
+
+  /** `count` tokens after the first one of a sequence. */
+  async decode(count: number): Promise<Speed> {
+    return await this.decodeTogether({ sequences: 1, promptLength: 1, count });
+  }
+
+  /** `count` tokens of each of several sequences, from when all of them have their first one. */
+  async decodeTogether({ sequences, promptLength, count }: Together): Promise<Speed> {
+    let clock: Clock | undefined;
+    let [waiting, tokens] = [sequences, 0];
+    this.#watch.onToken = (isFirst) => {
+      if (isFirst) waiting -= 1;
+      if (clock) tokens += 1;
+      else if (waiting === 0) clock = new Clock();
+    };
+    await Promise.all(Array.from({ length: sequences }, () => this.#generate(promptLength, count + 1)));
+    if (!clock) throw new Error('internal: a sequence has no first token');
+    return clock.speed(tokens);
+  }
+
+  async close(): Promise<void> {
+    await this.#loaded.close();
+  }
+
+  async #generate(promptLength: number, maxTokens: number): Promise<void> {
+    const prompt = freshPrompt(this.#subject, promptLength);
+    const stream = this.#loaded.engine.generate({ prompt, maxTokens, temperature: 0, ignoreEos: true });
+    for await (const piece of stream) void piece;
+  }
+}
+
+/** Told when a token is drawn, however late its text comes. */
+interface TokenWatch {
+  onToken: (isFirst: boolean) => void;
+}
+
+export interface Together {
+  readonly sequences: number;
+  readonly promptLength: number;
+  readonly count: number;
+}
+
+class Clock {
+  readonly #begin = performance.now();
+  readonly #cpuBegin = process.cpuUsage();
+
+  speed(tokens: number): Speed {
+    const seconds = (performance.now() - this.#begin) / 1e3;
+    const { user, system } = process.cpuUsage(this.#cpuBegin);
+    return { tokensPerSecond: tokens / seconds, cpuSecondsPerToken: (user + system) / 1e6 / tokens };
+  }
+}
