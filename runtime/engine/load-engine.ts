@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { freemem } from 'node:os';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { dropPlainWeights, modelFrom, openModel, packModel } from '#runtime/model/main.ts';
+import { dropPlainWeights, openModel, packModel, servedModelFrom } from '#runtime/model/main.ts';
 import type { Model } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { ggufTokenizer, Tokenizer } from '#runtime/tokenizer/main.ts';
@@ -71,7 +71,7 @@ async function readModel(path: string, device: Device): Promise<{ tokenizer: Tok
   const source = await openModel(path);
   try {
     const tokenizer = source.vocabulary ? ggufTokenizer(source.vocabulary) : await Tokenizer.fromFolder(path);
-    return { tokenizer, model: await modelFrom(source, device) };
+    return { tokenizer, model: await servedModelFrom(source, device) };
   } finally {
     await source.close();
   }

@@ -6,6 +6,8 @@ export interface WeightSource {
   readonly config: ModelConfig;
   /** Values of a parameter of `parameterSpecs(config)`, row-major. */
   read(parameter: string): Promise<Float32Array>;
+  /** How the source keeps a parameter; absent where it has values only. */
+  typeOf?(parameter: string): GgufTensorType;
   /** The same parameter as the source keeps it, for kernels that multiply with quantised blocks; absent where the source has values only. */
   stored?(parameter: string): Promise<StoredRows>;
 }

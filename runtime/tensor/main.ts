@@ -16,7 +16,7 @@ export { copyInto, view } from './views.ts';
 export { checkpoint } from './recompute.ts';
 export { expectNoLeaks, liveTensorCount } from './leaks.ts';
 export { packWeight } from './packing.ts';
-export { dequantize, packQuantized, quantize, quantizedBytes, quantTypes, setQuantized } from './quantized.ts';
+export { dequantize, packQuantized, quantize, quantizedBytes, quantizedTable, quantTypes, setQuantized } from './quantized.ts';
 export type { QuantType } from './quantized.ts';
 export { addBias } from './bias.ts';
 export { giveWeightGradient, linear, linears } from './linear.ts';

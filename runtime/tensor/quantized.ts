@@ -41,22 +41,29 @@ export function dequantize(blocks: Tensor, type: QuantType, shape: readonly numb
   return y;
 }
 
-/** A weight [N, K] in blocks, packed for products; with its blocks where rows of it are looked up as well. It belongs to whoever made it. */
+/** A weight [N, K] in fewer bits. It belongs to whoever made it. */
 export class QuantizedWeight {
   readonly type: QuantType;
-  readonly panels: Tensor;
+  /** What products read; absent where the weight is only looked up. */
+  readonly panels: Tensor | undefined;
+  /** What rows are looked up in; absent where the weight is only multiplied with. */
   readonly blocks: Tensor | undefined;
 
-  constructor(type: QuantType, panels: Tensor, blocks: Tensor | undefined) {
+  constructor(type: QuantType, panels: Tensor | undefined, blocks: Tensor | undefined) {
     this.type = type;
     this.panels = panels;
     this.blocks = blocks;
   }
 
   dispose(): void {
-    this.panels.dispose();
+    this.panels?.dispose();
     this.blocks?.dispose();
   }
+}
+
+/** A table of blocks [N, bytes of a row] whose rows are only looked up. The blocks belong to it. */
+export function quantizedTable(blocks: Tensor, type: QuantType): QuantizedWeight {
+  return new QuantizedWeight(type, undefined, blocks.takeOwnership());
 }
 
 /**
@@ -72,7 +79,7 @@ export function packQuantized(blocks: Tensor, type: QuantType, terms: number, ke
   return new QuantizedWeight(type, panels, keepBlocks ? blocks.takeOwnership() : undefined);
 }
 
-/** From now on `weight` stands for the values of `w`, in `linear` and, with blocks, in `embedding`; its plain values are not read. */
+/** From now on `weight` stands for the values of `w`: in `linear` with panels, in `embedding` with blocks; its plain values are not read. */
 export function setQuantized(w: Parameter, weight: QuantizedWeight): void {
   w.changed();
   w.quantized = weight;
@@ -81,12 +88,13 @@ export function setQuantized(w: Parameter, weight: QuantizedWeight): void {
 /** y [M, N] = x [M, K] times the weight, plus bias [N]; see `linear_quantized` in kernels/ops.ts. */
 export function multiplyQuantized(x: Tensor, weight: QuantizedWeight, bias: Tensor | undefined, y: Tensor, spans: number): void {
   const { stream } = x.device;
+  if (!weight.panels) throw new WindlassError('WL_OP_INVALID', `linear: ${weight.blocks?.label} is a table to look rows up in`);
   ops.linear_quantized(stream, x.handle, weight.panels.handle, bias?.handle ?? null, y.handle, quantTypes[weight.type], spans);
 }
 
 /** y[t] = row ids[t] of the weight. */
 export function gatherQuantized(ids: Tensor, { blocks, type, panels }: QuantizedWeight, y: Tensor): void {
-  if (!blocks) throw new WindlassError('WL_OP_INVALID', `embedding: ${panels.label} was packed without its blocks`);
+  if (!blocks) throw new WindlassError('WL_OP_INVALID', `embedding: ${panels?.label} was packed without its blocks`);
   ops.dequantize_rows(y.device.stream, blocks.handle, ids.handle, y.handle, quantTypes[type]);
 }
 

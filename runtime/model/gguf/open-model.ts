@@ -9,6 +9,7 @@ import type { GgufLayoutTensor } from './layout.ts';
 import { ggufModelConfig } from './model-config.ts';
 import type { GgufDescription } from './save-model.ts';
 import { ggufVocabulary } from './vocabulary.ts';
+import type { GgufTensorType } from './tensor-types.ts';
 import type { GgufVocabulary } from './vocabulary.ts';
 import type { GgufValue } from './writer.ts';
 
@@ -16,6 +17,7 @@ export interface GgufModel extends WeightSource {
   readonly vocabulary: GgufVocabulary;
   /** For another file with the same weights in another type. */
   readonly description: GgufDescription;
+  typeOf(parameter: string): GgufTensorType;
   stored(parameter: string): Promise<StoredRows>;
   close(): Promise<void>;
 }
@@ -43,6 +45,7 @@ export async function openGgufModel(path: string): Promise<GgufModel> {
         const values = await file.read(tensor, rows);
         return turnedHeads === 0 ? values : turnRows(values, turnedHeads, config.headSize, true);
       },
+      typeOf: (parameter) => home(parameter).tensor.type,
       async stored(parameter) {
         const { tensor, rows, turnedHeads } = home(parameter);
         const bytes = await file.blocks(tensor, rows);
