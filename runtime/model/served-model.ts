@@ -38,8 +38,8 @@ export async function servedModelFrom(source: WeightSource, device: Device): Pro
 }
 
 /** The type that a parameter keeps; undefined where it is, or becomes, f32. */
-function quantTypeOf({ typeOf }: WeightSource, { name, shape }: ParameterSpec): QuantType | undefined {
-  const type = typeOf?.(name);
+function quantTypeOf(source: WeightSource, { name, shape }: ParameterSpec): QuantType | undefined {
+  const type = source.typeOf?.(name);
   const isMatrix = shape.length === 2 && name !== 'embedding.positions';
   return isMatrix && type !== undefined && type !== 'F32' && Object.hasOwn(quantTypes, type) ? type : undefined;
 }
