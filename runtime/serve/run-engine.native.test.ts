@@ -317,6 +317,6 @@ describe('runEngine', () => {
     expect(await failure({ WL_SERVICE: 'no json' })).toMatchObject({ code: 86, words: { code: 'WL_INTERNAL' } });
     const file = join(folder, 'file');
     await writeFile(file, '');
-    expect(await failure({ WL_MODEL_DIR: file })).toMatchObject({ code: 64, words: { code: 'WL_FILE_MISSING' } });
+    expect(await failure({ WL_MODEL_DIR: file })).toMatchObject({ code: 82, words: { code: 'WL_GGUF_INVALID' } });
   });
 });
