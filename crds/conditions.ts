@@ -73,7 +73,7 @@ export function applyConditions(
 
 type WithConditions = { status?: { conditions?: readonly Condition[] | undefined } | undefined };
 
-export function findCondition(object: WithConditions, type: ConditionType): Condition | undefined {
+function findCondition(object: WithConditions, type: ConditionType): Condition | undefined {
   return object.status?.conditions?.find((condition) => condition.type === type);
 }
 

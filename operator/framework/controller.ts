@@ -67,8 +67,8 @@ export interface ControllerEnvironment {
 }
 
 const defaultTimeoutMs = 60_000;
-/** Longest wait for a store to show our own writes, which an API server without processor time tells late; then the reconcile goes on. */
-const barrierTimeoutMs = 30_000;
+/** Longest wait for a store to show our own writes; then the reconcile goes on with what is there. */
+const barrierTimeoutMs = 10_000;
 
 export class Controller {
   readonly spec: ControllerSpec;

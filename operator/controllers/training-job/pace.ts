@@ -36,7 +36,7 @@ export class StatusPace {
 }
 
 /** Whether the change is one of numbers of pods alone. */
-export function isCount({ summary, ...rest }: JsonObject): boolean {
+function isCount({ summary, ...rest }: JsonObject): boolean {
   const columns = isJsonObject(summary) ? Object.keys(summary) : [];
   return columns.every((name) => name === 'ranks') && Object.keys(rest).every((name) => name === 'readyRanks');
 }

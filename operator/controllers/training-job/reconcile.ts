@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { annotation, ownManager } from '#crds/names.ts';
 import { Model, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
-import type { ControllerSpec, ReconcileContext, ReconcileResult } from '#operator/framework/controller.ts';
+import type { ControllerSpec, ReconcileContext } from '#operator/framework/controller.ts';
 import { watched } from '#operator/framework/controller.ts';
 import type { Happening } from '#operator/framework/event-recorder.ts';
 import type { Manager } from '#operator/framework/manager.ts';
@@ -24,7 +24,6 @@ import { workersName } from './pods.ts';
 import { tellRefusal } from './refusal.ts';
 import { createJobMetrics } from './job-metrics.ts';
 import { newsDueIn } from './running.ts';
-import { isGoodNews, Rush } from './rush.ts';
 
 export interface TrainingJobOptions {
   builtin: BuiltinSettings;
@@ -52,13 +51,11 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const metrics = createJobMetrics(manager.metrics.registry);
   const findRuntime = createRuntimeFinder(manager);
   const pace = new StatusPace();
-  const rush = new Rush((keys) => keys.forEach((key) => controller.queue.add(key)));
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
     if (!job) {
       book.forget(key);
       pace.forget(formatKey(key));
-      rush.forget(formatKey(key));
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
@@ -80,8 +77,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
     });
     const emit = (events: readonly Happening[]) => events.forEach((event) => manager.events.emit(job, event));
     let [written, plan] = [job, planTrainingJob(observe(job), now)];
-    const begins = isBeginning(job.status, plan);
-    const begin = async (): Promise<void> => {
+    if (isBeginning(job.status, plan)) {
       // It is written down together with what follows from it, and before any of that is done.
       const { status, events } = plan;
       plan = planTrainingJob(observe({ ...job, status }), now);
@@ -89,28 +85,20 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       pace.decided(formatKey(key), now);
       metrics.changed(job.status, plan.status);
       emit(events);
-    };
-    const act = async (): Promise<ReconcileResult | undefined> => {
-      if (begins) await begin();
-      try {
-        for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, written, client));
-        return undefined;
-      } catch (error) {
-        return await tellRefusal(client, written, error, manager.clock);
-      }
-    };
-    const makesPods = begins || plan.actions.some(({ type }) => type === 'createPod');
-    const refused = await (makesPods ? rush.during(act) : act());
-    if (refused) return refused;
+    }
+    try {
+      for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, written, client));
+    } catch (error) {
+      return await tellRefusal(client, written, error, manager.clock);
+    }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
     const change = statusChange(written, plan.status);
-    const rushMs = change && isGoodNews(written.status, change, plan) ? rush.waitFor(formatKey(key), now) : 0;
-    const waitMs = change && rushMs === 0 ? pace.waitFor(formatKey(key), change, now) : rushMs;
+    const waitMs = change ? pace.waitFor(formatKey(key), change, now) : 0;
     if (change && waitMs === 0) {
       await writeStatusChange(client, TrainingJob, written, change);
       metrics.changed(written.status, plan.status);
     }
-    if (waitMs === 0 && plan.status.state !== job.status?.state)
+    if (plan.status.state !== job.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
     emit(plan.events);
     return { requeueAfterMs: waitMs === 0 ? plan.requeueAfterMs : Math.min(waitMs, plan.requeueAfterMs ?? Infinity) };
