@@ -10,6 +10,7 @@ import type { BenchLine, IsaClass } from './line.ts';
 import type { OperatorStartOptions } from './operator-start.ts';
 import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
+import type { AgreementOptions } from './serving/agreement.ts';
 import type { LoadOptions } from './serving/load.ts';
 import type { ServingOptions, SpeedBench } from './serving/speed.ts';
 import type { TrainOptions } from './train.ts';
@@ -117,6 +118,25 @@ withServing(
   const { benchColdStart } = await import('./serving/load.ts');
   await finish(await benchColdStart({ ...options, model: options.model }), { json, keep });
 });
+
+program
+  .command('agreement')
+  .description('probabilities of the next token beside those of llama-server: no figure of speed')
+  .requiredOption('--model <path>', 'a GGUF file')
+  .addOption(new Option('--isa <class>', 'as for the other benches').choices(isaClasses).default('native'))
+  .option('--prompts <count>', 'of the 20 that there are', wholeFrom(1), 20)
+  .option('--tokens <count>', 'after each of them', wholeFrom(1), 64)
+  .option('--json', 'print one JSON object', false)
+  .action(async ({ json, ...options }: AgreementOptions & { json: boolean }) => {
+    useIsa(options.isa);
+    const [{ benchAgreement }, { printAgreement }] = await Promise.all([
+      import('./serving/agreement.ts'),
+      import('./serving/print-agreement.ts'),
+    ]);
+    const found = await benchAgreement(options);
+    if (json) console.log(JSON.stringify(found));
+    else printAgreement(found);
+  });
 
 program
   .command('parallel')

@@ -10,6 +10,7 @@ import type { LlamaVariant } from '../../../hack/peer-tools/llama.ts';
 import type { Subject } from './subject.ts';
 
 export interface Served {
+  readonly address: string;
   /** Seconds from the start of the process to its first token. */
   readonly startSeconds: number;
   /** Asks for `count` tokens after `prompt`. */
@@ -29,6 +30,8 @@ export interface ServerSetup {
   /** At the same time, and prompt and completion tokens of each. */
   readonly sequences: number;
   readonly contextLength: number;
+  /** More arguments for llama-server. */
+  readonly llamaArguments?: readonly string[];
 }
 
 /** Ask for the first token so often while the server starts. */
@@ -52,11 +55,18 @@ export async function startOurs({ subject, threads, sequences, contextLength }: 
   });
 }
 
-export async function startLlama({ subject, isa, threads, sequences, contextLength }: ServerSetup): Promise<Served> {
+export async function startLlama({
+  subject,
+  isa,
+  threads,
+  sequences,
+  contextLength,
+  llamaArguments = [],
+}: ServerSetup): Promise<Served> {
   const port = await freePort();
   const context = sequences * contextLength;
   const sizes = ['-t', String(threads), '-np', String(sequences), '-c', String(context)];
-  const args = ['-m', subject.gguf, '--host', '127.0.0.1', '--port', String(port), ...sizes];
+  const args = ['-m', subject.gguf, '--host', '127.0.0.1', '--port', String(port), ...sizes, ...llamaArguments];
   return await start(llamaTool('llama-server', isa), args, port, {});
 }
 
@@ -66,7 +76,8 @@ async function start(command: string, args: readonly string[], port: number, env
   const ended = once(child, 'close');
   let isEnded = false;
   void ended.then(() => (isEnded = true));
-  const url = `http://127.0.0.1:${port}/v1/completions`;
+  const address = `http://127.0.0.1:${port}`;
+  const url = `${address}/v1/completions`;
   const close = async () => {
     if (!isEnded) child.kill('SIGKILL');
     await ended;
@@ -79,7 +90,7 @@ async function start(command: string, args: readonly string[], port: number, env
     await sleep(lookMs);
   }
   const startSeconds = (performance.now() - begin) / 1e3;
-  return { startSeconds, complete: (prompt, count) => complete(url, prompt, count), close };
+  return { address, startSeconds, complete: (prompt, count) => complete(url, prompt, count), close };
 }
 
 function post(url: string, prompt: readonly number[], count: number): Promise<Response> {
