@@ -38,7 +38,8 @@ export async function installTorch({ index }: TorchOptions, say: Say): Promise<v
     }
     const missing = missingPackages();
     say(`installing ${missing.join(', ')}; without --index this fetches 3 GB`);
-    const from = index === undefined ? [] : ['--index-url', index, '--extra-index-url', 'https://pypi.org/simple'];
+    // Of equal versions pip takes the one with a suffix, which PyPI does not have.
+    const from = index === undefined ? [] : ['--extra-index-url', index];
     const onLine = (line: string) => void (/^(Downloading|Installing)/.test(line) && say(line.slice(0, 100)));
     await step(python, ['-m', 'pip', 'install', ...from, ...missing], { log: log('pip'), onLine });
   }
