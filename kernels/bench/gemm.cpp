@@ -1,49 +1,24 @@
 // Prints the speed of the linear layers and the fused loss per shape, beside the FMA peak measured just before each.
 // WL_ISA and WL_THREADS choose what is measured. With one thread the clock is the thread's CPU time, so that other
 // processes on the machine disturb little; with more it is the wall clock.
-#include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <string>
 #include <vector>
 
-#include "core/context.h"
+#include "bench/stand.h"
 #include "core/isa.h"
 #include "core/measure.h"
 #include "core/ops.gen.h"
 #include "core/runtime.h"
-#include "core/scratch.h"
 #include "wl.h"
 
 namespace {
 
 using namespace wl;
+using bench::numbers;
 
-struct Bench {
-  Scratch scratch;
-  Context context{pool(), scratch};
-
-  double now() const {
-    timespec t;
-    clock_gettime(context.threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-  }
-
-  // Seconds of the fastest of many runs: within about 0.3 s, at least 4.
-  template <class Work>
-  double best(Work work) {
-    double fastest = 1e9;
-    const double start = now();
-    for (int run = 0; run < 4 || (run < 100 && now() - start < 0.3); ++run) {
-      const double begin = now();
-      work();
-      fastest = std::min(fastest, now() - begin);
-      scratch.reset();
-    }
-    return fastest;
-  }
-
+struct Bench : bench::Stand {
   double peak() {
     constexpr int64_t rounds = 200000;
     float sinks[64 * 16];
@@ -54,13 +29,6 @@ struct Bench {
     return operations * context.threads() / seconds / 1e9;
   }
 };
-
-std::vector<float> numbers(int64_t n) {
-  std::vector<float> values(static_cast<size_t>(n));
-  uint32_t state = 1;
-  for (float& value : values) value = static_cast<float>((state = state * 1664525u + 1013904223u) >> 8) / 8388608.0f - 1.0f;
-  return values;
-}
 
 void print(const char* what, double flop, double seconds, double peak) {
   std::printf("  %s %5.0f (%3.0f%%)", what, flop / seconds / 1e9, 100 * flop / seconds / 1e9 / peak);
