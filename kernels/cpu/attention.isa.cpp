@@ -80,7 +80,8 @@ void attend_item(const Problem& problem, const Item& item, const KeyRows& keys, 
   const Heads& heads = problem.heads;
   const int64_t group = heads.group(), size = heads.size;
   const float* slopes = problem.slopes == nullptr ? nullptr : problem.slopes + item.kv_head * group;
-  QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr, problem.window, slopes};
+  // On a line of its own: where the compiler's checks rearrange the stack, gcc 12 writes it by whole vectors that it has not aligned.
+  alignas(64) QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr, problem.window, slopes};
   place_rows(rows, scratch);
   const auto each_slice = [&](auto body) {  // body(first row, first head of the batch's rows): `group` rows
     int64_t r = 0;
