@@ -80,7 +80,7 @@ void attend_item(const Problem& problem, const Item& item, const KeyRows& keys, 
   const Heads& heads = problem.heads;
   const int64_t group = heads.group(), size = heads.size;
   const float* slopes = problem.slopes == nullptr ? nullptr : problem.slopes + item.kv_head * group;
-  // On a line of its own: where the compiler's checks rearrange the stack, gcc 12 writes it by whole vectors that it has not aligned.
+  // Aligned by us: built with AddressSanitizer for AVX-512, it was written by whole vectors to an address that was not.
   alignas(64) QueryRows rows = {item.kv_heads, item.rows * group, group, item.position, size, 0, nullptr, nullptr, nullptr, nullptr, problem.window, slopes};
   place_rows(rows, scratch);
   const auto each_slice = [&](auto body) {  // body(first row, first head of the batch's rows): `group` rows
