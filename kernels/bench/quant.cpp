@@ -1,5 +1,6 @@
 // Prints the speed of linear layers with quantised weights: GB/s of panels read by one row (decode) beside the bandwidth of reading memory,
-// and operations per second for many rows (prefill) beside the rate of byte products that a loop reaches, and beside the f32 layer.
+// and operations per second for many rows (prefill) beside the rate of byte products that a loop reaches, and beside the f32 layer. The part
+// `shapes` prints what decoding reads at shapes of models, from 1 to 8 rows.
 // WL_ISA and WL_THREADS choose what is measured. With one thread the clock is the thread's CPU time, so that other processes on the machine
 // disturb little; with more it is the wall clock.
 #include <cstdio>
@@ -40,6 +41,41 @@ struct Type {
 constexpr Type types[] = {{"q4_0", Quant::q4_0}, {"q4_1", Quant::q4_1}, {"q5_0", Quant::q5_0}, {"q5_1", Quant::q5_1}, {"q8_0", Quant::q8_0},
                           {"q4_k", Quant::q4_k}, {"q5_k", Quant::q5_k}, {"q6_k", Quant::q6_k}, {"f16", Quant::f16},   {"bf16", Quant::bf16}};
 
+struct Layer {
+  int64_t outputs, inputs;
+};
+
+// Of SmolLM2-135M; then those of models of one and of seven billion parameters.
+constexpr Layer layers[] = {{576, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {2048, 2048}, {8192, 2048}, {4096, 11008}};
+
+/** Panels of as many weights of one shape as are far larger than the caches, made of a few rows each. */
+struct Weights {
+  int64_t id, outputs, inputs, bytes, count;
+  std::vector<uint8_t> memory;
+  uint8_t* first;
+
+  Weights(Context& context, int64_t type, Layer layer, int64_t least) : id(type), outputs(layer.outputs), inputs(layer.inputs) {
+    bytes = (quantized_panel_bytes(id, outputs, inputs) + 63) / 64 * 64;
+    count = (least + bytes - 1) / bytes;
+    const int64_t row = quantized_bytes(id, inputs), share = quantized_panel_bytes(id, 64, inputs);
+    const std::vector<float> rows = numbers(64 * inputs);
+    std::vector<uint8_t> few(static_cast<size_t>(64 * row));
+    WL_SELECT(quantize)(context, {rows.data(), few.data(), id, 64 * inputs, static_cast<int64_t>(few.size())});
+    memory.resize(static_cast<size_t>(bytes * count + 64));
+    first = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+    for (int64_t at = 0; at < bytes * count; at += share) {
+      if (at == 0) WL_SELECT(quantized_pack)(context, {few.data(), first, id, inputs, 64, row, share});
+      else std::memcpy(first + at, first, static_cast<size_t>(std::min(share, bytes * count - at)));
+    }
+  }
+
+  double file_bytes() const { return static_cast<double>(count * outputs * quantized_bytes(id, inputs)); }
+
+  void multiply(Context& context, int64_t rows, const float* x, float* y) const {
+    for (int64_t i = 0; i < count; ++i) WL_SELECT(linear_quantized)(context, {x, first + i * bytes, nullptr, y, id, 8, rows, inputs, bytes, outputs});
+  }
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -64,6 +100,28 @@ int main(int argc, char** argv) {
     });
     return 4.0 * static_cast<double>(piece * pieces) / seconds / 1e9;
   };
+  if (part == "shapes") {
+    for (const Type& type : types) {
+      if (argc > 2 && std::strcmp(argv[2], type.name) != 0) continue;
+      for (const Layer& layer : layers) {
+        const auto id = static_cast<int64_t>(type.type);
+        if (quantized_bytes(id, layer.inputs) < 0) continue;
+        const Weights weights(context, id, layer, int64_t{96} << 20);
+        const std::vector<float> x = numbers(8 * layer.inputs);
+        std::vector<float> y(static_cast<size_t>(8 * layer.outputs));
+        const double limit = bandwidth();
+        std::printf("%-5s %5ld x %5ld", type.name, layer.outputs, layer.inputs);
+        for (const int64_t rows : {1, 2, 4, 8}) {
+          const double rate = weights.file_bytes() / bench.best([&] { weights.multiply(context, rows, x.data(), y.data()); }) / 1e9;
+          if (rows == 1) std::printf("  1 row: %5.1f GB/s, %3.0f%% of %4.1f", rate, 100 * rate / limit, limit);
+          else std::printf("; %ld rows: %5.1f", rows, rate);
+        }
+        std::printf("\n");
+        std::fflush(stdout);
+      }
+    }
+    return 0;
+  }
   for (const Type& type : types) {
     if (argc > 2 && std::strcmp(argv[2], type.name) != 0) continue;
     const auto id = static_cast<int64_t>(type.type);

@@ -10,24 +10,26 @@ enum class Quant : int64_t { f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8
 /** What a block holds, in a file and in a panel. All zero for a type that there is not. */
 struct QuantShape {
   int64_t elements, bytes;
-  /** Bytes that a block of 16 columns takes in a panel: its codes, and its scales. */
-  int64_t panel_codes, panel_scales;
+  /** Bytes that the codes of 32 terms (a run) take in a panel of 16 columns; with 16 bits, those of one term. */
+  int64_t run_bytes;
+  /** Bytes of the scales that stand before `head_runs` runs. */
+  int64_t head_bytes, head_runs;
 };
 
 constexpr QuantShape quant_shape(int64_t type) {
   switch (static_cast<Quant>(type)) {
-    case Quant::f16: return {1, 2, 32, 0};
-    case Quant::bf16: return {1, 2, 32, 0};
-    case Quant::q4_0: return {32, 18, 256, 32};
-    case Quant::q4_1: return {32, 20, 256, 64};
-    case Quant::q5_0: return {32, 22, 320, 32};
-    case Quant::q5_1: return {32, 24, 320, 64};
-    case Quant::q8_0: return {32, 34, 512, 32};
-    case Quant::q4_k: return {256, 144, 2048, 320};
-    case Quant::q5_k: return {256, 176, 2560, 320};
-    case Quant::q6_k: return {256, 210, 3072, 288};
+    case Quant::f16: return {1, 2, 32, 0, 1};
+    case Quant::bf16: return {1, 2, 32, 0, 1};
+    case Quant::q4_0: return {32, 18, 256, 64, 2};
+    case Quant::q4_1: return {32, 20, 256, 64, 1};
+    case Quant::q5_0: return {32, 22, 320, 64, 2};
+    case Quant::q5_1: return {32, 24, 320, 64, 1};
+    case Quant::q8_0: return {32, 34, 512, 64, 2};
+    case Quant::q4_k: return {256, 144, 256, 320, 8};
+    case Quant::q5_k: return {256, 176, 320, 320, 8};
+    case Quant::q6_k: return {256, 210, 384, 320, 8};
   }
-  return {0, 0, 0, 0};
+  return {0, 0, 0, 0, 0};
 }
 
 inline constexpr int64_t quant_panel_cols = 16;
@@ -38,10 +40,22 @@ constexpr int64_t quantized_bytes(int64_t type, int64_t elements) {
   return shape.elements > 0 && elements > 0 && elements % shape.elements == 0 ? elements / shape.elements * shape.bytes : -1;
 }
 
-/** Bytes of the panel of 16 rows of `terms` elements: codes, then scales, then what fills the last 64 bytes up. */
+/** Where in a panel the scales of run `run` begin. */
+constexpr int64_t quant_head_at(const QuantShape& shape, int64_t run) {
+  return run / shape.head_runs * (shape.head_bytes + shape.head_runs * shape.run_bytes);
+}
+
+/** Where in a panel the codes of run `run` begin. */
+constexpr int64_t quant_run_at(const QuantShape& shape, int64_t run) {
+  return quant_head_at(shape, run) + shape.head_bytes + run % shape.head_runs * shape.run_bytes;
+}
+
+/** Bytes of the panel of 16 rows of `terms` elements, with what fills the last 64 bytes up. */
 constexpr int64_t quant_panel_stride(int64_t type, int64_t terms) {
   const QuantShape shape = quant_shape(type);
-  return (terms / shape.elements * (shape.panel_codes + shape.panel_scales) + 63) / 64 * 64;
+  const int64_t runs = shape.elements == 1 ? terms : terms / 32;
+  const int64_t heads = (runs + shape.head_runs - 1) / shape.head_runs;
+  return (runs * shape.run_bytes + heads * shape.head_bytes + 63) / 64 * 64;
 }
 
 /** Bytes of the panels of a weight of N rows of K elements; -1 as in quantized_bytes. */

@@ -2,6 +2,8 @@
 // numbers is exact; it is multiplied by the product of both scales and added by one FMA, and a second FMA subtracts the minimum. Runs of a
 // span are one chain in index order; spans, made of whole blocks, are added in the tree of all contractions. So nothing depends on rows,
 // threads or instruction set.
+#include <algorithm>
+
 #include "core/isa.h"
 #include "core/ops.gen.h"
 #include "cpu/linear-halves.h"
@@ -40,83 +42,101 @@ inline void add_scaled(Words products, Reals weight_scale, Reals least, float sc
   if constexpr (has_min) sum = fma(least, splat_real(float_of(static_cast<uint32_t>(factor))), sum);
 }
 
-/** Adds run b of 32 terms of the rows of a tile, for `parts` parts of the columns from `part` on. */
+/** Adds run b of the rows of a tile, for `parts` parts of the columns from `part` on. */
 template <int rows, int parts, class Source>
-inline void add_run(const Source& source, int64_t b, int part, const RowTile& x, Reals (&sum)[parts][rows]) {
-  constexpr bool has_min = Source::has_min;
+inline void add_run(const Source& source, const Common (&common)[parts], int64_t b, int part, const RowTile& x, Reals (&sum)[parts][rows]) {
+  constexpr bool has_min = Source::has_min, halves = Source::halves;
   static constexpr int32_t none[2 * rows] = {};
   const int32_t* codes = x.codes + b * rows * 8;
   const float* scales = x.scales + b * rows;
   const int32_t* corrections = x.corrections + b * rows * 2;
   const int32_t* starts = has_min ? none : corrections;
-  const auto add = [&](int p, const Scales& w, int half, const Words* products) {
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) add_scaled<has_min>(products[r], w.a[half], w.least, scales[r], corrections[r * 2], sum[p][r]);
+  const auto add = [&](int p, const Scales& w, int half, Words products, int r) {
+    add_scaled<has_min>(products, w.a[half], w.least, scales[r], corrections[r * 2], sum[p][r]);
   };
 #if defined(WL_ISA_AVX2)
   if constexpr (Source::is_wide) {
     const auto word = [&](int p, int g) { return source.word(b, part + p, g); };
     Words products[parts][rows];
-    constexpr int count = Source::halves ? 4 : 8;
+    constexpr int count = halves ? 4 : 8;
     dots<Source::bits, 0, count>(word, codes, starts, products);
-#pragma GCC unroll 8
-    for (int p = 0; p < parts; ++p) add(p, source.load_scales(b, part + p), 0, products[p]);
-    if constexpr (Source::halves) {
-      dots<Source::bits, 4, 4>(word, codes, starts + 1, products);
-#pragma GCC unroll 8
-      for (int p = 0; p < parts; ++p) add(p, source.load_scales(b, part + p), 1, products[p]);
-    }
-    return;
-  }
-  const auto dots_of = [&]<int first, int count>(const Words* u, const int32_t* from, Words* products) {
+#pragma GCC unroll 2
+    for (int p = 0; p < parts; ++p) {
+      const Scales w = source.load_scales(common[p], b, part + p);
 #pragma GCC unroll 4
-    for (int r = 0; r < rows; ++r) products[r] = dot<Source::bits, first, count>(u, codes + r * 8, from[r * 2]);
-  };
-#else
-  const auto dots_of = [&]<int first, int count>(const Words* u, const int32_t* from, Words* products) {
-    dots<first, count, rows>(u, codes, from, products);
-  };
-#endif
-#pragma GCC unroll 8
-  for (int p = 0; p < parts; ++p) {
-    Words u[8], products[rows];
-    Scales w;
-    source.load(b, part + p, u, w);
-    dots_of.template operator()<0, Source::halves ? 4 : 8>(u, starts, products);
-    add(p, w, 0, products);
-    if constexpr (Source::halves) {
-      dots_of.template operator()<4, 4>(u, starts + 1, products);
-      add(p, w, 1, products);
+      for (int r = 0; r < rows; ++r) add(p, w, 0, products[p][r], r);
+    }
+    if constexpr (halves) {
+      dots<Source::bits, 4, 4>(word, codes, starts + 1, products);
+#pragma GCC unroll 2
+      for (int p = 0; p < parts; ++p) {
+        const Scales w = source.load_scales(common[p], b, part + p);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; ++r) add(p, w, 1, products[p][r], r);
+      }
+    }
+  } else {
+    Totals<halves, parts, rows> total;
+    const auto words = [&](int p, auto i, __m256i(&u)[2]) { load_pair<Source::bits, i>(source.run(b, part + p), u); };
+    dots_of_run<Source::bits, halves, parts, rows>(words, codes, starts, total);
+#pragma GCC unroll 2
+    for (int p = 0; p < parts; ++p) {
+      const Scales w = source.load_scales(common[p], b, part + p);
+#pragma GCC unroll 4
+      for (int r = 0; r < rows; ++r) {
+        add(p, w, 0, {total.of[0][p][r]}, r);
+        if constexpr (halves) add(p, w, 1, {total.of[1][p][r]}, r);
+      }
     }
   }
+#else
+  static_assert(parts == 1);
+  Words u[8], products[rows];
+  source.load(b, part, u);
+  const Scales w = source.load_scales(common[0], b, part);
+  dots<0, halves ? 4 : 8, rows>(u, codes, starts, products);
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) add(0, w, 0, products[r], r);
+  if constexpr (halves) {
+    dots<4, 4, rows>(u, codes, starts + 1, products);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) add(0, w, 1, products[r], r);
+  }
+#endif
 }
 
-/** Rows of a tile times parts [part, part + parts) of a panel. `spans` count runs of 32 terms. */
+/** Rows of a tile times parts [part, part + parts) of a panel. `spans` count runs. */
 template <int rows, int parts, class Source>
 void multiply(const Source& source, const Spans& spans, const RowTile& x, int part, const Outputs& out) {
   // Sums of one span and, in memory, of 1, 2 and 4 spans that wait for as many more; the last is the sum of all.
   Reals sum[parts][rows] = {};
   Reals level[4][parts][rows];
   for (int s = 0; s < spans.count; ++s) {
-#pragma GCC unroll 8
+#pragma GCC unroll 2
     for (int p = 0; p < parts; ++p) {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) sum[p][r] = splat_real(0.0f);
     }
-    for (int64_t b = spans.begin[s]; b < spans.begin[s + 1]; ++b) {
-      if constexpr (!Source::is_wide) source.prefetch(b);
-      add_run<rows, parts>(source, b, part, x, sum);
+    for (int64_t first = spans.begin[s]; first < spans.begin[s + 1]; first += Source::together) {
+      Common common[parts];
+#pragma GCC unroll 2
+      for (int p = 0; p < parts; ++p) common[p] = source.common(first, part + p);
+#pragma GCC unroll 1
+      for (int64_t b = first; b < first + Source::together; ++b) {
+        source.prefetch(b);
+        add_run<rows, parts>(source, common, b, part, x, sum);
+      }
     }
     int height = 0;
     for (; (s >> height & 1) != 0; ++height) {
-#pragma GCC unroll 8
+#pragma GCC unroll 2
       for (int p = 0; p < parts; ++p) {
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) sum[p][r] = level[height][p][r] + sum[p][r];
       }
     }
     if (s + 1 == spans.count) height = 3;
-#pragma GCC unroll 8
+#pragma GCC unroll 2
     for (int p = 0; p < parts; ++p) {
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r) level[height][p][r] = sum[p][r];
@@ -127,14 +147,27 @@ void multiply(const Source& source, const Spans& spans, const RowTile& x, int pa
   }
 }
 
-template <int most, int parts, class Source>
-void multiply_tile(const Source& source, const Spans& spans, const RowTile& x, int part, const Outputs& out) {
-  if (x.count == most) multiply<most, parts>(source, spans, x, part, out);
-  else if constexpr (most > 1) multiply_tile<most / 2, parts>(source, spans, x, part, out);
+/** A tile of up to `most` rows times a panel. */
+template <int most, class Source>
+void multiply_tile(const Source& source, const Spans& spans, const RowTile& x, const Outputs& out) {
+  if (x.count != most) {
+    if constexpr (most > 1) multiply_tile<most / 2>(source, spans, x, out);
+    return;
+  }
+  // Codes that are unpacked on the way want registers of their own: then one part after the other, but for one row.
+  constexpr int parts = Source::is_wide || most == 1 ? panel_parts : 1;
+  for (int part = 0; part < panel_parts; part += parts) multiply<most, parts>(source, spans, x, part, out);
 }
 
 /** The bits that `dot` looks at: only AVX2 does. */
 constexpr int dot_bits(int bits) { return panel_parts > 1 ? bits : 8; }
+
+/** Panels of one range: whole rounds of all threads, since few ranges are read; each long enough for memory to keep up. */
+int64_t panels_at_once(int64_t panels, int64_t stride, int64_t threads) {
+  constexpr int64_t range_bytes = 64 << 10, most_rounds = 16;
+  const int64_t rounds = std::clamp(panels * stride / (range_bytes * threads), int64_t{1}, most_rounds);
+  return (panels + rounds * threads - 1) / (rounds * threads);
+}
 
 template <Quant type>
 void run(Context& context, const linear_quantized_args& a) {
@@ -154,29 +187,19 @@ void run(Context& context, const linear_quantized_args& a) {
   const Spans spans = spans_of(runs, unit, a.spans);
   const int64_t stride = quant_panel_stride(a.type, a.K);
   const int64_t panels = (a.N + quant_panel_cols - 1) / quant_panel_cols;
-  const auto outputs_of = [&](int64_t panel, int64_t count) {
-    const int64_t first = panel * quant_panel_cols, cols = count * quant_panel_cols;
-    return Outputs{a.y, a.N, a.bias, first, a.N - first < cols ? a.N - first : cols};
+  const auto outputs_of = [&](int64_t panel) {
+    const int64_t first = panel * quant_panel_cols;
+    return Outputs{a.y, a.N, a.bias, first, std::min(a.N - first, quant_panel_cols)};
   };
   if (a.M <= direct_rows) {
-    constexpr int side_by_side = 4;
-    const int64_t items = (panels + side_by_side - 1) / side_by_side;
-    context.parallel_for(items, [&](int64_t begin, int64_t end, int) {
-      for (int64_t panel = begin * side_by_side; panel < end * side_by_side && panel < panels;) {
-        const uint8_t* packed = a.packed + panel * stride;
-        if (a.M == 1 && panel + side_by_side <= panels) {
-          const Several<Source, side_by_side> sources(packed, stride, a.K);
-          multiply<1, side_by_side * panel_parts>(sources, spans, rows.tile(0), 0, outputs_of(panel, side_by_side));
-          panel += side_by_side;
-          continue;
-        }
-        const Source source(packed, a.K);
+    context.parallel_for(panels, panels_at_once(panels, stride, context.threads()), [&](int64_t begin, int64_t end, int) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const Source source{{}, a.packed + panel * stride};
         for (int64_t row = 0; row < a.M;) {
           const RowTile x = rows.tile(row);
-          multiply_tile<direct_rows, panel_parts>(source, spans, x, 0, outputs_of(panel, 1));
+          multiply_tile<std::min(direct_rows, most_rows)>(source, spans, x, outputs_of(panel));
           row += x.count;
         }
-        panel += 1;
       }
     });
     return;
@@ -200,10 +223,10 @@ void run(Context& context, const linear_quantized_args& a) {
       const int64_t from = item % shares * share_rows;
       const int64_t to = item % shares + 1 == shares || from + share_rows > a.M ? a.M : from + share_rows;
       const auto wide_of = [&](int64_t panel) { return Wide(memory + (worker * group + panel - first) * wide_bytes, a.K); };
-      for (int64_t panel = first; panel < last; ++panel) wide_of(panel).fill(Source(a.packed + panel * stride, a.K), a.K);
+      for (int64_t panel = first; panel < last; ++panel) wide_of(panel).fill(Source{{}, a.packed + panel * stride}, a.K);
       for (int64_t row = from; row < to;) {
         const RowTile x = rows.tile(row);
-        for (int64_t panel = first; panel < last; ++panel) multiply_tile<most_rows, panel_parts>(wide_of(panel), spans, x, 0, outputs_of(panel, 1));
+        for (int64_t panel = first; panel < last; ++panel) multiply_tile<most_rows>(wide_of(panel), spans, x, outputs_of(panel));
         row += x.count;
       }
     }

@@ -36,24 +36,30 @@ void put_codes(int bits, const uint8_t* codes, int64_t col, uint8_t* to) {
 
 void put_half(uint16_t bits, int64_t col, uint8_t* to) { std::memcpy(to + 2 * col, &bits, sizeof bits); }
 
-/** The scales of one block of column `col`. */
-void put_scales(Quant type, const Block& block, int64_t col, uint8_t* to) {
-  put_half(block.d_bits, col, to);
+/** The scales of one block of column `col`, whose first run is `run`, into the head before that run. */
+void put_scales(Quant type, const Block& block, int64_t run, int64_t col, uint8_t* to) {
   switch (type) {
     case Quant::q4_1:
-    case Quant::q5_1: put_half(block.dmin_bits, col, to + 32); break;
+    case Quant::q5_1:
+      put_half(block.d_bits, col, to);
+      put_half(block.dmin_bits, col, to + 32);
+      break;
     case Quant::q4_k:
     case Quant::q5_k:
+      put_half(block.d_bits, col, to);
       put_half(block.dmin_bits, col, to + 32);
       for (int j = 0; j < 8; ++j) {
-        to[64 + j * 16 + col] = static_cast<uint8_t>(block.scales[j]);
-        to[192 + j * 16 + col] = block.mins[j];
+        to[64 + j * 32 + col] = static_cast<uint8_t>(block.scales[j]);
+        to[80 + j * 32 + col] = block.mins[j];
       }
       break;
-    case Quant::q6_k:
-      for (int j = 0; j < 16; ++j) to[32 + j * 16 + col] = static_cast<uint8_t>(block.scales[j]);
+    case Quant::q6_k: {
+      const float d = half_to_float(block.d_bits);
+      std::memcpy(to + 4 * col, &d, sizeof d);
+      for (int j = 0; j < 16; ++j) to[64 + j * 16 + col] = static_cast<uint8_t>(block.scales[j]);
       break;
-    default: break;
+    }
+    default: put_half(block.d_bits, col, to + run % 2 * 32);
   }
 }
 
@@ -65,27 +71,24 @@ void quantized_pack(Context& context, const quantized_pack_args& a) {
   const int64_t blocks = a.terms / shape.elements;
   const int64_t stride = quant_panel_stride(a.type, a.terms);
   const int bits = bits_of_type(type);
-  const int64_t run_bytes = shape.panel_codes * 32 / shape.elements;
   context.parallel_for((a.N + quant_panel_cols - 1) / quant_panel_cols, [&](int64_t begin, int64_t end, int) {
     for (int64_t panel = begin; panel < end; ++panel) {
-      uint8_t* codes = a.packed + panel * stride;
-      uint8_t* scales = codes + blocks * shape.panel_codes;
-      std::memset(codes, 0, static_cast<size_t>(stride));
+      uint8_t* to = a.packed + panel * stride;
+      std::memset(to, 0, static_cast<size_t>(stride));
       for (int64_t col = 0; col < quant_panel_cols; ++col) {
         const int64_t row = panel * quant_panel_cols + col;
         if (row >= a.N) break;
         for (int64_t b = 0; b < blocks; ++b) {
           const uint8_t* from = a.blocks + row * a.R + b * shape.bytes;
           if (shape.elements == 1) {
-            put_half(load_bits(from), col, codes + b * shape.panel_codes);
+            put_half(load_bits(from), col, to + b * shape.run_bytes);
             continue;
           }
           Block block;
           take_apart(type, from, block);
-          for (int64_t run = 0; run < shape.elements / 32; ++run) {
-            put_codes(bits, block.codes + run * 32, col, codes + b * shape.panel_codes + run * run_bytes);
-          }
-          put_scales(type, block, col, scales + b * shape.panel_scales);
+          const int64_t runs = shape.elements / 32, first = b * runs;
+          for (int64_t run = 0; run < runs; ++run) put_codes(bits, block.codes + run * 32, col, to + quant_run_at(shape, first + run));
+          put_scales(type, block, first, col, to + quant_head_at(shape, first));
         }
       }
     }

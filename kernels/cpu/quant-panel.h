@@ -1,9 +1,12 @@
-// Panels of quantised weights: 16 rows of the weight (columns of the product) side by side, the codes of 32 terms at a time where the
-// kernel wants them, and the scales in a run of their own behind all codes.
+// Panels of quantised weights: 16 rows of the weight (columns of the product) side by side, one stretch of memory in the order in which it is
+// read: the codes of 32 terms (a run) after each other, and before each, two or eight of them a head with their scales.
 //
-// Codes of 32 terms are 8 words for each column, word g holding terms 4 g to 4 g + 3 of it. Types of 4 to 6 bits keep their low halves in
+// Codes of a run are 8 words for each column, word g holding terms 4 g to 4 g + 3 of it. Types of 4 to 6 bits keep their low halves in
 // 4 rows of words, row g with word g in the low and word g + 4 in the high halves of bytes; a fifth bit is bit g of the bytes of one more
 // row, the fifth and sixth are bits 2 (g % 4) and up of the bytes of row g / 4 of two more.
+//
+// Heads: 16 scales as halves, of two runs; or 16 scales and 16 minima, of one. Q4_K and Q5_K: 16 of both, then for each run 16 factors
+// of scales and 16 of minima in bytes. Q6_K: 16 scales as floats, then for each half of a run 16 signed factors.
 #pragma once
 
 #include "core/quant-types.h"
@@ -36,10 +39,23 @@ struct Traits<Quant::q5_k> : TraitsOf<5, 0, true, false, 256> {};
 template <>
 struct Traits<Quant::q6_k> : TraitsOf<6, 32, false, true, 256> {};
 
-/** How far ahead of its use a code is asked for. */
-inline constexpr int64_t prefetch_bytes = 2048;
+/** How far ahead of its use memory is asked for; the next panel follows, so this goes past the end of one. */
+inline constexpr int64_t prefetch_bytes = 4096;
 
-constexpr int64_t code_bytes(int bits) { return bits == 8 ? 512 : bits == 6 ? 384 : bits == 5 ? 320 : 256; }
+/** Shifts bits to the left, or to the right where `by` is negative. */
+template <int by>
+inline Words shifted(Words a) {
+  if constexpr (by > 0) return shift_left<by>(a);
+  else if constexpr (by < 0) return shift_right<-by>(a);
+  else return a;
+}
+
+/** The low halves of word g with their fifth bits, or their fifth and sixth, from the row of these that word g is in. */
+template <int bits, int g>
+inline Words with_high(Words low, Words high) {
+  if constexpr (bits == 5) return or_masked(low, shifted<4 - g>(high), splat_word(0x10101010));
+  else return or_masked(low, shifted<4 - g % 4 * 2>(high), splat_word(0x30303030));
+}
 
 /** The eight words of 32 terms, from the codes at `at` (of the part of the columns that is wanted). */
 template <int bits>
@@ -60,96 +76,107 @@ inline void load_codes(const uint8_t* at, Words* u) {
     }
   }
   if constexpr (bits == 5) {
-    const Words high = load_words(at + 256), fifth = splat_word(0x10101010);
-    u[0] = u[0] | (shift_left<4>(high) & fifth);
-    u[1] = u[1] | (shift_left<3>(high) & fifth);
-    u[2] = u[2] | (shift_left<2>(high) & fifth);
-    u[3] = u[3] | (shift_left<1>(high) & fifth);
-    u[4] = u[4] | (high & fifth);
-    u[5] = u[5] | (shift_right<1>(high) & fifth);
-    u[6] = u[6] | (shift_right<2>(high) & fifth);
-    u[7] = u[7] | (shift_right<3>(high) & fifth);
+    const Words high = load_words(at + 256);
+    unrolled<8>([&](auto g) { u[g] = with_high<5, g>(u[g], high); });
   }
   if constexpr (bits == 6) {
-    const Words two = splat_word(0x30303030);
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const Words high = load_words(at + 256 + 64 * half);
-      Words* of = u + 4 * half;
-      of[0] = of[0] | (shift_left<4>(high) & two);
-      of[1] = of[1] | (shift_left<2>(high) & two);
-      of[2] = of[2] | (high & two);
-      of[3] = of[3] | (shift_right<2>(high) & two);
-    }
+    const Words high[2] = {load_words(at + 256), load_words(at + 320)};
+    unrolled<8>([&](auto g) { u[g] = with_high<6, g>(u[g], high[g / 4]); });
   }
 }
 
-/** Scales of 32 terms: of all, or of each half of them; and the minimum. */
+#if defined(WL_ISA_AVX2)
+/** Words i and i + 4 of a run. */
+template <int bits, int i>
+inline void load_pair(const uint8_t* at, __m256i (&u)[2]) {
+  if constexpr (bits == 8) {
+    const Words sign = splat_word(static_cast<int32_t>(0x80808080));
+    u[0] = (load_words(at + 64 * i) ^ sign).v;
+    u[1] = (load_words(at + 64 * (i + 4)) ^ sign).v;
+  } else {
+    const Words low = splat_word(0x0f0f0f0f), both = load_words(at + 64 * i);
+    Words w[2] = {both & low, shift_right<4>(both) & low};
+    if constexpr (bits == 5) {
+      const Words high = load_words(at + 256);
+      w[0] = with_high<5, i>(w[0], high);
+      w[1] = with_high<5, i + 4>(w[1], high);
+    } else if constexpr (bits == 6) {
+      w[0] = with_high<6, i>(w[0], load_words(at + 256));
+      w[1] = with_high<6, i>(w[1], load_words(at + 320));
+    }
+    u[0] = w[0].v;
+    u[1] = w[1].v;
+  }
+}
+#endif
+
+/** Scales of a run: of all, or of each half of it; and the minimum. */
 struct Scales {
   Reals a[2], least;
 };
 
-/** The scales of terms 32 b to 32 b + 31, from the scales of the panel. */
-template <Quant type>
-inline Scales load_scales(const uint8_t* scales, int64_t b, int part) {
-  Scales s;
-  const int col = part * part_cols;
-  if constexpr (type == Quant::q4_k || type == Quant::q5_k) {
-    const uint8_t* at = scales + b / 8 * 320;
-    const int64_t j = b % 8 * 16 + col;
-    s.a[0] = load_halves(at + 2 * col) * load_unsigned(at + 64 + j);
-    s.least = load_halves(at + 32 + 2 * col) * load_unsigned(at + 192 + j);
-  } else if constexpr (type == Quant::q6_k) {
-    const uint8_t* at = scales + b / 8 * 288;
-    const int64_t j = b % 8 * 32 + col;
-    const Reals d = load_halves(at + 2 * col);
-    s.a[0] = d * load_signed(at + 32 + j);
-    s.a[1] = d * load_signed(at + 48 + j);
-  } else if constexpr (Traits<type>::has_min) {
-    s.a[0] = load_halves(scales + b * 64 + 2 * col);
-    s.least = load_halves(scales + b * 64 + 32 + 2 * col);
-  } else {
-    s.a[0] = load_halves(scales + b * 32 + 2 * col);
-  }
-  return s;
-}
+/** What the scales of all runs behind a head have in common. */
+struct Common {
+  Reals scale, least;
+};
 
 /** Reads a packed panel, as a rule from memory, in order. */
 template <Quant type>
 struct Packed : Traits<type> {
   static constexpr bool is_wide = false;
-  const uint8_t *codes, *scales;
+  static constexpr QuantShape shape = quant_shape(static_cast<int64_t>(type));
+  static constexpr bool is_k = shape.elements == 256;
+  /** Runs that share what `common` gives. Spans are made of whole blocks, so of as many runs. */
+  static constexpr int64_t together = is_k ? shape.head_runs : 1;
 
-  Packed() = default;
-  Packed(const uint8_t* panel, int64_t terms)
-      : codes(panel), scales(panel + terms / Traits<type>::elements * quant_shape(static_cast<int64_t>(type)).panel_codes) {}
+  const uint8_t* panel;
 
-  void load(int64_t b, int part, Words* u, Scales& s) const {
-    load_codes<Traits<type>::bits>(codes + b * code_bytes(Traits<type>::bits) + part * 32, u);
-    s = load_scales<type>(scales, b, part);
+  const uint8_t* run(int64_t b, int part) const { return panel + quant_run_at(shape, b) + part * 32; }
+
+  void load(int64_t b, int part, Words* u) const { load_codes<Traits<type>::bits>(run(b, part), u); }
+
+  Common common(int64_t b, int part) const {
+    Common c;
+    const uint8_t* head = panel + quant_head_at(shape, b);
+    const int col = part * part_cols;
+    if constexpr (type == Quant::q6_k) {
+      c.scale = load_reals(reinterpret_cast<const float*>(head) + col);
+    } else if constexpr (is_k) {
+      c.scale = load_halves(head + 2 * col);
+      c.least = load_halves(head + 32 + 2 * col);
+    }
+    return c;
   }
 
-  /** Asks for what is used some runs later; it may lie behind the panel. */
+  Scales load_scales(const Common& c, int64_t b, int part) const {
+    Scales s;
+    const uint8_t* head = panel + quant_head_at(shape, b);
+    const int col = part * part_cols;
+    if constexpr (is_k) {
+      const uint8_t* at = head + 64 + b % 8 * 32 + col;
+      if constexpr (Traits<type>::halves) {
+        s.a[0] = c.scale * load_signed(at);
+        s.a[1] = c.scale * load_signed(at + 16);
+      } else {
+        s.a[0] = c.scale * load_unsigned(at);
+        s.least = c.least * load_unsigned(at + 16);
+      }
+    } else if constexpr (Traits<type>::has_min) {
+      s.a[0] = load_halves(head + 2 * col);
+      s.least = load_halves(head + 32 + 2 * col);
+    } else {
+      s.a[0] = load_halves(head + b % 2 * 32 + 2 * col);
+    }
+    return s;
+  }
+
+  /** Asks for what is used some runs later. */
   void prefetch(int64_t b) const {
-    constexpr int64_t bytes = code_bytes(Traits<type>::bits);
-#pragma GCC unroll 8
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(codes + b * bytes + prefetch_bytes + at);
+    constexpr int64_t bytes = shape.run_bytes + shape.head_bytes / shape.head_runs;
+    const uint8_t* at = panel + b * bytes + prefetch_bytes;
+#pragma GCC unroll 16
+    for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line);
   }
-};
-
-/** Panels next to each other, read in step: memory gives more to several streams than to one. */
-template <class One, int count>
-struct Several {
-  static constexpr bool is_wide = false;
-  static constexpr int bits = One::bits;
-  static constexpr bool has_min = One::has_min, halves = One::halves;
-  One one[count];
-
-  Several(const uint8_t* panels, int64_t stride, int64_t terms) {
-    for (int i = 0; i < count; ++i) one[i] = One(panels + i * stride, terms);
-  }
-  void load(int64_t b, int part, Words* u, Scales& s) const { one[part / panel_parts].load(b, part % panel_parts, u, s); }
-  void prefetch(int64_t) const {}
 };
 
 /** A panel with a byte for each code and floats for scales, made once and read for many rows. */
@@ -158,7 +185,8 @@ struct Unpacked {
   static constexpr bool is_wide = true;
   static constexpr int bits = b;
   static constexpr bool has_min = m, halves = h;
-  /** Floats of the scales of 32 terms. */
+  static constexpr int64_t together = 1;
+  /** Floats of the scales of a run. */
   static constexpr int64_t scale_floats = 16 * (1 + (has_min || halves ? 1 : 0));
 
   uint8_t* codes;
@@ -172,8 +200,8 @@ struct Unpacked {
     for (int64_t at = 0; at < terms / 32; ++at) {
       for (int part = 0; part < panel_parts; ++part) {
         Words u[8];
-        Scales s;
-        from.load(at, part, u, s);
+        load_codes<Source::bits>(from.run(at, part), u);
+        const Scales s = from.load_scales(from.common(at, part), at, part);
         for (int g = 0; g < 8; ++g) store_words(codes + at * 512 + g * 64 + part * 32, u[g]);
         float* to = scales + at * scale_floats + part * part_cols;
         store_reals(to, s.a[0]);
@@ -185,13 +213,14 @@ struct Unpacked {
 
   Words word(int64_t at, int part, int g) const { return load_words(codes + at * 512 + g * 64 + part * 32); }
 
-  void load(int64_t at, int part, Words* u, Scales& s) const {
+  void load(int64_t at, int part, Words* u) const {
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) u[g] = word(at, part, g);
-    s = load_scales(at, part);
   }
 
-  Scales load_scales(int64_t at, int part) const {
+  Common common(int64_t, int) const { return Common(); }
+
+  Scales load_scales(const Common&, int64_t at, int part) const {
     Scales s;
     const float* from = scales + at * scale_floats + part * part_cols;
     s.a[0] = load_reals(from);
@@ -199,6 +228,8 @@ struct Unpacked {
     if constexpr (has_min) s.least = load_reals(from + 16);
     return s;
   }
+
+  void prefetch(int64_t) const {}
 };
 
 }  // namespace wl::WL_ISA

@@ -2,10 +2,18 @@
 // 32-bit word. Sums of products are exact, so they are the same whichever instructions make them.
 #pragma once
 
+#include <utility>
+
 #include "cpu/half.h"
 #include "cpu/simd.h"
 
 namespace wl::WL_ISA {
+
+/** Calls body(i) for i from 0 to count - 1, each time a constant. */
+template <int count, class Body>
+inline void unrolled(Body body) {
+  [&]<int... i>(std::integer_sequence<int, i...>) { (body(std::integral_constant<int, i>()), ...); }(std::make_integer_sequence<int, count>());
+}
 
 #if defined(WL_ISA_AVX2)
 
@@ -16,8 +24,8 @@ struct Reals {
   __m256 v;
 };
 inline constexpr int part_cols = 8;
-/** Rows that share what has been unpacked: at most, straight from a panel, and from an unpacked one. */
-inline constexpr int direct_rows = 2, most_rows = 4;
+/** Rows that go straight to a panel, at most, and rows that are taken together. */
+inline constexpr int direct_rows = 8, most_rows = 4;
 /** The code of 0 in types of 8 bits: they are taken as signed numbers here. */
 inline constexpr int byte_offset = 0;
 
@@ -27,6 +35,7 @@ inline Words splat_word(int32_t x) { return {_mm256_set1_epi32(x)}; }
 inline Words operator&(Words a, Words b) { return {_mm256_and_si256(a.v, b.v)}; }
 inline Words operator|(Words a, Words b) { return {_mm256_or_si256(a.v, b.v)}; }
 inline Words operator^(Words a, Words b) { return {_mm256_xor_si256(a.v, b.v)}; }
+inline Words or_masked(Words a, Words b, Words mask) { return a | (b & mask); }
 template <int count>
 inline Words shift_left(Words a) {
   return {_mm256_slli_epi32(a.v, count)};
@@ -73,25 +82,66 @@ inline __m256i chained(__m256i a, __m256i b) {
   return sum;
 }
 
-/** start + the sum over words u[first...first + count) and x[first...] of their four products, for each column. */
-template <int bits, int first, int count>
-inline Words dot(const Words* u, const int32_t* x, int32_t start) {
-  constexpr int step = pair_group(bits) < count ? pair_group(bits) : count;
+/** Sums of a run: of all its products, or of those of each half of it. */
+template <bool halves, int parts, int rows>
+struct Totals {
+  __m256i of[halves ? 2 : 1][parts][rows];
+};
+
+/**
+ * starts + sums of products of a run for `rows` rows of x, 8 words each, and `parts` parts of the columns. `words(part, i, pair)` gives words i
+ * and i + 4 of a part. Each is used for all rows at once, so that the registers hold sums; sums of pairs wait there as long as they fit.
+ */
+template <int bits, bool halves, int parts, int rows, class Pair>
+inline void dots_of_run(Pair words, const int32_t* x, const int32_t* starts, Totals<halves, parts, rows>& total) {
+  constexpr int sums = halves ? 2 : 1;
+  // Steps of two words each that fit: where halves are apart, sums take one word of each step.
+  constexpr int fit = pair_group(bits) * sums / 2;
+  constexpr int steps = fit < 1 ? 1 : fit > 4 ? 4 : fit;
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i total = _mm256_set1_epi32(start);
-#pragma GCC unroll 8
-  for (int g = first; g < first + count; g += step) {
-    __m256i pairs = pairs_of<bits>(u[g].v, magnitudes_of<bits>(u[g].v), x[g]);
-#pragma GCC unroll 8
-    for (int i = 1; i < step; ++i) pairs = chained(pairs, pairs_of<bits>(u[g + i].v, magnitudes_of<bits>(u[g + i].v), x[g + i]));
-    total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
-  }
-  return {total};
+  __m256i pairs[sums][parts][rows];
+  unrolled<4>([&](auto step) {
+    constexpr int i = step;
+#pragma GCC unroll 2
+    for (int p = 0; p < parts; ++p) {
+      __m256i u[2];
+      words(p, step, u);
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const __m256i magnitudes = magnitudes_of<bits>(u[h]);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; ++r) {
+          const __m256i products = pairs_of<bits>(u[h], magnitudes, x[r * 8 + i + 4 * h]);
+          if constexpr (pair_group(bits) == 1) {
+            __m256i& sum = total.of[0][p][r];
+            sum = _mm256_add_epi32(i + h == 0 ? _mm256_set1_epi32(starts[r * 2]) : sum, _mm256_madd_epi16(products, ones));
+          } else {
+            __m256i& sum = pairs[halves ? h : 0][p][r];
+            const bool is_first = i % steps == 0 && (halves || h == 0);
+            sum = is_first ? products : chained(sum, products);
+          }
+        }
+      }
+    }
+    if constexpr (pair_group(bits) > 1 && i % steps == steps - 1) {
+#pragma GCC unroll 2
+      for (int h = 0; h < sums; ++h) {
+#pragma GCC unroll 2
+        for (int p = 0; p < parts; ++p) {
+#pragma GCC unroll 4
+          for (int r = 0; r < rows; ++r) {
+            __m256i& sum = total.of[h][p][r];
+            sum = _mm256_add_epi32(i < steps ? _mm256_set1_epi32(starts[r * 2 + h]) : sum, _mm256_madd_epi16(pairs[h][p][r], ones));
+          }
+        }
+      }
+    }
+  });
 }
 
 /**
- * The same for `rows` rows of x, 8 words each, and `parts` parts of the columns, of which `word(part, g)` gives the words: each is used for all
- * rows at once, so that the registers hold sums.
+ * starts + sums of products of words [first, first + count) for `rows` rows of x and `parts` parts of the columns, of which `word(part, g)`
+ * gives the words.
  */
 template <int bits, int first, int count, int rows, int parts, class Word>
 inline void dots(Word word, const int32_t* x, const int32_t* starts, Words (&total)[parts][rows]) {
@@ -143,10 +193,12 @@ inline void store_reals(float* p, Reals a) { store(p, a); }
 
 #if defined(WL_ISA_AVX512)
 
-inline constexpr int direct_rows = 4, most_rows = 16;
+inline constexpr int direct_rows = 8, most_rows = 16;
 
 inline Words load_words(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_words(uint8_t* p, Words a) { _mm512_storeu_si512(p, a.v); }
+/** a | (b & mask), in one instruction. */
+inline Words or_masked(Words a, Words b, Words mask) { return {_mm512_ternarylogic_epi32(a.v, b.v, mask.v, 0xf8)}; }
 inline Reals load_halves(const uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
 inline Reals load_unsigned(const uint8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
@@ -190,7 +242,7 @@ inline void dots(const Words* u, const int32_t* x, const int32_t* starts, Words*
 
 #else
 
-inline constexpr int direct_rows = 1, most_rows = 4;
+inline constexpr int direct_rows = 4, most_rows = 4;
 
 inline Words load_words(const uint8_t* p) {
   Words a;
@@ -198,6 +250,7 @@ inline Words load_words(const uint8_t* p) {
   return a;
 }
 inline void store_words(uint8_t* p, Words a) { std::memcpy(p, a.v, sizeof a.v); }
+inline Words or_masked(Words a, Words b, Words mask) { return a | (b & mask); }
 inline Reals load_halves(const uint8_t* p) {
   return each_lane<Reals>([=](int i) { return load_half(p + 2 * i); });
 }
