@@ -70,8 +70,18 @@ export async function loadEngine(setup: EngineSetup & { readonly modelDir: strin
 async function readModel(path: string, device: Device): Promise<{ tokenizer: Tokenizer; model: Model }> {
   const source = await openModel(path);
   try {
-    const tokenizer = source.vocabulary ? ggufTokenizer(source.vocabulary) : await Tokenizer.fromFolder(path);
-    return { tokenizer, model: await servedModelFrom(source, device) };
+    // The device reads and packs weights while the tokenizer is made.
+    const loading = servedModelFrom(source, device);
+    try {
+      const tokenizer = source.vocabulary ? ggufTokenizer(source.vocabulary) : await Tokenizer.fromFolder(path);
+      return { tokenizer, model: await loading };
+    } catch (error) {
+      await loading.then(
+        (model) => model.dispose(),
+        () => {},
+      );
+      throw error;
+    }
   } finally {
     await source.close();
   }

@@ -8,7 +8,7 @@ import { gatherTurns, transpose } from './layout.ts';
 import { parameterSpecs } from './parameters.ts';
 import { openSafetensors } from './safetensors-file.ts';
 import type { SafetensorsFile } from './safetensors-file.ts';
-import type { WeightSource } from './weight-source.ts';
+import type { FilePlace, WeightSource } from './weight-source.ts';
 
 /** Far above any real config.json or index; the limit keeps a wrong file from filling the memory. */
 const maxJsonBytes = 64 << 20;
@@ -33,6 +33,7 @@ export async function openHuggingFace(folder: string): Promise<HuggingFaceFolder
     return {
       config,
       read: parameterReader(found, wanted, new Map(parameterSpecs(config).map(({ name, shape }) => [name, shape]))),
+      placeOf: parameterPlaces(found, wanted),
       close: async () => void (await Promise.all(files.map((file) => file.close()))),
     };
   } catch (error) {
@@ -131,6 +132,21 @@ function parameterReader(
     const index = tensor.parameters.indexOf(parameter);
     const begin = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
     return last.values.subarray(begin, begin + (sizes[index] ?? 0));
+  };
+}
+
+/** Where parameters lie whole, as they are and in f32. */
+function parameterPlaces(
+  found: ReadonlyMap<string, Located>,
+  wanted: readonly FileTensor[],
+): (parameter: string) => FilePlace | undefined {
+  const plain = wanted.filter((tensor) => tensor.parameters.length === 1 && !tensor.transposed && tensor.turn === undefined);
+  const homes = new Map(plain.map(({ parameters: [parameter = ''], name, shape }) => [parameter, { name, shape }]));
+  return (parameter) => {
+    const home = homes.get(parameter);
+    const at = home && found.get(home.name);
+    const place = at?.file.place(at.name);
+    return place && { type: 'F32', rows: home?.shape[0] ?? 1, ...place };
   };
 }
 

@@ -3,6 +3,7 @@ import type { Device } from '#runtime/tensor/main.ts';
 import { openHuggingFace } from './huggingface-reader.ts';
 import { writeHuggingFace } from './huggingface-writer.ts';
 import type { WriteOptions } from './huggingface-writer.ts';
+import { fillAll } from './fill.ts';
 import { Model } from './model.ts';
 import type { WeightSource } from './weight-source.ts';
 
@@ -20,7 +21,7 @@ export async function loadHuggingFace(folder: string, device: Device): Promise<M
 export async function modelFrom(source: WeightSource, device: Device): Promise<Model> {
   const model = new Model(source.config, device);
   try {
-    for (const [name, parameter] of model.parameters) parameter.write(await source.read(name));
+    await fillAll(model.parameters, source);
     return model;
   } catch (error) {
     model.dispose();

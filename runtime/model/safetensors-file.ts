@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 import { headerLength, parseHeader, safetensorsHeader } from './safetensors.ts';
 import type { SafetensorsHeader } from './safetensors.ts';
+import type { FilePlace } from './weight-source.ts';
 
 /** Bytes handled between two turns of the event loop: about a millisecond. */
 const sliceBytes = 1 << 20;
@@ -14,6 +15,8 @@ export interface SafetensorsFile extends SafetensorsHeader {
   readonly path: string;
   /** The values of a tensor of type F32, F16 or BF16. Throws WL_MODEL_INVALID for another type, WL_SAFETENSORS_INVALID if the file has become shorter. */
   read(name: string): Promise<Float32Array>;
+  /** Where the values of a tensor of type F32 are; undefined for other types. */
+  place(name: string): Pick<FilePlace, 'file' | 'position' | 'bytes' | 'ended'> | undefined;
   close(): Promise<void>;
 }
 
@@ -30,6 +33,12 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
       ...header,
       path,
       close: () => handle.close(),
+      place(name) {
+        const stored = header.tensors.get(name);
+        if (stored?.dtype !== 'F32') return undefined;
+        const { begin, end } = stored;
+        return { file: handle.fd, position: begin, bytes: end - begin, ended: () => endsAt(path, begin) };
+      },
       async read(name) {
         const stored = header.tensors.get(name);
         if (!stored) throw new Error(`internal: ${path} holds no tensor ${name}`);
@@ -76,13 +85,14 @@ async function readBytes(handle: FileHandle, position: number, length: number, p
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await handle.read(bytes, filled, length - filled, position + filled);
-    if (bytesRead === 0)
-      throw new WindlassError('WL_SAFETENSORS_INVALID', `${path}: it ends at byte ${position + filled}`, {
-        details: { file: path },
-      });
+    if (bytesRead === 0) throw endsAt(path, position + filled);
     filled += bytesRead;
   }
   return bytes;
+}
+
+function endsAt(path: string, byte: number): WindlassError {
+  return new WindlassError('WL_SAFETENSORS_INVALID', `${path}: it ends at byte ${byte}`, { details: { file: path } });
 }
 
 /** A tensor to be written as F32. Its values are asked for when their turn comes. */

@@ -16,9 +16,11 @@ export interface TextCodec {
 /** Prompts use the tokenizer's template for texts, conversations the model's chat template or the plain default. */
 export function codecOf(tokenizer: Tokenizer, contextLength: number): TextCodec {
   const template = createChatTemplate(tokenizer.config);
-  const longestTokenBytes = longest(tokenizer);
+  let longestTokenBytes: number | undefined;
   const encode = (text: string, addSpecialTokens: boolean): number[] => {
-    const atLeast = Math.ceil(Buffer.byteLength(text) / longestTokenBytes);
+    const bytes = Buffer.byteLength(text);
+    // Looks at every token: only for a text that may not fit.
+    const atLeast = bytes <= contextLength ? 0 : Math.ceil(bytes / (longestTokenBytes ??= longest(tokenizer)));
     if (atLeast > contextLength) {
       throw new WindlassError(
         'WL_PROMPT_TOO_LONG',

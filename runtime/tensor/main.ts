@@ -3,10 +3,22 @@ export { openDevice } from './device.ts';
 export type { Device } from './device.ts';
 export { Parameter, Tensor } from './tensor.ts';
 export { keep, scope, unscoped } from './scope.ts';
-export { detachedParameter, empty, emptyIntegers, emptyParameter, fill, fillNormal, full, tensor, zeros } from './create.ts';
+export {
+  detachedParameter,
+  empty,
+  emptyBytes,
+  emptyIntegers,
+  emptyParameter,
+  fill,
+  fillNormal,
+  full,
+  tensor,
+  zeros,
+} from './create.ts';
 export { recordingTape, Tape, withoutTape } from './tape.ts';
 export { Event, Stream } from './stream.ts';
 export { digest, FileLanes } from './checksums.ts';
+export { readFileInto } from './file-read.ts';
 export { Communicator } from './communicator.ts';
 export { communicationLog, isMark, StreamClock } from './stream-clock.ts';
 export type { CommRecord } from './stream-clock.ts';

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { TextTable } from '#runtime/api/text-table.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { byteCharacters } from './byte-alphabet.ts';
@@ -32,7 +33,7 @@ describe('SentencePiece', () => {
   const vocabulary: Vocabulary = {
     ...nothing,
     model: 'llama',
-    tokens: fixture.tokens,
+    tokens: TextTable.of(fixture.tokens),
     types: Int32Array.from(fixture.types),
     scores: Float32Array.from(fixture.scores),
     bos: 1,
@@ -110,8 +111,8 @@ describe('SentencePiece', () => {
     ['no scores', { scores: undefined }, 'no tokenizer.ggml.scores'],
     ['a score that is no number', { scores: new Float32Array(700).fill(Number.NaN) }, 'the score of token 0 is NaN'],
     ['a missing byte and no unknown token', { types: new Int32Array(700).fill(1) }, 'no token stands for the byte 0x0'],
-    ['a token twice', { tokens: fixture.tokens.with(699, fixture.tokens[698]!) }, 'stands twice'],
-    ['an endless token', { tokens: fixture.tokens.with(699, 'e'.repeat(300)) }, 'more than 256'],
+    ['a token twice', { tokens: TextTable.of(fixture.tokens.with(699, fixture.tokens[698]!)) }, 'stands twice'],
+    ['an endless token', { tokens: TextTable.of(fixture.tokens.with(699, 'e'.repeat(300))) }, 'more than 256'],
   ])('refuses %s', (_, change, reason) => {
     expect(() => ggufTokenizer({ ...vocabulary, ...change })).toThrow(reason);
   });
@@ -129,9 +130,9 @@ describe('byte-level BPE', () => {
   const vocabulary: Vocabulary = {
     ...nothing,
     model: 'gpt2',
-    tokens,
+    tokens: TextTable.of(tokens),
     types: Int32Array.from(tokens, (_, id) => (id === 0 ? 3 : id === 1 ? 4 : id === tokens.length - 1 ? 5 : 1)),
-    merges: merges.map((merge) => merge.join(' ')),
+    merges: TextTable.of(merges.map((merge) => merge.join(' '))),
     eos: 0,
   };
   const shown = (pre: string, text: string, change: Partial<Vocabulary> = {}) => {
@@ -171,7 +172,9 @@ describe('byte-level BPE', () => {
   });
 
   it('drops control characters that a vocabulary lacks, and nothing else', () => {
-    const without = (byte: number) => ({ tokens: tokens.with(tokens.indexOf(byteCharacters[byte]!), `gone ${byte}`) });
+    const without = (byte: number) => ({
+      tokens: TextTable.of(tokens.with(tokens.indexOf(byteCharacters[byte]!), `gone ${byte}`)),
+    });
     expect(shown('gpt-2', 'a\u0004b', without(4))).toEqual(['a', 'b']);
     expect(() => shown('gpt-2', 'a', without(0x0a))).toThrow('lacks 1 of the bytes of UTF-8, the first is 0xa');
     expect(() => shown('gpt-2', 'a', without(0xe9))).toThrow('lacks 1 of the bytes of UTF-8, the first is 0xe9');
@@ -181,8 +184,8 @@ describe('byte-level BPE', () => {
     ['another kind', { model: 'bert' }, 'tokenizer.ggml.model is "bert"; supported are gpt2 and llama'],
     ['an unknown pattern', { pre: 'falcon' }, 'tokenizer.ggml.pre is "falcon"; supported are default, gpt-2'],
     ['no merges', { merges: undefined }, 'no tokenizer.ggml.merges'],
-    ['merges of unknown tokens', { merges: ['q u'] }, '"qu" is not in the vocabulary'],
-    ['a token twice', { tokens: tokens.with(5, 'he') }, 'stands twice, with the ids 5 and'],
+    ['merges of unknown tokens', { merges: TextTable.of(['q u']) }, '"qu" is not in the vocabulary'],
+    ['a token twice', { tokens: TextTable.of(tokens.with(5, 'he')) }, 'stands twice, with the ids 5 and'],
   ])('refuses %s', (_, change, reason) => {
     expect(() => ggufTokenizer({ ...vocabulary, pre: 'gpt-2', ...change })).toThrow(`m.gguf: `);
     expect(() => ggufTokenizer({ ...vocabulary, pre: 'gpt-2', ...change })).toThrow(reason);

@@ -1,30 +1,15 @@
 // The tokenizer that a GGUF file carries: byte-level BPE (`gpt2`) or SentencePiece (`llama`), as llama.cpp reads them.
 import { WindlassError } from '#runtime/api/errors.ts';
+import type { StoredVocabulary } from '#runtime/api/stored-vocabulary.ts';
+import type { TextTable } from '#runtime/api/text-table.ts';
+import { ByteLevelModel } from './byte-level-model.ts';
 import { wordPatterns } from './pre-tokenizer.ts';
 import { SentencePieceModel } from './sentence-piece-model.ts';
-import { checkTokenizerParts } from './tokenizer-file.ts';
-import type { AddedTokenEntry } from './tokenizer-file.ts';
+import { TokenTable } from './token-table.ts';
+import { checkAddedTokens, checkTokenizerParts, checkTokenizerShell, maxTokenCharacters } from './tokenizer-file.ts';
+import type { AddedTokenEntry, TokenizerFile, TokenLookUp } from './tokenizer-file.ts';
 import { Tokenizer } from './tokenizer.ts';
 import type { TokenizerConfig } from './tokenizer-config.ts';
-
-/** The tokenizer part of a file's metadata. */
-interface StoredVocabulary {
-  readonly source: string;
-  readonly model: string;
-  readonly pre: string;
-  readonly tokens: readonly string[];
-  readonly types: Int32Array;
-  readonly scores: Float32Array | undefined;
-  readonly merges: readonly string[] | undefined;
-  readonly bos: number | undefined;
-  readonly eos: number | undefined;
-  readonly unknown: number | undefined;
-  readonly padding: number | undefined;
-  readonly addBos: boolean | undefined;
-  readonly addEos: boolean | undefined;
-  readonly addSpacePrefix: boolean | undefined;
-  readonly chatTemplate: string | undefined;
-}
 
 const tokenType = { unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
@@ -85,28 +70,86 @@ const cuttings: ReadonlyMap<string, Cutting> = new Map([
 ]);
 
 function byteLevel(vocabulary: StoredVocabulary): Tokenizer {
-  const { tokens, types, pre, merges } = vocabulary;
+  const { pre, merges } = vocabulary;
   const cutting = cuttings.get(pre);
   if (!cutting) throw invalid(`tokenizer.ggml.pre is ${JSON.stringify(pre)}; supported are ${[...cuttings.keys()].join(', ')}`);
   if (!merges) throw invalid('it has no tokenizer.ggml.merges');
-  const entries: [string, number][] = [];
-  for (const [id, token] of tokens.entries()) {
-    const type = types[id];
-    if (type !== tokenType.unused && type !== tokenType.control && type !== tokenType.unknown) entries.push([token, id]);
-  }
-  const vocab = Object.fromEntries(entries);
-  const doubled = entries.find(([token, id]) => vocab[token] !== id);
-  if (doubled)
-    throw invalid(`token ${JSON.stringify(doubled[0])} stands twice, with the ids ${doubled[1]} and ${vocab[doubled[0]]}`);
-  const file = checkTokenizerParts({
+  const parts = {
     added_tokens: addedTokens(vocabulary),
     normalizer: cutting.normalizer ?? null,
     pre_tokenizer: cutting.steps.length === 1 ? cutting.steps[0] : { type: 'Sequence', pretokenizers: cutting.steps },
     post_processor: template(vocabulary, cutting.addBos ?? false),
     decoder: byteLevelStep(true),
-    model: { type: 'BPE', ignore_merges: cutting.wholeWords ?? false, vocab, merges },
-  });
-  return Tokenizer.fromFile(file, configOf(vocabulary));
+    model: { type: 'BPE', ignore_merges: cutting.wholeWords ?? false },
+  };
+  const whole = () => {
+    const model = { ...parts.model, vocab: vocabOf(vocabulary), merges: [...merges] };
+    return checkTokenizerParts({ ...parts, model });
+  };
+  const lists = quickLists(vocabulary, merges);
+  // What is wrong with the lists is for the careful way to say.
+  if (!lists) return Tokenizer.fromFile(whole(), configOf(vocabulary));
+  const shell = checkTokenizerShell(parts);
+  checkAddedTokens(shell.addedTokens, lists);
+  let file: TokenizerFile | undefined;
+  const model = new ByteLevelModel({ ...shell, ...lists });
+  const { addedTokens: added, prefixIds, suffixIds } = shell;
+  return new Tokenizer({ model, addedTokens: added, prefixIds, suffixIds, file: () => (file ??= whole()) }, configOf(vocabulary));
+}
+
+/** Whether text becomes this token by merging. */
+function isMerged(type: number | undefined): boolean {
+  return type !== tokenType.unused && type !== tokenType.control && type !== tokenType.unknown;
+}
+
+function vocabOf({ tokens, types }: StoredVocabulary): Record<string, number> {
+  const entries = [...tokens].map((token, id) => [token, id] as const).filter(([, id]) => isMerged(types[id]));
+  const vocab: Record<string, number> = Object.fromEntries(entries);
+  const doubled = entries.find(([token, id]) => vocab[token] !== id);
+  if (!doubled) return vocab;
+  throw invalid(`token ${JSON.stringify(doubled[0])} stands twice, with the ids ${doubled[1]} and ${vocab[doubled[0]]}`);
+}
+
+interface Lists extends TokenLookUp {
+  readonly size: number;
+  readonly merges: Int32Array;
+}
+
+/** Tokens and merges as encoding needs them, made without strings; undefined where something is odd about them. */
+function quickLists({ tokens, types }: StoredVocabulary, pairs: TextTable): Lists | undefined {
+  const table = TokenTable.of(tokens, (id) => isMerged(types[id]));
+  if (!table) return undefined;
+  let size = 0;
+  for (let id = 0; id < tokens.length; id += 1) {
+    if (!isMerged(types[id])) continue;
+    // Bytes are at least as many as characters.
+    if (tokens.ends[id]! - tokens.begins[id]! > maxTokenCharacters) return undefined;
+    size = id + 1;
+  }
+  const merges = new Int32Array(3 * pairs.length);
+  const { bytes, begins, ends } = pairs;
+  for (let rank = 0; rank < pairs.length; rank += 1) {
+    const [begin, end] = [begins[rank]!, ends[rank]!];
+    let space = begin;
+    while (space < end && bytes[space] !== 0x20) space += 1;
+    for (let at = space + 1; at < end; at += 1) if (bytes[at] === 0x20) return undefined;
+    const left = space < end ? table.idOfBytes(bytes, begin, space) : -1;
+    const right = table.idOfBytes(bytes, space + 1, end);
+    const merged = table.idOfPair(bytes, begin, space, space + 1, end);
+    if (left < 0 || right < 0 || merged < 0) return undefined;
+    merges[3 * rank] = left;
+    merges[3 * rank + 1] = right;
+    merges[3 * rank + 2] = merged;
+  }
+  return {
+    size,
+    merges,
+    textOf: (id) => (isMerged(types[id]) ? tokens.at(id) : undefined),
+    idOf(text) {
+      const id = table.idOf(text);
+      return id < 0 ? undefined : id;
+    },
+  };
 }
 
 function sentencePiece(vocabulary: StoredVocabulary): Tokenizer {
@@ -115,13 +158,14 @@ function sentencePiece(vocabulary: StoredVocabulary): Tokenizer {
   const strange = scores.findIndex((score) => !Number.isFinite(score));
   if (strange >= 0) throw invalid(`the score of token ${strange} is ${scores[strange]}`);
   const byteIds = new Int32Array(256).fill(-1);
-  for (const [id, token] of tokens.entries()) {
+  const texts = [...tokens];
+  for (const [id, token] of texts.entries()) {
     const [, byte] = types[id] === tokenType.byte ? (/^<0x([0-9A-F]{2})>$/.exec(token) ?? []) : [];
     if (byte !== undefined) byteIds[Number.parseInt(byte, 16)] = id;
   }
   const isText = (id: number) => types[id] === 1 || types[id] === tokenType.userDefined || types[id] === tokenType.byte;
   const model = new SentencePieceModel({
-    tokens: tokens.map((token, id) => (isText(id) ? token : undefined)),
+    tokens: texts.map((token, id) => (isText(id) ? token : undefined)),
     scores,
     byteIds,
     unknownId: unknown ?? (types[0] === tokenType.unknown ? 0 : undefined),
@@ -133,11 +177,14 @@ function sentencePiece(vocabulary: StoredVocabulary): Tokenizer {
 
 /** Tokens that are found in text before anything else is done to it. */
 function addedTokens({ tokens, types }: StoredVocabulary): AddedTokenEntry[] {
-  return tokens.flatMap((content, id) => {
-    const special = types[id] === tokenType.control || types[id] === tokenType.unknown;
-    if ((!special && types[id] !== tokenType.userDefined) || content === '') return [];
-    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
-  });
+  const added: AddedTokenEntry[] = [];
+  for (const [id, type] of types.entries()) {
+    const special = type === tokenType.control || type === tokenType.unknown;
+    if (!special && type !== tokenType.userDefined) continue;
+    const content = tokens.at(id);
+    if (content) added.push({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special });
+  }
+  return added;
 }
 
 /** Ids before and after a text. */
@@ -151,8 +198,9 @@ function around({ bos, eos, addBos, addEos }: StoredVocabulary, bosByDefault: bo
 function template(vocabulary: StoredVocabulary, bosByDefault: boolean): unknown {
   const [before, after] = around(vocabulary, bosByDefault);
   if (before.length + after.length === 0) return byteLevelStep(true);
-  const named = (ids: readonly number[]) => ids.map((id) => ({ SpecialToken: { id: vocabulary.tokens[id] ?? '', type_id: 0 } }));
-  const entries = [...before, ...after].map((id) => [vocabulary.tokens[id] ?? '', id] as const);
+  const named = (ids: readonly number[]) =>
+    ids.map((id) => ({ SpecialToken: { id: vocabulary.tokens.at(id) ?? '', type_id: 0 } }));
+  const entries = [...before, ...after].map((id) => [vocabulary.tokens.at(id) ?? '', id] as const);
   return {
     type: 'TemplateProcessing',
     single: [...named(before), { Sequence: { id: 'A', type_id: 0 } }, ...named(after)],
@@ -163,7 +211,7 @@ function template(vocabulary: StoredVocabulary, bosByDefault: boolean): unknown 
 
 function configOf({ tokens, bos, eos, padding, chatTemplate }: StoredVocabulary): TokenizerConfig {
   const named = (key: 'bosToken' | 'eosToken' | 'padToken', id: number | undefined) => {
-    const token = id === undefined ? undefined : tokens[id];
+    const token = id === undefined ? undefined : tokens.at(id);
     return token === undefined ? {} : { [key]: token };
   };
   return {

@@ -1,15 +1,25 @@
 // A map from pairs of token ids to a pair of integers, in flat arrays: the hot look-up of encoder and trainer.
 
-const initialSlots = 1 << 10;
+const leastSlots = 1 << 10;
 
 /** Open addressing with linear probing; ids and values are 32-bit, absence is -1. Grows at half load. */
 export class PairTable {
-  #mask = initialSlots - 1;
-  #lefts = new Int32Array(initialSlots).fill(-1);
-  #rights = new Int32Array(initialSlots);
-  #values = new Int32Array(initialSlots);
-  #seconds = new Int32Array(initialSlots);
+  #mask: number;
+  #lefts: Int32Array;
+  #rights: Int32Array;
+  #values: Int32Array;
+  #seconds: Int32Array;
   #size = 0;
+
+  /** With room for so many pairs before it grows. */
+  constructor(pairs = 0) {
+    const slots = Math.max(leastSlots, 2 ** Math.ceil(Math.log2(2 * pairs + 2)));
+    this.#mask = slots - 1;
+    this.#lefts = new Int32Array(slots).fill(-1);
+    this.#rights = new Int32Array(slots);
+    this.#values = new Int32Array(slots);
+    this.#seconds = new Int32Array(slots);
+  }
 
   get size(): number {
     return this.#size;

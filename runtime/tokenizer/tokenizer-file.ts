@@ -1,13 +1,12 @@
 // Reading and writing tokenizer.json: the format, its limits, and what of it is supported.
 import { z } from 'zod';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { charactersToBytes } from './byte-alphabet.ts';
 
 /** Larger files than any published vocabulary (Gemma 3: 33 MB). */
 export const maxTokenizerFileBytes = 64 * 1024 * 1024;
 const maxTokens = 1 << 20;
 const maxMerges = 1 << 21;
-const maxTokenCharacters = 4096;
+export const maxTokenCharacters = 4096;
 const maxAddedTokens = 1 << 16;
 const maxDepth = 16;
 
@@ -118,6 +117,23 @@ export function parseTokenizerFile(text: string): TokenizerFile {
 
 /** Checks the parts of a tokenizer.json as `parseTokenizerFile` does. */
 export function checkTokenizerParts(parts: unknown): TokenizerFile {
+  const { vocab, merges: pairs, addedTokens, ...shell } = checkTokenizerShell(parts);
+  const { vocabulary, tokenIds } = readVocabulary(vocab);
+  const merges = readMerges(pairs, tokenIds);
+  checkAddedTokens(addedTokens, { textOf: (id) => vocabulary[id], idOf: (text) => tokenIds.get(text) });
+  return { vocabulary, tokenIds, merges, addedTokens, ...shell, parts: parts as Record<string, unknown> };
+}
+
+/** All of it but the lists of the model, which are unchecked. */
+interface TokenizerShell extends Pick<
+  TokenizerFile,
+  'ignoreMerges' | 'normalize' | 'addedTokens' | 'preTokenizer' | 'prefixIds' | 'suffixIds'
+> {
+  readonly vocab: unknown;
+  readonly merges: unknown;
+}
+
+export function checkTokenizerShell(parts: unknown): TokenizerShell {
   const parsed = Shell.safeParse(parts);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
@@ -129,19 +145,14 @@ export function checkTokenizerParts(parts: unknown): TokenizerFile {
   }
   const shell = parsed.data;
   if (deeperThan({ ...(parts as object), model: undefined }, maxDepth)) invalid(`nested deeper than ${maxDepth}`);
-  const { vocabulary, tokenIds } = readVocabulary(shell.model.vocab);
-  const merges = readMerges(shell.model.merges, tokenIds);
-  const addedTokens = checkAddedTokens(shell.added_tokens, vocabulary, tokenIds);
   return {
-    vocabulary,
-    tokenIds,
-    merges,
+    vocab: shell.model.vocab,
+    merges: shell.model.merges,
     ignoreMerges: shell.model.ignore_merges ?? false,
     normalize: shell.normalizer?.type === 'NFC',
-    addedTokens,
+    addedTokens: shell.added_tokens,
     preTokenizer: shell.pre_tokenizer,
     ...readTemplate(shell.post_processor ?? undefined),
-    parts: parts as Record<string, unknown>,
   };
 }
 
@@ -187,16 +198,19 @@ function readMerges(value: unknown, tokenIds: ReadonlyMap<string, number>): Int3
   return merges;
 }
 
-function checkAddedTokens(
-  entries: readonly AddedTokenEntry[],
-  vocabulary: readonly (string | undefined)[],
-  tokenIds: ReadonlyMap<string, number>,
-): readonly AddedTokenEntry[] {
+/** Tokens of the model, in the byte alphabet. */
+export interface TokenLookUp {
+  readonly textOf: (id: number) => string | undefined;
+  readonly idOf: (text: string) => number | undefined;
+}
+
+/** Throws WL_TOKENIZER_INVALID where added tokens do not fit the tokens of the model, or each other. */
+export function checkAddedTokens(entries: readonly AddedTokenEntry[], { textOf, idOf }: TokenLookUp): void {
   const byId = new Map<number, string>();
   const contents = new Set<string>();
   for (const { id, content } of entries) {
-    const known = tokenIds.get(content);
-    const taken = vocabulary[id] ?? byId.get(id);
+    const known = idOf(content);
+    const taken = textOf(id) ?? byId.get(id);
     if (known === undefined ? taken !== undefined : known !== id) {
       invalid(
         `added token ${JSON.stringify(content)} has the id ${id}, which is ${known === undefined ? `that of ${JSON.stringify(taken)}` : `${known} in the vocabulary`}`,
@@ -206,7 +220,6 @@ function checkAddedTokens(
     byId.set(id, content);
     contents.add(content);
   }
-  return entries;
 }
 
 function readTemplate(processor: z.output<typeof PostProcessor> | undefined): { prefixIds: number[]; suffixIds: number[] } {
@@ -230,25 +243,6 @@ function readTemplate(processor: z.output<typeof PostProcessor> | undefined): { 
     prefixIds.unshift(...before);
   }
   return { prefixIds, suffixIds };
-}
-
-/**
- * The id of each byte, -1 for those without a token. Published vocabularies lack some control characters and bytes of planes that hold no
- * characters; the reference drops them from a text. Throws WL_TOKENIZER_INVALID if any other byte lacks, so that nothing else is ever dropped.
- */
-export function byteTokenIds(file: TokenizerFile): Int32Array {
-  const ids = new Int32Array(256).fill(-1);
-  for (const [id, token] of file.vocabulary.entries()) {
-    if (token?.length !== 1) continue;
-    const byte = charactersToBytes(token)?.[0];
-    if (byte !== undefined) ids[byte] = id;
-  }
-  const isControl = (byte: number): boolean => (byte < 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d) || byte === 0x7f;
-  const isNeeded = (byte: number): boolean => !isControl(byte) && byte !== 0xc0 && byte !== 0xc1 && byte <= 0xf0;
-  const missing = Array.from(ids.keys()).filter((byte) => isNeeded(byte) && ids[byte] === -1);
-  if (missing.length > 0)
-    invalid(`the vocabulary lacks ${missing.length} of the bytes of UTF-8, the first is 0x${missing[0]!.toString(16)}`);
-  return ids;
 }
 
 /** Writes the file in the order and layout of the reference implementation: equal content gives equal bytes. */

@@ -25,8 +25,8 @@ export interface TokenizerParts {
   /** Ids that the template puts before and after a text. */
   readonly prefixIds: readonly number[];
   readonly suffixIds: readonly number[];
-  /** Absent where the tokenizer can't be written as tokenizer.json. */
-  readonly file?: TokenizerFile;
+  /** The tokenizer as tokenizer.json; absent where it can't be written as one. */
+  readonly file?: () => TokenizerFile;
 }
 
 const noBytes = new Uint8Array(0);
@@ -72,7 +72,13 @@ export class Tokenizer {
 
   /** A tokenizer of the checked parts of a tokenizer.json. */
   static fromFile(file: TokenizerFile, config: TokenizerConfig = {}): Tokenizer {
-    return new Tokenizer({ ...file, model: new ByteLevelModel(file), file }, config);
+    const model = new ByteLevelModel({
+      ...file,
+      size: file.vocabulary.length,
+      textOf: (id) => file.vocabulary[id],
+      idOf: (text) => file.tokenIds.get(text),
+    });
+    return new Tokenizer({ ...file, model, file: () => file }, config);
   }
 
   /** Reads tokenizer.json of a model folder, and tokenizer_config.json and chat_template.jinja where they exist. */
@@ -155,7 +161,7 @@ export class Tokenizer {
 
   /** The parts of tokenizer.json, for the streaming encoder and trainer of this room. Throws WL_TOKENIZER_INVALID where they can't say it. */
   get file(): TokenizerFile {
-    if (this.#parts.file) return this.#parts.file;
+    if (this.#parts.file) return this.#parts.file();
     throw new WindlassError(
       'WL_TOKENIZER_INVALID',
       'a SentencePiece tokenizer serves, but cannot be trained with or written as tokenizer.json',

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
+import type { FilePlace } from '../weight-source.ts';
 import { dequantize } from './dequantize.ts';
 import { parseGgufHeader } from './header.ts';
 import type { GgufHeader, StoredTensor } from './header.ts';
@@ -27,6 +28,8 @@ export interface GgufFile extends GgufHeader {
   readonly head: Uint8Array;
   /** Rows of a tensor as the file has them, all by default. Throws WL_GGUF_INVALID if the file has become shorter. */
   blocks(tensor: StoredTensor, rows?: Rows): Promise<Uint8Array<ArrayBuffer>>;
+  /** Where the same bytes are. */
+  place(tensor: StoredTensor, rows?: Rows): Pick<FilePlace, 'file' | 'position' | 'bytes' | 'ended'>;
   /** The values of rows of a tensor, row-major. Throws as `blocks` does. */
   read(tensor: StoredTensor, rows?: Rows): Promise<Float32Array>;
   close(): Promise<void>;
@@ -48,6 +51,10 @@ export async function openGguf(path: string): Promise<GgufFile> {
         const bytes = new Uint8Array(end - begin);
         await fill(handle, bytes, begin, path);
         return bytes;
+      },
+      place(tensor, rows) {
+        const { begin, end } = span(tensor, rows);
+        return { file: handle.fd, position: begin, bytes: end - begin, ended: () => shortened(path, begin) };
       },
       read: (tensor, rows) => readValues(handle, { type: tensor.type, ...span(tensor, rows) }, path),
       close: () => handle.close(),
@@ -101,9 +108,13 @@ async function readValues(handle: FileHandle, tensor: Stretch, path: string): Pr
 async function fill(handle: FileHandle, bytes: Uint8Array, position: number, path: string): Promise<void> {
   for (let filled = 0; filled < bytes.length;) {
     const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, position + filled);
-    if (bytesRead === 0) throw invalid(path, 'it has become shorter while it was read', position + filled);
+    if (bytesRead === 0) throw shortened(path, position + filled);
     filled += bytesRead;
   }
+}
+
+function shortened(path: string, offset: number): WindlassError {
+  return invalid(path, 'it has become shorter while it was read', offset);
 }
 
 function invalid(path: string, what: string, offset: number): WindlassError {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { arrayNumbers, arrayStrings, parseGgufHeader } from './header.ts';
+import { arrayNumbers, arrayTexts, parseGgufHeader } from './header.ts';
 import type { GgufArray, GgufHeader } from './header.ts';
 import { array, everyType, rawGguf, string, u32, u64, value } from './testing.ts';
 import type { RawGguf, RawTensor } from './testing.ts';
@@ -36,7 +36,7 @@ it('reads every type of metadata and the place of a tensor of every type', () =>
   expect(metadata.get('scalar.7')).toMatchObject({ type: 'bool', value: true });
   expect(metadata.get('scalar.10')).toMatchObject({ type: 'u64', value: 0x4141414141414141n });
   expect(metadata.get('general.name')).toMatchObject({ type: 'string', value: 'every type' });
-  expect([...arrayStrings(bytes, metadata.get('array.8') as GgufArray, 'm.gguf')]).toEqual(['', 'é', 'three']);
+  expect([...arrayTexts(bytes, metadata.get('array.8') as GgufArray, 'm.gguf')]).toEqual(['', 'é', 'three']);
   expect([...arrayNumbers(bytes, metadata.get('array.5') as GgufArray, 'm.gguf')]).toEqual([0x01010101, 0x01010101, 0x01010101]);
   expect(tensors.get('t.Q4_K')).toMatchObject({ type: 'Q4_K', shape: [3, 512] });
   for (const { begin, end } of tensors.values()) expect([begin % 32, end <= bytes.length]).toEqual([0, true]);

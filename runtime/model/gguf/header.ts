@@ -1,5 +1,6 @@
 // The head of a GGUF file: metadata and the places of the tensors. No count, length or offset of it is believed before it is checked.
 import { WindlassError } from '#runtime/api/errors.ts';
+import { TextTable, isUtf8 } from '#runtime/api/text-table.ts';
 import { ggufBytes, ggufTensorType, ggufTensorTypes, unsupportedTypes } from './tensor-types.ts';
 import type { GgufTensorType } from './tensor-types.ts';
 
@@ -217,10 +218,18 @@ function unsupported(file: string, name: string, id: number, offset: number): Wi
 }
 
 /** The items of an array of strings. Throws WL_GGUF_INVALID where one is not UTF-8. */
-export function* arrayStrings(bytes: Uint8Array, array: GgufArray, file: string): Generator<string> {
+export function arrayTexts(bytes: Uint8Array, array: GgufArray, file: string): TextTable {
   const cursor = new Cursor(bytes.subarray(0, array.end), array.end, file);
   cursor.skip(array.begin);
-  for (let index = 0; index < array.count; index += 1) yield cursor.string(`item ${index}`, maxStringBytes);
+  const [begins, ends] = [new Uint32Array(array.count), new Uint32Array(array.count)];
+  for (let index = 0; index < array.count; index += 1) {
+    const at = cursor.position;
+    cursor.skipString(`item ${index}`);
+    if (!isUtf8(bytes, at + 8, cursor.position)) throw cursor.fault(`item ${index} is not UTF-8`, at);
+    begins[index] = at + 8;
+    ends[index] = cursor.position;
+  }
+  return new TextTable(bytes, begins, ends);
 }
 
 /** The items of an array of numbers or flags (as 0 and 1). 64-bit integers are rounded to the next number. */
@@ -311,8 +320,8 @@ class Cursor {
   }
 
   skipString(key: string): void {
-    const at = this.position;
-    const length = this.u64(`the length of a string of metadata ${quoted(key)}`);
+    const at = this.skip(8);
+    const length = this.#view.getUint32(at + 4, true) * 2 ** 32 + this.#view.getUint32(at, true);
     if (length > maxStringBytes) {
       throw this.fault(`a string of metadata ${quoted(key)} has ${length} bytes, more than ${maxStringBytes}`, at);
     }

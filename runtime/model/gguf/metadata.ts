@@ -1,7 +1,8 @@
 // Reads the metadata of a GGUF file key by key: typed, within limits, and naming the key that is wrong.
 import { WindlassError } from '#runtime/api/errors.ts';
+import type { TextTable } from '#runtime/api/text-table.ts';
 import type { GgufFile } from './file.ts';
-import { arrayNumbers, arrayStrings } from './header.ts';
+import { arrayNumbers, arrayTexts } from './header.ts';
 import type { GgufArray, GgufScalar } from './header.ts';
 
 const integerTypes: ReadonlySet<string> = new Set(['u8', 'i8', 'u16', 'i16', 'u32', 'i32', 'u64', 'i64', 'bool']);
@@ -73,11 +74,11 @@ export class MetadataReader {
   }
 
   /** At most `limit` strings; undefined if the key is absent. */
-  strings(key: string, limit: number): string[] | undefined {
+  texts(key: string, limit: number): TextTable | undefined {
     const array = this.#array(key, limit);
     if (!array) return undefined;
     if (array.items !== 'string') throw this.fault(key, 'a list of strings');
-    return [...arrayStrings(this.#file.head, array, this.#file.path)];
+    return arrayTexts(this.#file.head, array, this.#file.path);
   }
 
   /** At most `limit` whole numbers; undefined if the key is absent. */
@@ -85,6 +86,7 @@ export class MetadataReader {
     const array = this.#array(key, limit);
     if (!array) return undefined;
     if (!integerTypes.has(array.items)) throw this.fault(key, 'a list of whole numbers');
+    if (array.items === 'i32') return new Int32Array(this.#bytesOf(array));
     return Int32Array.from(arrayNumbers(this.#file.head, array, this.#file.path));
   }
 
@@ -93,7 +95,13 @@ export class MetadataReader {
     const array = this.#array(key, limit);
     if (!array) return undefined;
     if (array.items === 'string') throw this.fault(key, 'a list of numbers');
+    if (array.items === 'f32') return new Float32Array(this.#bytesOf(array));
     return Float32Array.from(arrayNumbers(this.#file.head, array, this.#file.path));
+  }
+
+  /** A copy, as items may lie at odd places of the file. */
+  #bytesOf({ begin, end }: GgufArray): ArrayBuffer {
+    return Uint8Array.from(this.#file.head.subarray(begin, end)).buffer;
   }
 
   fault(key: string, wanted: string): WindlassError {

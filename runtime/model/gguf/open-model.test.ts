@@ -82,7 +82,7 @@ describe('reads what was written', () => {
 it('finds the one GGUF file of a folder, and refuses to choose between two', async () => {
   await save(tinyLlama);
   const source = await openModel(folder);
-  expect(source.vocabulary?.tokens.slice(0, 4)).toEqual(['<|endoftext|>', 'a', 'b', 'ab']);
+  expect([...source.vocabulary!.tokens].slice(0, 4)).toEqual(['<|endoftext|>', 'a', 'b', 'ab']);
   await source.close();
   await writeFile(join(folder, 'n.gguf'), '');
   await expect(openModel(folder)).rejects.toMatchObject({

@@ -55,6 +55,11 @@ export async function openGgufModel(path: string): Promise<GgufModel> {
           bytes: turnedHeads === 0 ? bytes : turnRows(bytes, turnedHeads, config.headSize, true),
         };
       },
+      placeOf(parameter) {
+        const { tensor, rows, turnedHeads } = home(parameter);
+        if (turnedHeads > 0) return undefined;
+        return { type: tensor.type, rows: rows.end - rows.begin, ...file.place(tensor, rows) };
+      },
       close: () => file.close(),
     };
   } catch (error) {

@@ -1,5 +1,7 @@
 // What a GGUF file says about its tokenizer, as plain data within limits.
 import { WindlassError } from '#runtime/api/errors.ts';
+import type { StoredVocabulary } from '#runtime/api/stored-vocabulary.ts';
+import type { TextTable } from '#runtime/api/text-table.ts';
 import type { GgufFile } from './file.ts';
 import { MetadataReader } from './metadata.ts';
 
@@ -7,26 +9,7 @@ import { MetadataReader } from './metadata.ts';
 const maxTokens = 1 << 20;
 const maxMerges = 1 << 21;
 
-export interface GgufVocabulary {
-  /** The file it stands in. */
-  readonly source: string;
-  /** `gpt2`: byte-level BPE; `llama`: SentencePiece. */
-  readonly model: string;
-  /** llama.cpp's name of the way text is cut into words before merging. */
-  readonly pre: string;
-  readonly tokens: readonly string[];
-  /** Of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 a byte. */
-  readonly types: Int32Array;
-  readonly scores: Float32Array | undefined;
-  readonly merges: readonly string[] | undefined;
-  readonly bos: number | undefined;
-  readonly eos: number | undefined;
-  readonly unknown: number | undefined;
-  readonly padding: number | undefined;
-  readonly addBos: boolean | undefined;
-  readonly addEos: boolean | undefined;
-  readonly addSpacePrefix: boolean | undefined;
-  readonly chatTemplate: string | undefined;
+export interface GgufVocabulary extends StoredVocabulary {
   /** Control tokens that end an answer by their name, whatever the metadata says of them. */
   readonly endsOfTurn: readonly number[];
 }
@@ -47,7 +30,7 @@ const turnEnds: ReadonlySet<string> = new Set([
 export function ggufVocabulary(file: GgufFile): GgufVocabulary {
   const read = new MetadataReader(file);
   const own = (key: string) => `tokenizer.ggml.${key}`;
-  const tokens = read.strings(own('tokens'), maxTokens);
+  const tokens = read.texts(own('tokens'), maxTokens);
   if (!tokens) throw read.fault(own('tokens'), 'the list of tokens');
   const fitting = <A extends Float32Array | Int32Array>(key: string, list: A | undefined): A | undefined => {
     if (!list || list.length === tokens.length) return list;
@@ -64,7 +47,7 @@ export function ggufVocabulary(file: GgufFile): GgufVocabulary {
     tokens,
     types,
     scores: fitting('scores', read.floats(own('scores'), maxTokens)),
-    merges: read.strings(own('merges'), maxMerges),
+    merges: read.texts(own('merges'), maxMerges),
     bos: id('bos'),
     eos: id('eos'),
     unknown: id('unknown'),
@@ -73,6 +56,12 @@ export function ggufVocabulary(file: GgufFile): GgufVocabulary {
     addEos: optionalFlag('add_eos_token'),
     addSpacePrefix: optionalFlag('add_space_prefix'),
     chatTemplate: read.optionalText('tokenizer.chat_template'),
-    endsOfTurn: tokens.flatMap((token, at) => (types[at] === 3 && turnEnds.has(token) ? [at] : [])),
+    endsOfTurn: turnEndsOf(tokens, types),
   };
+}
+
+function turnEndsOf(tokens: TextTable, types: Int32Array): number[] {
+  const ends: number[] = [];
+  for (let id = 0; id < types.length; id += 1) if (types[id] === 3 && turnEnds.has(tokens.at(id)!)) ends.push(id);
+  return ends;
 }
