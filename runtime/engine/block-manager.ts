@@ -31,6 +31,12 @@ export class BlockManager {
     this.#scratch = { bytes: Buffer.from(memory), tokens: new Int32Array(memory, 0, options.blockSize) };
   }
 
+  /** Whether another sequence has yet to compute blocks that this one will find, so that it had better wait. */
+  awaitsLeader({ leader, preemptions }: Sequence): boolean {
+    if (!this.#prefixCache || !leader || preemptions > 0 || leader.status === 'finished') return false;
+    return leader.computed < leader.promptLength;
+  }
+
   /** Blocks that `tokens` tokens need. */
   blocksFor(tokens: number): number {
     return Math.ceil(tokens / this.blockSize);

@@ -91,6 +91,7 @@ export class Engine {
       queue,
       seed: request.seed === undefined ? this.#init.randomSeed() : BigInt(request.seed),
       contextLength: this.limits.contextLength,
+      endOfText: this.vocabulary.endOfText,
       now: this.#init.now(),
       nextId: () => (this.#nextId += 1),
     });
@@ -136,7 +137,8 @@ export class Engine {
     this.#init.runner.close();
   }
 
-  #admit({ prompt, maxTokens }: GenerateRequest): void {
+  #admit(request: GenerateRequest): void {
+    const { prompt, maxTokens } = request;
     if (this.#failure) throw this.#failure;
     if (this.#draining) throw new WindlassError('WL_DRAINING', 'the engine is shutting down and takes no new requests');
     const { maxWaiting, contextLength } = this.limits;
@@ -151,6 +153,13 @@ export class Engine {
         `the prompt has token ${foreign}; the vocabulary has ${this.vocabulary.size}`,
       );
     }
+    if ((request.minTokens ?? 0) > (maxTokens ?? contextLength - prompt.length)) {
+      throw new WindlassError('WL_REQUEST_INVALID', `min_tokens: ${request.minTokens} is more than may be generated`, {
+        details: { param: 'min_tokens' },
+      });
+    }
+    checkTokens('stop_token_ids', request.stopTokens ?? [], this.vocabulary.size);
+    checkTokens('logit_bias', request.logitBias?.keys() ?? [], this.vocabulary.size);
     if (prompt.length + (maxTokens ?? 1) > contextLength) {
       const wanted = maxTokens === undefined ? 'and one to generate' : `and ${maxTokens} to generate`;
       throw new WindlassError(
@@ -251,5 +260,12 @@ export class Engine {
       this.#onIdle.push(resolve);
       this.#reportIdle();
     });
+  }
+}
+
+function checkTokens(param: string, ids: Iterable<number>, size: number): void {
+  for (const id of ids) {
+    if (Number.isInteger(id) && id >= 0 && id < size) continue;
+    throw new WindlassError('WL_REQUEST_INVALID', `${param} has token ${id}; the vocabulary has ${size}`, { details: { param } });
   }
 }

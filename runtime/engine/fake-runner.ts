@@ -51,9 +51,18 @@ function resultOf(work: Work, next: (tokens: readonly number[], work: Work) => n
   const { sequence, start, count, last } = work.chunk;
   const prompt = sequence.tokens.slice(start + 1, Math.min(start + 1 + count, sequence.promptLength));
   return {
-    ...(last && work.draws ? { token: scored(next(sequence.tokens, work), work.topLogprobs) } : {}),
+    ...(last && work.draws ? { token: scored(ruled(next(sequence.tokens, work), work), work.topLogprobs) } : {}),
     ...(work.promptLogprobs === undefined ? {} : { prompt: prompt.map((id) => scored(id, work.promptLogprobs!)) }),
   };
+}
+
+/** The token of the largest logit after the rules, if the model gives 1 to `wanted` and 0 to all others. */
+function ruled(wanted: number, { chunk: { sequence }, rules }: Work): number {
+  if (!rules?.changes(sequence.tokens.length)) return wanted;
+  const logits = new Float32Array(byteVocabulary.size);
+  logits[wanted] = 1;
+  rules.apply(logits, sequence.tokens);
+  return logits.indexOf(Math.max(...logits));
 }
 
 function scored(id: number, top: number): ScoredToken {

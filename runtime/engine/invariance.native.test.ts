@@ -51,15 +51,15 @@ async function run(model: Model, requests: readonly GenerateRequest[], shape: Sh
   });
   const results: Scored[] = [];
   const collect = async (request: GenerateRequest, index: number) => {
-    const tokens: ScoredToken[] = [];
+    const rows: ScoredToken[][] = [];
     const prompt: ScoredToken[] = [];
     let cached = 0;
     for await (const piece of engine.generate(request)) {
-      tokens.push(...piece.tokens);
+      (rows[piece.index] ??= []).push(...piece.tokens);
       prompt.push(...(piece.prompt ?? []));
       cached = piece.usage.cachedTokens;
     }
-    results[index] = { tokens, prompt, cached };
+    results[index] = { tokens: rows.flat(), prompt, cached };
   };
   if (inTurn) for (const [index, request] of requests.entries()) await collect(request, index);
   else await Promise.all(requests.map(collect));
@@ -68,6 +68,25 @@ async function run(model: Model, requests: readonly GenerateRequest[], shape: Sh
   await engine.close();
   return { results, stats, outputs: results.map(({ tokens, prompt }) => ({ tokens, prompt })) };
 }
+
+/** Rules of every kind; the stop tokens are held back to the end. */
+function rulesOf(i: number, maxTokens: number): Partial<GenerateRequest> {
+  return {
+    ...(i % 4 === 1 ? { presencePenalty: 1.5, frequencyPenalty: 0.5 } : {}),
+    ...(i % 6 === 2 ? { repetitionPenalty: 1.8 } : {}),
+    ...(i % 5 === 3
+      ? {
+          logitBias: new Map([
+            [i, 4],
+            [7, -100],
+          ]),
+        }
+      : {}),
+    ...(i % 8 === 4 ? { stopTokens: Array.from({ length: 100 }, (_, id) => 2 * id), minTokens: maxTokens } : {}),
+  };
+}
+const isRuled = (request: GenerateRequest) =>
+  (request.presencePenalty ?? request.repetitionPenalty ?? request.logitBias ?? request.minTokens) !== undefined;
 
 /** Sixteen requests of all kinds; those of one `group` begin with the same 40 tokens. */
 const requests: readonly GenerateRequest[] = Array.from({ length: 16 }, (_, i) => ({
@@ -82,6 +101,7 @@ const requests: readonly GenerateRequest[] = Array.from({ length: 16 }, (_, i) =
   minP: i % 7 === 0 ? 0.05 : 0,
   seed: 1000 + i,
   logprobs: 3,
+  ...rulesOf(i, 5 + ((i * 5) % 40)),
 }));
 
 describe.each(families)('%s', (_name, config) => {
@@ -145,12 +165,58 @@ describe.each(families)('%s', (_name, config) => {
     }
   });
 
+  it('with the completions of one prompt, each with a seed of its own, however they share its blocks', async () => {
+    const several = requests.slice(8, 12).map((request) => ({ ...request, maxTokens: 20, minTokens: 20, n: 3, temperature: 1 }));
+    const expected = await run(model, several, {}, true);
+    for (const { tokens } of expected.results) {
+      const ids = [0, 20, 40].map((first) =>
+        tokens
+          .slice(first, first + 20)
+          .map(({ id }) => id)
+          .join(),
+      );
+      expect(new Set(ids).size).toBe(3);
+    }
+    for (const shape of [
+      { maxBatchedTokens: 7, prefixCache: true },
+      { blocks: 30, blockSize: 4 },
+      { prefixCache: true, blockSize: 4 },
+    ])
+      expect((await run(model, several, shape)).outputs).toEqual(expected.outputs);
+    const single = await run(
+      model,
+      several.map((request) => ({ ...request, n: 1 })),
+    );
+    expect(single.results.map(({ tokens }) => tokens)).toEqual(expected.results.map(({ tokens }) => tokens.slice(0, 20)));
+  });
+
+  it('changes what the rules of a request ask to be changed, and no log-probability', async () => {
+    const base: GenerateRequest = { prompt: [1, 2, 3], maxTokens: 60, temperature: 0, logprobs: 0 };
+    const plain = (await run(model, [base])).results[0]!.tokens.map(({ id }) => id);
+    const draw = async (rules: Partial<GenerateRequest>) => {
+      const { tokens } = (await run(model, [{ ...base, ...rules }])).results[0]!;
+      const ids = tokens.map(({ id }) => id);
+      const losses = await trainingLosses(model, [...base.prompt, ...ids]);
+      expect(tokens.map(({ logprob }) => logprob)).toEqual(losses.slice(2).map((loss) => 0 - loss));
+      return ids;
+    };
+    const first = plain[0]!;
+    expect(await draw({ logitBias: new Map([[first, -100]]) })).not.toContain(first);
+    expect(await draw({ logitBias: new Map([[first, 100]]) })).toEqual(plain.map(() => first));
+    const distinct = new Set(await draw({ frequencyPenalty: 2, presencePenalty: 2 })).size;
+    expect(distinct).toBeGreaterThan(new Set(plain).size);
+    expect(new Set(await draw({ repetitionPenalty: 100 })).size).toBeGreaterThan(new Set(plain).size);
+    expect((await draw({ stopTokens: [first] })).slice(0, 1)).toEqual([]);
+    const held = await draw({ stopTokens: [first], minTokens: 10 });
+    expect(held.slice(0, 10)).not.toContain(first);
+  });
+
   it('reports the most likely tokens first, the greedy token among them', async () => {
     for (const [index, { tokens }] of alone.results.entries()) {
       for (const { id, logprob, top } of tokens) {
         expect(top).toHaveLength(3);
         expect(top.map((entry) => entry.logprob)).toEqual(top.map((entry) => entry.logprob).toSorted((a, b) => b - a));
-        if (requests[index]!.temperature === 0) expect({ id, logprob }).toEqual(top[0]);
+        if (requests[index]!.temperature === 0 && !isRuled(requests[index]!)) expect({ id, logprob }).toEqual(top[0]);
         const listed = top.find((entry) => entry.id === id);
         if (listed) expect(listed.logprob).toBe(logprob);
       }

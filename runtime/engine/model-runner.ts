@@ -96,10 +96,27 @@ export class ModelRunner implements Runner {
       hidden,
       inputs.draws.map(({ row }) => row),
     );
-    const { device } = this.#model;
+    const sampled = this.#sample(rowLogits, work);
+    const counts = work.map(({ topLogprobs }) => topLogprobs);
+    const ruled = work.flatMap(({ chunk, rules }, i) => (rules?.changes(chunk.start + chunk.count) ? [i] : []));
+    const reads = [
+      sampled.ids.readIntegers(),
+      sampled.logprobs.read(),
+      this.#readTop(rowLogits, counts),
+      this.#redraw(rowLogits, ruled, work),
+    ] as const;
+    const [ids, logprobs, top, redrawn] = await Promise.all(reads);
+    for (const [i, row] of ruled.entries()) {
+      ids[row] = redrawn.ids[i]!;
+      logprobs[row] = redrawn.logprobs[i]!;
+    }
+    return work.map((_, i) => ({ id: ids[i]!, logprob: logprobs[i]!, top: top[i]! }));
+  }
+
+  #sample(rowLogits: Tensor, work: readonly Work[]): { readonly ids: Tensor; readonly logprobs: Tensor } {
     const columns = layOutSampling(work);
-    const column = (data: Float32Array | Int32Array) => tensor(device, data, [work.length], 'sampling');
-    const sampled = sampleTokens(rowLogits, {
+    const column = (data: Float32Array | Int32Array) => tensor(this.#model.device, data, [work.length], 'sampling');
+    return sampleTokens(rowLogits, {
       temperature: column(columns.temperature),
       topK: column(columns.topK),
       topP: column(columns.topP),
@@ -107,10 +124,30 @@ export class ModelRunner implements Runner {
       seeds: this.#integers(columns.seeds, [work.length, 2]),
       positions: column(columns.positions),
     });
-    const counts = work.map(({ topLogprobs }) => topLogprobs);
-    const reads = [sampled.ids.readIntegers(), sampled.logprobs.read(), this.#readTop(rowLogits, counts)] as const;
-    const [ids, logprobs, top] = await Promise.all(reads);
-    return work.map((_, i) => ({ id: ids[i]!, logprob: logprobs[i]!, top: top[i]! }));
+  }
+
+  /** Draws the rows whose requests have rules: from logits changed here, with the log-probabilities of those that the model gave. */
+  async #redraw(rowLogits: Tensor, rows: readonly number[], work: readonly Work[]): Promise<Redrawn> {
+    if (rows.length === 0) return { ids: new Int32Array(0), logprobs: new Float32Array(0) };
+    const given = keep(gatherRows(rowLogits, this.#integers(Int32Array.from(rows))));
+    try {
+      const changed = await given.read();
+      for (const [i, row] of rows.entries()) {
+        const { chunk, rules } = work[row]!;
+        rules!.apply(changed.subarray(i * given.columns, (i + 1) * given.columns), chunk.sequence.tokens);
+      }
+      const [ids, logprobs] = await scope(() => {
+        const logits = tensor(this.#model.device, changed, given.shape, 'ruled logits');
+        const drawn = this.#sample(
+          logits,
+          rows.map((row) => work[row]!),
+        ).ids;
+        return Promise.all([drawn.readIntegers(), gatherLogprobs(given, drawn).read()]);
+      });
+      return { ids, logprobs };
+    } finally {
+      given.dispose();
+    }
   }
 
   async #score(hidden: Tensor, inputs: StepInputs, work: readonly Work[]): Promise<ScoredToken[]> {
@@ -143,6 +180,11 @@ export class ModelRunner implements Runner {
       Array.from({ length: Math.min(count, most) }, (_, k) => ({ id: ids[row * most + k]!, logprob: logprobs[row * most + k]! })),
     );
   }
+}
+
+interface Redrawn {
+  readonly ids: Int32Array;
+  readonly logprobs: Float32Array;
 }
 
 /** Bytes that the cache of one token takes, over all layers. */

@@ -1,4 +1,5 @@
 // What the engine needs from whoever computes a step; the model runner on the addon, or a fake in tests.
+import type { LogitRules } from './logit-rules.ts';
 import type { Sampling, ScoredToken } from './request.ts';
 import type { Chunk } from './scheduler.ts';
 
@@ -6,6 +7,8 @@ import type { Chunk } from './scheduler.ts';
 export interface Work {
   readonly chunk: Chunk;
   readonly sampling: Sampling;
+  /** Applied to the logits before the draw; log-probabilities are those of the logits before. */
+  readonly rules?: LogitRules;
   /** Most likely tokens to report beside the one drawn. */
   readonly topLogprobs: number;
   /** Score the prompt tokens that follow the chunk's rows, with this many most likely ones each. */

@@ -115,12 +115,16 @@ export class Scheduler {
 
   #admitWaiting(chunks: Chunk[], budget: number): void {
     let left = budget;
-    while (left > 0 && this.#waiting.length > 0 && this.#running.length < this.#options.maxSequences) {
-      const sequence = this.#waiting[0]!;
+    for (let at = 0; left > 0 && at < this.#waiting.length && this.#running.length < this.#options.maxSequences;) {
+      const sequence = this.#waiting[at]!;
+      if (this.blocks.awaitsLeader(sequence)) {
+        at += 1;
+        continue;
+      }
       const prefix = this.blocks.findPrefix(sequence);
       const reserve = this.#running.length > 0 ? this.#options.watermarkBlocks : 0;
       if (this.blocks.blocksToAdmit(sequence, prefix) + reserve > this.blocks.pool.available) return;
-      this.#waiting.shift();
+      this.#waiting.splice(at, 1);
       this.#running.push(sequence);
       sequence.status = 'running';
       this.blocks.takePrefix(sequence, prefix);

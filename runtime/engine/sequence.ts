@@ -10,6 +10,8 @@ export interface Sequence {
   /** Whether blocks may come from the prefix cache; off where every prompt position must be computed (prompt log-probabilities). */
   readonly readsCache: boolean;
   readonly promptLength: number;
+  /** The sequence that computes the prompt for this one too, which waits until it has. */
+  readonly leader: Sequence | undefined;
   /** Most tokens that this sequence can reach, prompt included. */
   readonly maxLength: number;
   /** Prompt and generated tokens. Generated tokens stay when the sequence is preempted. */
@@ -33,6 +35,7 @@ export interface SequenceInit {
   readonly maxTokens: number;
   readonly salt?: string;
   readonly readsCache?: boolean;
+  readonly leader?: Sequence | undefined;
 }
 
 /** A waiting sequence that holds no blocks. */
@@ -43,6 +46,7 @@ export function createSequence(init: SequenceInit): Sequence {
     salt: init.salt ?? '',
     readsCache: init.readsCache ?? true,
     promptLength: tokens.length,
+    leader: init.leader,
     maxLength: tokens.length + init.maxTokens,
     tokens,
     status: 'waiting',
