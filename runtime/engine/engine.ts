@@ -1,7 +1,7 @@
 // The engine: takes requests, runs step after step over all of them, and hands out their tokens as they come.
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 import { BlockManager } from './block-manager.ts';
-import { advance, createGenerations, workOf } from './generation.ts';
+import { advance, createGenerations, draft, workOf } from './generation.ts';
 import type { Generation, Vocabulary } from './generation.ts';
 import { emptyCounters } from './metrics.ts';
 import type { EngineObserver, EngineStats } from './metrics.ts';
@@ -21,6 +21,8 @@ export interface EngineLimits {
   /** Sequences that may wait; a request that finds as many is refused with WL_OVERLOADED. */
   readonly maxWaiting: number;
   readonly prefixCache: boolean;
+  /** Tokens that are guessed at most from a sequence's own text and checked in one step; default 0. Changes no token, only the speed. */
+  readonly speculativeTokens?: number;
 }
 
 export interface EngineInit {
@@ -177,6 +179,7 @@ export class Engine {
     await Promise.resolve();
     try {
       while (this.#scheduler.hasWork()) {
+        this.#draft();
         const { chunks } = this.#scheduler.schedule();
         const work = chunks.map((chunk) => workOf(chunk, this.#generations.get(chunk.sequence.id)!));
         const results = await this.#init.runner.run(work);
@@ -194,14 +197,29 @@ export class Engine {
     }
   }
 
+  /** Guesses for sequences that draw in the next step. */
+  #draft(): void {
+    const { speculativeTokens = 0 } = this.limits;
+    const { running } = this.#scheduler;
+    if (speculativeTokens === 0) return;
+    for (const { id } of running) draft(this.#generations.get(id)!, running.length, speculativeTokens);
+  }
+
   #apply({ chunk }: Work, result: WorkResult): void {
     const { sequence } = chunk;
     const generation = this.#generations.get(sequence.id);
     if (!generation) return;
     if (chunk.last && completionLength(sequence) === 0) this.#counters.promptTokens += sequence.promptLength;
     try {
+      const before = completionLength(sequence);
       const reason = advance(generation, chunk, result, this.vocabulary);
-      if (result.token) this.#observeToken(generation);
+      const drawn = completionLength(sequence) - before;
+      if (chunk.drafts.length > 0) {
+        this.#counters.drafts += 1;
+        this.#counters.draftTokens += chunk.drafts.length;
+        this.#counters.acceptedTokens += drawn - 1;
+      }
+      for (let token = 0; token < drawn; token += 1) this.#observeToken(generation);
       if (!reason) return;
       this.#counters.finished[reason] += 1;
       this.#init.observer?.finished?.(reason, this.#init.now() - generation.arrivedAt, sequence);

@@ -1,6 +1,8 @@
 // One completion on its way: from drawn tokens to pieces of output, and when it ends.
 import { WindlassError } from '#runtime/api/errors.ts';
+import { DraftLength } from './draft-length.ts';
 import { LogitRules } from './logit-rules.ts';
+import { draftByNgram } from './ngram-draft.ts';
 import type { OutputQueue } from './output-queue.ts';
 import { completionSeed } from './request.ts';
 import type { FinishReason, GenerateRequest, Sampling, ScoredToken } from './request.ts';
@@ -24,6 +26,7 @@ export interface Generation {
   /** Tokens that end the completion. */
   readonly endings: ReadonlySet<number>;
   readonly minTokens: number;
+  readonly draftLength: DraftLength;
   readonly text: TextStream;
   readonly queue: OutputQueue;
   /** Generated tokens whose text is not released yet. */
@@ -89,6 +92,7 @@ export function createGenerations(request: GenerateRequest, context: GenerationC
       promptLogprobs,
       endings,
       minTokens: request.minTokens ?? 0,
+      draftLength: new DraftLength(),
       text: new TextStream(stops),
       queue: context.queue,
       unreleased: [],
@@ -118,8 +122,36 @@ export function advance(
 ): FinishReason | undefined {
   const { sequence } = generation;
   if (result.prompt) keepPromptScores(generation, chunk.start + 1, result.prompt);
-  const { token } = result;
-  if (!token) return chunk.last ? finish(generation, 'length') : undefined;
+  if (!result.tokens) return chunk.last ? finish(generation, 'length') : undefined;
+  const { drafts } = chunk;
+  for (const [place, token] of result.tokens.entries()) {
+    const reason = take(generation, token, vocabulary);
+    if (reason) return reason;
+    if (token.id !== drafts[place]) {
+      generation.draftLength.saw(drafts.length, place);
+      return undefined;
+    }
+    // The step has computed the guess that turned out right.
+    sequence.computed += 1;
+  }
+  generation.draftLength.saw(drafts.length, drafts.length);
+  return undefined;
+}
+
+/** Guesses what follows, for a step in which all running sequences draw: `rows` of them. At most `most` tokens. */
+export function draft(generation: Generation, rows: number, most: number): void {
+  const { sequence, draftLength, draws } = generation;
+  if (!draws || sequence.computed + 1 !== sequence.tokens.length) return;
+  const room = sequence.maxLength - sequence.tokens.length - 1;
+  sequence.drafts = draftByNgram(sequence.tokens, draftLength.next(rows, Math.min(most, room)), ngrams);
+}
+
+/** Shorter matches are too often chance, and longer ones add nothing to what is found. */
+const ngrams = { least: 3, most: 8 };
+
+/** Takes in a token. Returns how the completion ended with it, if it did. */
+function take(generation: Generation, token: ScoredToken, vocabulary: Vocabulary): FinishReason | undefined {
+  const { sequence } = generation;
   checkScores(sequence, [token]);
   sequence.tokens.push(token.id);
   const mayEnd = completionLength(sequence) > generation.minTokens;

@@ -30,6 +30,7 @@ interface Shape {
   readonly maxSequences?: number;
   readonly maxBatchedTokens?: number;
   readonly prefixCache?: boolean;
+  readonly speculativeTokens?: number;
 }
 
 interface Scored {
@@ -40,11 +41,12 @@ interface Scored {
 
 /** Runs requests through a new engine, all at once or one after the other. */
 async function run(model: Model, requests: readonly GenerateRequest[], shape: Shape = {}, inTurn = false) {
-  const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512, prefixCache = false } = shape;
+  const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512 } = shape;
+  const { prefixCache = false, speculativeTokens = 0 } = shape;
   const engine = new Engine({
     runner: new ModelRunner(model, { blocks, blockSize }),
     vocabulary,
-    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache },
+    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache, speculativeTokens },
     now: () => 0,
     randomSeed: () => 0n,
     hashSeed: 'test',
@@ -104,6 +106,17 @@ const requests: readonly GenerateRequest[] = Array.from({ length: 16 }, (_, i) =
   ...rulesOf(i, 5 + ((i * 5) % 40)),
 }));
 
+/** Requests whose answers repeat themselves: little is likely but what stood there before. */
+const repetitive: readonly GenerateRequest[] = [0, 1, 2, 3].map((i) => ({
+  prompt: Array.from({ length: 30 }, (_, position) => 3 * i + (position % (3 + i))),
+  maxTokens: 50,
+  temperature: i % 2,
+  seed: i,
+  logprobs: 2,
+  logitBias: new Map(Array.from({ length: 5 }, (_, id) => [3 * i + id, 30])),
+  ...(i === 3 ? { frequencyPenalty: 0.5, repetitionPenalty: 1.1 } : {}),
+}));
+
 describe.each(families)('%s', (_name, config) => {
   let model: Model;
   let alone: Awaited<ReturnType<typeof run>>;
@@ -148,6 +161,21 @@ describe.each(families)('%s', (_name, config) => {
     const preempted = await run(model, requests, { blocks: 26, blockSize: 4, prefixCache });
     expect(preempted.outputs).toEqual(alone.outputs);
     expect(preempted.stats.preemptions).toBeGreaterThan(5);
+  });
+
+  it('with guesses from their own text, alone or together, right or wrong, in the cache or preempted', async () => {
+    for (const [shape, inTurn] of [
+      [{}, true],
+      [{ maxSequences: 2 }, false],
+      [{ maxSequences: 2, maxBatchedTokens: 9, blocks: 26, blockSize: 4, prefixCache: true }, false],
+    ] as const) {
+      const guessed = await run(model, [...repetitive, ...requests], { ...shape, speculativeTokens: 6 }, inTurn);
+      const plain = await run(model, [...repetitive, ...requests], {}, true);
+      expect(guessed.outputs).toEqual(plain.outputs);
+      expect(guessed.stats.acceptedTokens).toBeGreaterThan(20);
+      expect(guessed.stats.draftTokens).toBeGreaterThan(guessed.stats.acceptedTokens);
+      if (inTurn) expect(guessed.stats.steps).toBeLessThan(plain.stats.steps - 20);
+    }
   });
 
   it('equal to the losses of the training forward pass, prompt and completion, packed or not', async () => {

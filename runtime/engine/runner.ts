@@ -13,12 +13,13 @@ export interface Work {
   readonly topLogprobs: number;
   /** Score the prompt tokens that follow the chunk's rows, with this many most likely ones each. */
   readonly promptLogprobs?: number;
-  /** Whether the chunk's last row draws a token, when the chunk is the last. */
+  /** Whether the chunk's last row and its drafts draw tokens, when the chunk is the last. */
   readonly draws: boolean;
 }
 
 export interface WorkResult {
-  readonly token?: ScoredToken;
+  /** One token after the chunk, and one after each of its drafts: to be believed as far as the drafts before them are right. */
+  readonly tokens?: readonly ScoredToken[];
   /** Scores of prompt tokens chunk.start + 1 ... chunk.start + chunk.count, as far as they belong to the prompt. */
   readonly prompt?: readonly ScoredToken[];
 }

@@ -16,13 +16,17 @@ export interface Sequence {
   readonly maxLength: number;
   /** Prompt and generated tokens. Generated tokens stay when the sequence is preempted. */
   readonly tokens: number[];
+  /** Guesses for the tokens that follow, to be checked by the next step. */
+  drafts: readonly number[];
   status: SequenceStatus;
-  /** Leading tokens whose keys and values are in `blocks`, those of the step in flight included. */
+  /** Leading tokens whose keys and values are in `blocks`, those of the step in flight included, guesses not. */
   computed: number;
   /** Tokens that the prefix cache gave at the first admission. */
   cached: number;
   /** Block of the tokens [i * blockSize, (i + 1) * blockSize), for each i. */
   readonly blocks: number[];
+  /** Leading blocks that were offered to the prefix cache or come from it. */
+  offered: number;
   /** Chained hashes of the leading full blocks of `tokens`; grown on demand. */
   readonly hashes: string[];
   preemptions: number;
@@ -49,10 +53,12 @@ export function createSequence(init: SequenceInit): Sequence {
     leader: init.leader,
     maxLength: tokens.length + init.maxTokens,
     tokens,
+    drafts: [],
     status: 'waiting',
     computed: 0,
     cached: 0,
     blocks: [],
+    offered: 0,
     hashes: [],
     preemptions: 0,
   };
