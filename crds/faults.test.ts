@@ -24,6 +24,14 @@ function faults(resource: Resource, raw: unknown): string[] {
 const at = (spec: Tree, ...keys: string[]): Tree => keys.reduce((tree, key) => tree[key] as Tree, spec);
 
 describe('manifests', () => {
+  it('asks for no more guesses than a step has tokens', () => {
+    const service = manifestOf(InferenceService);
+    service['spec'] = { ...(service['spec'] as Tree), engine: { maxBatchedTokens: 16, speculativeTokens: 16 } };
+    expect(faults(InferenceService, service)).toEqual([
+      'spec.engine.speculativeTokens: must be less than maxBatchedTokens: one step checks all of them',
+    ]);
+  });
+
   it.each(resources.map((resource) => [resource.kind, resource] as const))('the example of %s is valid', (_, resource) => {
     expect(faults(resource, manifestOf(resource))).toEqual([]);
   });

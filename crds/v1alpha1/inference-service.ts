@@ -17,7 +17,7 @@ const objectName = (description: string) =>
     .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be lower-case letters, digits and "-"')
     .describe(description);
 
-const Engine = z
+const EngineFields = z
   .strictObject({
     maxSequences: z.int().min(1).max(4096).default(16).describe('Requests that are generated for at the same time; others wait.'),
     maxBatchedTokens: z.int().min(16).max(1_048_576).default(512).describe('Tokens of one step, prompts and answers together.'),
@@ -34,8 +34,25 @@ const Engine = z
       .max(1_048_576)
       .optional()
       .describe('Longest prompt and answer together. As long as the model takes if absent.'),
+    speculativeTokens: z
+      .int()
+      .min(0)
+      .max(32)
+      .optional()
+      .describe(
+        'Tokens that are guessed at most from what stands in a text already, and checked in one step. Answers stay the same; those that repeat their prompt come faster. None if absent.',
+      ),
   })
   .describe('Settings of the engine.');
+
+const Engine = withRules(EngineFields, [
+  {
+    cel: '!has(self.speculativeTokens) || self.speculativeTokens < self.maxBatchedTokens',
+    holds: ({ speculativeTokens, maxBatchedTokens }) => speculativeTokens === undefined || speculativeTokens < maxBatchedTokens,
+    message: 'must be less than maxBatchedTokens: one step checks all of them',
+    path: ['speculativeTokens'],
+  },
+]);
 
 const FromTrainingJob = z
   .strictObject({

@@ -31,6 +31,12 @@ export class BlockManager {
     this.#scratch = { bytes: Buffer.from(memory), tokens: new Int32Array(memory, 0, options.blockSize) };
   }
 
+  /** Whether another sequence has yet to compute blocks that this one will find, so that it had better wait. */
+  awaitsLeader({ leader, preemptions }: Sequence): boolean {
+    if (!this.#prefixCache || !leader || preemptions > 0 || leader.status === 'finished') return false;
+    return leader.computed < leader.promptLength;
+  }
+
   /** Blocks that `tokens` tokens need. */
   blocksFor(tokens: number): number {
     return Math.ceil(tokens / this.blockSize);
@@ -60,6 +66,7 @@ export class BlockManager {
     for (const block of prefix) this.pool.share(block);
     sequence.blocks.push(...prefix);
     sequence.computed = prefix.length * this.blockSize;
+    sequence.offered = prefix.length;
     if (sequence.readsCache && sequence.preemptions === 0) {
       sequence.cached = sequence.computed;
       this.lookups.queried += sequence.tokens.length;
@@ -67,14 +74,15 @@ export class BlockManager {
     }
   }
 
-  /** Makes room for the first `length` tokens and offers the blocks they fill. Takes nothing and returns false when blocks run out. */
+  /** Makes room for the first `length` tokens and offers the blocks that known ones fill. Takes nothing and returns false when blocks run out. */
   grow(sequence: Sequence, length: number): boolean {
     const missing = this.blocksFor(length) - sequence.blocks.length;
     if (missing > this.pool.available) return false;
     for (let i = 0; i < missing; i += 1) sequence.blocks.push(this.pool.take()!);
     if (this.#prefixCache) {
-      const firstNew = Math.floor(sequence.computed / this.blockSize);
-      for (let index = firstNew; index < Math.floor(length / this.blockSize); index += 1) {
+      const full = Math.floor(Math.min(length, sequence.tokens.length) / this.blockSize);
+      for (; sequence.offered < full; sequence.offered += 1) {
+        const index = sequence.offered;
         this.pool.offer(sequence.blocks[index]!, this.#hashOf(sequence, index), sequence.tokens, index * this.blockSize);
       }
     }
@@ -86,6 +94,7 @@ export class BlockManager {
     for (let index = sequence.blocks.length - 1; index >= 0; index -= 1) this.pool.release(sequence.blocks[index]!);
     sequence.blocks.length = 0;
     sequence.computed = 0;
+    sequence.offered = 0;
   }
 
   /** sha256 over the block's tokens and the hash before it; the salt enters with the first block, so it is in all of them. */

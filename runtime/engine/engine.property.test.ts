@@ -42,6 +42,7 @@ const shape = fc.record({
   maxSequences: fc.integer({ min: 1, max: 6 }),
   maxBatchedTokens: fc.integer({ min: 1, max: 40 }),
   prefixCache: fc.boolean(),
+  speculativeTokens: fc.constantFrom(0, 4),
 });
 
 it('gives every completion its text, ends every stream and frees every block', async () => {

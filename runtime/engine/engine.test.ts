@@ -203,7 +203,9 @@ describe('Engine', () => {
     runner.run = async (work) => {
       const results = await run(work);
       return results.map((result, i) =>
-        work[i]!.chunk.sequence.tokens[0] === 33 && result.token ? { token: { ...result.token, logprob: Number.NaN } } : result,
+        work[i]!.chunk.sequence.tokens[0] === 33 && result.tokens
+          ? { tokens: result.tokens.map((token) => ({ ...token, logprob: Number.NaN })) }
+          : result,
       );
     };
     const good = complete(engine, { prompt: bytes('abc'), maxTokens: 4 });

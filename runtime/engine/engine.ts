@@ -1,7 +1,7 @@
 // The engine: takes requests, runs step after step over all of them, and hands out their tokens as they come.
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
 import { BlockManager } from './block-manager.ts';
-import { advance, createGenerations, workOf } from './generation.ts';
+import { advance, createGenerations, draft, workOf } from './generation.ts';
 import type { Generation, Vocabulary } from './generation.ts';
 import { emptyCounters } from './metrics.ts';
 import type { EngineObserver, EngineStats } from './metrics.ts';
@@ -21,6 +21,8 @@ export interface EngineLimits {
   /** Sequences that may wait; a request that finds as many is refused with WL_OVERLOADED. */
   readonly maxWaiting: number;
   readonly prefixCache: boolean;
+  /** Tokens that are guessed at most from a sequence's own text and checked in one step; default 0. Changes no token, only the speed. */
+  readonly speculativeTokens?: number;
 }
 
 export interface EngineInit {
@@ -91,6 +93,7 @@ export class Engine {
       queue,
       seed: request.seed === undefined ? this.#init.randomSeed() : BigInt(request.seed),
       contextLength: this.limits.contextLength,
+      endOfText: this.vocabulary.endOfText,
       now: this.#init.now(),
       nextId: () => (this.#nextId += 1),
     });
@@ -136,7 +139,8 @@ export class Engine {
     this.#init.runner.close();
   }
 
-  #admit({ prompt, maxTokens }: GenerateRequest): void {
+  #admit(request: GenerateRequest): void {
+    const { prompt, maxTokens } = request;
     if (this.#failure) throw this.#failure;
     if (this.#draining) throw new WindlassError('WL_DRAINING', 'the engine is shutting down and takes no new requests');
     const { maxWaiting, contextLength } = this.limits;
@@ -151,6 +155,13 @@ export class Engine {
         `the prompt has token ${foreign}; the vocabulary has ${this.vocabulary.size}`,
       );
     }
+    if ((request.minTokens ?? 0) > (maxTokens ?? contextLength - prompt.length)) {
+      throw new WindlassError('WL_REQUEST_INVALID', `min_tokens: ${request.minTokens} is more than may be generated`, {
+        details: { param: 'min_tokens' },
+      });
+    }
+    checkTokens('stop_token_ids', request.stopTokens ?? [], this.vocabulary.size);
+    checkTokens('logit_bias', request.logitBias?.keys() ?? [], this.vocabulary.size);
     if (prompt.length + (maxTokens ?? 1) > contextLength) {
       const wanted = maxTokens === undefined ? 'and one to generate' : `and ${maxTokens} to generate`;
       throw new WindlassError(
@@ -168,6 +179,7 @@ export class Engine {
     await Promise.resolve();
     try {
       while (this.#scheduler.hasWork()) {
+        this.#draft();
         const { chunks } = this.#scheduler.schedule();
         const work = chunks.map((chunk) => workOf(chunk, this.#generations.get(chunk.sequence.id)!));
         const results = await this.#init.runner.run(work);
@@ -185,14 +197,29 @@ export class Engine {
     }
   }
 
+  /** Guesses for sequences that draw in the next step. */
+  #draft(): void {
+    const { speculativeTokens = 0 } = this.limits;
+    const { running } = this.#scheduler;
+    if (speculativeTokens === 0) return;
+    for (const { id } of running) draft(this.#generations.get(id)!, running.length, speculativeTokens);
+  }
+
   #apply({ chunk }: Work, result: WorkResult): void {
     const { sequence } = chunk;
     const generation = this.#generations.get(sequence.id);
     if (!generation) return;
     if (chunk.last && completionLength(sequence) === 0) this.#counters.promptTokens += sequence.promptLength;
     try {
+      const before = completionLength(sequence);
       const reason = advance(generation, chunk, result, this.vocabulary);
-      if (result.token) this.#observeToken(generation);
+      const drawn = completionLength(sequence) - before;
+      if (chunk.drafts.length > 0) {
+        this.#counters.drafts += 1;
+        this.#counters.draftTokens += chunk.drafts.length;
+        this.#counters.acceptedTokens += drawn - 1;
+      }
+      for (let token = 0; token < drawn; token += 1) this.#observeToken(generation);
       if (!reason) return;
       this.#counters.finished[reason] += 1;
       this.#init.observer?.finished?.(reason, this.#init.now() - generation.arrivedAt, sequence);
@@ -251,5 +278,12 @@ export class Engine {
       this.#onIdle.push(resolve);
       this.#reportIdle();
     });
+  }
+}
+
+function checkTokens(param: string, ids: Iterable<number>, size: number): void {
+  for (const id of ids) {
+    if (Number.isInteger(id) && id >= 0 && id < size) continue;
+    throw new WindlassError('WL_REQUEST_INVALID', `${param} has token ${id}; the vocabulary has ${size}`, { details: { param } });
   }
 }

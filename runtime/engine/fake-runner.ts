@@ -48,12 +48,23 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
 }
 
 function resultOf(work: Work, next: (tokens: readonly number[], work: Work) => number): WorkResult {
-  const { sequence, start, count, last } = work.chunk;
+  const { sequence, start, count, last, drafts } = work.chunk;
+  const draw = (assumed: readonly number[]) =>
+    scored(ruled(next([...sequence.tokens, ...assumed], work), work, assumed), work.topLogprobs);
   const prompt = sequence.tokens.slice(start + 1, Math.min(start + 1 + count, sequence.promptLength));
   return {
-    ...(last && work.draws ? { token: scored(next(sequence.tokens, work), work.topLogprobs) } : {}),
+    ...(last && work.draws ? { tokens: Array.from({ length: drafts.length + 1 }, (_, i) => draw(drafts.slice(0, i))) } : {}),
     ...(work.promptLogprobs === undefined ? {} : { prompt: prompt.map((id) => scored(id, work.promptLogprobs!)) }),
   };
+}
+
+/** The token of the largest logit after the rules, if the model gives 1 to `wanted` and 0 to all others. */
+function ruled(wanted: number, { chunk: { sequence }, rules }: Work, assumed: readonly number[]): number {
+  if (!rules?.changes(sequence.tokens.length + assumed.length)) return wanted;
+  const logits = new Float32Array(byteVocabulary.size);
+  logits[wanted] = 1;
+  rules.apply(logits, sequence.tokens, assumed);
+  return logits.indexOf(Math.max(...logits));
 }
 
 function scored(id: number, top: number): ScoredToken {

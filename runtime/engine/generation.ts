@@ -1,5 +1,8 @@
 // One completion on its way: from drawn tokens to pieces of output, and when it ends.
 import { WindlassError } from '#runtime/api/errors.ts';
+import { DraftLength } from './draft-length.ts';
+import { LogitRules } from './logit-rules.ts';
+import { draftByNgram } from './ngram-draft.ts';
 import type { OutputQueue } from './output-queue.ts';
 import { completionSeed } from './request.ts';
 import type { FinishReason, GenerateRequest, Sampling, ScoredToken } from './request.ts';
@@ -15,11 +18,15 @@ export interface Generation {
   readonly index: number;
   readonly sequence: Sequence;
   readonly sampling: Sampling;
+  readonly rules: LogitRules;
   /** Whether tokens are generated at all, or only the prompt is evaluated. */
   readonly draws: boolean;
   readonly topLogprobs: number;
   readonly promptLogprobs: number | undefined;
-  readonly ignoreEos: boolean;
+  /** Tokens that end the completion. */
+  readonly endings: ReadonlySet<number>;
+  readonly minTokens: number;
+  readonly draftLength: DraftLength;
   readonly text: TextStream;
   readonly queue: OutputQueue;
   /** Generated tokens whose text is not released yet. */
@@ -46,6 +53,8 @@ interface GenerationContext {
   /** Of the request; each completion derives its own. */
   readonly seed: bigint;
   readonly contextLength: number;
+  /** Tokens that end a text. */
+  readonly endOfText: ReadonlySet<number>;
   readonly now: number;
   readonly nextId: () => number;
 }
@@ -54,17 +63,22 @@ interface GenerationContext {
 export function createGenerations(request: GenerateRequest, context: GenerationContext): Generation[] {
   const stops = request.stop && request.stop.length > 0 ? new StopStrings(request.stop) : undefined;
   const maxTokens = request.maxTokens ?? context.contextLength - request.prompt.length;
+  const endings = new Set([...(request.ignoreEos ? [] : context.endOfText), ...(request.stopTokens ?? [])]);
+  let leader: Sequence | undefined;
   return Array.from({ length: request.n ?? 1 }, (_, index) => {
     const promptLogprobs = index === 0 ? request.promptLogprobs : undefined;
+    const sequence = createSequence({
+      id: context.nextId(),
+      prompt: request.prompt,
+      maxTokens,
+      salt: request.salt ?? '',
+      readsCache: promptLogprobs === undefined,
+      leader,
+    });
+    leader ??= sequence;
     return {
       index,
-      sequence: createSequence({
-        id: context.nextId(),
-        prompt: request.prompt,
-        maxTokens,
-        salt: request.salt ?? '',
-        readsCache: promptLogprobs === undefined,
-      }),
+      sequence,
       sampling: {
         temperature: request.temperature ?? 1,
         topK: request.topK ?? 0,
@@ -72,10 +86,13 @@ export function createGenerations(request: GenerateRequest, context: GenerationC
         minP: request.minP ?? 0,
         seed: completionSeed(context.seed, index),
       },
+      rules: new LogitRules(request, endings),
       draws: maxTokens > 0,
       topLogprobs: request.logprobs ?? 0,
       promptLogprobs,
-      ignoreEos: request.ignoreEos ?? false,
+      endings,
+      minTokens: request.minTokens ?? 0,
+      draftLength: new DraftLength(),
       text: new TextStream(stops),
       queue: context.queue,
       unreleased: [],
@@ -89,8 +106,8 @@ export function createGenerations(request: GenerateRequest, context: GenerationC
 
 /** What a step shall compute for a completion. */
 export function workOf(chunk: Chunk, generation: Generation): Work {
-  const { sampling, topLogprobs, promptLogprobs, draws } = generation;
-  return { chunk, sampling, topLogprobs, draws, ...(promptLogprobs === undefined ? {} : { promptLogprobs }) };
+  const { sampling, rules, topLogprobs, promptLogprobs, draws } = generation;
+  return { chunk, sampling, rules, topLogprobs, draws, ...(promptLogprobs === undefined ? {} : { promptLogprobs }) };
 }
 
 /**
@@ -105,13 +122,42 @@ export function advance(
 ): FinishReason | undefined {
   const { sequence } = generation;
   if (result.prompt) keepPromptScores(generation, chunk.start + 1, result.prompt);
-  const { token } = result;
-  if (!token) return chunk.last ? finish(generation, 'length') : undefined;
+  if (!result.tokens) return chunk.last ? finish(generation, 'length') : undefined;
+  const { drafts } = chunk;
+  for (const [place, token] of result.tokens.entries()) {
+    const reason = take(generation, token, vocabulary);
+    if (reason) return reason;
+    if (token.id !== drafts[place]) {
+      generation.draftLength.saw(drafts.length, place);
+      return undefined;
+    }
+    // The step has computed the guess that turned out right.
+    sequence.computed += 1;
+  }
+  generation.draftLength.saw(drafts.length, drafts.length);
+  return undefined;
+}
+
+/** Guesses what follows, for a step in which all running sequences draw: `rows` of them. At most `most` tokens. */
+export function draft(generation: Generation, rows: number, most: number): void {
+  const { sequence, draftLength, draws } = generation;
+  if (!draws || sequence.computed + 1 !== sequence.tokens.length) return;
+  const room = sequence.maxLength - sequence.tokens.length - 1;
+  sequence.drafts = draftByNgram(sequence.tokens, draftLength.next(rows, Math.min(most, room)), ngrams);
+}
+
+/** Shorter matches are too often chance, and longer ones add nothing to what is found. */
+const ngrams = { least: 3, most: 8 };
+
+/** Takes in a token. Returns how the completion ended with it, if it did. */
+function take(generation: Generation, token: ScoredToken, vocabulary: Vocabulary): FinishReason | undefined {
+  const { sequence } = generation;
   checkScores(sequence, [token]);
   sequence.tokens.push(token.id);
-  if (vocabulary.endOfText.has(token.id) && !generation.ignoreEos) return finish(generation, 'stop');
+  const mayEnd = completionLength(sequence) > generation.minTokens;
+  if (mayEnd && generation.endings.has(token.id)) return finish(generation, 'stop');
   generation.unreleased.push(token);
-  const released = generation.text.push(vocabulary.tokenBytes(token.id));
+  const released = generation.text.push(vocabulary.tokenBytes(token.id), mayEnd);
   if (released.stopped) return send(generation, released, 'stop');
   if (sequence.tokens.length === sequence.maxLength) return finish(generation, 'length', released);
   if (released.tokens > 0 || released.text !== '') send(generation, released);

@@ -30,6 +30,7 @@ interface Shape {
   readonly maxSequences?: number;
   readonly maxBatchedTokens?: number;
   readonly prefixCache?: boolean;
+  readonly speculativeTokens?: number;
 }
 
 interface Scored {
@@ -40,26 +41,27 @@ interface Scored {
 
 /** Runs requests through a new engine, all at once or one after the other. */
 async function run(model: Model, requests: readonly GenerateRequest[], shape: Shape = {}, inTurn = false) {
-  const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512, prefixCache = false } = shape;
+  const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512 } = shape;
+  const { prefixCache = false, speculativeTokens = 0 } = shape;
   const engine = new Engine({
     runner: new ModelRunner(model, { blocks, blockSize }),
     vocabulary,
-    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache },
+    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache, speculativeTokens },
     now: () => 0,
     randomSeed: () => 0n,
     hashSeed: 'test',
   });
   const results: Scored[] = [];
   const collect = async (request: GenerateRequest, index: number) => {
-    const tokens: ScoredToken[] = [];
+    const rows: ScoredToken[][] = [];
     const prompt: ScoredToken[] = [];
     let cached = 0;
     for await (const piece of engine.generate(request)) {
-      tokens.push(...piece.tokens);
+      (rows[piece.index] ??= []).push(...piece.tokens);
       prompt.push(...(piece.prompt ?? []));
       cached = piece.usage.cachedTokens;
     }
-    results[index] = { tokens, prompt, cached };
+    results[index] = { tokens: rows.flat(), prompt, cached };
   };
   if (inTurn) for (const [index, request] of requests.entries()) await collect(request, index);
   else await Promise.all(requests.map(collect));
@@ -68,6 +70,25 @@ async function run(model: Model, requests: readonly GenerateRequest[], shape: Sh
   await engine.close();
   return { results, stats, outputs: results.map(({ tokens, prompt }) => ({ tokens, prompt })) };
 }
+
+/** Rules of every kind; the stop tokens are held back to the end. */
+function rulesOf(i: number, maxTokens: number): Partial<GenerateRequest> {
+  return {
+    ...(i % 4 === 1 ? { presencePenalty: 1.5, frequencyPenalty: 0.5 } : {}),
+    ...(i % 6 === 2 ? { repetitionPenalty: 1.8 } : {}),
+    ...(i % 5 === 3
+      ? {
+          logitBias: new Map([
+            [i, 4],
+            [7, -100],
+          ]),
+        }
+      : {}),
+    ...(i % 8 === 4 ? { stopTokens: Array.from({ length: 100 }, (_, id) => 2 * id), minTokens: maxTokens } : {}),
+  };
+}
+const isRuled = (request: GenerateRequest) =>
+  (request.presencePenalty ?? request.repetitionPenalty ?? request.logitBias ?? request.minTokens) !== undefined;
 
 /** Sixteen requests of all kinds; those of one `group` begin with the same 40 tokens. */
 const requests: readonly GenerateRequest[] = Array.from({ length: 16 }, (_, i) => ({
@@ -82,6 +103,18 @@ const requests: readonly GenerateRequest[] = Array.from({ length: 16 }, (_, i) =
   minP: i % 7 === 0 ? 0.05 : 0,
   seed: 1000 + i,
   logprobs: 3,
+  ...rulesOf(i, 5 + ((i * 5) % 40)),
+}));
+
+/** Requests whose answers repeat themselves: little is likely but what stood there before. */
+const repetitive: readonly GenerateRequest[] = [0, 1, 2, 3].map((i) => ({
+  prompt: Array.from({ length: 30 }, (_, position) => 3 * i + (position % (3 + i))),
+  maxTokens: 50,
+  temperature: i % 2,
+  seed: i,
+  logprobs: 2,
+  logitBias: new Map(Array.from({ length: 5 }, (_, id) => [3 * i + id, 30])),
+  ...(i === 3 ? { frequencyPenalty: 0.5, repetitionPenalty: 1.1 } : {}),
 }));
 
 describe.each(families)('%s', (_name, config) => {
@@ -130,6 +163,21 @@ describe.each(families)('%s', (_name, config) => {
     expect(preempted.stats.preemptions).toBeGreaterThan(5);
   });
 
+  it('with guesses from their own text, alone or together, right or wrong, in the cache or preempted', async () => {
+    for (const [shape, inTurn] of [
+      [{}, true],
+      [{ maxSequences: 2 }, false],
+      [{ maxSequences: 2, maxBatchedTokens: 9, blocks: 26, blockSize: 4, prefixCache: true }, false],
+    ] as const) {
+      const guessed = await run(model, [...repetitive, ...requests], { ...shape, speculativeTokens: 6 }, inTurn);
+      const plain = await run(model, [...repetitive, ...requests], {}, true);
+      expect(guessed.outputs).toEqual(plain.outputs);
+      expect(guessed.stats.acceptedTokens).toBeGreaterThan(20);
+      expect(guessed.stats.draftTokens).toBeGreaterThan(guessed.stats.acceptedTokens);
+      if (inTurn) expect(guessed.stats.steps).toBeLessThan(plain.stats.steps - 20);
+    }
+  });
+
   it('equal to the losses of the training forward pass, prompt and completion, packed or not', async () => {
     const scoring = requests.map((request) => ({ ...request, promptLogprobs: 2 }));
     const before = await run(model, scoring, { maxBatchedTokens: 40 });
@@ -145,12 +193,58 @@ describe.each(families)('%s', (_name, config) => {
     }
   });
 
+  it('with the completions of one prompt, each with a seed of its own, however they share its blocks', async () => {
+    const several = requests.slice(8, 12).map((request) => ({ ...request, maxTokens: 20, minTokens: 20, n: 3, temperature: 1 }));
+    const expected = await run(model, several, {}, true);
+    for (const { tokens } of expected.results) {
+      const ids = [0, 20, 40].map((first) =>
+        tokens
+          .slice(first, first + 20)
+          .map(({ id }) => id)
+          .join(),
+      );
+      expect(new Set(ids).size).toBe(3);
+    }
+    for (const shape of [
+      { maxBatchedTokens: 7, prefixCache: true },
+      { blocks: 30, blockSize: 4 },
+      { prefixCache: true, blockSize: 4 },
+    ])
+      expect((await run(model, several, shape)).outputs).toEqual(expected.outputs);
+    const single = await run(
+      model,
+      several.map((request) => ({ ...request, n: 1 })),
+    );
+    expect(single.results.map(({ tokens }) => tokens)).toEqual(expected.results.map(({ tokens }) => tokens.slice(0, 20)));
+  });
+
+  it('changes what the rules of a request ask to be changed, and no log-probability', async () => {
+    const base: GenerateRequest = { prompt: [1, 2, 3], maxTokens: 60, temperature: 0, logprobs: 0 };
+    const plain = (await run(model, [base])).results[0]!.tokens.map(({ id }) => id);
+    const draw = async (rules: Partial<GenerateRequest>) => {
+      const { tokens } = (await run(model, [{ ...base, ...rules }])).results[0]!;
+      const ids = tokens.map(({ id }) => id);
+      const losses = await trainingLosses(model, [...base.prompt, ...ids]);
+      expect(tokens.map(({ logprob }) => logprob)).toEqual(losses.slice(2).map((loss) => 0 - loss));
+      return ids;
+    };
+    const first = plain[0]!;
+    expect(await draw({ logitBias: new Map([[first, -100]]) })).not.toContain(first);
+    expect(await draw({ logitBias: new Map([[first, 100]]) })).toEqual(plain.map(() => first));
+    const distinct = new Set(await draw({ frequencyPenalty: 2, presencePenalty: 2 })).size;
+    expect(distinct).toBeGreaterThan(new Set(plain).size);
+    expect(new Set(await draw({ repetitionPenalty: 100 })).size).toBeGreaterThan(new Set(plain).size);
+    expect((await draw({ stopTokens: [first] })).slice(0, 1)).toEqual([]);
+    const held = await draw({ stopTokens: [first], minTokens: 10 });
+    expect(held.slice(0, 10)).not.toContain(first);
+  });
+
   it('reports the most likely tokens first, the greedy token among them', async () => {
     for (const [index, { tokens }] of alone.results.entries()) {
       for (const { id, logprob, top } of tokens) {
         expect(top).toHaveLength(3);
         expect(top.map((entry) => entry.logprob)).toEqual(top.map((entry) => entry.logprob).toSorted((a, b) => b - a));
-        if (requests[index]!.temperature === 0) expect({ id, logprob }).toEqual(top[0]);
+        if (requests[index]!.temperature === 0 && !isRuled(requests[index]!)) expect({ id, logprob }).toEqual(top[0]);
         const listed = top.find((entry) => entry.id === id);
         if (listed) expect(listed.logprob).toBe(logprob);
       }

@@ -24,6 +24,8 @@ interface EngineOptions {
   readonly cacheBytes?: number | undefined;
   /** Default: the model's. */
   readonly contextLength?: number | undefined;
+  /** See EngineLimits.speculativeTokens. Default 0. */
+  readonly speculativeTokens?: number | undefined;
   /** Default 1024. */
   readonly maxWaiting?: number | undefined;
 }
@@ -101,6 +103,7 @@ export function createEngine(
     );
   }
   const { maxSequences = 16, maxBatchedTokens = 512, blockSize = 16, maxWaiting = 1024 } = options;
+  const { speculativeTokens = 0 } = options;
   const { contextLength = config.contextLength, cacheBytes } = options;
   if (contextLength > config.contextLength) {
     throw new WindlassError(
@@ -120,7 +123,7 @@ export function createEngine(
   return new Engine({
     runner: new ModelRunner(model, { blocks, blockSize }),
     vocabulary: vocabularyOf(tokenizer, config),
-    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting, prefixCache: true },
+    limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting, prefixCache: true, speculativeTokens },
     ...(observer ? { observer } : {}),
     now: () => performance.now() / 1000,
     randomSeed: () => randomBytes(8).readBigUInt64LE(),

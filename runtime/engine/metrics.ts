@@ -9,6 +9,10 @@ export interface EngineCounters {
   /** Prompt tokens of sequences whose prompt was evaluated, cached ones included. */
   promptTokens: number;
   generationTokens: number;
+  /** Steps of sequences with guesses, tokens guessed, and those that were right. */
+  drafts: number;
+  draftTokens: number;
+  acceptedTokens: number;
   /** Completions by how they ended. */
   readonly finished: Record<FinishReason | 'abort' | 'error', number>;
 }
@@ -36,5 +40,14 @@ export interface EngineObserver {
 }
 
 export function emptyCounters(): EngineCounters {
-  return { steps: 0, requests: 0, promptTokens: 0, generationTokens: 0, finished: { stop: 0, length: 0, abort: 0, error: 0 } };
+  return {
+    steps: 0,
+    requests: 0,
+    promptTokens: 0,
+    generationTokens: 0,
+    drafts: 0,
+    draftTokens: 0,
+    acceptedTokens: 0,
+    finished: { stop: 0, length: 0, abort: 0, error: 0 },
+  };
 }

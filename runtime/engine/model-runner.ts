@@ -5,8 +5,8 @@ import { empty, gatherLogprobs, gatherRows, keep, sampleTokens, scope, tensor, t
 import type { PagedCache, Tensor } from '#runtime/tensor/main.ts';
 import type { ScoredToken } from './request.ts';
 import type { Runner, Work, WorkResult } from './runner.ts';
-import { layOutSampling, layOutStep } from './step-inputs.ts';
-import type { StepInputs } from './step-inputs.ts';
+import { layOutSampling, layOutStep, placeOf } from './step-inputs.ts';
+import type { Draw, StepInputs } from './step-inputs.ts';
 
 export interface CacheShape {
   readonly blocks: number;
@@ -46,17 +46,16 @@ export class ModelRunner implements Runner {
 
   async run(work: readonly Work[]): Promise<readonly WorkResult[]> {
     const inputs = layOutStep(work, this.blockSize);
-    const drawing = inputs.draws.map(({ item }) => work[item]!);
     const [drawn, scored] = await scope(() => {
       const hidden = this.#forward(inputs);
-      return Promise.all([this.#draw(hidden, inputs, drawing), this.#score(hidden, inputs, work)]);
+      return Promise.all([this.#draw(hidden, inputs, work), this.#score(hidden, inputs, work)]);
     });
-    const tokens = new Map(drawn.map((token, i) => [inputs.draws[i]!.item, token]));
+    const tokens = Map.groupBy(drawn.entries(), ([i]) => inputs.draws[i]!.item);
     const prompts = Map.groupBy(scored.entries(), ([i]) => inputs.scores[i]!.item);
     return work.map((_, item) => {
-      const token = tokens.get(item);
+      const drawnHere = tokens.get(item)?.map(([, token]) => token);
       const prompt = prompts.get(item)?.map(([, score]) => score);
-      return { ...(token ? { token } : {}), ...(prompt ? { prompt } : {}) };
+      return { ...(drawnHere ? { tokens: drawnHere } : {}), ...(prompt ? { prompt } : {}) };
     });
   }
 
@@ -90,27 +89,63 @@ export class ModelRunner implements Runner {
     return logits(this.#model, all ? hidden : gatherRows(hidden, this.#integers(Int32Array.from(rows))));
   }
 
-  async #draw(hidden: Tensor, inputs: StepInputs, work: readonly Work[]): Promise<ScoredToken[]> {
-    if (work.length === 0) return [];
+  async #draw(hidden: Tensor, { draws }: StepInputs, work: readonly Work[]): Promise<ScoredToken[]> {
+    if (draws.length === 0) return [];
     const rowLogits = this.#logitsOf(
       hidden,
-      inputs.draws.map(({ row }) => row),
+      draws.map(({ row }) => row),
     );
-    const { device } = this.#model;
-    const columns = layOutSampling(work);
-    const column = (data: Float32Array | Int32Array) => tensor(device, data, [work.length], 'sampling');
-    const sampled = sampleTokens(rowLogits, {
+    const sampled = this.#sample(rowLogits, work, draws);
+    const counts = draws.map(({ item }) => work[item]!.topLogprobs);
+    const ruled = [...draws.keys()].filter((i) => work[draws[i]!.item]!.rules?.changes(placeOf(work, draws[i]!)));
+    const reads = [
+      sampled.ids.readIntegers(),
+      sampled.logprobs.read(),
+      this.#readTop(rowLogits, counts),
+      this.#redraw(rowLogits, ruled, work, draws),
+    ] as const;
+    const [ids, logprobs, top, redrawn] = await Promise.all(reads);
+    for (const [i, row] of ruled.entries()) {
+      ids[row] = redrawn.ids[i]!;
+      logprobs[row] = redrawn.logprobs[i]!;
+    }
+    return draws.map((_, i) => ({ id: ids[i]!, logprob: logprobs[i]!, top: top[i]! }));
+  }
+
+  #sample(rowLogits: Tensor, work: readonly Work[], draws: readonly Draw[]): { readonly ids: Tensor; readonly logprobs: Tensor } {
+    const columns = layOutSampling(work, draws);
+    const column = (data: Float32Array | Int32Array) => tensor(this.#model.device, data, [draws.length], 'sampling');
+    return sampleTokens(rowLogits, {
       temperature: column(columns.temperature),
       topK: column(columns.topK),
       topP: column(columns.topP),
       minP: column(columns.minP),
-      seeds: this.#integers(columns.seeds, [work.length, 2]),
+      seeds: this.#integers(columns.seeds, [draws.length, 2]),
       positions: column(columns.positions),
     });
-    const counts = work.map(({ topLogprobs }) => topLogprobs);
-    const reads = [sampled.ids.readIntegers(), sampled.logprobs.read(), this.#readTop(rowLogits, counts)] as const;
-    const [ids, logprobs, top] = await Promise.all(reads);
-    return work.map((_, i) => ({ id: ids[i]!, logprob: logprobs[i]!, top: top[i]! }));
+  }
+
+  /** Draws the rows whose requests have rules: from logits changed here, with the log-probabilities of those that the model gave. */
+  async #redraw(rowLogits: Tensor, rows: readonly number[], work: readonly Work[], draws: readonly Draw[]): Promise<Redrawn> {
+    if (rows.length === 0) return { ids: new Int32Array(0), logprobs: new Float32Array(0) };
+    const given = keep(gatherRows(rowLogits, this.#integers(Int32Array.from(rows))));
+    const redrawn = rows.map((row) => draws[row]!);
+    try {
+      const changed = await given.read();
+      for (const [i, { item, assumed }] of redrawn.entries()) {
+        const { chunk, rules } = work[item]!;
+        const row = changed.subarray(i * given.columns, (i + 1) * given.columns);
+        rules!.apply(row, chunk.sequence.tokens, chunk.drafts.slice(0, assumed));
+      }
+      const [ids, logprobs] = await scope(() => {
+        const ruled = tensor(this.#model.device, changed, given.shape, 'ruled logits');
+        const drawn = this.#sample(ruled, work, redrawn).ids;
+        return Promise.all([drawn.readIntegers(), gatherLogprobs(given, drawn).read()]);
+      });
+      return { ids, logprobs };
+    } finally {
+      given.dispose();
+    }
   }
 
   async #score(hidden: Tensor, inputs: StepInputs, work: readonly Work[]): Promise<ScoredToken[]> {
@@ -143,6 +178,11 @@ export class ModelRunner implements Runner {
       Array.from({ length: Math.min(count, most) }, (_, k) => ({ id: ids[row * most + k]!, logprob: logprobs[row * most + k]! })),
     );
   }
+}
+
+interface Redrawn {
+  readonly ids: Int32Array;
+  readonly logprobs: Float32Array;
 }
 
 /** Bytes that the cache of one token takes, over all layers. */

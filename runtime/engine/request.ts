@@ -1,6 +1,6 @@
 // What a caller asks the engine for, and what it gets back.
 
-/** How the next token is drawn from the logits: temperature, then top-k, then top-p, then min-p, then the draw. */
+/** How the next token is drawn from the logits, after `LogitRules`: temperature, then top-k, then top-p, then min-p, then the draw. */
 export interface Sampling {
   /** 0 is greedy: the largest logit, the lowest id among equals. */
   readonly temperature: number;
@@ -27,8 +27,20 @@ export interface GenerateRequest {
   readonly minP?: number;
   /** Default: drawn anew for each request. Completion i uses a seed derived from it and i. */
   readonly seed?: number;
+  /** Added to the logit of a token. */
+  readonly logitBias?: ReadonlyMap<number, number>;
+  /** Taken from the logit of each token that was generated. */
+  readonly presencePenalty?: number;
+  /** Taken from the logit of a token for each time that it was generated. */
+  readonly frequencyPenalty?: number;
+  /** Logits of tokens in prompt or completion are divided by this where positive, multiplied where negative; 1 changes nothing. */
+  readonly repetitionPenalty?: number;
   /** Generation ends before the first of these texts. */
   readonly stop?: readonly string[];
+  /** Generation ends with the first of these tokens, which is counted and not shown, as the end-of-text token is. */
+  readonly stopTokens?: readonly number[];
+  /** Nothing ends the first so many tokens: no end-of-text or stop token is drawn, and no stop text begins in them. */
+  readonly minTokens?: number;
   /** Go on after the end-of-text token. */
   readonly ignoreEos?: boolean;
   /** Give log-probabilities: of each generated token, and of this many most likely ones. */
@@ -50,7 +62,7 @@ export interface ScoredToken extends TokenLogprob {
   readonly top: readonly TokenLogprob[];
 }
 
-/** `stop`: end-of-text token or a stop text. `length`: maxTokens reached. */
+/** `stop`: end-of-text token, stop token or stop text. `length`: maxTokens reached. */
 export type FinishReason = 'stop' | 'length';
 
 export interface Usage {

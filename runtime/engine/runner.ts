@@ -1,4 +1,5 @@
 // What the engine needs from whoever computes a step; the model runner on the addon, or a fake in tests.
+import type { LogitRules } from './logit-rules.ts';
 import type { Sampling, ScoredToken } from './request.ts';
 import type { Chunk } from './scheduler.ts';
 
@@ -6,16 +7,19 @@ import type { Chunk } from './scheduler.ts';
 export interface Work {
   readonly chunk: Chunk;
   readonly sampling: Sampling;
+  /** Applied to the logits before the draw; log-probabilities are those of the logits before. */
+  readonly rules?: LogitRules;
   /** Most likely tokens to report beside the one drawn. */
   readonly topLogprobs: number;
   /** Score the prompt tokens that follow the chunk's rows, with this many most likely ones each. */
   readonly promptLogprobs?: number;
-  /** Whether the chunk's last row draws a token, when the chunk is the last. */
+  /** Whether the chunk's last row and its drafts draw tokens, when the chunk is the last. */
   readonly draws: boolean;
 }
 
 export interface WorkResult {
-  readonly token?: ScoredToken;
+  /** One token after the chunk, and one after each of its drafts: to be believed as far as the drafts before them are right. */
+  readonly tokens?: readonly ScoredToken[];
   /** Scores of prompt tokens chunk.start + 1 ... chunk.start + chunk.count, as far as they belong to the prompt. */
   readonly prompt?: readonly ScoredToken[];
 }

@@ -42,6 +42,40 @@ function draw(scheduler: Scheduler, step: Step, token = (s: Sequence) => 1000 + 
 }
 
 describe('Scheduler', () => {
+  it('computes a prompt once for all its completions, and lets others pass those that wait for it', () => {
+    const scheduler = setup({ maxBatchedTokens: 8 });
+    const leader = sequence(count(21));
+    const followers = [1, 2].map((id) => createSequence({ id: -id, prompt: count(21), maxTokens: 4, leader }));
+    const other = sequence(count(3, 100));
+    for (const each of [leader, ...followers, other]) scheduler.add(each);
+    const steps = Array.from({ length: 3 }, () => {
+      const step = scheduler.schedule();
+      draw(scheduler, step);
+      return plan(step);
+    });
+    expect(steps).toEqual([
+      [[leader.id, 0, 8, false]],
+      [[leader.id, 8, 8, false]],
+      [
+        [leader.id, 16, 5, true],
+        [-1, 20, 1, true],
+        [-2, 20, 1, true],
+        [other.id, 0, 1, false],
+      ],
+    ]);
+  });
+
+  it('lets completions compute their prompt themselves when the first one has gone', () => {
+    const scheduler = setup({ maxBatchedTokens: 8 });
+    const leader = sequence(count(21));
+    const follower = createSequence({ id: -1, prompt: count(21), maxTokens: 4, leader });
+    scheduler.add(leader);
+    scheduler.add(follower);
+    draw(scheduler, scheduler.schedule());
+    scheduler.finish(leader);
+    expect(plan(scheduler.schedule())).toEqual([[-1, 8, 8, false]]);
+  });
+
   it('mixes one token of each running sequence with chunks of waiting prompts inside one budget', () => {
     const scheduler = setup({ maxBatchedTokens: 8 });
     const a = sequence(count(3));

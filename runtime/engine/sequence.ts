@@ -10,17 +10,23 @@ export interface Sequence {
   /** Whether blocks may come from the prefix cache; off where every prompt position must be computed (prompt log-probabilities). */
   readonly readsCache: boolean;
   readonly promptLength: number;
+  /** The sequence that computes the prompt for this one too, which waits until it has. */
+  readonly leader: Sequence | undefined;
   /** Most tokens that this sequence can reach, prompt included. */
   readonly maxLength: number;
   /** Prompt and generated tokens. Generated tokens stay when the sequence is preempted. */
   readonly tokens: number[];
+  /** Guesses for the tokens that follow, to be checked by the next step. */
+  drafts: readonly number[];
   status: SequenceStatus;
-  /** Leading tokens whose keys and values are in `blocks`, those of the step in flight included. */
+  /** Leading tokens whose keys and values are in `blocks`, those of the step in flight included, guesses not. */
   computed: number;
   /** Tokens that the prefix cache gave at the first admission. */
   cached: number;
   /** Block of the tokens [i * blockSize, (i + 1) * blockSize), for each i. */
   readonly blocks: number[];
+  /** Leading blocks that were offered to the prefix cache or come from it. */
+  offered: number;
   /** Chained hashes of the leading full blocks of `tokens`; grown on demand. */
   readonly hashes: string[];
   preemptions: number;
@@ -33,6 +39,7 @@ export interface SequenceInit {
   readonly maxTokens: number;
   readonly salt?: string;
   readonly readsCache?: boolean;
+  readonly leader?: Sequence | undefined;
 }
 
 /** A waiting sequence that holds no blocks. */
@@ -43,12 +50,15 @@ export function createSequence(init: SequenceInit): Sequence {
     salt: init.salt ?? '',
     readsCache: init.readsCache ?? true,
     promptLength: tokens.length,
+    leader: init.leader,
     maxLength: tokens.length + init.maxTokens,
     tokens,
+    drafts: [],
     status: 'waiting',
     computed: 0,
     cached: 0,
     blocks: [],
+    offered: 0,
     hashes: [],
     preemptions: 0,
   };

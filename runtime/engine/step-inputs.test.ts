@@ -9,7 +9,7 @@ const sampling = { temperature: 0.5, topK: 3, topP: 0.9, minP: 0.1, seed: 0xfedc
 function work(tokens: number[], blocks: number[], start: number, count: number, extra: Partial<Work> = {}): Work {
   const sequence = createSequence({ id: 1, prompt: tokens, maxTokens: 4 });
   sequence.blocks.push(...blocks);
-  const chunk = { sequence, start, count, last: start + count === tokens.length };
+  const chunk = { sequence, start, count, last: start + count === tokens.length, drafts: [] };
   return { chunk, sampling, topLogprobs: 0, draws: true, ...extra };
 }
 
@@ -25,8 +25,8 @@ describe('layOutStep', () => {
       pagesWidth: 2,
       sequences: Int32Array.of(0, 3, 3, 3, 2, 0),
       draws: [
-        { item: 0, row: 2 },
-        { item: 1, row: 4 },
+        { item: 0, row: 2, assumed: 0 },
+        { item: 1, row: 4, assumed: 0 },
       ],
       scores: [],
     });
@@ -34,7 +34,25 @@ describe('layOutStep', () => {
 
   it('draws only from chunks that end with the last known token and want a draw', () => {
     const inputs = layOutStep([work([1, 2, 3], [0], 0, 2), work([1, 2], [1], 0, 2, { draws: false }), work([4], [2], 0, 1)], 4);
-    expect(inputs.draws).toEqual([{ item: 2, row: 4 }]);
+    expect(inputs.draws).toEqual([{ item: 2, row: 4, assumed: 0 }]);
+  });
+
+  it('lays drafts out after the known tokens, and draws after each of them', () => {
+    const { chunk, ...rest } = work([1, 2, 3], [4, 6], 2, 1);
+    const inputs = layOutStep([work([9], [1], 0, 1), { ...rest, chunk: { ...chunk, drafts: [7, 8] } }], 4);
+    expect(inputs).toMatchObject({
+      rows: 4,
+      ids: Int32Array.of(9, 3, 7, 8),
+      positions: Int32Array.of(0, 2, 3, 4),
+      slots: Int32Array.of(4, 18, 19, 24),
+      sequences: Int32Array.of(0, 1, 0, 1, 3, 2),
+      draws: [
+        { item: 0, row: 0, assumed: 0 },
+        { item: 1, row: 1, assumed: 0 },
+        { item: 1, row: 2, assumed: 1 },
+        { item: 1, row: 3, assumed: 2 },
+      ],
+    });
   });
 
   it('scores each prompt token from the row before it, and nothing behind the prompt', () => {
@@ -48,9 +66,15 @@ describe('layOutStep', () => {
 
 describe('layOutSampling', () => {
   it('keys each draw by both words of the seed and the position of the token to come', () => {
-    const columns = layOutSampling([work([1, 2, 3], [0], 0, 3)]);
-    expect(columns.seeds).toEqual(Int32Array.of(0x7654_3210, 0xfedc_ba98 | 0));
-    expect(columns.positions).toEqual(Int32Array.of(3));
-    expect(columns.temperature).toEqual(Float32Array.of(0.5));
+    const columns = layOutSampling(
+      [work([1, 2, 3], [0], 0, 3)],
+      [
+        { item: 0, row: 2, assumed: 0 },
+        { item: 0, row: 3, assumed: 1 },
+      ],
+    );
+    expect(columns.seeds).toEqual(Int32Array.of(0x7654_3210, 0xfedc_ba98 | 0, 0x7654_3210, 0xfedc_ba98 | 0));
+    expect(columns.positions).toEqual(Int32Array.of(3, 4));
+    expect(columns.temperature).toEqual(Float32Array.of(0.5, 0.5));
   });
 });

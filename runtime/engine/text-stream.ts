@@ -23,19 +23,19 @@ export class TextStream {
     this.#stops = stops;
   }
 
-  /** Adds a token; one without text (the end of text, other special tokens) has no bytes. */
-  push(bytes: Uint8Array): Released {
+  /** Adds a token; one without text (the end of text, other special tokens) has no bytes. No stop text begins in one that may not stop. */
+  push(bytes: Uint8Array, mayStop = true): Released {
     const start = this.#offset + this.#pending.length;
     const added = this.#decoder.decode(bytes, { stream: true });
     // Bytes that show nothing yet wait for the character that they belong to.
     const length = bytes.length > 0 ? Math.max(1, added.length) : 0;
     this.#spans.push({ start, end: start + length });
-    return this.#append(added);
+    return this.#append(added, mayStop);
   }
 
   /** Releases all that was held back; a character that lacks bytes becomes U+FFFD. */
   end(): Released {
-    const released = this.#append(this.#decoder.decode());
+    const released = this.#append(this.#decoder.decode(), true);
     if (released.stopped) return released;
     const rest = this.#pending;
     const tokens = released.tokens + this.#spans.length;
@@ -44,8 +44,8 @@ export class TextStream {
     return { text: released.text + rest, tokens, stopped: false };
   }
 
-  #append(added: string): Released {
-    const stops = this.#stops;
+  #append(added: string, mayStop: boolean): Released {
+    const stops = mayStop ? this.#stops : undefined;
     const before = this.#pending.length;
     this.#pending += added;
     if (!stops) return this.#release(this.#pending.length);

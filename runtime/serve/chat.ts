@@ -4,9 +4,11 @@ import type { ScoredToken } from '#runtime/engine/main.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Served } from './completions.ts';
-import type { Exchange } from './exchange.ts';
+import { chunkUsage } from './exchange.ts';
+import type { Exchange, UsageTotals } from './exchange.ts';
 import type { ServerLimits } from './limits.ts';
 import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+import { promptLogprobsOf } from './prompt-logprobs.ts';
 
 const Content = z
   .union([z.string(), z.array(z.strictObject({ type: z.literal('text'), text: z.string() }))], {
@@ -37,11 +39,11 @@ export function chatExchange(body: unknown, served: Served): Exchange {
   const maxTokens = given.max_completion_tokens ?? given.max_tokens;
   const head = { id: `chatcmpl-${served.id}`, created: served.created, model: served.model };
   const includeUsage = given.stream_options?.include_usage ?? false;
-  const chunk = (choices: readonly object[]) => ({
+  const chunk = (choices: readonly object[], usage: UsageTotals) => ({
     ...head,
     object: 'chat.completion.chunk',
     choices,
-    ...(includeUsage ? { usage: null } : {}),
+    ...chunkUsage(given.stream_options, usage),
   });
   const scores = (tokens: readonly ScoredToken[]) =>
     given.logprobs ? { content: tokens.map((token) => scoreOf(token, served.codec)), refusal: null } : null;
@@ -56,20 +58,23 @@ export function chatExchange(body: unknown, served: Served): Exchange {
     ],
     stream: given.stream,
     includeUsage,
-    opening: () =>
+    opening: (usage) =>
       Array.from({ length: given.n }, (_, index) =>
-        chunk([{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }]),
+        chunk([{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }], usage),
       ),
-    chunk: (_request, { index, text, tokens, finishReason }) =>
-      chunk([
-        {
-          index,
-          delta: text === '' ? {} : { content: text },
-          logprobs: tokens.length > 0 ? scores(tokens) : null,
-          finish_reason: finishReason ?? null,
-        },
-      ]),
-    usageChunk: (usage) => ({ ...chunk([]), usage }),
+    chunk: (_request, { index, text, tokens, finishReason }, usage) =>
+      chunk(
+        [
+          {
+            index,
+            delta: text === '' ? {} : { content: text },
+            logprobs: tokens.length > 0 ? scores(tokens) : null,
+            finish_reason: finishReason ?? null,
+          },
+        ],
+        usage,
+      ),
+    usageChunk: (usage) => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
     answer: (completions, usage) => ({
       ...head,
       object: 'chat.completion',
@@ -80,6 +85,9 @@ export function chatExchange(body: unknown, served: Served): Exchange {
         finish_reason: finishReason,
       })),
       usage,
+      ...(given.prompt_logprobs === undefined
+        ? {}
+        : { prompt_logprobs: promptLogprobsOf(completions[0]![0]!.prompt, given.prompt_logprobs, served.codec) }),
     }),
   };
 }

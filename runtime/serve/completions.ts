@@ -3,9 +3,11 @@ import { z } from 'zod';
 import type { Output, ScoredToken } from '#runtime/engine/main.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
+import { chunkUsage } from './exchange.ts';
 import type { Completion, Exchange } from './exchange.ts';
 import type { ServerLimits } from './limits.ts';
 import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+import { promptLogprobsOf } from './prompt-logprobs.ts';
 
 /** What the protocols need to know of the server. */
 export interface Served {
@@ -38,13 +40,14 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
   const { logprobs, echo } = given;
   if (given.max_tokens === 0 && !echo)
     refuse('max_tokens', 'max_tokens: 0 generates nothing; set echo: true to score the prompt only');
-  if (echo && logprobs !== undefined && given.stream && given.n > 1)
+  const echoScores = echo ? logprobs : undefined;
+  const promptLogprobs = given.prompt_logprobs === undefined ? echoScores : Math.max(given.prompt_logprobs, echoScores ?? 0);
+  if (echoScores !== undefined && given.stream && given.n > 1)
     refuse('n', 'n: a stream that scores its prompt has one completion');
   const prompts = promptsOf(given.prompt, served.limits.prompts);
   const tokens = prompts.map((prompt) => (typeof prompt === 'string' ? served.codec.encode(prompt) : prompt));
   const head = { id: `cmpl-${served.id}`, object: 'text_completion', created: served.created, model: served.model };
   const includeUsage = given.stream_options?.include_usage ?? false;
-  const noUsageYet = includeUsage ? { usage: null } : {};
   const offsets = new Map<number, number>();
   const choice = (request: number, index: number, completion: Piece) => {
     const place = request * given.n + index;
@@ -59,6 +62,9 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
       text,
       logprobs: logprobs === undefined ? null : logprobsOf(scored, logprobs, offset, served.codec),
       finish_reason: completion.finishReason ?? null,
+      ...(given.prompt_logprobs === undefined
+        ? {}
+        : { prompt_logprobs: promptLogprobsOf(completion.prompt, given.prompt_logprobs, served.codec) }),
     };
   };
   return {
@@ -67,12 +73,16 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
       prompt,
       maxTokens: given.max_tokens ?? Math.max(1, Math.min(defaultMaxTokens, served.contextLength - prompt.length)),
       ...(logprobs === undefined ? {} : { logprobs }),
-      ...(echo && logprobs !== undefined ? { promptLogprobs: logprobs } : {}),
+      ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
     })),
     stream: given.stream,
     includeUsage,
     opening: () => [],
-    chunk: (request, piece) => ({ ...head, choices: [choice(request, piece.index, pieceOf(piece))], ...noUsageYet }),
+    chunk: (request, piece, usage) => ({
+      ...head,
+      choices: [choice(request, piece.index, pieceOf(piece))],
+      ...chunkUsage(given.stream_options, usage),
+    }),
     usageChunk: (usage) => ({ ...head, choices: [], usage }),
     answer(completions, usage) {
       const rows = completions.map((row) => row.map((completion) => ({ ...completion, prompt: row[0]!.prompt })));
@@ -127,7 +137,9 @@ function logprobsOf(tokens: readonly (ScoredToken | number)[], count: number, st
       count === 0
         ? null
         : tokens.map((token) =>
-            typeof token === 'number' ? null : Object.fromEntries(token.top.map((top) => [text(top.id), top.logprob])),
+            typeof token === 'number'
+              ? null
+              : Object.fromEntries(token.top.slice(0, count).map((top) => [text(top.id), top.logprob])),
           ),
     text_offset: offsets,
   };

@@ -14,10 +14,10 @@ export interface Exchange {
   readonly requests: readonly GenerateRequest[];
   readonly stream: boolean;
   readonly includeUsage: boolean;
-  /** The chunks before the first piece of a stream. */
-  opening(): readonly object[];
-  /** The chunk for a piece of request `request`; undefined if there is nothing to say. */
-  chunk(request: number, piece: Output): object | undefined;
+  /** The chunks before the first piece of a stream; `usage` knows that piece. */
+  opening(usage: UsageTotals): readonly object[];
+  /** The chunk for a piece of request `request`; `usage` is that of all pieces so far. */
+  chunk(request: number, piece: Output, usage: UsageTotals): object;
   /** The last chunk, where usage was asked for. */
   usageChunk(usage: object): object;
   /** The whole answer; completions[request][index]. */
@@ -34,7 +34,7 @@ export type Generate = (request: GenerateRequest) => AsyncIterable<Output>;
 export async function runExchange(
   exchange: Exchange,
   generate: Generate,
-  onPiece: (request: number, piece: Output) => Promise<void> | void,
+  onPiece: (request: number, piece: Output, usage: UsageTotals) => Promise<void> | void,
 ): Promise<UsageTotals> {
   const streams = exchange.requests.map((request) => generate(request));
   const usage = new UsageTotals();
@@ -42,7 +42,7 @@ export async function runExchange(
     streams.map(async (stream, request) => {
       for await (const piece of stream) {
         usage.see(request, piece);
-        await onPiece(request, piece);
+        await onPiece(request, piece, usage);
       }
     }),
   );
@@ -94,6 +94,17 @@ export class UsageTotals {
       prompt_tokens_details: { cached_tokens: sum(this.#prompts.values(), (usage) => usage.cachedTokens) },
     };
   }
+}
+
+/** What a chunk before the last says of usage: nothing, null where the last chunk will say it, or what it is so far. */
+export function chunkUsage(asked: StreamOptions | undefined, usage: UsageTotals): object {
+  if (!asked?.include_usage) return {};
+  return { usage: asked.continuous_usage_stats ? usage.toJson() : null };
+}
+
+interface StreamOptions {
+  readonly include_usage: boolean;
+  readonly continuous_usage_stats: boolean;
 }
 
 function sum(usages: Iterable<Usage>, of: (usage: Usage) => number): number {

@@ -52,17 +52,16 @@ async function stream(
 ): Promise<FastifyReply> {
   const events = new EventStream(reply.raw, served.limits);
   let opening: Promise<void> | undefined;
-  const open = async () => {
+  const open = async (usage: UsageTotals) => {
     reply.hijack();
     events.open();
-    for (const chunk of exchange.opening()) await events.send(chunk);
+    for (const chunk of exchange.opening(usage)) await events.send(chunk);
   };
   try {
-    const usage = await runExchange(exchange, generate, async (index, piece) => {
+    const usage = await runExchange(exchange, generate, async (index, piece, soFar) => {
       // The status is decided by the first piece, so that what the engine refuses is no broken stream.
-      await (opening ??= open());
-      const chunk = exchange.chunk(index, piece);
-      if (chunk) await events.send(chunk);
+      await (opening ??= open(soFar));
+      await events.send(exchange.chunk(index, piece, soFar));
     });
     if (exchange.includeUsage) await events.send(exchange.usageChunk(usage.toJson()));
     await events.send('[DONE]');

@@ -12,6 +12,9 @@ export interface ServerLimits {
   readonly messages: number;
   readonly stopStrings: number;
   readonly stopBytes: number;
+  /** Tokens that `stop_token_ids` and `logit_bias` may name. */
+  readonly stopTokens: number;
+  readonly biases: number;
   readonly topLogprobs: number;
   /** Time for the headers, for the whole request, and between requests of a connection. */
   readonly headerTimeoutMs: number;
@@ -35,6 +38,8 @@ export const defaultLimits: ServerLimits = {
   messages: 2048,
   stopStrings: 16,
   stopBytes: 128,
+  stopTokens: 256,
+  biases: 1024,
   topLogprobs: 20,
   headerTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,

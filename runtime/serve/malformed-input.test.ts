@@ -7,7 +7,7 @@ import type { TestServer } from './testing.ts';
 let server: TestServer;
 beforeAll(async () => {
   server = await startTestServer({
-    limits: { bodyBytes: 100_000, jsonDepth: 64, jsonKeys: 1000, headerTimeoutMs: 300, requestTimeoutMs: 600 },
+    limits: { bodyBytes: 100_000, jsonDepth: 64, jsonKeys: 1000, biases: 800, headerTimeoutMs: 300, requestTimeoutMs: 600 },
   });
 });
 afterAll(() => server.close());
@@ -131,10 +131,31 @@ describe('parameters of completions', () => {
     [{ model: 7 }, `${invalid} model: model: expected a string`],
     [{ suffix: 'end' }, `${invalid} suffix: suffix is not supported; only "", which changes nothing, is accepted`],
     [{ best_of: 2 }, `${invalid} best_of: best_of is not supported; only 1, which changes nothing, is accepted`],
-    [{ logit_bias: { 5: 1 } }, `${invalid} logit_bias: logit_bias is not supported; only {}, which changes nothing, is accepted`],
     [
-      { frequency_penalty: 0.5 },
-      `${invalid} frequency_penalty: frequency_penalty is not supported; only 0, which changes nothing, is accepted`,
+      { length_penalty: 2 },
+      `${invalid} length_penalty: length_penalty is not supported; only 1, which changes nothing, is accepted`,
+    ],
+    [{ logit_bias: { 5: 101 } }, `${invalid} logit_bias: logit_bias.5: Too big: expected number to be <=100`],
+    [{ logit_bias: { x: 1 } }, `${invalid} logit_bias: logit_bias.x: Invalid key in record`],
+    [{ logit_bias: { 257: 1 } }, `${invalid} logit_bias: logit_bias has token 257; the vocabulary has 257`],
+    [
+      { logit_bias: Object.fromEntries(Array.from({ length: 900 }, (_, i) => [i, 1])) },
+      `${invalid} logit_bias: logit_bias: Too big: expected at most 800 tokens`,
+    ],
+    [{ presence_penalty: 2.1 }, `${invalid} presence_penalty: presence_penalty: Too big: expected number to be <=2`],
+    [{ frequency_penalty: -2.1 }, `${invalid} frequency_penalty: frequency_penalty: Too small: expected number to be >=-2`],
+    [{ repetition_penalty: 0 }, `${invalid} repetition_penalty: repetition_penalty: Too small: expected number to be >0`],
+    [{ stop_token_ids: [257] }, `${invalid} stop_token_ids: stop_token_ids has token 257; the vocabulary has 257`],
+    [{ stop_token_ids: ['a'] }, `${invalid} stop_token_ids: stop_token_ids[0]: Invalid input: expected number, received string`],
+    [
+      { stop_token_ids: Array.from({ length: 257 }, () => 1) },
+      `${invalid} stop_token_ids: stop_token_ids: Too big: expected array to have <=256 items`,
+    ],
+    [{ min_tokens: 2 }, `${invalid} min_tokens: min_tokens: 2 is more than may be generated`],
+    [{ prompt_logprobs: 21 }, `${invalid} prompt_logprobs: prompt_logprobs: Too big: expected number to be <=20`],
+    [
+      { prompt_logprobs: 0, stream: true },
+      `${invalid} prompt_logprobs: prompt_logprobs come with a whole answer only; set stream: false`,
     ],
     [{ made_up: 1 }, `${invalid} made_up: unknown parameter made_up`],
   ])('refuses %j', async (rest, expected) => {
@@ -147,8 +168,8 @@ describe('parameters of completions', () => {
       completion({
         user: 'me',
         metadata: { a: 'b' },
-        frequency_penalty: 0,
-        logit_bias: {},
+        length_penalty: 1,
+        tools: [],
         best_of: 1,
         stop: null,
         temperature: null,
@@ -262,7 +283,7 @@ describe('too many requests', () => {
 it('answers any JSON in any parameter with 200 or a named 4xx, never with a fault of its own', async () => {
   const names =
     'model prompt messages max_tokens max_completion_tokens temperature top_p top_k min_p seed n stop stream stream_options logprobs ' +
-    'top_logprobs echo ignore_eos user logit_bias tools x';
+    'top_logprobs echo ignore_eos user logit_bias tools x stop_token_ids min_tokens presence_penalty frequency_penalty repetition_penalty prompt_logprobs';
   const likely = fc.constantFrom(0, 1, 2, -1, 0.5, 1e308, true, false, null, '', 'a', 'tiny', [1, 2], ['a'], {}, [
     { role: 'user', content: 'x' },
   ]);

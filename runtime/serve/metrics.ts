@@ -42,6 +42,9 @@ export function createMetrics(model: string, stats: () => EngineStats | undefine
   counter('vllm:num_preemptions_total', 'Times that a sequence lost its blocks.', ({ preemptions }) => preemptions);
   counter('vllm:prompt_tokens_total', 'Prompt tokens evaluated or found in the cache.', ({ promptTokens }) => promptTokens);
   counter('vllm:generation_tokens_total', 'Tokens generated.', ({ generationTokens }) => generationTokens);
+  counter('vllm:spec_decode_num_drafts_total', 'Steps of a sequence with guesses.', ({ drafts }) => drafts);
+  counter('vllm:spec_decode_num_draft_tokens_total', 'Tokens guessed.', ({ draftTokens }) => draftTokens);
+  counter('vllm:spec_decode_num_accepted_tokens_total', 'Guesses that were right.', (s) => s.acceptedTokens);
   const finished = new Counter({
     name: 'vllm:request_success_total',
     help: 'Completions by how they ended.',

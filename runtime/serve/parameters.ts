@@ -9,15 +9,10 @@ const harmless = new Set(['user', 'metadata', 'safety_identifier', 'prompt_cache
 
 /** Parameters that are not built, with the value that asks for nothing. Any other value is refused. */
 const neutral: Record<string, unknown> = {
-  frequency_penalty: 0,
-  presence_penalty: 0,
-  repetition_penalty: 1,
   length_penalty: 1,
-  logit_bias: {},
   best_of: 1,
   suffix: '',
   use_beam_search: false,
-  min_tokens: 0,
   store: false,
   tools: [],
   functions: [],
@@ -42,7 +37,9 @@ export function commonParameters(limits: ServerLimits) {
     model: z.string().optional(),
     n: z.int().min(1).max(limits.n).default(1),
     stream: z.boolean().default(false),
-    stream_options: z.strictObject({ include_usage: z.boolean().default(false) }).optional(),
+    stream_options: z
+      .strictObject({ include_usage: z.boolean().default(false), continuous_usage_stats: z.boolean().default(false) })
+      .optional(),
     temperature: z.number().min(0).max(2).default(1),
     top_p: z.number().gt(0).max(1).default(1),
     /** 0 and -1 both keep all tokens. */
@@ -54,8 +51,25 @@ export function commonParameters(limits: ServerLimits) {
         error: `expected a text of 1 to ${limits.stopBytes} bytes, or at most ${limits.stopStrings} of them`,
       })
       .optional(),
+    stop_token_ids: z.array(z.int()).max(limits.stopTokens).default([]),
     ignore_eos: z.boolean().default(false),
+    min_tokens: z.int().min(0).default(0),
+    logit_bias: biases(limits).optional(),
+    presence_penalty: z.number().min(-2).max(2).default(0),
+    frequency_penalty: z.number().min(-2).max(2).default(0),
+    repetition_penalty: z.number().gt(0).max(100).default(1),
+    prompt_logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
   };
+}
+
+/** Token ids stand as texts, since they are keys of an object. */
+function biases(limits: ServerLimits) {
+  return z
+    .record(z.string().regex(/^\d{1,10}$/, 'expected token ids as keys'), z.number().min(-100).max(100))
+    .refine((entries) => Object.keys(entries).length <= limits.biases, {
+      error: `Too big: expected at most ${limits.biases} tokens`,
+    })
+    .transform((entries) => new Map(Object.entries(entries).map(([id, bias]) => [Number(id), bias])));
 }
 
 type CommonParameters = z.output<z.ZodObject<ReturnType<typeof commonParameters>>>;
@@ -70,6 +84,13 @@ export function samplingOf(parameters: CommonParameters): Omit<GenerateRequest, 
     topP: parameters.top_p,
     minP: parameters.min_p,
     ignoreEos: parameters.ignore_eos,
+    stopTokens: parameters.stop_token_ids,
+    minTokens: parameters.min_tokens,
+    presencePenalty: parameters.presence_penalty,
+    frequencyPenalty: parameters.frequency_penalty,
+    repetitionPenalty: parameters.repetition_penalty,
+    ...(parameters.logit_bias === undefined ? {} : { logitBias: parameters.logit_bias }),
+    ...(parameters.prompt_logprobs === undefined ? {} : { promptLogprobs: parameters.prompt_logprobs }),
     ...(parameters.seed === undefined ? {} : { seed: parameters.seed }),
     ...(stop === undefined ? {} : { stop: typeof stop === 'string' ? [stop] : stop }),
   };
@@ -93,6 +114,8 @@ export function readParameters<S extends z.ZodObject>(schema: S, body: unknown):
   const parameters = parsed.data as Partial<CommonParameters>;
   if (parameters.stream_options && !parameters.stream)
     refuse('stream_options', 'stream_options is for streams only; set stream: true');
+  if (parameters.prompt_logprobs !== undefined && parameters.stream)
+    refuse('prompt_logprobs', 'prompt_logprobs come with a whole answer only; set stream: false');
   return parsed.data;
 }
 

@@ -99,6 +99,57 @@ describe('POST /v1/completions', () => {
     expect(scored.choices[0]).toMatchObject({ text: 'ab', logprobs: { token_logprobs: [null, -0.5], top_logprobs: null } });
   });
 
+  it('gives log-probabilities of the prompt by token ids, beside those of the echo', async () => {
+    const { post } = await start();
+    const scored = (rank: number | null, decoded_token: string, logprob = -0.5) => ({ logprob, rank, decoded_token });
+    const body = await readAnswer(
+      post('/v1/completions', { prompt: 'ab', max_tokens: 1, prompt_logprobs: 2, logprobs: 0, echo: true }),
+    );
+    expect(body.choices[0]).toMatchObject({
+      text: 'aba',
+      logprobs: { token_logprobs: [null, -0.5, -0.5], top_logprobs: null },
+      prompt_logprobs: [null, { 98: scored(1, 'b'), 99: scored(2, 'c', -1.5) }],
+    });
+    const messages = [{ role: 'user', content: 'a' }];
+    const chat = await readAnswer(post('/v1/chat/completions', { messages, max_tokens: 1, prompt_logprobs: 0 }));
+    expect(chat.prompt_logprobs).toHaveLength('user: a\nassistant:'.length);
+    expect(chat.prompt_logprobs![1]).toEqual({ 115: scored(null, 's') });
+  });
+
+  it('honours biases, penalties, stop tokens and a least number of tokens', async () => {
+    const { post } = await start({ next: () => 97 });
+    const text = async (rest: object) => {
+      const { choices } = await readAnswer(post('/v1/completions', { prompt: 'b', max_tokens: 4, ...rest }));
+      return `${choices[0]!.text} ${choices[0]!.finish_reason}`;
+    };
+    expect(await text({})).toBe('aaaa length');
+    expect(await text({ logit_bias: { 120: 1.5 } })).toBe('xxxx length');
+    expect(await text({ logit_bias: { 120: 0.5 }, presence_penalty: 0.6 })).toBe('axaa length');
+    expect(await text({ logit_bias: { 120: 0.9, 121: 0.8 }, frequency_penalty: 0.3 })).toBe('axya length');
+    expect(await text({ logit_bias: { 98: 0.9, 99: 0.7 }, repetition_penalty: 2 })).toBe('acaa length');
+    expect(await text({ stop_token_ids: [97] })).toBe(' stop');
+    expect(await text({ stop_token_ids: [97], min_tokens: 2, logit_bias: { 120: 0.5 } })).toBe('xx stop');
+    expect(await text({ stop: ['aa'], min_tokens: 1 })).toBe('a stop');
+    expect(await text({ stop: ['aa'], min_tokens: 3 })).toBe('aaaa length');
+  });
+
+  it('says in each chunk what was used so far, if asked', async () => {
+    const { post } = await start();
+    const stream_options = { include_usage: true, continuous_usage_stats: true };
+    const { events } = await readEvents(post('/v1/completions', { prompt: 'abc', max_tokens: 3, stream: true, stream_options }));
+    expect(events.map(({ usage }) => [usage.prompt_tokens, usage.completion_tokens])).toEqual([
+      [3, 1],
+      [3, 2],
+      [3, 3],
+      [3, 3],
+    ]);
+    const messages = [{ role: 'user', content: 'a' }];
+    const chat = await readEvents(
+      post('/v1/chat/completions', { messages, max_tokens: 2, stream: true, stream_options: { include_usage: true } }),
+    );
+    expect(chat.events.map(({ usage }) => usage?.completion_tokens)).toEqual([undefined, undefined, undefined, 2]);
+  });
+
   it('streams the same text in pieces, with usage where asked for, and ends with [DONE]', async () => {
     const { post } = await start();
     const response = await post('/v1/completions', {

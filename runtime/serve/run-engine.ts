@@ -32,6 +32,7 @@ const ServiceSpec = z.object({
       blockSize: z.int().min(1).optional(),
       cacheBytes: z.int().min(1).optional(),
       contextLength: z.int().min(2).optional(),
+      speculativeTokens: z.int().min(0).optional(),
     })
     .default({}),
   drain: z.object({ delaySeconds: z.number().min(0).default(0), timeoutSeconds: z.number().min(0).default(30) }).prefault({}),

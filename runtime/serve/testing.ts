@@ -102,6 +102,7 @@ interface Choice {
 export interface Answer {
   readonly id: string;
   readonly choices: readonly Choice[];
+  readonly prompt_logprobs?: unknown[];
   readonly usage: { readonly prompt_tokens: number; readonly completion_tokens: number };
   readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string };
 }
