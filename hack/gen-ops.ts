@@ -84,6 +84,7 @@ function implementation(): string {
   return `// Checks and enqueues the operations, and picks the kernel of the instruction set in use. ${notice}
 #include "core/ops.gen.h"
 
+#include "core/cache-types.h"
 #include "core/call.h"
 #include "core/isa.h"
 #include "core/quant-types.h"

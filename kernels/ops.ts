@@ -5,7 +5,7 @@
 //                     '...M' stands for all leading dims folded into one.
 //   'out ...'         a tensor that is overwritten;  'inout ...' one that is read and written
 //   'in? ...'         a tensor that may be absent (null)
-//   a dtype is f32, i32, or u8 for blocks and panels of quantised weights
+//   a dtype is f32, i32, or u8 for blocks and panels of quantised weights and for the pages of a cache
 //   'list f32'        several tensors of any shape (a Uint32Array of handles); lists of one operation pair up by index and size
 //   'i64' | 'f32'     a scalar
 //
@@ -352,25 +352,29 @@ export const ops = {
     ],
   },
   kv_write: {
-    doc: 'keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped',
+    doc: 'keys[slots[t]] = k[t], values[slots[t]] = v[t] in a type of core/cache-types.h; slot = page * S + offset; a negative slot is skipped',
     args: [
       ['k', 'in f32 ...M E'],
       ['v', 'in f32 ...M E'],
       ['slots', 'in i32 ...M'],
-      ['keys', 'inout f32 P S E'],
-      ['values', 'inout f32 P S E'],
+      ['keys', 'inout u8 P S R'],
+      ['values', 'inout u8 P S R'],
+      ['type', 'i64'],
+      ['kv_heads', 'i64'],
     ],
+    needs: ['kv_heads >= 1', 'E % kv_heads == 0', 'cache_row_bytes(type, kv_heads, E / kv_heads) == R'],
   },
   attention_paged: {
-    doc: 'attention over pages, same bits as attention_forward. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages',
+    doc: 'attention over pages, same bits as attention_forward over what they hold. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages',
     args: [
       ['q', 'in f32 ...M Q'],
-      ['keys', 'in f32 P S E'],
-      ['values', 'in f32 P S E'],
+      ['keys', 'in u8 P S R'],
+      ['values', 'in u8 P S R'],
       ['pages', 'in i32 B W'],
       ['sequences', 'in i32 B C'],
       ['slopes', 'in? f32 A'],
       ['out', 'out f32 ...M Q'],
+      ['type', 'i64'],
       ['heads', 'i64'],
       ['kv_heads', 'i64'],
       ['scale', 'f32'],
@@ -383,8 +387,7 @@ export const ops = {
       'kv_heads >= 1',
       'heads % kv_heads == 0',
       'Q % heads == 0',
-      'E % kv_heads == 0',
-      'Q / heads == E / kv_heads',
+      'cache_row_bytes(type, kv_heads, Q / heads) == R',
       'window >= 0',
       'first_head >= 0',
       'A == 0 || first_head + heads <= A',

@@ -17,6 +17,9 @@ const objectName = (description: string) =>
     .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/, 'must be lower-case letters, digits and "-"')
     .describe(description);
 
+/** Types of the KV cache. */
+export const cacheTypes = ['f32', 'f16', 'bf16', 'q8_0'] as const;
+
 const EngineFields = z
   .strictObject({
     maxSequences: z.int().min(1).max(4096).default(16).describe('Requests that are generated for at the same time; others wait.'),
@@ -28,6 +31,12 @@ const EngineFields = z
       .max(Number.MAX_SAFE_INTEGER)
       .optional()
       .describe('Memory of the KV cache. Enough for maxSequences of full length, at most 1 GiB, if absent.'),
+    cacheType: z
+      .enum(cacheTypes)
+      .optional()
+      .describe(
+        'What keys and values are kept as. f32 if absent, with which what is generated is bit for bit what the trainer computes; f16 and bf16 take half of its memory, q8_0 little more than a quarter.',
+      ),
     contextLength: z
       .int()
       .min(2)

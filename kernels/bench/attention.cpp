@@ -1,15 +1,12 @@
-// Prints the speed of attention: forward and backward against the FMA peak measured beside them, decoding by bytes of cache read.
+// Prints the speed of attention in training: forward and backward against the FMA peak measured beside them.
 // WL_ISA and WL_THREADS choose what is measured. With one thread the clock is the thread's CPU time, so that other
 // processes on the machine disturb little; with more it is the wall clock.
 //
 // Operations counted: for each query row, key it sees and element of the head 4 forward (two products), 10 backward (five products,
 // the scores again among them).
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <ctime>
 #include <mutex>
 #include <vector>
@@ -99,37 +96,6 @@ void train(const Shape& s, double peak) {
   std::printf("\n");
 }
 
-// Memory in huge pages, as the core's allocator asks for.
-float* cache_of(int64_t floats) {
-  constexpr size_t huge = 2 << 20;
-  const size_t bytes = (size_t(floats) * sizeof(float) + huge - 1) / huge * huge;
-  float* memory = static_cast<float*>(std::aligned_alloc(huge, bytes));
-  madvise(memory, bytes, MADV_HUGEPAGE);
-  std::fill(memory, memory + floats, 0.5f);
-  return memory;
-}
-
-void decode(const Shape& s) {
-  constexpr int64_t page = 16;
-  const int64_t q_row = s.heads * s.size, k_row = s.kv_heads * s.size, width = (s.length + page - 1) / page, pages = s.sequences * width;
-  float *keys = cache_of(pages * page * k_row), *values = cache_of(pages * page * k_row);
-  const Floats q = numbers(s.sequences * q_row);
-  Floats out(q.size());
-  std::vector<int32_t> table(pages), sequences;
-  for (int64_t i = 0; i < pages; i++) table[i] = int32_t(i * 7919 % pages);  // scattered; 7919 is prime and no factor
-  for (int64_t b = 0; b < s.sequences; b++) sequences.insert(sequences.end(), {int32_t(b), 1, int32_t(s.length - 1)});
-  const double seconds = fastest([&] {
-    wl::op::attention_paged(context(), {q.data(), keys, values, table.data(), sequences.data(), nullptr, out.data(), s.heads, s.kv_heads, 0.1f,
-                                        s.window, 0, s.sequences, q_row, pages, page, k_row, s.sequences, width, 3, 0});
-  });
-  const double bytes = double(s.sequences * (s.window == 0 ? s.length : s.window) * k_row) * 8;
-  if (s.window > 0) std::printf("window %ld: ", long(s.window));
-  std::printf("%3ld x %4ld heads %2ld/%-2ld size %3ld  decode %8.3f ms of %6.1f MB of cache: %5.1f GB/s\n", long(s.sequences), long(s.length),
-              long(s.heads), long(s.kv_heads), long(s.size), seconds * 1e3, bytes * 1e-6, bytes / seconds * 1e-9);
-  std::free(keys);
-  std::free(values);
-}
-
 }  // namespace
 
 int main() {
@@ -142,8 +108,5 @@ int main() {
   for (const Shape& s : {Shape{16, 256, 6, 6, 32}, Shape{16, 256, 6, 6, 64}, Shape{4, 1024, 4, 4, 64}, Shape{2, 1024, 8, 2, 128},
                          Shape{4, 512, 4, 4, 80}, Shape{4, 1024, 4, 4, 64, 256}}) {
     train(s, peak);
-  }
-  for (const Shape& s : {Shape{16, 300, 6, 6, 32}, Shape{16, 1024, 12, 12, 64}, Shape{16, 1024, 16, 4, 64}, Shape{1, 8000, 12, 12, 64}, Shape{1, 8000, 12, 12, 64, 512}}) {
-    decode(s);
   }
 }

@@ -350,28 +350,32 @@ struct attention_backward_args {
   int64_t A;
 };
 
-/** keys[slots[t]] = k[t], values[slots[t]] = v[t]; slot = page * S + offset; a negative slot is skipped */
+/** keys[slots[t]] = k[t], values[slots[t]] = v[t] in a type of core/cache-types.h; slot = page * S + offset; a negative slot is skipped */
 struct kv_write_args {
   const float* k;
   const float* v;
   const int32_t* slots;
-  float* keys;
-  float* values;
+  uint8_t* keys;
+  uint8_t* values;
+  int64_t type;
+  int64_t kv_heads;
   int64_t M;
   int64_t E;
   int64_t P;
   int64_t S;
+  int64_t R;
 };
 
-/** attention over pages, same bits as attention_forward. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages */
+/** attention over pages, same bits as attention_forward over what they hold. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages */
 struct attention_paged_args {
   const float* q;
-  const float* keys;
-  const float* values;
+  const uint8_t* keys;
+  const uint8_t* values;
   const int32_t* pages;
   const int32_t* sequences;
   const float* slopes;  // may be null
   float* out;
+  int64_t type;
   int64_t heads;
   int64_t kv_heads;
   float scale;
@@ -381,7 +385,7 @@ struct attention_paged_args {
   int64_t Q;
   int64_t P;
   int64_t S;
-  int64_t E;
+  int64_t R;
   int64_t B;
   int64_t W;
   int64_t C;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/cache-types.h"
+
 namespace wl::WL_ISA::attention {
 
 /** Keys in a block. Blocks start at multiples of it, so that the order of operations depends on a key's position only. */
@@ -11,11 +13,12 @@ inline constexpr int64_t block_keys = 64;
 /** Vectors of 16 that cover `count` elements. */
 inline int64_t vectors_of(int64_t count) { return (count + 15) / 16; }
 
-/** Where the keys and values of a sequence lie: one after the other, or in pages. */
+/** Where the keys and values of a sequence lie: one after the other, or in pages; those of a head as core/cache-types.h says. */
 struct KeyRows {
-  const float* keys;
-  const float* values;
-  int64_t stride;        // floats between one row and the next
+  CacheType type;
+  const uint8_t* keys;
+  const uint8_t* values;
+  int64_t stride;        // bytes between one row and the next
   const int32_t* pages;  // null: rows lie one after the other
   int64_t page_size;
 
@@ -25,7 +28,10 @@ struct KeyRows {
   }
 };
 
-/** The rows of one block of keys: `count` <= 64, row j at the tensor's base + at[j]. */
+/** Floats as rows: what training reads. */
+inline const uint8_t* bytes_of(const float* floats) { return reinterpret_cast<const uint8_t*>(floats); }
+
+/** The rows of one block of keys: `count` <= 64, row j at the tensor's base + at[j], in bytes. */
 struct BlockRows {
   int64_t count;
   int64_t at[block_keys];
@@ -34,34 +40,38 @@ struct BlockRows {
 /** The rows of the block that begins at position `first`, for a reader of the keys 0 .. end - 1; none from `end` on. */
 BlockRows block_rows(const KeyRows& rows, int64_t first, int64_t end);
 
+/** The rows from `first` on of a matrix of floats whose rows lie `stride` floats apart. */
+BlockRows float_rows(int64_t stride, int64_t first, int64_t end);
+
 /**
  * Brings the rows of a block into the cache, a little at a time while other work goes on: the way from memory is what decoding
  * waits for, and a burst of requests would only make it wait for those.
  */
 struct Ahead {
-  const float* base;
+  const uint8_t* base;
   const BlockRows* rows;
-  int64_t floats;  // of each row
+  int64_t bytes;  // of each row
   int64_t row = 0, next = 0;
 
   void fetch(int lines) {
     for (; lines > 0 && row < rows->count; lines--) {
       __builtin_prefetch(base + rows->at[row] + next, 0, 2);
-      next += 16;
-      if (next < floats) continue;
+      next += 64;
+      if (next < bytes) continue;
       next = 0;
       row++;
     }
   }
 };
 
-/** Copies rows of `size` floats to [count][16 * vectors_of(size)]; the columns beyond `size` become zero. */
-void copy_rows(const float* base, const BlockRows& rows, int64_t size, float* to);
+/** Copies heads of `size` elements, as floats, to [count][16 * vectors_of(size)]; the columns beyond `size` become zero. */
+void copy_rows(CacheType type, const uint8_t* base, const BlockRows& rows, int64_t size, float* to);
 
 /**
- * Copies rows transposed, to [size][64]; the columns from count to the next multiple of 16 become zero, the rest is not written.
- * Meanwhile as many lines as it reads are fetched of each of `keys` and `values`, where given.
+ * Copies heads transposed, as floats, to [size][64]; the columns from count to the next multiple of 16 become zero, the rest is not
+ * written. Meanwhile about as many lines as it reads are fetched of each of `keys` and `values`, where given.
  */
-void copy_transposed(const float* base, const BlockRows& rows, int64_t size, float* to, Ahead* keys = nullptr, Ahead* values = nullptr);
+void copy_transposed(CacheType type, const uint8_t* base, const BlockRows& rows, int64_t size, float* to, Ahead* keys = nullptr,
+                     Ahead* values = nullptr);
 
 }  // namespace wl::WL_ISA::attention

@@ -69,9 +69,14 @@ float exponentials(float* scores, const Seen& seen, int64_t begin, int64_t end, 
 struct Block {
   int64_t first, count;  // position of its first key; keys
   const float* keys;     // [size][64]
-  const float* values;   // row j at at[j], or [count][width] where `at` is null
+  const float* values;   // row j at at[j], in bytes, or [count][width] where `at` is null
   const int64_t* at;
-  int64_t stride;  // between values that lie one after the other
+  int64_t stride;  // floats between values that lie one after the other
+
+  const float* value(int64_t j) const {
+    if (at == nullptr) return values + j * stride;
+    return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(values) + at[j]);
+  }
 };
 
 // The rows of one key-value head.
@@ -89,7 +94,7 @@ QueryRows rows_of(const QueryRows& all, int64_t kv_head) {
 int64_t values_in_run(const Block& block, int64_t begin, int64_t end) {
   if (block.at == nullptr) return end - begin;
   int64_t j = begin + 1;
-  while (j < end && block.at[j] - block.at[j - 1] == block.stride) j++;
+  while (j < end && block.at[j] - block.at[j - 1] == 4 * block.stride) j++;
   return j - begin;
 }
 
@@ -124,7 +129,7 @@ void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int
   int64_t run = 0;  // values one after the other
   for (int64_t j = unseen; j < seen; j += run) {
     run = values_in_run(block, j, seen);
-    const Right values = {block.values + (block.at == nullptr ? j * block.stride : block.at[j]), block.stride};
+    const Right values = {block.value(j), block.stride};
     product(j == unseen ? Start::scale : Start::keep, height, rows.width / 16, run, {scores + j, block_keys, 1}, values, acc, factors);
   }
 }
@@ -170,21 +175,24 @@ void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scra
   float* values_block = keys_block + block_keys * rows.size;
   float* scores = values_block + block_keys * rows.width;
   const int64_t end = rows.first + (rows.count - 1) / rows.group + 1;
-  // With few rows, memory is what counts: blocks are fetched ahead, and values read where they lie if they are whole vectors.
-  const bool few = rows.count <= 4 * tile_rows, in_place = rows.count <= tile_rows && rows.size == rows.width;
+  // With few rows, memory is what counts: blocks are fetched ahead, and values read where they lie if they are whole vectors of floats.
+  const bool few = rows.count <= 4 * tile_rows;
+  const bool in_place = keys.type == CacheType::f32 && rows.count <= tile_rows && rows.size == rows.width;
+  const int64_t head_bytes = cache_head_bytes(int64_t(keys.type), rows.size);
   begin_rows(rows);
   const int64_t begin = rows.first_key(rows.first) / block_keys * block_keys;
   BlockRows next = block_rows(keys, begin, end);
   for (int64_t first = begin; first < end; first += block_keys) {
     const BlockRows here = next;
     next = block_rows(keys, first + block_keys, end);
-    Ahead next_keys = {keys.keys, &next, rows.kv_heads * rows.size};
-    Ahead next_values = {keys.values, &next, rows.kv_heads * rows.size};
+    Ahead next_keys = {keys.keys, &next, rows.kv_heads * head_bytes};
+    Ahead next_values = {keys.values, &next, rows.kv_heads * head_bytes};
     for (int64_t h = 0; h < rows.kv_heads; h++) {
-      copy_transposed(keys.keys + h * rows.size, here, rows.size, keys_block, few ? &next_keys : nullptr, &next_values);
-      Block block = {first, here.count, keys_block, keys.values + h * rows.size, here.at, keys.stride};
+      const uint8_t* values = keys.values + h * head_bytes;
+      copy_transposed(keys.type, keys.keys + h * head_bytes, here, rows.size, keys_block, few ? &next_keys : nullptr, &next_values);
+      Block block = {first, here.count, keys_block, reinterpret_cast<const float*>(values), here.at, keys.stride / 4};
       if (!in_place) {
-        copy_rows(block.values, here, rows.size, values_block);
+        copy_rows(keys.type, values, here, rows.size, values_block);
         block = {first, here.count, keys_block, values_block, nullptr, rows.width};
       }
       const QueryRows head = rows_of(rows, h);

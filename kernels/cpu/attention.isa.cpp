@@ -117,8 +117,9 @@ void run(Context& context, const Problem& problem, const Cut& cut, Item* items, 
   context.parallel_for(count, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; i++) {
       KeyRows keys = keys_of(items[i].sequence);
-      keys.keys += items[i].kv_head * heads.size;
-      keys.values += items[i].kv_head * heads.size;
+      const int64_t before = items[i].kv_head * cache_head_bytes(int64_t(keys.type), heads.size);
+      keys.keys += before;
+      keys.values += before;
       attend_item(problem, items[i], keys, scratch + worker * floats);
     }
   });
@@ -149,13 +150,13 @@ void check_paged(const attention_paged_args& args) {
 void attention_forward(Context& context, const attention_forward_args& args) {
   using namespace attention;
   const Heads heads = {args.H, args.kv_heads, args.Q / args.H};
-  const int64_t sequences = args.M / args.length, sequence_floats = args.length * args.E;
+  const int64_t sequences = args.M / args.length, stride = 4 * args.E, sequence_bytes = args.length * stride;
   const Cut cut = cut_of(heads, sequences, args.length, context.threads());
   Item* items = context.scratch_of<Item>(sequences * items_of(heads, cut, args.length));
   int64_t count = 0;
   for (int64_t b = 0; b < sequences; b++) count += add_items(heads, cut, b, b * args.length, args.length, 0, items + count);
   run(context, {heads, args.q, args.out, args.lse, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
-    return KeyRows{args.k + b * sequence_floats, args.v + b * sequence_floats, args.E, nullptr, 0};
+    return KeyRows{CacheType::f32, bytes_of(args.k) + b * sequence_bytes, bytes_of(args.v) + b * sequence_bytes, stride, nullptr, 0};
   });
 }
 
@@ -175,7 +176,7 @@ void attention_paged(Context& context, const attention_paged_args& args) {
     count += add_items(heads, cut, b, sequence(b)[0], sequence(b)[1], sequence(b)[2], items + count);
   }
   run(context, {heads, args.q, args.out, nullptr, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
-    return KeyRows{args.keys, args.values, args.E, args.pages + b * args.W, args.S};
+    return KeyRows{CacheType{args.type}, args.keys, args.values, args.R, args.pages + b * args.W, args.S};
   });
 }
 

@@ -1,11 +1,67 @@
-// kv_write: copies the keys and values of new rows into their slots of the pages. Slots of one call are distinct.
+// kv_write: puts the keys and values of new rows into their slots of the pages, in the type of the cache, rounded once. Slots of one call are
+// distinct.
+//
+// Halves and bfloats are rounded to the nearest, ties to even. A block of q8_0 is what GGUF files define: the scale is the largest
+// magnitude / 127, rounded to a half, and an element its quotient with the scale as it was before, halves away from zero. A block with an
+// element that is not finite gets a scale that is not a number, so that no fault of the model goes under.
+#include <algorithm>
+#include <cstring>
+
+#include "core/cache-types.h"
 #include "core/ops.gen.h"
+#include "cpu/half-vector.h"
+#include "cpu/quant-encode.h"
 
 namespace wl::WL_ISA {
 namespace {
 
-void copy_row(const float* from, int64_t size, float* to) {
-  for (int64_t i = 0; i < size; i++) to[i] = from[i];
+void write_halves(const float* from, int64_t count, uint8_t* to) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store_f16(to + 2 * i, load(from + i));
+  for (; i < count; i++) store_half(to + 2 * i, from[i]);
+}
+
+void write_bfloats(const float* from, int64_t count, uint8_t* to) {
+  for (int64_t i = 0; i < count; i++) {
+    const uint16_t rounded = float_to_bfloat(from[i]);
+    std::memcpy(to + 2 * i, &rounded, sizeof rounded);
+  }
+}
+
+void write_block(const float* from, uint8_t* to) {
+  bool finite = true;
+  for (int64_t i = 0; i < cache_block; i++) finite = finite && (bits_of(from[i]) & 0x7f800000u) != 0x7f800000u;
+  if (finite) {
+    encode_bytes(from, to);
+  } else {
+    constexpr uint16_t not_a_number = 0x7e00;
+    std::memset(to, 0, cache_block_bytes);
+    std::memcpy(to, &not_a_number, sizeof not_a_number);
+  }
+}
+
+void write_blocks(const float* from, int64_t size, uint8_t* to) {
+  for (int64_t d = 0; d < size; d += cache_block, to += cache_block_bytes) {
+    if (size - d >= cache_block) {
+      write_block(from + d, to);
+    } else {
+      float rest[cache_block] = {};
+      std::memcpy(rest, from + d, size_t(size - d) * sizeof(float));
+      write_block(rest, to);
+    }
+  }
+}
+
+/** A row of `heads` heads. */
+void write_row(CacheType type, const float* from, int64_t heads, int64_t size, uint8_t* to) {
+  switch (type) {
+    case CacheType::f32: std::memcpy(to, from, size_t(heads * size) * sizeof(float)); break;
+    case CacheType::f16: write_halves(from, heads * size, to); break;
+    case CacheType::bf16: write_bfloats(from, heads * size, to); break;
+    case CacheType::q8_0:
+      for (int64_t h = 0; h < heads; h++) write_blocks(from + h * size, size, to + h * cache_head_bytes(int64_t(type), size));
+      break;
+  }
 }
 
 }  // namespace
@@ -14,12 +70,14 @@ void kv_write(Context& context, const kv_write_args& args) {
   for (int64_t t = 0; t < args.M; t++) {
     if (args.slots[t] >= args.P * args.S) throw BadInput{"kv_write: a slot is outside the pages"};
   }
+  const CacheType type{args.type};
+  const int64_t heads = args.kv_heads, size = args.E / heads;
   context.parallel_for(args.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; t++) {
       const int64_t slot = args.slots[t];
       if (slot < 0) continue;
-      copy_row(args.k + t * args.E, args.E, args.keys + slot * args.E);
-      copy_row(args.v + t * args.E, args.E, args.values + slot * args.E);
+      write_row(type, args.k + t * args.E, heads, size, args.keys + slot * args.R);
+      write_row(type, args.v + t * args.E, heads, size, args.values + slot * args.R);
     }
   });
 }

@@ -2,36 +2,11 @@
 #include "cpu/linear-halves.h"
 
 #include "core/quant-types.h"
-#include "cpu/half.h"
-#include "cpu/simd.h"
+#include "cpu/half-vector.h"
 #include "cpu/spans.h"
 
 namespace wl::WL_ISA {
 namespace {
-
-#if defined(WL_ISA_AVX512)
-Vec16 load_f16(const uint8_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
-Vec16 load_bf16(const uint8_t* p) {
-  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
-}
-#elif defined(WL_ISA_AVX2)
-__m128i eight(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-Vec16 load_f16(const uint8_t* p) { return {_mm256_cvtph_ps(eight(p)), _mm256_cvtph_ps(eight(p + 16))}; }
-__m256 widened(__m128i a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(a), 16)); }
-Vec16 load_bf16(const uint8_t* p) { return {widened(eight(p)), widened(eight(p + 16))}; }
-#else
-Vec16 load_f16(const uint8_t* p) {
-  return each_lane<Vec16>([=](int i) { return load_half(p + 2 * i); });
-}
-Vec16 load_bf16(const uint8_t* p) {
-  return each_lane<Vec16>([=](int i) {
-    uint16_t bits;
-    std::memcpy(&bits, p + 2 * i, sizeof bits);
-    return bfloat_to_float(bits);
-  });
-}
-#endif
 
 constexpr int64_t cols = quant_panel_cols;
 /** Panels that one row takes together, for as many independent chains; rows that share a widened weight. */

@@ -26,7 +26,7 @@ export function planCache(wishes: CacheWishes): number {
     if (blocks >= blocksOfOne) return blocks;
     throw new WindlassError(
       'WL_MANIFEST_INVALID',
-      `spec.engine.cacheBytes: ${cacheBytes} bytes; one sequence of ${contextLength} tokens needs ${blocksOfOne * blockBytes}`,
+      `spec.engine.cacheBytes: ${cacheBytes} bytes; one sequence of ${contextLength} tokens needs ${blocksOfOne * blockBytes}: give it that, a shorter contextLength, or a smaller cacheType`,
     );
   }
   const bytes = Math.min(mostByDefault, freeBytes * shareOfFreeMemory);

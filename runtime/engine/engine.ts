@@ -115,6 +115,8 @@ export class Engine {
       preemptions: this.#scheduler.preemptions,
       blocks: pool.size,
       usedBlocks: pool.used,
+      cacheType: this.#init.runner.cacheType,
+      cacheBytes: pool.size * this.#init.runner.blockBytes,
       prefixQueries: lookups.queried,
       prefixHits: lookups.hit,
     };

@@ -33,6 +33,8 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
   return {
     blocks: options.blocks ?? 64,
     blockSize: options.blockSize ?? 4,
+    cacheType: 'f32',
+    blockBytes: 64,
     steps: [],
     closed: false,
     async run(work) {

@@ -5,8 +5,10 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { contiguous, createModel, headWeight, hiddenStates, packModel } from '#runtime/model/main.ts';
 import type { Model, ModelConfig } from '#runtime/model/main.ts';
-import { tinyGpt2, tinyLlama } from '#runtime/model/testing.ts';
-import { crossEntropy, openDevice, scope, tensor } from '#runtime/tensor/main.ts';
+import type { KeyValueSource } from '#runtime/model/key-values.ts';
+import { tinyBloom, tinyGemma3, tinyGpt2, tinyLlama } from '#runtime/model/testing.ts';
+import { cacheTypes, crossEntropy, dequantize, openDevice, quantize, scope, tensor } from '#runtime/tensor/main.ts';
+import type { CacheType, Tensor } from '#runtime/tensor/main.ts';
 import { Engine } from './engine.ts';
 import type { Vocabulary } from './generation.ts';
 import { ModelRunner } from './model-runner.ts';
@@ -19,7 +21,10 @@ const changes = { vocabularySize, contextLength, initializerRange: 0.3 };
 const families: readonly (readonly [string, ModelConfig])[] = [
   ['llama with grouped attention', { ...tinyLlama, ...changes }],
   ['gpt2', { ...tinyGpt2, ...changes }],
+  ['gemma3 with windows', { ...tinyGemma3, ...changes }],
+  ['bloom with linear biases', { ...tinyBloom, ...changes }],
 ];
+const subjects = families.flatMap(([name, config]) => cacheTypes.map((type) => [name, type, config] as const));
 const vocabulary: Vocabulary = { size: vocabularySize, tokenBytes: (id) => Uint8Array.of(id), endOfText: new Set() };
 const device = openDevice();
 afterAll(() => device.close());
@@ -31,6 +36,7 @@ interface Shape {
   readonly maxBatchedTokens?: number;
   readonly prefixCache?: boolean;
   readonly speculativeTokens?: number;
+  readonly cacheType?: CacheType;
 }
 
 interface Scored {
@@ -42,9 +48,9 @@ interface Scored {
 /** Runs requests through a new engine, all at once or one after the other. */
 async function run(model: Model, requests: readonly GenerateRequest[], shape: Shape = {}, inTurn = false) {
   const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512 } = shape;
-  const { prefixCache = false, speculativeTokens = 0 } = shape;
+  const { prefixCache = false, speculativeTokens = 0, cacheType } = shape;
   const engine = new Engine({
-    runner: new ModelRunner(model, { blocks, blockSize }),
+    runner: new ModelRunner(model, { blocks, blockSize, cacheType }),
     vocabulary,
     limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache, speculativeTokens },
     now: () => 0,
@@ -117,12 +123,12 @@ const repetitive: readonly GenerateRequest[] = [0, 1, 2, 3].map((i) => ({
   ...(i === 3 ? { frequencyPenalty: 0.5, repetitionPenalty: 1.1 } : {}),
 }));
 
-describe.each(families)('%s', (_name, config) => {
+describe.each(subjects)('%s, with a cache of %s', (_name, cacheType, config) => {
   let model: Model;
   let alone: Awaited<ReturnType<typeof run>>;
   beforeAll(async () => {
     model = createModel(config, { seed: 7, device });
-    alone = await run(model, requests, {}, true);
+    alone = await run(model, requests, { cacheType }, true);
   });
   afterAll(() => model.dispose());
 
@@ -134,23 +140,24 @@ describe.each(families)('%s', (_name, config) => {
   });
 
   it('alone or in a batch of 16', async () => {
-    expect((await run(model, requests)).outputs).toEqual(alone.outputs);
+    expect((await run(model, requests, { cacheType })).outputs).toEqual(alone.outputs);
   });
 
   it.each([1, 7, 512])('in chunks of %d tokens', async (maxBatchedTokens) => {
-    expect((await run(model, requests, { maxBatchedTokens })).outputs).toEqual(alone.outputs);
+    expect((await run(model, requests, { cacheType, maxBatchedTokens })).outputs).toEqual(alone.outputs);
   });
 
   it.each([1, 5, 32])('with cache blocks of %d tokens', async (blockSize) => {
     const blocks = Math.ceil((contextLength * 16) / blockSize);
-    expect((await run(model, requests, { blockSize, blocks })).outputs).toEqual(alone.outputs);
+    expect((await run(model, requests, { cacheType, blockSize, blocks })).outputs).toEqual(alone.outputs);
   });
 
   it('with a prefix hit, from earlier requests or from the same step', async () => {
-    const twice = await run(model, [...requests, ...requests], { prefixCache: true, blockSize: 4, blocks: 400 });
+    const shape = { cacheType, prefixCache: true, blockSize: 4, blocks: 400 };
+    const twice = await run(model, [...requests, ...requests], shape);
     expect(twice.outputs).toEqual([...alone.outputs, ...alone.outputs]);
     expect(twice.stats.prefixHits).toBeGreaterThan(300);
-    const later = await run(model, [...requests, ...requests], { prefixCache: true, blockSize: 4, blocks: 400 }, true);
+    const later = await run(model, [...requests, ...requests], shape, true);
     expect(later.outputs).toEqual([...alone.outputs, ...alone.outputs]);
     expect(
       later.results.slice(16).every(({ cached }, i) => cached === Math.floor((requests[i]!.prompt.length - 1) / 4) * 4),
@@ -158,7 +165,7 @@ describe.each(families)('%s', (_name, config) => {
   });
 
   it.each([true, false])('preempted again and again, with a prefix cache: %s', async (prefixCache) => {
-    const preempted = await run(model, requests, { blocks: 26, blockSize: 4, prefixCache });
+    const preempted = await run(model, requests, { cacheType, blocks: 26, blockSize: 4, prefixCache });
     expect(preempted.outputs).toEqual(alone.outputs);
     expect(preempted.stats.preemptions).toBeGreaterThan(5);
   });
@@ -169,8 +176,8 @@ describe.each(families)('%s', (_name, config) => {
       [{ maxSequences: 2 }, false],
       [{ maxSequences: 2, maxBatchedTokens: 9, blocks: 26, blockSize: 4, prefixCache: true }, false],
     ] as const) {
-      const guessed = await run(model, [...repetitive, ...requests], { ...shape, speculativeTokens: 6 }, inTurn);
-      const plain = await run(model, [...repetitive, ...requests], {}, true);
+      const guessed = await run(model, [...repetitive, ...requests], { ...shape, cacheType, speculativeTokens: 6 }, inTurn);
+      const plain = await run(model, [...repetitive, ...requests], { cacheType }, true);
       expect(guessed.outputs).toEqual(plain.outputs);
       expect(guessed.stats.acceptedTokens).toBeGreaterThan(20);
       expect(guessed.stats.draftTokens).toBeGreaterThan(guessed.stats.acceptedTokens);
@@ -178,24 +185,9 @@ describe.each(families)('%s', (_name, config) => {
     }
   });
 
-  it('equal to the losses of the training forward pass, prompt and completion, packed or not', async () => {
-    const scoring = requests.map((request) => ({ ...request, promptLogprobs: 2 }));
-    const before = await run(model, scoring, { maxBatchedTokens: 40 });
-    packModel(model);
-    const packed = await run(model, scoring);
-    expect(packed.outputs).toEqual(before.outputs);
-    for (const [index, { tokens, prompt }] of packed.results.entries()) {
-      const given = requests[index]!.prompt;
-      const all = [...given, ...tokens.map(({ id }) => id)];
-      const losses = await trainingLosses(model, all);
-      expect(prompt.map(({ id }) => id)).toEqual(given.slice(1));
-      expect([...prompt, ...tokens].map(({ logprob }) => logprob)).toEqual(losses.map((loss) => 0 - loss));
-    }
-  });
-
   it('with the completions of one prompt, each with a seed of its own, however they share its blocks', async () => {
     const several = requests.slice(8, 12).map((request) => ({ ...request, maxTokens: 20, minTokens: 20, n: 3, temperature: 1 }));
-    const expected = await run(model, several, {}, true);
+    const expected = await run(model, several, { cacheType }, true);
     for (const { tokens } of expected.results) {
       const ids = [0, 20, 40].map((first) =>
         tokens
@@ -210,33 +202,13 @@ describe.each(families)('%s', (_name, config) => {
       { blocks: 30, blockSize: 4 },
       { prefixCache: true, blockSize: 4 },
     ])
-      expect((await run(model, several, shape)).outputs).toEqual(expected.outputs);
+      expect((await run(model, several, { ...shape, cacheType })).outputs).toEqual(expected.outputs);
     const single = await run(
       model,
       several.map((request) => ({ ...request, n: 1 })),
+      { cacheType },
     );
     expect(single.results.map(({ tokens }) => tokens)).toEqual(expected.results.map(({ tokens }) => tokens.slice(0, 20)));
-  });
-
-  it('changes what the rules of a request ask to be changed, and no log-probability', async () => {
-    const base: GenerateRequest = { prompt: [1, 2, 3], maxTokens: 60, temperature: 0, logprobs: 0 };
-    const plain = (await run(model, [base])).results[0]!.tokens.map(({ id }) => id);
-    const draw = async (rules: Partial<GenerateRequest>) => {
-      const { tokens } = (await run(model, [{ ...base, ...rules }])).results[0]!;
-      const ids = tokens.map(({ id }) => id);
-      const losses = await trainingLosses(model, [...base.prompt, ...ids]);
-      expect(tokens.map(({ logprob }) => logprob)).toEqual(losses.slice(2).map((loss) => 0 - loss));
-      return ids;
-    };
-    const first = plain[0]!;
-    expect(await draw({ logitBias: new Map([[first, -100]]) })).not.toContain(first);
-    expect(await draw({ logitBias: new Map([[first, 100]]) })).toEqual(plain.map(() => first));
-    const distinct = new Set(await draw({ frequencyPenalty: 2, presencePenalty: 2 })).size;
-    expect(distinct).toBeGreaterThan(new Set(plain).size);
-    expect(new Set(await draw({ repetitionPenalty: 100 })).size).toBeGreaterThan(new Set(plain).size);
-    expect((await draw({ stopTokens: [first] })).slice(0, 1)).toEqual([]);
-    const held = await draw({ stopTokens: [first], minTokens: 10 });
-    expect(held.slice(0, 10)).not.toContain(first);
   });
 
   it('reports the most likely tokens first, the greedy token among them', async () => {
@@ -265,26 +237,101 @@ describe.each(families)('%s', (_name, config) => {
   });
 });
 
+describe.each(families)('%s', (_name, config) => {
+  let model: Model;
+  beforeAll(() => {
+    model = createModel(config, { seed: 7, device });
+  });
+  afterAll(() => model.dispose());
+
+  it('equal to the losses of the training forward pass, prompt and completion, packed or not', async () => {
+    const scoring = requests.map((request) => ({ ...request, promptLogprobs: 2 }));
+    const before = await run(model, scoring, { maxBatchedTokens: 40 });
+    packModel(model);
+    const packed = await run(model, scoring);
+    expect(packed.outputs).toEqual(before.outputs);
+    for (const [index, { tokens, prompt }] of packed.results.entries()) {
+      const given = requests[index]!.prompt;
+      const all = [...given, ...tokens.map(({ id }) => id)];
+      const losses = await trainingLosses(model, all);
+      expect(prompt.map(({ id }) => id)).toEqual(given.slice(1));
+      expect([...prompt, ...tokens].map(({ logprob }) => logprob)).toEqual(losses.map((loss) => 0 - loss));
+    }
+  });
+
+  it('changes what the rules of a request ask to be changed, and no log-probability', async () => {
+    const base: GenerateRequest = { prompt: [1, 2, 3], maxTokens: 60, temperature: 0, logprobs: 0 };
+    const plain = (await run(model, [base])).results[0]!.tokens.map(({ id }) => id);
+    const draw = async (rules: Partial<GenerateRequest>) => {
+      const { tokens } = (await run(model, [{ ...base, ...rules }])).results[0]!;
+      const ids = tokens.map(({ id }) => id);
+      const losses = await trainingLosses(model, [...base.prompt, ...ids]);
+      expect(tokens.map(({ logprob }) => logprob)).toEqual(losses.slice(2).map((loss) => 0 - loss));
+      return ids;
+    };
+    const first = plain[0]!;
+    expect(await draw({ logitBias: new Map([[first, -100]]) })).not.toContain(first);
+    expect(await draw({ logitBias: new Map([[first, 100]]) })).toEqual(plain.map(() => first));
+    const distinct = new Set(await draw({ frequencyPenalty: 2, presencePenalty: 2 })).size;
+    expect(distinct).toBeGreaterThan(new Set(plain).size);
+    expect(new Set(await draw({ repetitionPenalty: 100 })).size).toBeGreaterThan(new Set(plain).size);
+    expect((await draw({ stopTokens: [first] })).slice(0, 1)).toEqual([]);
+    const held = await draw({ stopTokens: [first], minTokens: 10 });
+    expect(held.slice(0, 10)).not.toContain(first);
+  });
+});
+
+it.each([
+  ['f16', 'F16'],
+  ['bf16', 'BF16'],
+  ['q8_0', 'Q8_0'],
+] as const)(
+  'with a cache of %s: equal to training losses whose keys and values are rounded to it',
+  async (cacheType, quantType) => {
+    using model = createModel({ ...tinyLlama, ...changes, headSize: 32 }, { seed: 7, device });
+    const scoring = requests.map((request) => ({ ...request, maxTokens: 1, promptLogprobs: 0 }));
+    const { results } = await run(model, scoring, { cacheType, maxBatchedTokens: 40 });
+    const round = (x: Tensor) => dequantize(quantize(x, quantType), quantType, x.shape);
+    let differing = 0;
+    for (const [index, { tokens, prompt }] of results.entries()) {
+      const all = [...requests[index]!.prompt, ...tokens.map(({ id }) => id)];
+      const exact = await trainingLosses(model, all);
+      const losses = await trainingLosses(model, all, (source) => ({
+        ...source,
+        attend: (layer, q, k, v, options) => source.attend(layer, q, round(k), round(v), options),
+      }));
+      expect([...prompt, ...tokens].map(({ logprob }) => logprob)).toEqual(losses.map((loss) => 0 - loss));
+      differing += losses.filter((loss, i) => loss !== exact[i]).length;
+    }
+    expect(differing).toBeGreaterThan(0);
+  },
+);
+
 it('the same with one thread or two, and on every instruction set of this machine', async () => {
   const probe = fileURLToPath(new URL('./invariance-probe.ts', import.meta.url));
   const outputs = await Promise.all(
     [{ WL_THREADS: '1' }, { WL_THREADS: '2' }, { WL_ISA: 'generic' }, { WL_ISA: 'avx2' }, {}].map(async (environment) => {
       const { stdout } = await promisify(execFile)(process.execPath, [probe], { env: { ...process.env, ...environment } });
-      return JSON.parse(stdout) as number[][][];
+      return JSON.parse(stdout) as number[][][][];
     }),
   );
-  expect(outputs[0]!.flat()).toHaveLength(160);
+  for (const ofType of outputs[0]!) expect(ofType.flat()).toHaveLength(160);
+  expect(new Set(outputs[0]!.map((ofType) => JSON.stringify(ofType))).size).toBe(cacheTypes.length);
   for (const output of outputs) expect(output).toEqual(outputs[0]);
 });
 
 /** Loss of each token but the first, as the trainer computes it: in a batch with another sequence of the same length. */
-async function trainingLosses(model: Model, tokens: readonly number[]): Promise<number[]> {
+async function trainingLosses(
+  model: Model,
+  tokens: readonly number[],
+  sourced: (source: KeyValueSource) => KeyValueSource = (source) => source,
+): Promise<number[]> {
   const length = tokens.length - 1;
   const other = tokens.map((id) => (id + 1) % vocabularySize);
   const ids = Int32Array.from([...other.slice(0, -1), ...tokens.slice(0, -1)]);
   const targets = Int32Array.from([...other.slice(1), ...tokens.slice(1)]);
   const losses = await scope(() => {
-    const hidden = hiddenStates(model, tensor(device, ids, [2 * length]), contiguous({ length }));
+    const hidden = hiddenStates(model, tensor(device, ids, [2 * length]), sourced(contiguous({ length })));
     return crossEntropy(hidden, headWeight(model), tensor(device, targets, [2 * length]), { weight: 1 }).read();
   });
   return Array.from(losses.subarray(length));

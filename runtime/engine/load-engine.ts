@@ -9,6 +9,7 @@ import { ggufTokenizer, Tokenizer } from '#runtime/tokenizer/main.ts';
 import { planCache } from './cache-size.ts';
 import { Engine } from './engine.ts';
 import type { EngineObserver } from './metrics.ts';
+import { cacheTypeOf } from './cache-type.ts';
 import { ModelRunner, cacheBytesPerToken } from './model-runner.ts';
 import { vocabularyOf } from './vocabulary.ts';
 
@@ -22,6 +23,8 @@ interface EngineOptions {
   readonly blockSize?: number | undefined;
   /** Default: enough for maxSequences of full length, at most 1 GiB and a quarter of the free memory. */
   readonly cacheBytes?: number | undefined;
+  /** What keys and values are kept as: f32 (default), f16, bf16 or q8_0. */
+  readonly cacheType?: string | undefined;
   /** Default: the model's. */
   readonly contextLength?: number | undefined;
   /** See EngineLimits.speculativeTokens. Default 0. */
@@ -105,6 +108,7 @@ export function createEngine(
   const { maxSequences = 16, maxBatchedTokens = 512, blockSize = 16, maxWaiting = 1024 } = options;
   const { speculativeTokens = 0 } = options;
   const { contextLength = config.contextLength, cacheBytes } = options;
+  const cacheType = cacheTypeOf(options.cacheType);
   if (contextLength > config.contextLength) {
     throw new WindlassError(
       'WL_MANIFEST_INVALID',
@@ -113,7 +117,7 @@ export function createEngine(
   }
   const blocks = planCache({
     cacheBytes,
-    bytesPerToken: cacheBytesPerToken(model),
+    bytesPerToken: cacheBytesPerToken(model, cacheType),
     blockSize,
     contextLength,
     maxSequences,
@@ -121,7 +125,7 @@ export function createEngine(
   });
   packModel(model);
   return new Engine({
-    runner: new ModelRunner(model, { blocks, blockSize }),
+    runner: new ModelRunner(model, { blocks, blockSize, cacheType }),
     vocabulary: vocabularyOf(tokenizer, config),
     limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting, prefixCache: true, speculativeTokens },
     ...(observer ? { observer } : {}),

@@ -2,6 +2,7 @@
 import type { WindlassError } from '#runtime/api/errors.ts';
 import type { FinishReason } from './request.ts';
 import type { Sequence } from './sequence.ts';
+import type { CacheType } from '#runtime/tensor/main.ts';
 
 export interface EngineCounters {
   steps: number;
@@ -24,6 +25,9 @@ export interface EngineStats extends Readonly<EngineCounters> {
   /** Cache blocks in all, and those that sequences hold. */
   readonly blocks: number;
   readonly usedBlocks: number;
+  /** What keys and values are kept as, and what all blocks take. */
+  readonly cacheType: CacheType;
+  readonly cacheBytes: number;
   /** Tokens looked up in the prefix cache, and found. */
   readonly prefixQueries: number;
   readonly prefixHits: number;

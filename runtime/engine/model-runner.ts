@@ -1,8 +1,18 @@
 // Runs the steps of the engine on a model: one forward pass over all chunks, logits only where they are needed, one draw per sequence.
 import { hiddenStates, logits, paged } from '#runtime/model/main.ts';
 import type { Model } from '#runtime/model/main.ts';
-import { empty, gatherLogprobs, gatherRows, keep, sampleTokens, scope, tensor, topK } from '#runtime/tensor/main.ts';
-import type { PagedCache, Tensor } from '#runtime/tensor/main.ts';
+import {
+  cacheHeadBytes,
+  emptyCache,
+  gatherLogprobs,
+  gatherRows,
+  keep,
+  sampleTokens,
+  scope,
+  tensor,
+  topK,
+} from '#runtime/tensor/main.ts';
+import type { CacheType, PagedCache, Tensor } from '#runtime/tensor/main.ts';
 import type { ScoredToken } from './request.ts';
 import type { Runner, Work, WorkResult } from './runner.ts';
 import { layOutSampling, layOutStep, placeOf } from './step-inputs.ts';
@@ -12,6 +22,8 @@ export interface CacheShape {
   readonly blocks: number;
   /** Tokens per block. */
   readonly blockSize: number;
+  /** Of keys and values; f32 if absent: what is generated is then what the trainer computes, bit for bit. */
+  readonly cacheType?: CacheType | undefined;
 }
 
 /** Rows whose logits exist at the same time while a prompt is scored. */
@@ -24,23 +36,22 @@ const scoredRowsAtOnce = 64;
 export class ModelRunner implements Runner {
   readonly blocks: number;
   readonly blockSize: number;
+  readonly cacheType: CacheType;
+  readonly blockBytes: number;
   readonly #model: Model;
   readonly #caches: readonly PagedCache[];
 
   /** Throws WL_OUT_OF_MEMORY. */
-  constructor(model: Model, { blocks, blockSize }: CacheShape) {
+  constructor(model: Model, { blocks, blockSize, cacheType = 'f32' }: CacheShape) {
     const { layers, kvHeads, headSize } = model.config;
-    const shape = [blocks, blockSize, kvHeads * headSize];
+    const shape = { type: cacheType, pages: blocks, pageSize: blockSize, kvHeads, headSize };
     this.blocks = blocks;
     this.blockSize = blockSize;
+    this.cacheType = cacheType;
+    this.blockBytes = blockSize * cacheBytesPerToken(model, cacheType);
     this.#model = model;
     this.#caches = keep(
-      scope(() =>
-        Array.from({ length: layers }, (_, layer) => ({
-          keys: empty(model.device, shape, `keys of layer ${layer}`),
-          values: empty(model.device, shape, `values of layer ${layer}`),
-        })),
-      ),
+      scope(() => Array.from({ length: layers }, (_, layer) => emptyCache(model.device, shape, `layer ${layer}`))),
     );
   }
 
@@ -186,7 +197,7 @@ interface Redrawn {
 }
 
 /** Bytes that the cache of one token takes, over all layers. */
-export function cacheBytesPerToken({ config }: Model): number {
+export function cacheBytesPerToken({ config }: Pick<Model, 'config'>, type: CacheType): number {
   const { layers, kvHeads, headSize } = config;
-  return layers * 2 * kvHeads * headSize * Float32Array.BYTES_PER_ELEMENT;
+  return layers * 2 * kvHeads * cacheHeadBytes(type, headSize);
 }

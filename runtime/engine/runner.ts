@@ -2,6 +2,7 @@
 import type { LogitRules } from './logit-rules.ts';
 import type { Sampling, ScoredToken } from './request.ts';
 import type { Chunk } from './scheduler.ts';
+import type { CacheType } from '#runtime/tensor/main.ts';
 
 /** A chunk of a step, with what is wanted from it. */
 export interface Work {
@@ -28,6 +29,9 @@ export interface Runner {
   /** Cache blocks, and tokens in each. */
   readonly blocks: number;
   readonly blockSize: number;
+  /** What keys and values are kept as, and the bytes of a block. */
+  readonly cacheType: CacheType;
+  readonly blockBytes: number;
   /** Computes all chunks of a step as one batch; results stand in the order of the work. A rejection loses the content of all blocks. */
   run(work: readonly Work[]): Promise<readonly WorkResult[]>;
   close(): void;

@@ -47,7 +47,7 @@ export function paged(step: PagedStep): KeyValueSource {
     attend(layer, q, k, v, options) {
       const cache = step.caches[layer];
       if (!cache) throw new Error(`internal: no cache for layer ${layer}`);
-      writePages(cache, k, v, step.slots);
+      writePages(cache, k, v, step.slots, options.kvHeads);
       return pagedAttention(q, cache, step.pages, step.sequences, options);
     },
   };

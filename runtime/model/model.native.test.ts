@@ -3,15 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import {
-  Tape,
   crossEntropy,
+  emptyCache,
   expectNoLeaks,
   gatherLogprobs,
   liveTensorCount,
   openDevice,
   scope,
+  Tape,
   tensor,
-  zeros,
 } from '#runtime/tensor/main.ts';
 import type { Parameter } from '#runtime/tensor/main.ts';
 import {
@@ -177,10 +177,8 @@ async function pagedLogprobs(model: Model, chunk: number): Promise<number[]> {
   const pageSize = 4;
   const pagesEach = Math.ceil(length / pageSize);
   const found: number[] = new Array<number>(tokens).fill(0);
-  const caches = Array.from({ length: layers }, () => {
-    const shape = [sequences * pagesEach, pageSize, kvHeads * headSize];
-    return { keys: zeros(device, shape), values: zeros(device, shape) };
-  });
+  const shape = { type: 'f32', pages: sequences * pagesEach, pageSize, kvHeads, headSize } as const;
+  const caches = Array.from({ length: layers }, (_, layer) => emptyCache(device, shape, `layer ${layer}`));
   /** Pages are handed out backwards, so that no sequence lies in order. */
   const pageOf = (sequence: number, index: number) => sequences * pagesEach - 1 - (index * sequences + sequence);
   for (let start = 0; start < length; start += chunk) {

@@ -37,6 +37,16 @@ export function createMetrics(model: string, stats: () => EngineStats | undefine
   gauge('vllm:num_requests_running', 'Sequences that hold cache blocks.', ({ running }) => running);
   gauge('vllm:num_requests_waiting', 'Sequences that wait for cache blocks.', ({ waiting }) => waiting);
   gauge('vllm:kv_cache_usage_perc', 'Share of the cache blocks that sequences hold, 0 to 1.', (s) => s.usedBlocks / s.blocks);
+  const cache = new Gauge({
+    name: 'windlass_kv_cache_bytes',
+    help: 'Memory of the cache of keys and values, by what it keeps them as.',
+    labelNames: ['cache_type'],
+    registers: [],
+    collect: read((gauge: Gauge<'cache_type'>, { cacheType, cacheBytes }) => {
+      gauge.set({ cache_type: cacheType }, cacheBytes);
+    }, stats),
+  });
+  registry.registerMetric(cache);
   counter('vllm:prefix_cache_queries_total', 'Tokens looked up in the prefix cache.', ({ prefixQueries }) => prefixQueries);
   counter('vllm:prefix_cache_hits_total', 'Tokens found in the prefix cache.', ({ prefixHits }) => prefixHits);
   counter('vllm:num_preemptions_total', 'Times that a sequence lost its blocks.', ({ preemptions }) => preemptions);

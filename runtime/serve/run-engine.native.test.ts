@@ -133,6 +133,33 @@ describe('runEngine', () => {
     });
   });
 
+  it('keeps keys and values as the service asks, tells what they take, and refuses what is no type', async () => {
+    const withCache = (cacheType: string) => ({
+      WL_SERVICE: JSON.stringify({ model: { name: 'tiny' }, engine: { maxSequences: 4, blockSize: 8, cacheType } }),
+    });
+    const texts: string[] = [];
+    const bytes: string[] = [];
+    for (const cacheType of ['f32', 'q8_0']) {
+      const { url, post, stop } = await start(withCache(cacheType));
+      const answer = await readAnswer(
+        post('/v1/completions', { model: 'tiny', prompt: 'Call me', max_tokens: 40, temperature: 0 }),
+      );
+      texts.push(answer.choices[0]!.text);
+      const metrics = await (await fetch(`${url}/metrics`)).text();
+      bytes.push(...metrics.split('\n').filter((line) => line.startsWith('windlass_kv_cache_bytes')));
+      expect(await stop()).toBe(0);
+    }
+    // 4 sequences of 128 tokens, 2 layers with 2 heads of 8 keys and 8 values each: 256 bytes, or 8 blocks of 34.
+    expect(bytes).toEqual([
+      `windlass_kv_cache_bytes{cache_type="f32",model_name="tiny"} ${4 * 128 * 256}`,
+      `windlass_kv_cache_bytes{cache_type="q8_0",model_name="tiny"} ${4 * 128 * 8 * 34}`,
+    ]);
+    expect(texts.every((text) => text.length > 0)).toBe(true);
+    expect(await failure(withCache('q4_0'))).toMatchObject({
+      words: { code: 'WL_MANIFEST_INVALID', message: 'spec.engine.cacheType: q4_0; known are f32, f16, bf16, q8_0' },
+    });
+  });
+
   it('is ready only when the model has answered a token, and says so to who asks before', async () => {
     const port = await freePort();
     const probes: number[] = [];

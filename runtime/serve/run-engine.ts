@@ -31,6 +31,7 @@ const ServiceSpec = z.object({
       maxBatchedTokens: z.int().min(1).optional(),
       blockSize: z.int().min(1).optional(),
       cacheBytes: z.int().min(1).optional(),
+      cacheType: z.string().optional(),
       contextLength: z.int().min(2).optional(),
       speculativeTokens: z.int().min(0).optional(),
     })
@@ -117,8 +118,11 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
     // Who never was ready has no clients.
     if (signal.aborted) return;
     server.serve({ engine: loaded.engine, codec: codecOf(loaded.tokenizer, loaded.engine.limits.contextLength) });
-    const { blocks } = loaded.engine.stats();
-    log.info({ url, blocks, ...loaded.engine.limits, startMs: Math.round(process.uptime() * 1000) }, 'ready');
+    const { blocks, cacheType, cacheBytes } = loaded.engine.stats();
+    log.info(
+      { url, blocks, cacheType, cacheBytes, ...loaded.engine.limits, startMs: Math.round(process.uptime() * 1000) },
+      'ready',
+    );
     onReady?.(url);
     await Promise.race([aborted(signal), failed.promise]);
     await leave(drain, server, loaded, log, hurry);

@@ -189,6 +189,7 @@ describe('what the server tells about itself', () => {
         "vllm:num_requests_running{model_name="tiny"} 0",
         "vllm:num_requests_waiting{model_name="tiny"} 0",
         "vllm:kv_cache_usage_perc{model_name="tiny"} 0",
+        "windlass_kv_cache_bytes{cache_type="f32",model_name="tiny"} 4096",
         "vllm:prefix_cache_queries_total{model_name="tiny"} 16",
         "vllm:prefix_cache_hits_total{model_name="tiny"} 4",
         "vllm:num_preemptions_total{model_name="tiny"} 0",

@@ -1,4 +1,4 @@
-// Rotary positions and causal attention, over contiguous sequences (training) or pages of a cache (inference).
+// Rotary positions and causal attention over contiguous sequences; attention over the pages of a cache stands in paged-cache.ts.
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { recordingTape } from './tape.ts';
@@ -100,47 +100,5 @@ export function causalAttention(
     },
   });
   if (!tape) lse.dispose();
-  return out;
-}
-
-/** The pages of one layer's cache, [pages, page size, kvHeads * headSize] each. */
-export type PagedCache = { readonly keys: Tensor; readonly values: Tensor };
-
-/** Writes k and v of each row to its slot (page * page size + offset); rows with a negative slot are skipped. Not differentiable. */
-export function writePages(cache: PagedCache, k: Tensor, v: Tensor, slots: Tensor): void {
-  ops.kv_write(k.device.stream, k.handle, v.handle, slots.handle, cache.keys.handle, cache.values.handle);
-}
-
-/**
- * Causal attention of q over pages; the bits are those of `causalAttention`. Not differentiable.
- *
- * @param pages i32 [B, W]: the pages of each sequence, in order.
- * @param sequences i32 [B, 3]: first row in q, number of rows, position of the first row.
- */
-export function pagedAttention(
-  q: Tensor,
-  cache: PagedCache,
-  pages: Tensor,
-  sequences: Tensor,
-  options: AttentionOptions,
-): Tensor {
-  const out = empty(q.device, q.shape, 'paged attention');
-  const { heads, kvHeads, scale, window = 0, slopes } = options;
-  const { keys, values } = cache;
-  ops.attention_paged(
-    q.device.stream,
-    q.handle,
-    keys.handle,
-    values.handle,
-    pages.handle,
-    sequences.handle,
-    slopes?.of.handle ?? null,
-    out.handle,
-    heads,
-    kvHeads,
-    scale,
-    window,
-    slopes?.firstHead ?? 0,
-  );
   return out;
 }
