@@ -20,6 +20,8 @@ export const annotation = {
   paused: 'windlass.dev/paused',
   /** When somebody asked for the pods of a job or service to be started again: each new value does it once. */
   restartRequestedAt: 'windlass.dev/restart-requested-at',
+  /** On the first pods of a job: the settings that they were made from, as status.effective of the job shows them a moment later. */
+  settings: 'windlass.dev/settings',
   /** On a serving pod: what it serves, as status.model.active shows it. */
   served: 'windlass.dev/served',
 } as const;

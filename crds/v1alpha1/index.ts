@@ -14,7 +14,7 @@ export { TrainingJobStatus } from './training-job-status.ts';
 export type { PodFailure, TrainingProgress } from './training-job-status.ts';
 export { ClusterTrainingRuntime, TrainingRuntime } from './training-runtime.ts';
 export type { PodTemplate, RuntimeReference } from './pod-template.ts';
-export type { Effective } from './effective.ts';
+export { Effective } from './effective.ts';
 export type { PodSet } from './pod-sets.ts';
 export type { Scheduling } from './scheduling.ts';
 

@@ -41,6 +41,8 @@ export class FakeCluster {
   hangs: (pod: Pod) => boolean = () => false;
   #kill: Kill | undefined;
   #dead = false;
+  /** What happens while no operator runs, after the kill. */
+  onKill: () => Promise<void> = async () => {};
   /** Whether the kill that was asked for has happened. */
   killed = false;
   #manager: Manager | undefined;
@@ -99,6 +101,7 @@ export class FakeCluster {
         this.#dead = false;
         this.#kill = undefined;
         await this.#manager?.stop();
+        await this.onKill();
         await this.start();
       }
       const { resourceVersion } = this.kube.snapshot();

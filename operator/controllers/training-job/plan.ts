@@ -12,6 +12,7 @@ import { effectiveOf, runtimeMissing } from '../effective.ts';
 import { endingOf, withRemedy } from '../pod-ending.ts';
 import { reasonOf, verdicts } from '../reasons.ts';
 import type { Action, Decision, Observed, Plan } from './decision.ts';
+import { settingsOf } from './first-pods.ts';
 import { causeOf, gangOf, settlesIn } from './gang.ts';
 import type { Ended, Gang } from './gang.ts';
 import { endGroups } from './pod-group.ts';
@@ -83,10 +84,11 @@ function decide(seen: Observed, now: number): Decision {
   return run(seen, gang, now, { deadline, settlingMs, ruleMs: dueMs });
 }
 
-/** First sight: the runtime's settings are copied before any pod is made from them. */
-function resolveRuntime({ job, runtime, builtin }: Observed): Decision {
+/** First sight: the runtime's settings are copied. Pods that are there say what was copied before. */
+function resolveRuntime({ job, pods, runtime, builtin }: Observed): Decision {
   const reference = job.spec.runtimeRef;
-  if (reference && !runtime) {
+  const copied = settingsOf(pods);
+  if (reference && !runtime && !copied) {
     return {
       state: 'Pending',
       conditions: [{ type: 'Ready', status: 'False', reason: 'RuntimeNotFound', message: runtimeMissing(reference) }],
@@ -98,7 +100,7 @@ function resolveRuntime({ job, runtime, builtin }: Observed): Decision {
       { type: 'Ready', status: 'Unknown', reason: 'Starting', message: 'no pod has been made yet' },
       { type: 'Reconciling', status: 'True', reason: 'Starting' },
     ],
-    status: { effective: effectiveOf(runtime, builtin) },
+    status: { effective: copied ?? effectiveOf(runtime, builtin) },
   };
 }
 

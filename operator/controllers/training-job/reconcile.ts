@@ -17,6 +17,7 @@ import { createProgressBook } from '../progress-source.ts';
 import type { ProgressSource } from '../progress-source.ts';
 import { createRuntimeFinder, watchRuntimes } from '../runtimes.ts';
 import { statusChange, writeStatus, writeStatusChange } from '../status-writer.ts';
+import { Drafts, makesFirstPods, withSettings } from './first-pods.ts';
 import { isBeginning, StatusPace } from './pace.ts';
 import { planTrainingJob } from './plan.ts';
 import type { Action, Observed } from './decision.ts';
@@ -51,11 +52,13 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
   const metrics = createJobMetrics(manager.metrics.registry);
   const findRuntime = createRuntimeFinder(manager);
   const pace = new StatusPace();
+  const drafts = new Drafts();
   const reconcile: ControllerSpec['reconcile'] = async (key, { client, log }) => {
     const job = jobs.get(key);
     if (!job) {
       book.forget(key);
       pace.forget(formatKey(key));
+      drafts.forget(formatKey(key));
       return {};
     }
     if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
@@ -76,29 +79,38 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       removeAfterMs: options.removeAfterMs,
     });
     const emit = (events: readonly Happening[]) => events.forEach((event) => manager.events.emit(job, event));
-    let [written, plan] = [job, planTrainingJob(observe(job), now)];
-    if (isBeginning(job.status, plan)) {
-      // It is written down together with what follows from it, and before any of that is done.
+    const current = drafts.over(formatKey(key), job);
+    let [written, plan] = [job, planTrainingJob(observe(current), now)];
+    let isFirst = makesFirstPods(job.status, plan);
+    if (isBeginning(current.status, plan)) {
       const { status, events } = plan;
       plan = planTrainingJob(observe({ ...job, status }), now);
-      written = await writeStatus(client, TrainingJob, job, plan.status);
-      pace.decided(formatKey(key), now);
-      metrics.changed(job.status, plan.status);
+      isFirst = makesFirstPods(job.status, plan);
+      if (!isFirst) {
+        // It is written down together with what follows from it, and before any of that is done.
+        written = await writeStatus(client, TrainingJob, job, plan.status);
+        pace.decided(formatKey(key), now);
+        metrics.changed(job.status, plan.status);
+      }
       emit(events);
     }
     try {
-      for (const run of runsOf(plan.actions, stepOf)) await inBatches(run, (action) => carryOut(action, written, client));
+      const actions = isFirst ? plan.actions.map((action) => withSettings(action, plan.status.effective)) : plan.actions;
+      for (const run of runsOf(actions, stepOf)) await inBatches(run, (action) => carryOut(action, written, client));
     } catch (error) {
+      if (isFirst) written = await writeStatus(client, TrainingJob, job, plan.status);
       return await tellRefusal(client, written, error, manager.clock);
     }
     if (plan.actions.some((action) => action.type === 'deleteJob')) return {};
     const change = statusChange(written, plan.status);
-    const waitMs = change ? pace.waitFor(formatKey(key), change, now) : 0;
+    const isDraft = written.status?.effective === undefined && plan.status.effective !== undefined;
+    const draftMs = isDraft ? drafts.keep(formatKey(key), job, plan.status, now) : 0;
+    const waitMs = draftMs > 0 ? draftMs : change ? pace.waitFor(formatKey(key), change, now) : 0;
     if (change && waitMs === 0) {
       await writeStatusChange(client, TrainingJob, written, change);
       metrics.changed(written.status, plan.status);
     }
-    if (plan.status.state !== job.status?.state)
+    if (plan.status.state !== current.status?.state)
       log.info({ state: plan.status.state, attempt: plan.status.attempt }, 'job changed state');
     emit(plan.events);
     return { requeueAfterMs: waitMs === 0 ? plan.requeueAfterMs : Math.min(waitMs, plan.requeueAfterMs ?? Infinity) };

@@ -8,6 +8,8 @@ import { Pod } from '#operator/kube/core.ts';
 import type { Write } from '../../cluster/audit-log.ts';
 import { jobOf, paused, rawPods } from './jobs.ts';
 import type { OperatorProcess } from './operator-process.ts';
+import { ProcessorLog } from './processor-log.ts';
+import type { ProcessorTime } from './processor-log.ts';
 import type { RawAnswer, RawOrder } from './raw-client.ts';
 import { answerOf, endOf } from './stage.ts';
 import type { Stage } from './stage.ts';
@@ -26,6 +28,8 @@ export interface OursTurn {
   readonly podsPerSecondOnce: number;
   /** Processor time of the operator for each pod, until all of them ran. */
   readonly cpuMsPerPod: number;
+  /** What each process used for each pod, from the moment the first job came to the answer to the last pod. */
+  readonly used: ProcessorTime;
   /** Most writes of the operator for one job, until it ran and nothing more was written. */
   readonly writesPerJob: number;
   /** Pods that were lost, made twice or refused, in words. */
@@ -35,6 +39,7 @@ export interface OursTurn {
 interface RawTurn {
   readonly podsPerSecond: number;
   readonly cpuMsPerPod: number;
+  readonly used: ProcessorTime;
 }
 
 export interface BurstRound {
@@ -60,6 +65,7 @@ export async function burstRound(
   await stage.clear(mine);
 
   const texts = bodies.map((body) => JSON.stringify(body));
+  using processors = new ProcessorLog({ ...stage.processes, bench: process.pid, raw: raw.pid });
   const [{ cpuMs }] = await Promise.all([
     raw.post(stage, theirs, texts),
     ...jobs.map((job) => stage.client.create(TrainingJob, paused(job, theirs))),
@@ -69,9 +75,14 @@ export async function burstRound(
   const creates = podCreates(writes, theirs);
   assertSame(sample, await stage.client.get(Pod, { namespace: theirs, name: bodies[0]!.metadata.name }));
   await stage.clear(theirs);
+  const span = spanOf([...jobCreates(writes, theirs), ...creates], creates);
   return {
     ours,
-    raw: { podsPerSecond: rate([...jobCreates(writes, theirs), ...creates], creates), cpuMsPerPod: cpuMs / bodies.length },
+    raw: {
+      podsPerSecond: rateIn(span, creates),
+      cpuMsPerPod: cpuMs / bodies.length,
+      used: perPod(processors.between(...span), bodies.length),
+    },
   };
 }
 
@@ -80,6 +91,7 @@ export async function giveJobs(stage: Stage, operator: OperatorProcess, jobs: re
   const { namespace = '' } = jobs[0]!.metadata;
   const pods = jobs.reduce((sum, { spec }) => sum + spec.parallelism.dataReplicate, 0);
   const cpu = operator.cpuMs();
+  using processors = new ProcessorLog({ ...stage.processes, bench: process.pid, operator: operator.pid });
   await Promise.all(jobs.map((job) => stage.client.create(TrainingJob, job)));
   await Promise.race([stage.askKubelet({ kind: 'running', namespace, count: pods }), operator.failed]);
   const writes = await stage.settled();
@@ -87,10 +99,12 @@ export async function giveJobs(stage: Stage, operator: OperatorProcess, jobs: re
   const { items } = await stage.client.list(TrainingJob, { namespace });
   const late = items.filter(({ status }) => status?.state !== 'Running').map(({ metadata }) => `${metadata.name} does not run`);
   const creates = podCreates(writes, namespace);
+  const span = spanOf(jobCreates(writes, namespace), creates);
   return {
-    podsPerSecond: rate(jobCreates(writes, namespace), creates),
-    podsPerSecondOnce: rate(creates, creates),
+    podsPerSecond: rateIn(span, creates),
+    podsPerSecondOnce: rateIn(spanOf(creates, creates), creates),
     cpuMsPerPod,
+    used: perPod(processors.between(...span), pods),
     writesPerJob: Math.max(...jobs.map(({ metadata }) => writesOfJob(writes, metadata).length)),
     faults: [...late, ...faultsOf(writes, jobs)],
   };
@@ -104,12 +118,17 @@ export const podCreates = (writes: readonly Write[], namespace: string): Write[]
 const jobCreates = (writes: readonly Write[], namespace: string): Write[] =>
   writes.filter((write) => write.verb === 'create' && write.resource === 'trainingjobs' && write.namespace === namespace);
 
-/** Pods a second from when the first of `begun` came to when the last of `creates` was answered. */
-function rate(begun: readonly Write[], creates: readonly Write[]): number {
-  const from = Math.min(...begun.map(({ receivedMs }) => receivedMs));
-  const to = Math.max(...creates.map(({ answeredMs }) => answeredMs));
-  return (1000 * creates.length) / (to - from);
-}
+/** From when the first of `begun` came to when the last of `creates` was answered. */
+const spanOf = (begun: readonly Write[], creates: readonly Write[]): [number, number] => [
+  Math.min(...begun.map(({ receivedMs }) => receivedMs)),
+  Math.max(...creates.map(({ answeredMs }) => answeredMs)),
+];
+
+const rateIn = ([from, to]: readonly [number, number], creates: readonly Write[]): number =>
+  (1000 * creates.length) / (to - from);
+
+const perPod = (used: ProcessorTime, pods: number): ProcessorTime =>
+  Object.fromEntries(Object.entries(used).map(([name, ms]) => [name, ms / pods]));
 
 /** Variables in which the pods of one side differ from those of the other, in namespace or secret. */
 const ownVariables = ['WL_UID', 'WL_SECRET', 'WL_NAMESPACE', 'WL_JOB_DIR', 'WL_MODELS_DIR', 'WL_MODELS_URI'];
@@ -135,11 +154,13 @@ function assertSame(ours: Pod, raw: Pod): void {
 
 export class RawClient implements AsyncDisposable {
   readonly parallel: number;
+  readonly pid: number;
   readonly #child: ChildProcess;
 
   constructor(parallel: number) {
     this.parallel = parallel;
     this.#child = fork(join(import.meta.dirname, 'raw-client.ts'));
+    this.pid = this.#child.pid!;
   }
 
   async post({ operator: access }: Stage, namespace: string, bodies: readonly string[]): Promise<RawAnswer> {

@@ -16,6 +16,7 @@ interface LogLine {
 }
 
 export interface OperatorProcess extends AsyncDisposable {
+  readonly pid: number;
   /** Milliseconds from its first request to stores that hold what exists, by its own log. */
   readonly syncMs: number;
   /** Lines of its log at level `error`. */
@@ -52,6 +53,7 @@ export async function startOperator({ operatorKubeconfig }: Stage, profile?: str
   const [began, ready] = [await said('starting'), await said('controllers run')];
   const pid = child.pid!;
   return {
+    pid,
     failed,
     syncMs: Date.parse(ready.time) - Date.parse(began.time),
     get errors() {

@@ -15,6 +15,7 @@ import { Transport } from '#operator/kube/transport.ts';
 import { startApiServer } from '../../../hack/test-cluster/cluster.ts';
 import { operatorAccess, serverOf, writeKubeconfig } from './access.ts';
 import type { Access } from './access.ts';
+import { processesOf } from './processor-log.ts';
 import { AuditLog, prepareAuditLog } from '../../cluster/audit-log.ts';
 import type { Write } from '../../cluster/audit-log.ts';
 import { operatorWrites } from '../../cluster/operator-writes.ts';
@@ -34,6 +35,8 @@ export interface Stage extends AsyncDisposable {
   /** The operator's account. */
   readonly operator: Access;
   readonly operatorKubeconfig: string;
+  /** Process ids of the control plane and the kubelet, by name. */
+  readonly processes: Readonly<Record<string, number>>;
   /** Makes a namespace in which the claims of our pods are bound. */
   namespace(name: string): Promise<void>;
   /** All writes since the last call, when the cluster has come to rest. */
@@ -108,6 +111,7 @@ export async function openStage(say: (line: string) => void): Promise<Stage> {
     client,
     operator,
     operatorKubeconfig,
+    processes: { ...processesOf(cluster.access.folder), kubelet: kubelet.pid },
     namespace: (name) => addNamespace(client, name),
     settled,
     leaseRenewals: () => leases,
@@ -175,6 +179,7 @@ async function startKubelet(access: Access) {
   const child = fork(join(import.meta.dirname, 'kubelet.ts'), [JSON.stringify(access)]);
   await answerOf<KubeletAnswer>(child);
   return {
+    pid: child.pid!,
     async ask(request: KubeletRequest): Promise<void> {
       const answered = answerOf<KubeletAnswer>(child, ({ kind }) => kind === 'done');
       child.send(request);
