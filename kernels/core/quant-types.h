@@ -12,7 +12,7 @@ struct QuantShape {
   int64_t elements, bytes;
   /** Bytes that the codes of 32 terms (a run) take in a panel of 16 columns; with 16 bits, those of one term. */
   int64_t run_bytes;
-  /** Bytes of the scales that stand before `head_runs` runs. */
+  /** Bytes of the scales that stand before `head_runs` runs, a power of two. */
   int64_t head_bytes, head_runs;
 };
 
@@ -42,12 +42,12 @@ constexpr int64_t quantized_bytes(int64_t type, int64_t elements) {
 
 /** Where in a panel the scales of run `run` begin. */
 constexpr int64_t quant_head_at(const QuantShape& shape, int64_t run) {
-  return run / shape.head_runs * (shape.head_bytes + shape.head_runs * shape.run_bytes);
+  return static_cast<int64_t>(static_cast<uint64_t>(run) / static_cast<uint64_t>(shape.head_runs)) * (shape.head_bytes + shape.head_runs * shape.run_bytes);
 }
 
 /** Where in a panel the codes of run `run` begin. */
 constexpr int64_t quant_run_at(const QuantShape& shape, int64_t run) {
-  return quant_head_at(shape, run) + shape.head_bytes + run % shape.head_runs * shape.run_bytes;
+  return quant_head_at(shape, run) + shape.head_bytes + (run & (shape.head_runs - 1)) * shape.run_bytes;
 }
 
 /** Bytes of the panel of 16 rows of `terms` elements, with what fills the last 64 bytes up. */

@@ -42,11 +42,13 @@ inline void add_scaled(Words products, Reals weight_scale, Reals least, float sc
   if constexpr (has_min) sum = fma(least, splat_real(float_of(static_cast<uint32_t>(factor))), sum);
 }
 
-/** Adds run b of the rows of a tile, for `parts` parts of the columns from `part` on. */
-template <int rows, int parts, class Source>
-inline void add_run(const Source& source, const Common (&common)[parts], int64_t b, int part, const RowTile& x, Reals (&sum)[parts][rows]) {
+/** Adds run first + i of the rows of a tile. */
+template <int rows, class Source>
+inline void add_run(const Source& source, const Common (&common)[panel_parts], int64_t first, int64_t i, const RowTile& x,
+                    Reals (&sum)[panel_parts][rows]) {
   constexpr bool has_min = Source::has_min, halves = Source::halves;
   static constexpr int32_t none[2 * rows] = {};
+  const int64_t b = first + i;
   const int32_t* codes = x.codes + b * rows * 8;
   const float* scales = x.scales + b * rows;
   const int32_t* corrections = x.corrections + b * rows * 2;
@@ -56,44 +58,48 @@ inline void add_run(const Source& source, const Common (&common)[parts], int64_t
   };
 #if defined(WL_ISA_AVX2)
   if constexpr (Source::is_wide) {
-    const auto word = [&](int p, int g) { return source.word(b, part + p, g); };
-    Words products[parts][rows];
+    const auto word = [&](int p, int g) { return source.word(b, p, g); };
+    Words products[panel_parts][rows];
     constexpr int count = halves ? 4 : 8;
     dots<Source::bits, 0, count>(word, codes, starts, products);
 #pragma GCC unroll 2
-    for (int p = 0; p < parts; ++p) {
-      const Scales w = source.load_scales(common[p], b, part + p);
+    for (int p = 0; p < panel_parts; ++p) {
+      const Scales w = source.load_scales(common[p], first, i, p);
 #pragma GCC unroll 4
       for (int r = 0; r < rows; ++r) add(p, w, 0, products[p][r], r);
     }
     if constexpr (halves) {
       dots<Source::bits, 4, 4>(word, codes, starts + 1, products);
 #pragma GCC unroll 2
-      for (int p = 0; p < parts; ++p) {
-        const Scales w = source.load_scales(common[p], b, part + p);
+      for (int p = 0; p < panel_parts; ++p) {
+        const Scales w = source.load_scales(common[p], first, i, p);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; ++r) add(p, w, 1, products[p][r], r);
       }
     }
   } else {
-    Totals<halves, parts, rows> total;
-    const auto words = [&](int p, auto i, __m256i(&u)[2]) { load_pair<Source::bits, i>(source.run(b, part + p), u); };
-    dots_of_run<Source::bits, halves, parts, rows>(words, codes, starts, total);
+    // Codes that are unpacked on the way want registers of their own: many rows take one part of the columns after the other.
+    constexpr int parts = rows > 2 ? 1 : panel_parts;
 #pragma GCC unroll 2
-    for (int p = 0; p < parts; ++p) {
-      const Scales w = source.load_scales(common[p], b, part + p);
+    for (int part = 0; part < panel_parts; part += parts) {
+      Totals<halves, parts, rows> total;
+      const auto words = [&](int p, auto step, __m256i(&u)[2]) { load_pair<Source::bits, step>(source.run(first, i, part + p), u); };
+      dots_of_run<Source::bits, halves, parts, rows>(words, codes, starts, total);
+#pragma GCC unroll 2
+      for (int p = 0; p < parts; ++p) {
+        const Scales w = source.load_scales(common[part + p], first, i, part + p);
 #pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) {
-        add(p, w, 0, {total.of[0][p][r]}, r);
-        if constexpr (halves) add(p, w, 1, {total.of[1][p][r]}, r);
+        for (int r = 0; r < rows; ++r) {
+          add(part + p, w, 0, {total.of[0][p][r]}, r);
+          if constexpr (halves) add(part + p, w, 1, {total.of[1][p][r]}, r);
+        }
       }
     }
   }
 #else
-  static_assert(parts == 1);
   Words u[8], products[rows];
-  source.load(b, part, u);
-  const Scales w = source.load_scales(common[0], b, part);
+  source.load(first, i, 0, u);
+  const Scales w = source.load_scales(common[0], first, i, 0);
   dots<0, halves ? 4 : 8, rows>(u, codes, starts, products);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) add(0, w, 0, products[r], r);
@@ -105,9 +111,10 @@ inline void add_run(const Source& source, const Common (&common)[parts], int64_t
 #endif
 }
 
-/** Rows of a tile times parts [part, part + parts) of a panel. `spans` count runs. */
-template <int rows, int parts, class Source>
-void multiply(const Source& source, const Spans& spans, const RowTile& x, int part, const Outputs& out) {
+/** Rows of a tile times a panel. `spans` count runs. */
+template <int rows, class Source>
+void multiply(const Source& source, const Spans& spans, const RowTile& x, const Outputs& out) {
+  constexpr int parts = panel_parts;
   // Sums of one span and, in memory, of 1, 2 and 4 spans that wait for as many more; the last is the sum of all.
   Reals sum[parts][rows] = {};
   Reals level[4][parts][rows];
@@ -120,11 +127,11 @@ void multiply(const Source& source, const Spans& spans, const RowTile& x, int pa
     for (int64_t first = spans.begin[s]; first < spans.begin[s + 1]; first += Source::together) {
       Common common[parts];
 #pragma GCC unroll 2
-      for (int p = 0; p < parts; ++p) common[p] = source.common(first, part + p);
+      for (int p = 0; p < parts; ++p) common[p] = source.common(first, p);
 #pragma GCC unroll 1
-      for (int64_t b = first; b < first + Source::together; ++b) {
-        source.prefetch(b);
-        add_run<rows, parts>(source, common, b, part, x, sum);
+      for (int64_t i = 0; i < Source::together; ++i) {
+        source.prefetch(first + i);
+        add_run<rows>(source, common, first, i, x, sum);
       }
     }
     int height = 0;
@@ -143,7 +150,7 @@ void multiply(const Source& source, const Spans& spans, const RowTile& x, int pa
     }
   }
   for (int p = 0; p < parts; ++p) {
-    for (int r = 0; r < rows; ++r) out.put(x.first + r, part + p, level[3][p][r]);
+    for (int r = 0; r < rows; ++r) out.put(x.first + r, p, level[3][p][r]);
   }
 }
 
@@ -154,9 +161,7 @@ void multiply_tile(const Source& source, const Spans& spans, const RowTile& x, c
     if constexpr (most > 1) multiply_tile<most / 2>(source, spans, x, out);
     return;
   }
-  // Codes that are unpacked on the way want registers of their own: then one part after the other, but for one row.
-  constexpr int parts = Source::is_wide || most == 1 ? panel_parts : 1;
-  for (int part = 0; part < panel_parts; part += parts) multiply<most, parts>(source, spans, x, part, out);
+  multiply<most>(source, spans, x, out);
 }
 
 /** The bits that `dot` looks at: only AVX2 does. */

@@ -131,29 +131,31 @@ struct Packed : Traits<type> {
 
   const uint8_t* panel;
 
-  const uint8_t* run(int64_t b, int part) const { return panel + quant_run_at(shape, b) + part * 32; }
+  /** The codes of run first + i, where `first` is a multiple of `together` and i less. */
+  const uint8_t* run(int64_t first, int64_t i, int part) const {
+    if constexpr (is_k) return head(first) + shape.head_bytes + i * shape.run_bytes + part * 32;
+    else return panel + quant_run_at(shape, first) + part * 32;
+  }
 
-  void load(int64_t b, int part, Words* u) const { load_codes<Traits<type>::bits>(run(b, part), u); }
+  void load(int64_t first, int64_t i, int part, Words* u) const { load_codes<Traits<type>::bits>(run(first, i, part), u); }
 
-  Common common(int64_t b, int part) const {
+  Common common(int64_t first, int part) const {
     Common c;
-    const uint8_t* head = panel + quant_head_at(shape, b);
     const int col = part * part_cols;
     if constexpr (type == Quant::q6_k) {
-      c.scale = load_reals(reinterpret_cast<const float*>(head) + col);
+      c.scale = load_reals(reinterpret_cast<const float*>(head(first)) + col);
     } else if constexpr (is_k) {
-      c.scale = load_halves(head + 2 * col);
-      c.least = load_halves(head + 32 + 2 * col);
+      c.scale = load_halves(head(first) + 2 * col);
+      c.least = load_halves(head(first) + 32 + 2 * col);
     }
     return c;
   }
 
-  Scales load_scales(const Common& c, int64_t b, int part) const {
+  Scales load_scales(const Common& c, int64_t first, int64_t i, int part) const {
     Scales s;
-    const uint8_t* head = panel + quant_head_at(shape, b);
     const int col = part * part_cols;
     if constexpr (is_k) {
-      const uint8_t* at = head + 64 + b % 8 * 32 + col;
+      const uint8_t* at = head(first) + 64 + i * 32 + col;
       if constexpr (Traits<type>::halves) {
         s.a[0] = c.scale * load_signed(at);
         s.a[1] = c.scale * load_signed(at + 16);
@@ -162,21 +164,24 @@ struct Packed : Traits<type> {
         s.least = c.least * load_unsigned(at + 16);
       }
     } else if constexpr (Traits<type>::has_min) {
-      s.a[0] = load_halves(head + 2 * col);
-      s.least = load_halves(head + 32 + 2 * col);
+      s.a[0] = load_halves(head(first) + 2 * col);
+      s.least = load_halves(head(first) + 32 + 2 * col);
     } else {
-      s.a[0] = load_halves(head + b % 2 * 32 + 2 * col);
+      s.a[0] = load_halves(head(first) + first % 2 * 32 + 2 * col);
     }
     return s;
   }
 
   /** Asks for what is used some runs later. */
-  void prefetch(int64_t b) const {
+  void prefetch(int64_t run) const {
     constexpr int64_t bytes = shape.run_bytes + shape.head_bytes / shape.head_runs;
-    const uint8_t* at = panel + b * bytes + prefetch_bytes;
+    const uint8_t* at = panel + run * bytes + prefetch_bytes;
 #pragma GCC unroll 16
     for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line);
   }
+
+ private:
+  const uint8_t* head(int64_t run) const { return panel + quant_head_at(shape, run); }
 };
 
 /** A panel with a byte for each code and floats for scales, made once and read for many rows. */
@@ -200,8 +205,9 @@ struct Unpacked {
     for (int64_t at = 0; at < terms / 32; ++at) {
       for (int part = 0; part < panel_parts; ++part) {
         Words u[8];
-        load_codes<Source::bits>(from.run(at, part), u);
-        const Scales s = from.load_scales(from.common(at, part), at, part);
+        const int64_t i = at % Source::together, first = at - i;
+        from.load(first, i, part, u);
+        const Scales s = from.load_scales(from.common(first, part), first, i, part);
         for (int g = 0; g < 8; ++g) store_words(codes + at * 512 + g * 64 + part * 32, u[g]);
         float* to = scales + at * scale_floats + part * part_cols;
         store_reals(to, s.a[0]);
@@ -213,14 +219,14 @@ struct Unpacked {
 
   Words word(int64_t at, int part, int g) const { return load_words(codes + at * 512 + g * 64 + part * 32); }
 
-  void load(int64_t at, int part, Words* u) const {
+  void load(int64_t at, int64_t, int part, Words* u) const {
 #pragma GCC unroll 8
     for (int g = 0; g < 8; ++g) u[g] = word(at, part, g);
   }
 
   Common common(int64_t, int) const { return Common(); }
 
-  Scales load_scales(const Common&, int64_t at, int part) const {
+  Scales load_scales(const Common&, int64_t at, int64_t, int part) const {
     Scales s;
     const float* from = scales + at * scale_floats + part * part_cols;
     s.a[0] = load_reals(from);
