@@ -98,10 +98,16 @@ export function boundedMap<V extends z.ZodType>(key: z.ZodString, value: V, max:
     .meta({ maxProperties: max, [celKey]: [celEntry(`self.all(key, ${bounds.join(' && ')})`, message, undefined)] });
 }
 
+/** Names of fields: those that every stored spec has, by requirement or default, and those that it may lack. */
+export interface FieldNames {
+  readonly always: readonly string[];
+  readonly optional: readonly string[];
+}
+
 /** Fields of a spec that never change after creation. */
-export function immutableFields(fields: readonly string[], advice: string): TransitionRule[] {
-  return fields.map((field) => ({
-    cel: unchangedCel(field),
+export function immutableFields(fields: FieldNames, advice: string): TransitionRule[] {
+  return unchangedFields(fields).map(({ field, cel }) => ({
+    cel,
     holds: (self, oldSelf) => unchanged(field, self, oldSelf),
     message: `${field} can't change after creation; ${advice}`,
     path: [field],
@@ -109,18 +115,27 @@ export function immutableFields(fields: readonly string[], advice: string): Tran
 }
 
 /** Fields of a spec that change only while `suspend` is true, before or after the change. */
-export function fieldsFrozenWhileRunning(fields: readonly string[]): TransitionRule[] {
+export function fieldsFrozenWhileRunning(fields: FieldNames): TransitionRule[] {
   const suspended = (spec: unknown) => (spec as { suspend?: boolean }).suspend === true;
-  return fields.map((field) => ({
-    cel: `self.suspend || oldSelf.suspend || (${unchangedCel(field)})`,
+  return unchangedFields(fields).map(({ field, cel }) => ({
+    cel: `${cel} || self.suspend || oldSelf.suspend`,
     holds: (self, oldSelf) => suspended(self) || suspended(oldSelf) || unchanged(field, self, oldSelf),
     message: `${field} can't change while the job runs; set suspend: true first`,
     path: [field],
   }));
 }
 
-const unchangedCel = (field: string) =>
-  `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;
+/**
+ * Expressions that hold where a field is as it was. They are evaluated at each write of a status too, and each look at a field makes the API
+ * server copy the schema of the whole spec: so there are as few looks as can be.
+ */
+const unchangedFields = ({ always, optional }: FieldNames) => [
+  ...always.map((field) => ({ field, cel: `self.${field} == oldSelf.${field}` })),
+  ...optional.map((field) => {
+    const [now, before] = [`has(self.${field})`, `has(oldSelf.${field})`];
+    return { field, cel: `(!${now} && !${before}) || (${now} && ${before} && self.${field} == oldSelf.${field})` };
+  }),
+];
 
 function unchanged(field: string, self: unknown, oldSelf: unknown): boolean {
   return deepEqual((self as Record<string, unknown>)[field], (oldSelf as Record<string, unknown>)[field]);

@@ -172,18 +172,13 @@ export const TrainingJob = defineResource({
   ],
   transitions: [
     ...immutableFields(
-      ['model', 'data', 'task', 'output', 'runtimeRef', 'managedBy'],
+      { always: ['model', 'data', 'task', 'output'], optional: ['runtimeRef', 'managedBy'] },
       'create a job of another name, or delete this one first',
     ),
-    ...fieldsFrozenWhileRunning([
-      'parallelism',
-      'elastic',
-      'recompute',
-      'recomputeBudgetMiB',
-      'checkpoint',
-      'podTemplate',
-      'scheduling',
-    ]),
+    ...fieldsFrozenWhileRunning({
+      always: ['parallelism', 'recompute', 'checkpoint'],
+      optional: ['elastic', 'recomputeBudgetMiB', 'podTemplate', 'scheduling'],
+    }),
   ],
   example: {
     metadata: { name: 'moby' },

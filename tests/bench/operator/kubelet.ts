@@ -18,6 +18,8 @@ const transport = new Transport(serverOf(access), { userAgent: 'stub-kubelet', m
 const tell = (answer: KubeletAnswer): void => void process.send?.(answer);
 /** Names of the running pods of each namespace. */
 const running = new Map<string, Set<string>>();
+/** Pods that are being started: a watch that begins again tells of them once more. */
+const starting = new Set<string>();
 let asked: { namespace: string; count: number } | undefined;
 
 const pathOf = ({ namespace, name }: { namespace?: string | undefined; name: string }): string =>
@@ -47,6 +49,17 @@ async function start({ metadata, spec }: Pod): Promise<void> {
   });
 }
 
+async function startOnce(pod: Pod): Promise<void> {
+  const { uid = '' } = pod.metadata;
+  if (starting.has(uid)) return;
+  starting.add(uid);
+  try {
+    await start(pod);
+  } finally {
+    starting.delete(uid);
+  }
+}
+
 async function remove({ metadata: { uid, ...key } }: Pod): Promise<void> {
   await transport.request({ method: 'DELETE', path: pathOf(key), body: { gracePeriodSeconds: 0, preconditions: { uid } } });
 }
@@ -69,7 +82,7 @@ function see(type: string, pod: Pod): void {
     if (!isNotFound(error)) console.error(error);
   };
   if (deletionTimestamp !== undefined) void remove(pod).catch(failed);
-  else if (pod.spec.nodeName !== undefined && pod.status?.phase === 'Pending') void start(pod).catch(failed);
+  else if (pod.spec.nodeName !== undefined && pod.status?.phase === 'Pending') startOnce(pod).catch(failed);
   else if (pod.status?.phase === 'Running') names.add(name);
   check();
 }
