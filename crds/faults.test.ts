@@ -200,7 +200,7 @@ describe('manifests', () => {
         "two tokenizers": "spec.data.tokenizer: set exactly one of train, uri",
         "unfetchable data": "spec.data.uri: must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end; got "s3://bucket/x"",
         "unknown field": "spec.task.pretrain.step: unknown field, did you mean steps?; allowed here: steps, batch, seed, optimizer, evaluation, samples",
-        "unknown field at the top": "spec.outptu: unknown field, did you mean output?; allowed here: model, data, task, parallelism, elastic, recompute, recomputeBudgetMiB, checkpoint, faults, trace, suspend, activeDeadlineSeconds, ttlSecondsAfterFinished, scheduling, managedBy, runtimeRef, podTemplate, output",
+        "unknown field at the top": "spec.outptu: unknown field, did you mean output?; allowed here: model, data, task, parallelism, elastic, recompute, recomputeBudgetMiB, precision, checkpoint, faults, trace, suspend, activeDeadlineSeconds, ttlSecondsAfterFinished, scheduling, managedBy, runtimeRef, podTemplate, output",
         "value out of a list": "spec.model.family: must be one of gpt1, gpt2, gpt3, opt, bloom, llama, qwen2, qwen3, mistral, mixtral, gemma3; got "lama", did you mean llama?",
         "wrong type": "spec.task.pretrain.steps: must be a number; got "many"",
       }

@@ -30,6 +30,7 @@ function kernelHeader(): string {
 #include <cstdint>
 
 #include "core/context.h"
+#include "core/reals.h"
 
 namespace wl {
 
@@ -59,6 +60,7 @@ function fieldsOf(arg: Arg): string[] {
 }
 
 function pointerOf(arg: TensorArg): string {
+  if (arg.dtype === 'real') return arg.access === 'in' ? 'Reals' : 'RealsOut';
   const element = { f32: 'float', i32: 'int32_t', u8: 'uint8_t' }[arg.dtype];
   return arg.access === 'in' ? `const ${element}*` : `${element}*`;
 }
@@ -150,7 +152,7 @@ function entryOf(op: Op): string {
   let tensor = 0;
   let list = 0;
   for (const arg of op.args) {
-    if (arg.kind === 'tensor') lines.push(`    static_cast<${pointerOf(arg)}>(call.data(${tensor++})),`);
+    if (arg.kind === 'tensor') lines.push(`    ${valueOf(arg, tensor++)},`);
     if (arg.kind === 'list') {
       lines.push(`    call.list(${list}), call.list_sizes(), call.list_count(),`);
       list += 1;
@@ -160,6 +162,11 @@ function entryOf(op: Op): string {
   symbols.forEach((_, at) => lines.push(`    call.dim(${at}),`));
   lines.push('};', `return call.enqueue<op::${op.name}>(args);`);
   return `int wl_${op.name}(${parametersOf(op)}) {\n${indent(lines)}\n}`;
+}
+
+function valueOf(arg: TensorArg, at: number): string {
+  if (arg.dtype === 'real') return `call.${arg.access === 'in' ? 'reals' : 'reals_out'}(${at})`;
+  return `static_cast<${pointerOf(arg)}>(call.data(${at}))`;
 }
 
 function indent(lines: readonly string[]): string {

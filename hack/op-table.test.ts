@@ -38,6 +38,11 @@ test('forms become dtype, access, optionality and dims', () => {
   ]);
 });
 
+test('a tensor that is f32 or bf16 is a real one', () => {
+  const op = parseOp('demo', { doc: '', args: [['x', 'in f32|bf16 ...M K']] });
+  expect(op.tensors[0]).toMatchObject({ name: 'x', dtype: 'real', access: 'in' });
+});
+
 test.each([
   ['in f64 M', "demo: argument x has the unknown form 'in f64 M'"],
   ['f16', "demo: argument x has the unknown form 'f16'"],

@@ -8,7 +8,8 @@ type Dim = { readonly symbol: string } | { readonly size: number };
 export type TensorArg = {
   readonly kind: 'tensor';
   readonly name: string;
-  readonly dtype: 'f32' | 'i32' | 'u8';
+  /** 'real' is f32 or bf16. */
+  readonly dtype: 'f32' | 'real' | 'i32' | 'u8';
   readonly access: 'in' | 'out' | 'inout';
   readonly optional: boolean;
   /** The first dim stands for all leading dims folded into one. */
@@ -75,14 +76,14 @@ export function parseOp(name: string, declaration: OpDeclaration): Op {
 function parseArg(op: string, name: string, form: string): Arg {
   if (form === 'i64' || form === 'f32') return { kind: 'scalar', name, type: form };
   if (form === 'list f32') return { kind: 'list', name };
-  const match = /^(in|out|inout)(\??) (f32|i32|u8) (.+)$/.exec(form);
+  const match = /^(in|out|inout)(\??) (f32\|bf16|f32|i32|u8) (.+)$/.exec(form);
   if (!match) throw new Error(`${op}: argument ${name} has the unknown form '${form}'`);
   const [, access, optional, dtype, shape = ''] = match;
   const words = shape.split(' ');
   return {
     kind: 'tensor',
     name,
-    dtype: dtype as TensorArg['dtype'],
+    dtype: dtype === 'f32|bf16' ? 'real' : (dtype as TensorArg['dtype']),
     access: access as TensorArg['access'],
     optional: optional === '?',
     folds: shape.startsWith('...'),

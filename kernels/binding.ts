@@ -8,8 +8,7 @@ export type StreamHandle = number;
 export type EventHandle = number;
 export type MapHandle = number;
 
-export type DType = 'f32' | 'i32' | 'u8';
-const dtypes: readonly DType[] = ['f32', 'i32', 'u8'];
+export type DType = 'f32' | 'i32' | 'u8' | 'bf16';
 
 /**
  * invalid: shapes, handles or values that an operation can't work with; retryable: memory was short, or the stream was cancelled;
@@ -96,8 +95,9 @@ export type StreamEvent = {
 export type MappedFile = { readonly handle: MapHandle; readonly bytes: number };
 
 /** Element types of collectives; those that tensors do not have are bytes of a u8 tensor. */
-export type CommDType = DType | 'f64' | 'f16' | 'bf16' | 'i64';
-const commDTypes: readonly CommDType[] = [...dtypes, 'f64', 'f16', 'bf16', 'i64'];
+export type CommDType = DType | 'f64' | 'f16' | 'i64';
+/** By their numbers, which tensors and collectives share; the last is that of a view by `tensorViewRounded`. */
+const dtypes = ['f32', 'i32', 'u8', 'f64', 'f16', 'bf16', 'i64', 'f32'] as const satisfies readonly CommDType[];
 export type Reduction = 'sum' | 'max' | 'min';
 const reductions: readonly Reduction[] = ['sum', 'max', 'min'];
 export type Transport = 'auto' | 'process' | 'shm' | 'tcp';
@@ -214,6 +214,7 @@ type Native = {
   readonly quantizedPanelBytes: (type: number, n: number, k: number) => number;
   readonly tensorNew: (dtype: number, ...rest: [...Dims, label: string | undefined]) => TensorHandle;
   readonly tensorView: (base: TensorHandle, offset: number, ...dims: Dims) => TensorHandle;
+  readonly tensorViewRounded: (base: TensorHandle, offset: number, ...dims: Dims) => TensorHandle;
   readonly tensorFree: (tensor: TensorHandle) => void;
   readonly tensorWrite: (stream: StreamHandle, tensor: TensorHandle, data: ArrayBufferView) => void;
   readonly tensorRead: (stream: StreamHandle, tensor: TensorHandle, into: ArrayBufferView) => Promise<void>;
@@ -292,6 +293,10 @@ export function tensorNew(dtype: DType, shape: readonly number[], label?: string
 export function tensorView(base: TensorHandle, offset: number, shape: readonly number[]): TensorHandle {
   return native.tensorView(base, offset, ...dimsOf(shape));
 }
+/** tensorView of an f32 tensor, for operations that take f32 or bf16: they read each element as the bf16 nearest to it. */
+export function tensorViewRounded(base: TensorHandle, offset: number, shape: readonly number[]): TensorHandle {
+  return native.tensorViewRounded(base, offset, ...dimsOf(shape));
+}
 /** Frees in stream order: what was enqueued before still runs. */
 export const tensorFree = native.tensorFree;
 /** Copies the data at once and enqueues the write; the byte length must be that of the tensor. */
@@ -301,7 +306,7 @@ export const tensorRead = native.tensorRead;
 
 /** All tensors of the process that live: what a leak test looks at. */
 export function liveTensors(): LiveTensor[] {
-  return native.liveTensors().map((tensor) => ({ ...tensor, dtype: dtypes[tensor.dtype] ?? 'u8' }));
+  return native.liveTensors().map((tensor) => ({ ...tensor, dtype: (dtypes[tensor.dtype] ?? 'u8') as DType }));
 }
 export const memoryStats = native.memoryStats;
 /** Bytes that may be taken from the operating system, 0 for no limit; WL_MEMORY_LIMIT sets it at start. */
@@ -410,7 +415,7 @@ export const commBytesSent = native.comm.commBytesSent;
 export const commLog = native.comm.commLog;
 
 /** Code of `as`; without it, a tensor's own type. */
-const asOf = (as: CommDType | undefined): number => (as === undefined ? -1 : commDTypes.indexOf(as));
+const asOf = (as: CommDType | undefined): number => (as === undefined ? -1 : dtypes.indexOf(as));
 
 /**
  * Collectives. They are checked and enqueued like operations and run on the stream's thread; sums are added in the balanced tree over ranks.

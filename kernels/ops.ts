@@ -5,7 +5,8 @@
 //                     '...M' stands for all leading dims folded into one.
 //   'out ...'         a tensor that is overwritten;  'inout ...' one that is read and written
 //   'in? ...'         a tensor that may be absent (null)
-//   a dtype is f32, i32, or u8 for blocks and panels of quantised weights and for the pages of a cache
+//   a dtype is f32, i32, u8 for blocks and panels of quantised weights and for pages of a cache, or f32|bf16 where either will do: read as f32,
+//                     rounded when written
 //   'list f32'        several tensors of any shape (a Uint32Array of handles); lists of one operation pair up by index and size
 //   'i64' | 'f32'     a scalar
 //
@@ -25,23 +26,23 @@ export const ops = {
   copy: {
     doc: 'y = x',
     args: [
-      ['x', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['x', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
     ],
   },
   add: {
     doc: 'y = a + b, element by element; y may be a or b',
     args: [
-      ['a', 'in f32 ...M'],
-      ['b', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['a', 'in f32|bf16 ...M'],
+      ['b', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
     ],
   },
   scale: {
     doc: 'y = factor * x; y may be x',
     args: [
-      ['x', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['x', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
       ['factor', 'f32'],
     ],
   },
@@ -58,9 +59,9 @@ export const ops = {
   gather_rows: {
     doc: 'y[i] = x[rows[i]]',
     args: [
-      ['x', 'in f32 R K'],
+      ['x', 'in f32|bf16 R K'],
       ['rows', 'in i32 M'],
-      ['y', 'out f32 M K'],
+      ['y', 'out f32|bf16 M K'],
     ],
   },
 
@@ -69,8 +70,8 @@ export const ops = {
     doc: 'y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here',
     args: [
       ['ids', 'in i32 ...M'],
-      ['w', 'in f32 V D'],
-      ['y', 'out f32 ...M D'],
+      ['w', 'in f32|bf16 V D'],
+      ['y', 'out f32|bf16 ...M D'],
       ['first_row', 'i64'],
       ['table_rows', 'i64'],
     ],
@@ -95,10 +96,10 @@ export const ops = {
   linear_forward: {
     doc: 'y = x wT + bias; contraction over K in spans of whole units',
     args: [
-      ['x', 'in f32 ...M K'],
-      ['w', 'in f32 N K'],
+      ['x', 'in f32|bf16 ...M K'],
+      ['w', 'in f32|bf16 N K'],
       ['bias', 'in? f32 N'],
-      ['y', 'out f32 ...M N'],
+      ['y', 'out f32|bf16 ...M N'],
       ['unit', 'i64'],
       ['spans', 'i64'],
     ],
@@ -107,11 +108,11 @@ export const ops = {
     doc: 'dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
-      ['w', 'in f32 N K'],
+      ['w', 'in f32|bf16 N K'],
       ['dy2', 'in? f32 ...M N2'],
-      ['w2', 'in? f32 N2 K'],
+      ['w2', 'in? f32|bf16 N2 K'],
       ['dy3', 'in? f32 ...M N3'],
-      ['w3', 'in? f32 N3 K'],
+      ['w3', 'in? f32|bf16 N3 K'],
       ['dx', 'inout f32 ...M K'],
       ['unit', 'i64'],
       ['spans', 'i64'],
@@ -122,7 +123,7 @@ export const ops = {
     doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1',
     args: [
       ['dy', 'in f32 ...M N'],
-      ['x', 'in f32 ...M K'],
+      ['x', 'in f32|bf16 ...M K'],
       ['dw', 'inout f32 N K'],
       ['dbias', 'inout? f32 N'],
       ['length', 'i64'],
@@ -133,7 +134,7 @@ export const ops = {
   linear_pack: {
     doc: 'packs w into the panels that linear_packed_forward reads; P is what packedSize(N, K) says',
     args: [
-      ['w', 'in f32 N K'],
+      ['w', 'in f32|bf16 N K'],
       ['packed', 'out f32 P'],
     ],
   },
@@ -202,9 +203,9 @@ export const ops = {
   add_bias: {
     doc: 'y = x + bias, the bits of a bias inside linear_forward; y may be x',
     args: [
-      ['x', 'in f32 ...M N'],
+      ['x', 'in f32|bf16 ...M N'],
       ['bias', 'in f32 N'],
-      ['y', 'out f32 ...M N'],
+      ['y', 'out f32|bf16 ...M N'],
     ],
   },
   bias_backward: {
@@ -222,11 +223,11 @@ export const ops = {
   rms_norm_forward: {
     doc: 'h = x + residual; y = h / rms(h) * (w + offset); inv_rms is kept for the backward pass',
     args: [
-      ['x', 'in f32 ...M D'],
-      ['residual', 'in? f32 ...M D'],
+      ['x', 'in f32|bf16 ...M D'],
+      ['residual', 'in? f32|bf16 ...M D'],
       ['w', 'in f32 D'],
-      ['h', 'out? f32 ...M D'],
-      ['y', 'out f32 ...M D'],
+      ['h', 'out? f32|bf16 ...M D'],
+      ['y', 'out f32|bf16 ...M D'],
       ['inv_rms', 'out f32 ...M'],
       ['eps', 'f32'],
       ['offset', 'f32'],
@@ -236,7 +237,7 @@ export const ops = {
     doc: 'dx = gradient through the norm at h, plus dh (what arrives at h by other ways); dw in token spans',
     args: [
       ['dy', 'in f32 ...M D'],
-      ['h', 'in f32 ...M D'],
+      ['h', 'in f32|bf16 ...M D'],
       ['w', 'in f32 D'],
       ['inv_rms', 'in f32 ...M'],
       ['dh', 'in? f32 ...M D'],
@@ -251,12 +252,12 @@ export const ops = {
   layer_norm_forward: {
     doc: 'h = x + residual; y = (h - mean) * inv_std * w + b',
     args: [
-      ['x', 'in f32 ...M D'],
-      ['residual', 'in? f32 ...M D'],
+      ['x', 'in f32|bf16 ...M D'],
+      ['residual', 'in? f32|bf16 ...M D'],
       ['w', 'in f32 D'],
       ['b', 'in? f32 D'],
-      ['h', 'out? f32 ...M D'],
-      ['y', 'out f32 ...M D'],
+      ['h', 'out? f32|bf16 ...M D'],
+      ['y', 'out f32|bf16 ...M D'],
       ['mean', 'out f32 ...M'],
       ['inv_std', 'out f32 ...M'],
       ['eps', 'f32'],
@@ -266,7 +267,7 @@ export const ops = {
     doc: 'dx = gradient through the norm at h, plus dh; dw and db in token spans',
     args: [
       ['dy', 'in f32 ...M D'],
-      ['h', 'in f32 ...M D'],
+      ['h', 'in f32|bf16 ...M D'],
       ['w', 'in f32 D'],
       ['mean', 'in f32 ...M'],
       ['inv_std', 'in f32 ...M'],
@@ -286,11 +287,11 @@ export const ops = {
   rope: {
     doc: 'y = x with each head of size 2H turned by the angle of its position (halves rotated); inverse 1 turns back; y may be x',
     args: [
-      ['x', 'in f32 ...M E'],
+      ['x', 'in f32|bf16 ...M E'],
       ['positions', 'in i32 ...M'],
       ['cos', 'in f32 C H'],
       ['sin', 'in f32 C H'],
-      ['y', 'out f32 ...M E'],
+      ['y', 'out f32|bf16 ...M E'],
       ['inverse', 'i64'],
     ],
     needs: ['E % (2 * H) == 0'],
@@ -298,10 +299,10 @@ export const ops = {
   attention_forward: {
     doc: 'causal attention over sequences of `length` rows; lse is the log of each softmax sum, kept for the backward pass',
     args: [
-      ['q', 'in f32 ...M Q'],
-      ['k', 'in f32 ...M E'],
-      ['v', 'in f32 ...M E'],
-      ['out', 'out f32 ...M Q'],
+      ['q', 'in f32|bf16 ...M Q'],
+      ['k', 'in f32|bf16 ...M E'],
+      ['v', 'in f32|bf16 ...M E'],
+      ['out', 'out f32|bf16 ...M Q'],
       ['lse', 'out f32 ...M H'],
       ['slopes', 'in? f32 A'],
       ['length', 'i64'],
@@ -325,10 +326,10 @@ export const ops = {
     doc: 'gradients of attention_forward',
     args: [
       ['dout', 'in f32 ...M Q'],
-      ['q', 'in f32 ...M Q'],
-      ['k', 'in f32 ...M E'],
-      ['v', 'in f32 ...M E'],
-      ['out', 'in f32 ...M Q'],
+      ['q', 'in f32|bf16 ...M Q'],
+      ['k', 'in f32|bf16 ...M E'],
+      ['v', 'in f32|bf16 ...M E'],
+      ['out', 'in f32|bf16 ...M Q'],
       ['lse', 'in f32 ...M H'],
       ['slopes', 'in? f32 A'],
       ['dq', 'out f32 ...M Q'],
@@ -398,8 +399,8 @@ export const ops = {
   gelu_forward: {
     doc: 'y = gelu(x); tanh 1 is the tanh form, 0 the erf form',
     args: [
-      ['x', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['x', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
       ['tanh', 'i64'],
     ],
   },
@@ -407,7 +408,7 @@ export const ops = {
     doc: "dx = dy * gelu'(x)",
     args: [
       ['dy', 'in f32 ...M'],
-      ['x', 'in f32 ...M'],
+      ['x', 'in f32|bf16 ...M'],
       ['dx', 'out f32 ...M'],
       ['tanh', 'i64'],
     ],
@@ -430,17 +431,17 @@ export const ops = {
   gated_silu_forward: {
     doc: 'y = silu(gate) * up',
     args: [
-      ['gate', 'in f32 ...M'],
-      ['up', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['gate', 'in f32|bf16 ...M'],
+      ['up', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
     ],
   },
   gated_silu_backward: {
     doc: 'gradients of gated_silu_forward',
     args: [
       ['dy', 'in f32 ...M'],
-      ['gate', 'in f32 ...M'],
-      ['up', 'in f32 ...M'],
+      ['gate', 'in f32|bf16 ...M'],
+      ['up', 'in f32|bf16 ...M'],
       ['dgate', 'out f32 ...M'],
       ['dup', 'out f32 ...M'],
     ],
@@ -448,17 +449,17 @@ export const ops = {
   gated_gelu_forward: {
     doc: 'y = gelu(gate) * up, by the tanh form',
     args: [
-      ['gate', 'in f32 ...M'],
-      ['up', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['gate', 'in f32|bf16 ...M'],
+      ['up', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
     ],
   },
   gated_gelu_backward: {
     doc: 'gradients of gated_gelu_forward',
     args: [
       ['dy', 'in f32 ...M'],
-      ['gate', 'in f32 ...M'],
-      ['up', 'in f32 ...M'],
+      ['gate', 'in f32|bf16 ...M'],
+      ['up', 'in f32|bf16 ...M'],
       ['dgate', 'out f32 ...M'],
       ['dup', 'out f32 ...M'],
     ],
@@ -466,23 +467,23 @@ export const ops = {
   relu_forward: {
     doc: 'y = max(x, 0)',
     args: [
-      ['x', 'in f32 ...M'],
-      ['y', 'out f32 ...M'],
+      ['x', 'in f32|bf16 ...M'],
+      ['y', 'out f32|bf16 ...M'],
     ],
   },
   relu_backward: {
     doc: 'dx = dy where y is above 0, else 0',
     args: [
       ['dy', 'in f32 ...M'],
-      ['y', 'in f32 ...M'],
+      ['y', 'in f32|bf16 ...M'],
       ['dx', 'out f32 ...M'],
     ],
   },
   dropout: {
     doc: 'y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward',
     args: [
-      ['x', 'in f32 ...M K'],
-      ['y', 'out f32 ...M K'],
+      ['x', 'in f32|bf16 ...M K'],
+      ['y', 'out f32|bf16 ...M K'],
       ['p', 'f32'],
       ['seed', 'i64'],
       ['step', 'i64'],
@@ -604,8 +605,8 @@ export const ops = {
   cross_entropy_forward: {
     doc: 'losses[t] = -log softmax(h[t] wT)[targets[t]], 0 where the target is negative; logits exist in chunks only',
     args: [
-      ['h', 'in f32 ...M D'],
-      ['w', 'in f32 V D'],
+      ['h', 'in f32|bf16 ...M D'],
+      ['w', 'in f32|bf16 V D'],
       ['targets', 'in i32 ...M'],
       ['losses', 'out f32 ...M'],
     ],
@@ -613,8 +614,8 @@ export const ops = {
   cross_entropy_fused: {
     doc: 'cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans',
     args: [
-      ['h', 'in f32 ...M D'],
-      ['w', 'in f32 V D'],
+      ['h', 'in f32|bf16 ...M D'],
+      ['w', 'in f32|bf16 V D'],
       ['targets', 'in i32 ...M'],
       ['losses', 'out f32 ...M'],
       ['dh', 'out f32 ...M D'],
@@ -627,8 +628,8 @@ export const ops = {
   cross_entropy_logits: {
     doc: 'first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows',
     args: [
-      ['h', 'in f32 ...M D'],
-      ['w', 'in f32 V D'],
+      ['h', 'in f32|bf16 ...M D'],
+      ['w', 'in f32|bf16 V D'],
       ['logits', 'out f32 ...M V'],
       ['maxima', 'out f32 ...M'],
     ],
@@ -662,7 +663,7 @@ export const ops = {
     doc: 'dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks',
     args: [
       ['dlogits', 'in f32 ...M V'],
-      ['w', 'in f32 V D'],
+      ['w', 'in f32|bf16 V D'],
       ['dh', 'out f32 ...M D'],
       ['first_row', 'i64'],
       ['table_rows', 'i64'],

@@ -23,7 +23,8 @@ export function planText(name: string, plan: JobPlan, warnings: readonly string[
 }
 
 function facts(name: string, plan: JobPlan): string {
-  const { parallelism, world, model, batch, grainsPerRank, tokensPerGrain, schedule } = plan;
+  const { parallelism, world, model, batch, precision, grainsPerRank, tokensPerGrain, schedule } = plan;
+  const bits = precision === 'bf16' ? '32 bits, activations bf16' : '32 bits';
   const { pipeline, dataReplicate, dataShard, tensor } = parallelism;
   const axes = { pipeline, dataReplicate, dataShard, tensor };
   const mesh = Object.entries(axes).flatMap(([axis, size]) => (size > 1 ? [`${axis} ${size}`] : []));
@@ -32,7 +33,7 @@ function facts(name: string, plan: JobPlan): string {
   const rows: [string, string][] = [
     ['job', name],
     ['ranks', world === 1 ? '1' : `${world} = ${mesh.join(' x ')}`],
-    ['model', `${model.family}, ${model.layers} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, 32 bits`],
+    ['model', `${model.family}, ${model.layers} layers, hidden ${model.hiddenSize}, vocabulary ${model.vocabularySize}, ${bits}`],
     ['step', `${batch.sequences} sequences of ${batch.length} tokens, in ${grains} of ${tokensPerGrain} tokens${own}`],
     ...modes(parallelism, schedule).map((mode, index): [string, string] => [index === 0 ? 'modes' : '', mode]),
   ];

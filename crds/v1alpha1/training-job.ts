@@ -74,6 +74,12 @@ const Spec = withRules(
         .describe(
           'Instead of recompute: memory of a rank for what is kept for the backward pass; what exceeds it is computed again.',
         ),
+      precision: z
+        .enum(['f32', 'bf16'])
+        .optional()
+        .describe(
+          'What the forward pass keeps for the backward pass, and what its products read weights as. bf16 needs half the memory for activations; sums, gradients, the weights that are updated and checkpoints stay f32. f32 if absent.',
+        ),
       checkpoint: z
         .strictObject({
           everySteps: z.int().min(1).max(100_000_000).default(100).describe('Steps between two checkpoints.'),
@@ -172,7 +178,7 @@ export const TrainingJob = defineResource({
   ],
   transitions: [
     ...immutableFields(
-      { always: ['model', 'data', 'task', 'output'], optional: ['runtimeRef', 'managedBy'] },
+      { always: ['model', 'data', 'task', 'precision', 'output'], optional: ['runtimeRef', 'managedBy'] },
       'create a job of another name, or delete this one first',
     ),
     ...fieldsFrozenWhileRunning({

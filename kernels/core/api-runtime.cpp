@@ -84,7 +84,10 @@ int wl_tensor_new(wl_owner owner, int dtype, int ndim, const int64_t* shape, con
   return tensors().create(owner, dtype, ndim, shape, label, out);
 }
 int wl_tensor_view(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out) {
-  return tensors().create_view(owner, base, offset, ndim, shape, out);
+  return tensors().create_view(owner, base, offset, ndim, shape, false, out);
+}
+int wl_tensor_view_rounded(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out) {
+  return tensors().create_view(owner, base, offset, ndim, shape, true, out);
 }
 int wl_tensor_free(wl_tensor tensor) { return tensors().free(tensor); }
 int wl_tensor_describe(wl_tensor tensor, wl_tensor_info* out) { return tensors().describe(tensor, out); }

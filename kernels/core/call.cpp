@@ -33,6 +33,11 @@ struct NeedText {
   }
 };
 
+bool takes(const TensorSpec& need, int dtype) {
+  if (need.dtype != DType::real) return dtype == static_cast<int>(need.dtype);
+  return dtype == WL_F32 || dtype == WL_BF16 || (dtype == WL_F32_ROUNDED && need.access == Access::in);
+}
+
 }  // namespace
 
 Call::Call(const OpSpec& spec, wl_stream on) : spec_(spec), stream_(find_stream(on)) {
@@ -68,13 +73,15 @@ bool Call::resolve_one(int at, wl_tensor handle) {
   if (handle == 0) return need.optional ? true : refuse("%s is missing", need.name);
   const Tensor* tensor = tensors().find(handle);
   if (tensor == nullptr) return refuse("%s is not a live tensor (handle %u)", need.name, handle);
-  if (tensor->dtype != static_cast<int>(need.dtype)) {
-    return refuse("%s is %s, needs %s", need.name, name_of_dtype(tensor->dtype), name_of_dtype(static_cast<int>(need.dtype)));
+  if (!takes(need, tensor->dtype)) {
+    const char* wanted = need.dtype == DType::real ? "f32 or bf16" : name_of_dtype(static_cast<int>(need.dtype));
+    return refuse("%s is %s, needs %s", need.name, name_of_dtype(tensor->dtype), wanted);
   }
   if (!unify(at, *tensor)) return false;
   Tensors::use(*tensor->buffer, *stream_);
   data_[at] = tensor->data();
   bytes_[at] = tensor->bytes();
+  if (need.dtype == DType::real) stored_[at] = static_cast<Stored>(tensor->dtype);
   return true;
 }
 

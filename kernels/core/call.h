@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/reals.h"
 #include "core/stream.h"
 #include "core/tensors.h"
 #include "wl.h"
@@ -13,7 +14,8 @@
 namespace wl {
 
 enum class Access : uint8_t { in, out, inout };
-enum class DType : uint8_t { f32 = WL_F32, i32 = WL_I32, u8 = WL_U8 };
+/** What an argument may be; `real` is f32 or bf16, and for what is read also f32 that is read as bf16. */
+enum class DType : uint8_t { f32 = WL_F32, i32 = WL_I32, u8 = WL_U8, real = 255 };
 
 struct TensorSpec {
   const char* name;
@@ -58,6 +60,8 @@ class Call {
   int kind() const { return kind_; }
   int64_t dim(int symbol) const { return dims_[symbol] < 0 ? 0 : dims_[symbol]; }
   void* data(int tensor) const { return data_[tensor]; }
+  Reals reals(int tensor) const { return {data_[tensor], stored_[tensor]}; }
+  RealsOut reals_out(int tensor) const { return {data_[tensor], stored_[tensor]}; }
   float* const* list(int at) const { return reinterpret_cast<float* const*>(owned_) + at * list_count(); }
   const int64_t* list_sizes() const;
   int64_t list_count() const { return lists_.empty() ? 0 : lists_[0].count; }
@@ -93,6 +97,7 @@ class Call {
   int dim_from_[OpSpec::kMaxSymbols] = {};
   void* data_[OpSpec::kMaxTensors] = {};
   int64_t bytes_[OpSpec::kMaxTensors] = {};
+  Stored stored_[OpSpec::kMaxTensors] = {};
   std::vector<List> lists_;
   std::vector<void*> list_data_;
   std::vector<int64_t> list_sizes_;

@@ -16,21 +16,21 @@ constexpr TensorSpec fill_tensors[] = {
 constexpr OpSpec fill_spec = {"fill", fill_tensors, 1, {"M"}};
 
 constexpr TensorSpec copy_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+    {"x", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 0},
 };
 constexpr OpSpec copy_spec = {"copy", copy_tensors, 2, {"M"}};
 
 constexpr TensorSpec add_tensors[] = {
-    {"a", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"b", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 1u << 0 | 1u << 1},
+    {"a", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"b", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 1u << 0 | 1u << 1},
 };
 constexpr OpSpec add_spec = {"add", add_tensors, 3, {"M"}};
 
 constexpr TensorSpec scale_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 1u << 0},
+    {"x", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 1u << 0},
 };
 constexpr OpSpec scale_spec = {"scale", scale_tensors, 2, {"M"}};
 
@@ -40,16 +40,16 @@ constexpr TensorSpec normal_tensors[] = {
 constexpr OpSpec normal_spec = {"normal", normal_tensors, 1, {"M"}};
 
 constexpr TensorSpec gather_rows_tensors[] = {
-    {"x", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"x", Access::in, DType::real, false, false, 2, {0, 1}, 0},
     {"rows", Access::in, DType::i32, false, false, 1, {2}, 0},
-    {"y", Access::out, DType::f32, false, false, 2, {2, 1}, 0},
+    {"y", Access::out, DType::real, false, false, 2, {2, 1}, 0},
 };
 constexpr OpSpec gather_rows_spec = {"gather_rows", gather_rows_tensors, 3, {"R", "K", "M"}};
 
 constexpr TensorSpec embedding_forward_tensors[] = {
     {"ids", Access::in, DType::i32, false, true, 1, {0}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {1, 2}, 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 2}, 0},
 };
 constexpr OpSpec embedding_forward_spec = {"embedding_forward", embedding_forward_tensors, 3, {"M", "V", "D"}};
 
@@ -61,34 +61,34 @@ constexpr TensorSpec embedding_backward_tensors[] = {
 constexpr OpSpec embedding_backward_spec = {"embedding_backward", embedding_backward_tensors, 3, {"M", "D", "V"}};
 
 constexpr TensorSpec linear_forward_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {2, 1}, 0},
     {"bias", Access::in, DType::f32, true, false, 1, {2}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 2}, 0},
 };
 constexpr OpSpec linear_forward_spec = {"linear_forward", linear_forward_tensors, 4, {"M", "K", "N"}};
 
 constexpr TensorSpec linear_backward_input_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {1, 2}, 0},
     {"dy2", Access::in, DType::f32, true, true, 2, {0, 3}, 0},
-    {"w2", Access::in, DType::f32, true, false, 2, {3, 2}, 0},
+    {"w2", Access::in, DType::real, true, false, 2, {3, 2}, 0},
     {"dy3", Access::in, DType::f32, true, true, 2, {0, 4}, 0},
-    {"w3", Access::in, DType::f32, true, false, 2, {4, 2}, 0},
+    {"w3", Access::in, DType::real, true, false, 2, {4, 2}, 0},
     {"dx", Access::inout, DType::f32, false, true, 2, {0, 2}, 0},
 };
 constexpr OpSpec linear_backward_input_spec = {"linear_backward_input", linear_backward_input_tensors, 7, {"M", "N", "K", "N2", "N3"}};
 
 constexpr TensorSpec linear_backward_weight_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"x", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 2}, 0},
     {"dw", Access::inout, DType::f32, false, false, 2, {1, 2}, 0},
     {"dbias", Access::inout, DType::f32, true, false, 1, {1}, 0},
 };
 constexpr OpSpec linear_backward_weight_spec = {"linear_backward_weight", linear_backward_weight_tensors, 4, {"M", "N", "K"}};
 
 constexpr TensorSpec linear_pack_tensors[] = {
-    {"w", Access::in, DType::f32, false, false, 2, {0, 1}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {0, 1}, 0},
     {"packed", Access::out, DType::f32, false, false, 1, {2}, 0},
 };
 constexpr OpSpec linear_pack_spec = {"linear_pack", linear_pack_tensors, 2, {"N", "K", "P"}};
@@ -135,9 +135,9 @@ constexpr TensorSpec linear_quantized_tensors[] = {
 constexpr OpSpec linear_quantized_spec = {"linear_quantized", linear_quantized_tensors, 4, {"M", "K", "P", "N"}};
 
 constexpr TensorSpec add_bias_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 1}, 0},
     {"bias", Access::in, DType::f32, false, false, 1, {1}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 1u << 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 1}, 1u << 0},
 };
 constexpr OpSpec add_bias_spec = {"add_bias", add_bias_tensors, 3, {"M", "N"}};
 
@@ -148,18 +148,18 @@ constexpr TensorSpec bias_backward_tensors[] = {
 constexpr OpSpec bias_backward_spec = {"bias_backward", bias_backward_tensors, 2, {"M", "N"}};
 
 constexpr TensorSpec rms_norm_forward_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"residual", Access::in, DType::f32, true, true, 2, {0, 1}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"residual", Access::in, DType::real, true, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 1, {1}, 0},
-    {"h", Access::out, DType::f32, true, true, 2, {0, 1}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
+    {"h", Access::out, DType::real, true, true, 2, {0, 1}, 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 1}, 0},
     {"inv_rms", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
 constexpr OpSpec rms_norm_forward_spec = {"rms_norm_forward", rms_norm_forward_tensors, 6, {"M", "D"}};
 
 constexpr TensorSpec rms_norm_backward_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"h", Access::in, DType::real, false, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 1, {1}, 0},
     {"inv_rms", Access::in, DType::f32, false, true, 1, {0}, 0},
     {"dh", Access::in, DType::f32, true, true, 2, {0, 1}, 0},
@@ -169,12 +169,12 @@ constexpr TensorSpec rms_norm_backward_tensors[] = {
 constexpr OpSpec rms_norm_backward_spec = {"rms_norm_backward", rms_norm_backward_tensors, 7, {"M", "D"}};
 
 constexpr TensorSpec layer_norm_forward_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"residual", Access::in, DType::f32, true, true, 2, {0, 1}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"residual", Access::in, DType::real, true, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 1, {1}, 0},
     {"b", Access::in, DType::f32, true, false, 1, {1}, 0},
-    {"h", Access::out, DType::f32, true, true, 2, {0, 1}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
+    {"h", Access::out, DType::real, true, true, 2, {0, 1}, 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 1}, 0},
     {"mean", Access::out, DType::f32, false, true, 1, {0}, 0},
     {"inv_std", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
@@ -182,7 +182,7 @@ constexpr OpSpec layer_norm_forward_spec = {"layer_norm_forward", layer_norm_for
 
 constexpr TensorSpec layer_norm_backward_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"h", Access::in, DType::real, false, true, 2, {0, 1}, 0},
     {"w", Access::in, DType::f32, false, false, 1, {1}, 0},
     {"mean", Access::in, DType::f32, false, true, 1, {0}, 0},
     {"inv_std", Access::in, DType::f32, false, true, 1, {0}, 0},
@@ -194,19 +194,19 @@ constexpr TensorSpec layer_norm_backward_tensors[] = {
 constexpr OpSpec layer_norm_backward_spec = {"layer_norm_backward", layer_norm_backward_tensors, 9, {"M", "D"}};
 
 constexpr TensorSpec rope_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 1}, 0},
     {"positions", Access::in, DType::i32, false, true, 1, {0}, 0},
     {"cos", Access::in, DType::f32, false, false, 2, {2, 3}, 0},
     {"sin", Access::in, DType::f32, false, false, 2, {2, 3}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 1u << 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 1}, 1u << 0},
 };
 constexpr OpSpec rope_spec = {"rope", rope_tensors, 5, {"M", "E", "C", "H"}};
 
 constexpr TensorSpec attention_forward_tensors[] = {
-    {"q", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"k", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
-    {"v", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
-    {"out", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
+    {"q", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"k", Access::in, DType::real, false, true, 2, {0, 2}, 0},
+    {"v", Access::in, DType::real, false, true, 2, {0, 2}, 0},
+    {"out", Access::out, DType::real, false, true, 2, {0, 1}, 0},
     {"lse", Access::out, DType::f32, false, true, 2, {0, 3}, 0},
     {"slopes", Access::in, DType::f32, true, false, 1, {4}, 0},
 };
@@ -214,10 +214,10 @@ constexpr OpSpec attention_forward_spec = {"attention_forward", attention_forwar
 
 constexpr TensorSpec attention_backward_tensors[] = {
     {"dout", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"q", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"k", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
-    {"v", Access::in, DType::f32, false, true, 2, {0, 2}, 0},
-    {"out", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
+    {"q", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"k", Access::in, DType::real, false, true, 2, {0, 2}, 0},
+    {"v", Access::in, DType::real, false, true, 2, {0, 2}, 0},
+    {"out", Access::in, DType::real, false, true, 2, {0, 1}, 0},
     {"lse", Access::in, DType::f32, false, true, 2, {0, 3}, 0},
     {"slopes", Access::in, DType::f32, true, false, 1, {4}, 0},
     {"dq", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
@@ -247,14 +247,14 @@ constexpr TensorSpec attention_paged_tensors[] = {
 constexpr OpSpec attention_paged_spec = {"attention_paged", attention_paged_tensors, 7, {"M", "Q", "P", "S", "R", "B", "W", "C", "A"}};
 
 constexpr TensorSpec gelu_forward_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+    {"x", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 0},
 };
 constexpr OpSpec gelu_forward_spec = {"gelu_forward", gelu_forward_tensors, 2, {"M"}};
 
 constexpr TensorSpec gelu_backward_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"x", Access::in, DType::real, false, true, 1, {0}, 0},
     {"dx", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
 constexpr OpSpec gelu_backward_spec = {"gelu_backward", gelu_backward_tensors, 3, {"M"}};
@@ -273,53 +273,53 @@ constexpr TensorSpec silu_backward_tensors[] = {
 constexpr OpSpec silu_backward_spec = {"silu_backward", silu_backward_tensors, 3, {"M"}};
 
 constexpr TensorSpec gated_silu_forward_tensors[] = {
-    {"gate", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"up", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+    {"gate", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"up", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 0},
 };
 constexpr OpSpec gated_silu_forward_spec = {"gated_silu_forward", gated_silu_forward_tensors, 3, {"M"}};
 
 constexpr TensorSpec gated_silu_backward_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"gate", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"up", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"gate", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"up", Access::in, DType::real, false, true, 1, {0}, 0},
     {"dgate", Access::out, DType::f32, false, true, 1, {0}, 0},
     {"dup", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
 constexpr OpSpec gated_silu_backward_spec = {"gated_silu_backward", gated_silu_backward_tensors, 5, {"M"}};
 
 constexpr TensorSpec gated_gelu_forward_tensors[] = {
-    {"gate", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"up", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+    {"gate", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"up", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 0},
 };
 constexpr OpSpec gated_gelu_forward_spec = {"gated_gelu_forward", gated_gelu_forward_tensors, 3, {"M"}};
 
 constexpr TensorSpec gated_gelu_backward_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"gate", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"up", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"gate", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"up", Access::in, DType::real, false, true, 1, {0}, 0},
     {"dgate", Access::out, DType::f32, false, true, 1, {0}, 0},
     {"dup", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
 constexpr OpSpec gated_gelu_backward_spec = {"gated_gelu_backward", gated_gelu_backward_tensors, 5, {"M"}};
 
 constexpr TensorSpec relu_forward_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::out, DType::f32, false, true, 1, {0}, 0},
+    {"x", Access::in, DType::real, false, true, 1, {0}, 0},
+    {"y", Access::out, DType::real, false, true, 1, {0}, 0},
 };
 constexpr OpSpec relu_forward_spec = {"relu_forward", relu_forward_tensors, 2, {"M"}};
 
 constexpr TensorSpec relu_backward_tensors[] = {
     {"dy", Access::in, DType::f32, false, true, 1, {0}, 0},
-    {"y", Access::in, DType::f32, false, true, 1, {0}, 0},
+    {"y", Access::in, DType::real, false, true, 1, {0}, 0},
     {"dx", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
 constexpr OpSpec relu_backward_spec = {"relu_backward", relu_backward_tensors, 3, {"M"}};
 
 constexpr TensorSpec dropout_tensors[] = {
-    {"x", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"y", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
+    {"x", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"y", Access::out, DType::real, false, true, 2, {0, 1}, 0},
 };
 constexpr OpSpec dropout_spec = {"dropout", dropout_tensors, 2, {"M", "K"}};
 
@@ -405,16 +405,16 @@ constexpr TensorSpec expert_backward_weight_tensors[] = {
 constexpr OpSpec expert_backward_weight_spec = {"expert_backward_weight", expert_backward_weight_tensors, 4, {"S", "O", "I", "E"}};
 
 constexpr TensorSpec cross_entropy_forward_tensors[] = {
-    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"h", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {2, 1}, 0},
     {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
     {"losses", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
 constexpr OpSpec cross_entropy_forward_spec = {"cross_entropy_forward", cross_entropy_forward_tensors, 4, {"M", "D", "V"}};
 
 constexpr TensorSpec cross_entropy_fused_tensors[] = {
-    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"h", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {2, 1}, 0},
     {"targets", Access::in, DType::i32, false, true, 1, {0}, 0},
     {"losses", Access::out, DType::f32, false, true, 1, {0}, 0},
     {"dh", Access::out, DType::f32, false, true, 2, {0, 1}, 0},
@@ -423,8 +423,8 @@ constexpr TensorSpec cross_entropy_fused_tensors[] = {
 constexpr OpSpec cross_entropy_fused_spec = {"cross_entropy_fused", cross_entropy_fused_tensors, 6, {"M", "D", "V"}};
 
 constexpr TensorSpec cross_entropy_logits_tensors[] = {
-    {"h", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {2, 1}, 0},
+    {"h", Access::in, DType::real, false, true, 2, {0, 1}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {2, 1}, 0},
     {"logits", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
     {"maxima", Access::out, DType::f32, false, true, 1, {0}, 0},
 };
@@ -449,7 +449,7 @@ constexpr OpSpec cross_entropy_finish_spec = {"cross_entropy_finish", cross_entr
 
 constexpr TensorSpec cross_entropy_backward_input_tensors[] = {
     {"dlogits", Access::in, DType::f32, false, true, 2, {0, 1}, 0},
-    {"w", Access::in, DType::f32, false, false, 2, {1, 2}, 0},
+    {"w", Access::in, DType::real, false, false, 2, {1, 2}, 0},
     {"dh", Access::out, DType::f32, false, true, 2, {0, 2}, 0},
 };
 constexpr OpSpec cross_entropy_backward_input_spec = {"cross_entropy_backward_input", cross_entropy_backward_input_tensors, 3, {"M", "V", "D"}};
@@ -603,8 +603,8 @@ int wl_copy(wl_stream on, wl_tensor x, wl_tensor y) {
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   const copy_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<float*>(call.data(1)),
+      call.reals(0),
+      call.reals_out(1),
       call.dim(0),
   };
   return call.enqueue<op::copy>(args);
@@ -615,9 +615,9 @@ int wl_add(wl_stream on, wl_tensor a, wl_tensor b, wl_tensor y) {
   const wl_tensor handles[] = {a, b, y};
   if (!call.resolve(handles)) return call.kind();
   const add_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      call.reals(0),
+      call.reals(1),
+      call.reals_out(2),
       call.dim(0),
   };
   return call.enqueue<op::add>(args);
@@ -628,8 +628,8 @@ int wl_scale(wl_stream on, wl_tensor x, wl_tensor y, float factor) {
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   const scale_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<float*>(call.data(1)),
+      call.reals(0),
+      call.reals_out(1),
       factor,
       call.dim(0),
   };
@@ -656,9 +656,9 @@ int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y) {
   const wl_tensor handles[] = {x, rows, y};
   if (!call.resolve(handles)) return call.kind();
   const gather_rows_args args = {
-      static_cast<const float*>(call.data(0)),
+      call.reals(0),
       static_cast<const int32_t*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      call.reals_out(2),
       call.dim(0),
       call.dim(1),
       call.dim(2),
@@ -676,8 +676,8 @@ int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y, 
   if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const embedding_forward_args args = {
       static_cast<const int32_t*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      call.reals(1),
+      call.reals_out(2),
       first_row,
       table_rows,
       call.dim(0),
@@ -726,10 +726,10 @@ int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl
   if (!(spans <= 8)) return call.needs("spans <= 8", {{"spans", spans}});
   if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(0),
+      call.reals(1),
       static_cast<const float*>(call.data(2)),
-      static_cast<float*>(call.data(3)),
+      call.reals_out(3),
       unit,
       spans,
       call.dim(0),
@@ -749,11 +749,11 @@ int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor 
   if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_backward_input_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<const float*>(call.data(2)),
-      static_cast<const float*>(call.data(3)),
+      call.reals(3),
       static_cast<const float*>(call.data(4)),
-      static_cast<const float*>(call.data(5)),
+      call.reals(5),
       static_cast<float*>(call.data(6)),
       unit,
       spans,
@@ -779,7 +779,7 @@ int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor
   if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const linear_backward_weight_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       length,
@@ -797,7 +797,7 @@ int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed) {
   const wl_tensor handles[] = {w, packed};
   if (!call.resolve(handles)) return call.kind();
   const linear_pack_args args = {
-      static_cast<const float*>(call.data(0)),
+      call.reals(0),
       static_cast<float*>(call.data(1)),
       call.dim(0),
       call.dim(1),
@@ -935,9 +935,9 @@ int wl_add_bias(wl_stream on, wl_tensor x, wl_tensor bias, wl_tensor y) {
   const wl_tensor handles[] = {x, bias, y};
   if (!call.resolve(handles)) return call.kind();
   const add_bias_args args = {
-      static_cast<const float*>(call.data(0)),
+      call.reals(0),
       static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      call.reals_out(2),
       call.dim(0),
       call.dim(1),
   };
@@ -971,11 +971,11 @@ int wl_rms_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tensor
   const wl_tensor handles[] = {x, residual, w, h, y, inv_rms};
   if (!call.resolve(handles)) return call.kind();
   const rms_norm_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(0),
+      call.reals(1),
       static_cast<const float*>(call.data(2)),
-      static_cast<float*>(call.data(3)),
-      static_cast<float*>(call.data(4)),
+      call.reals_out(3),
+      call.reals_out(4),
       static_cast<float*>(call.data(5)),
       eps,
       offset,
@@ -997,7 +997,7 @@ int wl_rms_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w, w
   if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const rms_norm_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<const float*>(call.data(2)),
       static_cast<const float*>(call.data(3)),
       static_cast<const float*>(call.data(4)),
@@ -1018,12 +1018,12 @@ int wl_layer_norm_forward(wl_stream on, wl_tensor x, wl_tensor residual, wl_tens
   const wl_tensor handles[] = {x, residual, w, b, h, y, mean, inv_std};
   if (!call.resolve(handles)) return call.kind();
   const layer_norm_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(0),
+      call.reals(1),
       static_cast<const float*>(call.data(2)),
       static_cast<const float*>(call.data(3)),
-      static_cast<float*>(call.data(4)),
-      static_cast<float*>(call.data(5)),
+      call.reals_out(4),
+      call.reals_out(5),
       static_cast<float*>(call.data(6)),
       static_cast<float*>(call.data(7)),
       eps,
@@ -1045,7 +1045,7 @@ int wl_layer_norm_backward(wl_stream on, wl_tensor dy, wl_tensor h, wl_tensor w,
   if (!((spans & (spans - 1)) == 0)) return call.needs("(spans & (spans - 1)) == 0", {{"spans", spans}});
   const layer_norm_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<const float*>(call.data(2)),
       static_cast<const float*>(call.data(3)),
       static_cast<const float*>(call.data(4)),
@@ -1070,11 +1070,11 @@ int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos, wl_te
   const int64_t H = call.dim(3);
   if (!(E % (2 * H) == 0)) return call.needs("E % (2 * H) == 0", {{"E", E}, {"H", H}});
   const rope_args args = {
-      static_cast<const float*>(call.data(0)),
+      call.reals(0),
       static_cast<const int32_t*>(call.data(1)),
       static_cast<const float*>(call.data(2)),
       static_cast<const float*>(call.data(3)),
-      static_cast<float*>(call.data(4)),
+      call.reals_out(4),
       inverse,
       call.dim(0),
       call.dim(1),
@@ -1104,10 +1104,10 @@ int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl
   if (!(first_head >= 0)) return call.needs("first_head >= 0", {{"first_head", first_head}});
   if (!(A == 0 || first_head + H <= A)) return call.needs("A == 0 || first_head + H <= A", {{"A", A}, {"first_head", first_head}, {"H", H}});
   const attention_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<const float*>(call.data(2)),
-      static_cast<float*>(call.data(3)),
+      call.reals(0),
+      call.reals(1),
+      call.reals(2),
+      call.reals_out(3),
       static_cast<float*>(call.data(4)),
       static_cast<const float*>(call.data(5)),
       length,
@@ -1145,10 +1145,10 @@ int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k
   if (!(A == 0 || first_head + H <= A)) return call.needs("A == 0 || first_head + H <= A", {{"A", A}, {"first_head", first_head}, {"H", H}});
   const attention_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<const float*>(call.data(2)),
-      static_cast<const float*>(call.data(3)),
-      static_cast<const float*>(call.data(4)),
+      call.reals(1),
+      call.reals(2),
+      call.reals(3),
+      call.reals(4),
       static_cast<const float*>(call.data(5)),
       static_cast<const float*>(call.data(6)),
       static_cast<float*>(call.data(7)),
@@ -1243,8 +1243,8 @@ int wl_gelu_forward(wl_stream on, wl_tensor x, wl_tensor y, int64_t tanh) {
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   const gelu_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<float*>(call.data(1)),
+      call.reals(0),
+      call.reals_out(1),
       tanh,
       call.dim(0),
   };
@@ -1257,7 +1257,7 @@ int wl_gelu_backward(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dx, int6
   if (!call.resolve(handles)) return call.kind();
   const gelu_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<float*>(call.data(2)),
       tanh,
       call.dim(0),
@@ -1295,9 +1295,9 @@ int wl_gated_silu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor 
   const wl_tensor handles[] = {gate, up, y};
   if (!call.resolve(handles)) return call.kind();
   const gated_silu_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      call.reals(0),
+      call.reals(1),
+      call.reals_out(2),
       call.dim(0),
   };
   return call.enqueue<op::gated_silu_forward>(args);
@@ -1309,8 +1309,8 @@ int wl_gated_silu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
   if (!call.resolve(handles)) return call.kind();
   const gated_silu_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<const float*>(call.data(2)),
+      call.reals(1),
+      call.reals(2),
       static_cast<float*>(call.data(3)),
       static_cast<float*>(call.data(4)),
       call.dim(0),
@@ -1323,9 +1323,9 @@ int wl_gated_gelu_forward(wl_stream on, wl_tensor gate, wl_tensor up, wl_tensor 
   const wl_tensor handles[] = {gate, up, y};
   if (!call.resolve(handles)) return call.kind();
   const gated_gelu_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<float*>(call.data(2)),
+      call.reals(0),
+      call.reals(1),
+      call.reals_out(2),
       call.dim(0),
   };
   return call.enqueue<op::gated_gelu_forward>(args);
@@ -1337,8 +1337,8 @@ int wl_gated_gelu_backward(wl_stream on, wl_tensor dy, wl_tensor gate, wl_tensor
   if (!call.resolve(handles)) return call.kind();
   const gated_gelu_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
-      static_cast<const float*>(call.data(2)),
+      call.reals(1),
+      call.reals(2),
       static_cast<float*>(call.data(3)),
       static_cast<float*>(call.data(4)),
       call.dim(0),
@@ -1351,8 +1351,8 @@ int wl_relu_forward(wl_stream on, wl_tensor x, wl_tensor y) {
   const wl_tensor handles[] = {x, y};
   if (!call.resolve(handles)) return call.kind();
   const relu_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<float*>(call.data(1)),
+      call.reals(0),
+      call.reals_out(1),
       call.dim(0),
   };
   return call.enqueue<op::relu_forward>(args);
@@ -1364,7 +1364,7 @@ int wl_relu_backward(wl_stream on, wl_tensor dy, wl_tensor y, wl_tensor dx) {
   if (!call.resolve(handles)) return call.kind();
   const relu_backward_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<float*>(call.data(2)),
       call.dim(0),
   };
@@ -1381,8 +1381,8 @@ int wl_dropout(wl_stream on, wl_tensor x, wl_tensor y, float p, int64_t seed, in
   if (!(run >= 1)) return call.needs("run >= 1", {{"run", run}});
   if (!(stride >= 0)) return call.needs("stride >= 0", {{"stride", stride}});
   const dropout_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<float*>(call.data(1)),
+      call.reals(0),
+      call.reals_out(1),
       p,
       seed,
       step,
@@ -1596,8 +1596,8 @@ int wl_cross_entropy_forward(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor t
   const wl_tensor handles[] = {h, w, targets, losses};
   if (!call.resolve(handles)) return call.kind();
   const cross_entropy_forward_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(0),
+      call.reals(1),
       static_cast<const int32_t*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       call.dim(0),
@@ -1615,8 +1615,8 @@ int wl_cross_entropy_fused(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor tar
   if (!(length >= 1)) return call.needs("length >= 1", {{"length", length}});
   if (!(M % length == 0)) return call.needs("M % length == 0", {{"M", M}, {"length", length}});
   const cross_entropy_fused_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(0),
+      call.reals(1),
       static_cast<const int32_t*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       static_cast<float*>(call.data(4)),
@@ -1636,8 +1636,8 @@ int wl_cross_entropy_logits(wl_stream on, wl_tensor h, wl_tensor w, wl_tensor lo
   const wl_tensor handles[] = {h, w, logits, maxima};
   if (!call.resolve(handles)) return call.kind();
   const cross_entropy_logits_args args = {
-      static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(0),
+      call.reals(1),
       static_cast<float*>(call.data(2)),
       static_cast<float*>(call.data(3)),
       call.dim(0),
@@ -1697,7 +1697,7 @@ int wl_cross_entropy_backward_input(wl_stream on, wl_tensor dlogits, wl_tensor w
   if (!(first_row <= table_rows - V)) return call.needs("first_row <= table_rows - V", {{"first_row", first_row}, {"table_rows", table_rows}, {"V", V}});
   const cross_entropy_backward_input_args args = {
       static_cast<const float*>(call.data(0)),
-      static_cast<const float*>(call.data(1)),
+      call.reals(1),
       static_cast<float*>(call.data(2)),
       first_row,
       table_rows,

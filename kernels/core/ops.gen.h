@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/context.h"
+#include "core/reals.h"
 
 namespace wl {
 
@@ -16,23 +17,23 @@ struct fill_args {
 
 /** y = x */
 struct copy_args {
-  const float* x;
-  float* y;
+  Reals x;
+  RealsOut y;
   int64_t M;
 };
 
 /** y = a + b, element by element; y may be a or b */
 struct add_args {
-  const float* a;
-  const float* b;
-  float* y;
+  Reals a;
+  Reals b;
+  RealsOut y;
   int64_t M;
 };
 
 /** y = factor * x; y may be x */
 struct scale_args {
-  const float* x;
-  float* y;
+  Reals x;
+  RealsOut y;
   float factor;
   int64_t M;
 };
@@ -49,9 +50,9 @@ struct normal_args {
 
 /** y[i] = x[rows[i]] */
 struct gather_rows_args {
-  const float* x;
+  Reals x;
   const int32_t* rows;
-  float* y;
+  RealsOut y;
   int64_t R;
   int64_t K;
   int64_t M;
@@ -60,8 +61,8 @@ struct gather_rows_args {
 /** y[t] = w[ids[t] - first_row]; -0, to be added up over ranks, where the row of the table of table_rows is not here */
 struct embedding_forward_args {
   const int32_t* ids;
-  const float* w;
-  float* y;
+  Reals w;
+  RealsOut y;
   int64_t first_row;
   int64_t table_rows;
   int64_t M;
@@ -86,10 +87,10 @@ struct embedding_backward_args {
 
 /** y = x wT + bias; contraction over K in spans of whole units */
 struct linear_forward_args {
-  const float* x;
-  const float* w;
+  Reals x;
+  Reals w;
   const float* bias;  // may be null
-  float* y;
+  RealsOut y;
   int64_t unit;
   int64_t spans;
   int64_t M;
@@ -100,11 +101,11 @@ struct linear_forward_args {
 /** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
 struct linear_backward_input_args {
   const float* dy;
-  const float* w;
+  Reals w;
   const float* dy2;  // may be null
-  const float* w2;  // may be null
+  Reals w2;  // may be null
   const float* dy3;  // may be null
-  const float* w3;  // may be null
+  Reals w3;  // may be null
   float* dx;
   int64_t unit;
   int64_t spans;
@@ -119,7 +120,7 @@ struct linear_backward_input_args {
 /** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
 struct linear_backward_weight_args {
   const float* dy;
-  const float* x;
+  Reals x;
   float* dw;
   float* dbias;  // may be null
   int64_t length;
@@ -132,7 +133,7 @@ struct linear_backward_weight_args {
 
 /** packs w into the panels that linear_packed_forward reads; P is what packedSize(N, K) says */
 struct linear_pack_args {
-  const float* w;
+  Reals w;
   float* packed;
   int64_t N;
   int64_t K;
@@ -210,9 +211,9 @@ struct linear_quantized_args {
 
 /** y = x + bias, the bits of a bias inside linear_forward; y may be x */
 struct add_bias_args {
-  const float* x;
+  Reals x;
   const float* bias;
-  float* y;
+  RealsOut y;
   int64_t M;
   int64_t N;
 };
@@ -230,11 +231,11 @@ struct bias_backward_args {
 
 /** h = x + residual; y = h / rms(h) * (w + offset); inv_rms is kept for the backward pass */
 struct rms_norm_forward_args {
-  const float* x;
-  const float* residual;  // may be null
+  Reals x;
+  Reals residual;  // may be null
   const float* w;
-  float* h;  // may be null
-  float* y;
+  RealsOut h;  // may be null
+  RealsOut y;
   float* inv_rms;
   float eps;
   float offset;
@@ -245,7 +246,7 @@ struct rms_norm_forward_args {
 /** dx = gradient through the norm at h, plus dh (what arrives at h by other ways); dw in token spans */
 struct rms_norm_backward_args {
   const float* dy;
-  const float* h;
+  Reals h;
   const float* w;
   const float* inv_rms;
   const float* dh;  // may be null
@@ -261,12 +262,12 @@ struct rms_norm_backward_args {
 
 /** h = x + residual; y = (h - mean) * inv_std * w + b */
 struct layer_norm_forward_args {
-  const float* x;
-  const float* residual;  // may be null
+  Reals x;
+  Reals residual;  // may be null
   const float* w;
   const float* b;  // may be null
-  float* h;  // may be null
-  float* y;
+  RealsOut h;  // may be null
+  RealsOut y;
   float* mean;
   float* inv_std;
   float eps;
@@ -277,7 +278,7 @@ struct layer_norm_forward_args {
 /** dx = gradient through the norm at h, plus dh; dw and db in token spans */
 struct layer_norm_backward_args {
   const float* dy;
-  const float* h;
+  Reals h;
   const float* w;
   const float* mean;
   const float* inv_std;
@@ -294,11 +295,11 @@ struct layer_norm_backward_args {
 
 /** y = x with each head of size 2H turned by the angle of its position (halves rotated); inverse 1 turns back; y may be x */
 struct rope_args {
-  const float* x;
+  Reals x;
   const int32_t* positions;
   const float* cos;
   const float* sin;
-  float* y;
+  RealsOut y;
   int64_t inverse;
   int64_t M;
   int64_t E;
@@ -308,10 +309,10 @@ struct rope_args {
 
 /** causal attention over sequences of `length` rows; lse is the log of each softmax sum, kept for the backward pass */
 struct attention_forward_args {
-  const float* q;
-  const float* k;
-  const float* v;
-  float* out;
+  Reals q;
+  Reals k;
+  Reals v;
+  RealsOut out;
   float* lse;
   const float* slopes;  // may be null
   int64_t length;
@@ -329,10 +330,10 @@ struct attention_forward_args {
 /** gradients of attention_forward */
 struct attention_backward_args {
   const float* dout;
-  const float* q;
-  const float* k;
-  const float* v;
-  const float* out;
+  Reals q;
+  Reals k;
+  Reals v;
+  Reals out;
   const float* lse;
   const float* slopes;  // may be null
   float* dq;
@@ -394,8 +395,8 @@ struct attention_paged_args {
 
 /** y = gelu(x); tanh 1 is the tanh form, 0 the erf form */
 struct gelu_forward_args {
-  const float* x;
-  float* y;
+  Reals x;
+  RealsOut y;
   int64_t tanh;
   int64_t M;
 };
@@ -403,7 +404,7 @@ struct gelu_forward_args {
 /** dx = dy * gelu'(x) */
 struct gelu_backward_args {
   const float* dy;
-  const float* x;
+  Reals x;
   float* dx;
   int64_t tanh;
   int64_t M;
@@ -426,17 +427,17 @@ struct silu_backward_args {
 
 /** y = silu(gate) * up */
 struct gated_silu_forward_args {
-  const float* gate;
-  const float* up;
-  float* y;
+  Reals gate;
+  Reals up;
+  RealsOut y;
   int64_t M;
 };
 
 /** gradients of gated_silu_forward */
 struct gated_silu_backward_args {
   const float* dy;
-  const float* gate;
-  const float* up;
+  Reals gate;
+  Reals up;
   float* dgate;
   float* dup;
   int64_t M;
@@ -444,17 +445,17 @@ struct gated_silu_backward_args {
 
 /** y = gelu(gate) * up, by the tanh form */
 struct gated_gelu_forward_args {
-  const float* gate;
-  const float* up;
-  float* y;
+  Reals gate;
+  Reals up;
+  RealsOut y;
   int64_t M;
 };
 
 /** gradients of gated_gelu_forward */
 struct gated_gelu_backward_args {
   const float* dy;
-  const float* gate;
-  const float* up;
+  Reals gate;
+  Reals up;
   float* dgate;
   float* dup;
   int64_t M;
@@ -462,23 +463,23 @@ struct gated_gelu_backward_args {
 
 /** y = max(x, 0) */
 struct relu_forward_args {
-  const float* x;
-  float* y;
+  Reals x;
+  RealsOut y;
   int64_t M;
 };
 
 /** dx = dy where y is above 0, else 0 */
 struct relu_backward_args {
   const float* dy;
-  const float* y;
+  Reals y;
   float* dx;
   int64_t M;
 };
 
 /** y = x / (1 - p) where kept, else 0; Philox keyed by (seed, step, site) and the token: row i is first_token + i / run * stride + i % run; its own backward */
 struct dropout_args {
-  const float* x;
-  float* y;
+  Reals x;
+  RealsOut y;
   float p;
   int64_t seed;
   int64_t step;
@@ -615,8 +616,8 @@ struct expert_backward_weight_args {
 
 /** losses[t] = -log softmax(h[t] wT)[targets[t]], 0 where the target is negative; logits exist in chunks only */
 struct cross_entropy_forward_args {
-  const float* h;
-  const float* w;
+  Reals h;
+  Reals w;
   const int32_t* targets;
   float* losses;
   int64_t M;
@@ -626,8 +627,8 @@ struct cross_entropy_forward_args {
 
 /** cross_entropy_forward with its gradients times `weight` (one over the tokens that count): dh, and dw in token spans */
 struct cross_entropy_fused_args {
-  const float* h;
-  const float* w;
+  Reals h;
+  Reals w;
   const int32_t* targets;
   float* losses;
   float* dh;
@@ -642,8 +643,8 @@ struct cross_entropy_fused_args {
 
 /** first step of the loss with rows [first_row, first_row + V) of the vocabulary here: logits = h wT, maxima of their rows */
 struct cross_entropy_logits_args {
-  const float* h;
-  const float* w;
+  Reals h;
+  Reals w;
   float* logits;
   float* maxima;
   int64_t M;
@@ -679,7 +680,7 @@ struct cross_entropy_finish_args {
 /** dh = dlogits w over the rows of the vocabulary that are here, in its spans; to be added up over ranks */
 struct cross_entropy_backward_input_args {
   const float* dlogits;
-  const float* w;
+  Reals w;
   float* dh;
   int64_t first_row;
   int64_t table_rows;

@@ -37,8 +37,16 @@ void set_shape(Tensor& tensor, int ndim, const int64_t* shape, int64_t count) {
 
 }  // namespace
 
-int64_t size_of_dtype(int dtype) { return dtype == WL_U8 ? 1 : 4; }
-const char* name_of_dtype(int dtype) { return dtype == WL_F32 ? "f32" : dtype == WL_I32 ? "i32" : "u8"; }
+int64_t size_of_dtype(int dtype) { return dtype == WL_U8 ? 1 : dtype == WL_BF16 ? 2 : 4; }
+const char* name_of_dtype(int dtype) {
+  switch (dtype) {
+    case WL_F32: return "f32";
+    case WL_I32: return "i32";
+    case WL_BF16: return "bf16";
+    case WL_F32_ROUNDED: return "f32 read as bf16";
+    default: return "u8";
+  }
+}
 int64_t Tensor::bytes() const { return count * size_of_dtype(dtype); }
 
 ShapeText::ShapeText(int ndim, const int64_t* shape) {
@@ -56,7 +64,7 @@ Tensors& tensors() {
 
 int Tensors::create(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out) {
   const char* const op = "tensor_new";
-  if (dtype < WL_F32 || dtype > WL_U8) return fail(WL_INVALID, op, "%s: there is no dtype %d", op, dtype);
+  if (dtype != WL_F32 && dtype != WL_I32 && dtype != WL_U8 && dtype != WL_BF16) return fail(WL_INVALID, op, "%s: there is no dtype %d", op, dtype);
   const int64_t count = count_of(ndim, shape);
   if (count < 0) return fail(WL_INVALID, op, "%s: shape %s is out of range: up to %d dims, each at least 1", op, ShapeText(ndim, shape).text, WL_MAX_DIMS);
   const int64_t bytes = count * size_of_dtype(dtype);
@@ -79,7 +87,7 @@ int Tensors::create(wl_owner owner, int dtype, int ndim, const int64_t* shape, c
   return WL_OK;
 }
 
-int Tensors::create_view(wl_owner owner, wl_tensor base_handle, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out) {
+int Tensors::create_view(wl_owner owner, wl_tensor base_handle, int64_t offset, int ndim, const int64_t* shape, bool rounded, wl_tensor* out) {
   const char* const op = "tensor_view";
   const int64_t count = count_of(ndim, shape);
   if (count < 0) return fail(WL_INVALID, op, "%s: shape %s is out of range: up to %d dims, each at least 1", op, ShapeText(ndim, shape).text, WL_MAX_DIMS);
@@ -90,7 +98,11 @@ int Tensors::create_view(wl_owner owner, wl_tensor base_handle, int64_t offset, 
     return fail(WL_INVALID, op, "%s: elements %lld to %lld are outside of base %s", op, static_cast<long long>(offset),
                 static_cast<long long>(offset) + static_cast<long long>(count), ShapeText(base->ndim, base->shape).text);
   }
+  if (rounded && base->dtype != WL_F32) {
+    return fail(WL_INVALID, op, "%s: base is %s; only f32 is read as bf16", op, name_of_dtype(base->dtype));
+  }
   Tensor tensor = *base;
+  if (rounded) tensor.dtype = WL_F32_ROUNDED;
   tensor.offset += offset * size_of_dtype(base->dtype);
   tensor.view = true;
   tensor.owner = owner;

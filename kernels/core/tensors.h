@@ -48,7 +48,7 @@ struct ShapeText {
 class Tensors {
  public:
   int create(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out);
-  int create_view(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out);
+  int create_view(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, bool rounded, wl_tensor* out);
   int free(wl_tensor handle);
   void free_all_of(wl_owner owner);
   int describe(wl_tensor handle, wl_tensor_info* out);

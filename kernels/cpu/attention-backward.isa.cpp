@@ -14,6 +14,7 @@
 #include "cpu/attention-block.h"
 #include "cpu/attention-distance.h"
 #include "cpu/attention-tile.h"
+#include "cpu/copy-reals.h"
 #include "cpu/math.h"
 #include "cpu/simd.h"
 
@@ -154,25 +155,30 @@ void step(const Buffers& b, const Pair& pair, const Scoring& scoring, const floa
 
 int64_t at_most_block(int64_t rest) { return rest < block_keys ? rest : block_keys; }
 
+// What the forward pass read and wrote.
+struct Forward {
+  const float *q, *k, *v, *out;
+};
+
 // All gradients of key-value head `kv_head` of the sequence whose first row is `row`.
-void gradients(const attention_backward_args& args, int64_t row, int64_t kv_head, const Buffers& b) {
+void gradients(const attention_backward_args& args, const Forward& forward, int64_t row, int64_t kv_head, const Buffers& b) {
   const int64_t group = args.H / args.kv_heads, length = args.length, size = b.size;
   const int64_t kv_at = row * args.E + kv_head * size;
   fill_zero(b.dk, length * b.width);
   fill_zero(b.dv, length * b.width);
   for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
     const int64_t q_at = row * args.Q + head * size;
-    gather(args.q + q_at, args.Q, length, size, b.q);
+    gather(forward.q + q_at, args.Q, length, size, b.q);
     gather(args.dout + q_at, args.Q, length, size, b.dout);
-    gather(args.out + q_at, args.Q, length, size, b.dq);
+    gather(forward.out + q_at, args.Q, length, size, b.dq);
     for (int64_t i = 0; i < length; i++) b.delta[i] = dot(b.dout + i * b.width, b.dq + i * b.width, b.width);
     fill_zero(b.dq, length * b.width);
     const Scoring scoring = {args.scale, args.window, args.slopes == nullptr ? nullptr : args.slopes + args.first_head + head};
     for (int64_t first = 0; first < length; first += block_keys) {
       const BlockRows keys = float_rows(args.E, first, length);
-      copy_rows(CacheType::f32, bytes_of(args.k + kv_at), keys, size, b.keys);
-      copy_transposed(CacheType::f32, bytes_of(args.k + kv_at), keys, size, b.keys_t);
-      copy_transposed(CacheType::f32, bytes_of(args.v + kv_at), keys, size, b.values_t);
+      copy_rows(CacheType::f32, bytes_of(forward.k + kv_at), keys, size, b.keys);
+      copy_transposed(CacheType::f32, bytes_of(forward.k + kv_at), keys, size, b.keys_t);
+      copy_transposed(CacheType::f32, bytes_of(forward.v + kv_at), keys, size, b.values_t);
       // The first row that sees nothing of these keys any more.
       const int64_t after = args.window == 0 ? length : first + keys.count + args.window - 1, end = after < length ? after : length;
       for (int64_t begin = first; begin < end; begin += block_keys) {
@@ -194,9 +200,12 @@ void attention_backward(Context& context, const attention_backward_args& args) {
   const int64_t size = args.Q / args.H, sequences = args.M / args.length;
   const int64_t floats = buffer_floats(size, args.length);
   float* scratch = context.scratch(floats * context.threads());
+  const int64_t queries = args.M * args.Q, keys = args.M * args.E;
+  const Forward forward = {as_floats(context, args.q, queries), as_floats(context, args.k, keys), as_floats(context, args.v, keys),
+                           as_floats(context, args.out, queries)};
   context.parallel_for(sequences * args.kv_heads, 1, [&](int64_t begin, int64_t end, int worker) {
     const Buffers buffers = place(size, args.length, scratch + worker * floats);
-    for (int64_t i = begin; i < end; i++) gradients(args, i / args.kv_heads * args.length, i % args.kv_heads, buffers);
+    for (int64_t i = begin; i < end; i++) gradients(args, forward, i / args.kv_heads * args.length, i % args.kv_heads, buffers);
   });
 }
 

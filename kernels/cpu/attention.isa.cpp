@@ -3,6 +3,7 @@
 
 #include "core/ops.gen.h"
 #include "cpu/attention-rows.h"
+#include "cpu/copy-reals.h"
 #include "cpu/math.h"
 #include "cpu/simd.h"
 
@@ -155,9 +156,14 @@ void attention_forward(Context& context, const attention_forward_args& args) {
   Item* items = context.scratch_of<Item>(sequences * items_of(heads, cut, args.length));
   int64_t count = 0;
   for (int64_t b = 0; b < sequences; b++) count += add_items(heads, cut, b, b * args.length, args.length, 0, items + count);
-  run(context, {heads, args.q, args.out, args.lse, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
-    return KeyRows{CacheType::f32, bytes_of(args.k) + b * sequence_bytes, bytes_of(args.v) + b * sequence_bytes, stride, nullptr, 0};
+  const float* q = as_floats(context, args.q, args.M * args.Q);
+  const float* k = as_floats(context, args.k, args.M * args.E);
+  const float* v = as_floats(context, args.v, args.M * args.E);
+  float* out = args.out.as == Stored::f32 ? args.out.floats() : context.scratch(args.M * args.Q);
+  run(context, {heads, q, out, args.lse, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
+    return KeyRows{CacheType::f32, bytes_of(k) + b * sequence_bytes, bytes_of(v) + b * sequence_bytes, stride, nullptr, 0};
   });
+  if (args.out.as != Stored::f32) copy_reals_parallel(context, out, args.M * args.Q, args.out);
 }
 
 void attention_paged(Context& context, const attention_paged_args& args) {

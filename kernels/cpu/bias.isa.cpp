@@ -63,8 +63,8 @@ void add_columns(Context& context, const float* dy, int64_t cols, const Spans& s
 void add_bias(Context& context, const add_bias_args& a) {
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* x = a.x + row * a.N;
-      float* y = a.y + row * a.N;
+      const Reals x = a.x + row * a.N;
+      const RealsOut y = a.y + row * a.N;
       each_group(0, a.N, [&](int64_t i, auto group) { group.put(y + i, group(a.bias + i) + group(x + i)); });
     }
   });

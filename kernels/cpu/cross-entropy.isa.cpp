@@ -4,6 +4,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "cpu/copy-reals.h"
 #include "cpu/gemm-steps.h"
 #include "cpu/gemm.h"
 #include "cpu/row-lse.h"
@@ -34,7 +35,7 @@ int64_t rows_of_chunk(int64_t rows, int64_t vocabulary) {
 }
 
 // logits = h wT for `rows` rows of h.
-Product logits_product(const float* h, const float* w, int64_t rows, int64_t vocabulary, int64_t size, float* logits) {
+Product logits_product(Reals h, Reals w, int64_t rows, int64_t vocabulary, int64_t size, float* logits) {
   Product p{};
   p.rows = rows;
   p.cols = vocabulary;
@@ -154,7 +155,7 @@ void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args
     const int32_t* tokens = order + step.spans.first();
     const auto p = products(rows, step);
     context.parallel_for(rows, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) std::memcpy(h + i * a.D, a.h + tokens[i] * a.D, sizeof(float) * a.D);
+      for (int64_t i = begin; i < end; ++i) copy_reals(a.h + tokens[i] * a.D, a.D, h + i * a.D);
     });
     gemm::multiply(context, p.forward, workspace);
     context.parallel_for(rows, [&](int64_t begin, int64_t end, int) {

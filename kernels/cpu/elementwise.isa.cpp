@@ -1,8 +1,7 @@
 // Operations that treat each element by itself, the sum over all, and copies of rows.
-#include <cstring>
-
 #include "core/ops.gen.h"
 #include "cpu/chunk-sum.h"
+#include "cpu/copy-reals.h"
 #include "cpu/groups.h"
 
 namespace wl::WL_ISA {
@@ -12,7 +11,7 @@ void fill(Context& context, const fill_args& a) {
 }
 
 void copy(Context& context, const copy_args& a) {
-  each_group_parallel(context, a.M, [&](int64_t i, auto group) { group.put(a.y + i, group(a.x + i)); });
+  copy_reals_parallel(context, a.x, a.M, a.y);
 }
 
 void add(Context& context, const add_args& args) {
@@ -28,7 +27,7 @@ void gather_rows(Context& context, const gather_rows_args& a) {
     if (a.rows[i] < 0 || a.rows[i] >= a.R) throw BadInput{"gather_rows: a row number is out of range"};
   }
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) std::memcpy(a.y + i * a.K, a.x + a.rows[i] * a.K, sizeof(float) * a.K);
+    for (int64_t i = begin; i < end; ++i) copy_reals(a.x + a.rows[i] * a.K, a.K, a.y + i * a.K);
   });
 }
 

@@ -2,7 +2,7 @@
 #include <cstring>
 
 #include "core/ops.gen.h"
-#include "cpu/groups.h"
+#include "cpu/copy-reals.h"
 #include "cpu/token-spans.h"
 
 namespace wl::WL_ISA {
@@ -28,9 +28,9 @@ void embedding_forward(Context& context, const embedding_forward_args& a) {
   check_ids(a.ids, a.M, a.table_rows);
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      float* y = a.y + t * a.D;
+      const RealsOut y = a.y + t * a.D;
       if (shard.has(a.ids[t])) {
-        std::memcpy(y, a.w + (a.ids[t] - shard.first) * a.D, sizeof(float) * a.D);
+        copy_reals(a.w + (a.ids[t] - shard.first) * a.D, a.D, y);
       } else {
         // Adding -0 changes no value, not even -0 itself.
         each_group(0, a.D, [&](int64_t i, auto group) { group.put(y + i, splat(-0.0f)); });

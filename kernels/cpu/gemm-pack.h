@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
+#include "cpu/bfloat.h"
 #include "cpu/gemm-vector.h"
 #include "cpu/gemm.h"
 
@@ -36,37 +38,71 @@ inline void each_part(const Factor& f, int64_t begin, int64_t end, Visit&& visit
 inline void prefetch_terms(const Factor& f, int64_t first, int64_t count, int64_t begin, int64_t end) {
   each_part(f, begin, end, [&](const Factor& part, int64_t from, int64_t to, int64_t) {
     for (int64_t k = from; k < to; ++k) {
-      const float* p = part.data + source_row(part, k) * part.stride + first;
-      for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(p + i, 0, 2);
-      __builtin_prefetch(p + count - 1, 0, 2);
+      const Reals p = part.data + (source_row(part, k) * part.stride + first);
+      const int64_t line = 64 / size_of(p.as);
+      for (int64_t i = 0; i < count; i += line) __builtin_prefetch((p + i).data, 0, 2);
+      __builtin_prefetch((p + (count - 1)).data, 0, 2);
     }
   });
+}
+
+template <Stored as>
+inline float one(Reals from, int64_t at) {
+  if constexpr (as == Stored::bf16) return bfloat_to_float(from.halves()[at]);
+  const float value = from.floats()[at];
+  return as == Stored::rounded ? bfloat_to_float(float_to_bfloat(value)) : value;
+}
+
+/** Elements [at, at + count) as f32. */
+template <Stored as, int count>
+inline void fetch(Reals from, int64_t at, float* to) {
+  if constexpr (as == Stored::f32) {
+    std::memcpy(to, from.floats() + at, sizeof(float) * count);
+    return;
+  }
+  int i = 0;
+  for (; i + 16 <= count; i += 16) {
+    if constexpr (as == Stored::bf16) WL_ISA::store(to + i, load_bf16(from.halves() + at + i));
+    else WL_ISA::store(to + i, round_bf16(WL_ISA::load(from.floats() + at + i)));
+  }
+  for (; i < count; ++i) to[i] = one<as>(from, at + i);
+}
+
+/** Calls visit with how the numbers are stored as a type. */
+template <class Visit>
+inline void by_storage(Stored as, Visit&& visit) {
+  if (as == Stored::f32) visit(std::integral_constant<Stored, Stored::f32>{});
+  else if (as == Stored::bf16) visit(std::integral_constant<Stored, Stored::bf16>{});
+  else visit(std::integral_constant<Stored, Stored::rounded>{});
+}
+
+template <Stored as, int rows>
+void pack_left_of(const Factor& f, int64_t row, int64_t begin, int64_t end, float* panel, int64_t at) {
+  if (f.layout == Layout::terms) {
+    float* to = panel + at * rows;
+    for (int64_t k = begin; k < end; ++k, to += rows) fetch<as, rows>(f.data, source_row(f, k) * f.stride + row, to);
+    return;
+  }
+  const int64_t from = row * f.stride;
+  int64_t k = begin;
+  // Up to the next line of the panel.
+  for (; at % 16 != 0 && k < end; ++k, ++at) {
+    for (int r = 0; r < rows; ++r) panel[at / 16 * 16 * rows + 16 * r + at % 16] = one<as>(f.data, from + r * f.stride + k);
+  }
+  float* to = panel + at * rows;
+  for (; k + 16 <= end; k += 16, to += 16 * rows) {
+    for (int r = 0; r < rows; ++r) fetch<as, 16>(f.data, from + r * f.stride + k, to + 16 * r);
+  }
+  if (k == end) return;
+  for (int r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < end - k; ++i) to[16 * r + i] = one<as>(f.data, from + r * f.stride + k + i);
+  }
 }
 
 /** Rows [row, row + rows), terms [begin, end) of a factor in one matrix, to a left panel from its term `at` on. */
 template <int rows>
 void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* panel, int64_t at) {
-  if (f.layout == Layout::terms) {
-    float* to = panel + at * rows;
-    for (int64_t k = begin; k < end; ++k, to += rows) {
-      std::memcpy(to, f.data + source_row(f, k) * f.stride + row, sizeof(float) * rows);
-    }
-    return;
-  }
-  const float* from = f.data + row * f.stride;
-  int64_t k = begin;
-  // Up to the next line of the panel.
-  for (; at % 16 != 0 && k < end; ++k, ++at) {
-    for (int r = 0; r < rows; ++r) panel[at / 16 * 16 * rows + 16 * r + at % 16] = from[r * f.stride + k];
-  }
-  float* to = panel + at * rows;
-  for (; k + 16 <= end; k += 16, to += 16 * rows) {
-    for (int r = 0; r < rows; ++r) std::memcpy(to + 16 * r, from + r * f.stride + k, sizeof(float) * 16);
-  }
-  if (k == end) return;
-  for (int r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < end - k; ++i) to[16 * r + i] = from[r * f.stride + k + i];
-  }
+  by_storage(f.data.as, [&](auto as) { pack_left_of<as(), rows>(f, row, begin, end, panel, at); });
 }
 
 #if defined(WL_ISA_AVX512)
@@ -139,32 +175,51 @@ inline void transpose_square(const float* from, int64_t, float* to) { *to = *fro
 
 #endif
 
-/** One right panel: columns [col, col + panel_cols) of `cols`, those beyond are zero; terms [begin, end) of a factor in one matrix. */
-inline void pack_right_panel(const Factor& f, int64_t col, int64_t cols, int64_t begin, int64_t end, float* to) {
+// Columns [row, row + lanes) of the panel from rows of memory, as many terms as whole vectors have; returns the term after them.
+template <Stored as>
+inline int64_t pack_columns(const Factor& f, int64_t row, int64_t begin, int64_t end, float* to) {
+  const int64_t from = row * f.stride;
+  int64_t k = begin;
+  if constexpr (as == Stored::f32) {
+    for (; k + lanes <= end; k += lanes) transpose_square(f.data.floats() + from + k, f.stride, to + (k - begin) * panel_cols);
+  } else if constexpr (lanes > 1) {
+    alignas(64) float terms[lanes][16];
+    for (; k + 16 <= end; k += 16) {
+      for (int64_t i = 0; i < lanes; ++i) fetch<as, 16>(f.data, from + i * f.stride + k, terms[i]);
+      for (int64_t part = 0; part < 16; part += lanes) transpose_square(terms[0] + part, 16, to + (k - begin + part) * panel_cols);
+    }
+  }
+  return k;
+}
+
+template <Stored as>
+void pack_right_panel_of(const Factor& f, int64_t col, int64_t cols, int64_t begin, int64_t end, float* to) {
   const int64_t width = cols - col < panel_cols ? cols - col : panel_cols;
   if (f.layout == Layout::terms) {
     for (int64_t k = begin; k < end; ++k, to += panel_cols) {
-      const float* from = f.data + source_row(f, k) * f.stride + col;
+      const int64_t from = source_row(f, k) * f.stride + col;
       if (width == panel_cols) {
-        std::memcpy(to, from, sizeof(float) * panel_cols);
+        fetch<as, panel_cols>(f.data, from, to);
       } else {
-        for (int64_t j = 0; j < panel_cols; ++j) to[j] = j < width ? from[j] : 0.0f;
+        for (int64_t j = 0; j < panel_cols; ++j) to[j] = j < width ? one<as>(f.data, from + j) : 0.0f;
       }
     }
     return;
   }
   for (int64_t j = 0; j < panel_cols; j += lanes) {
-    const float* from = f.data + (col + j) * f.stride;
-    int64_t k = begin;
-    if (j + lanes <= width) {
-      for (; k + lanes <= end; k += lanes) transpose_square(from + k, f.stride, to + (k - begin) * panel_cols + j);
-    }
+    const int64_t from = (col + j) * f.stride;
+    int64_t k = j + lanes <= width ? pack_columns<as>(f, col + j, begin, end, to + j) : begin;
     for (; k < end; ++k) {
       for (int64_t i = 0; i < lanes; ++i) {
-        to[(k - begin) * panel_cols + j + i] = j + i < width ? from[i * f.stride + k] : 0.0f;
+        to[(k - begin) * panel_cols + j + i] = j + i < width ? one<as>(f.data, from + i * f.stride + k) : 0.0f;
       }
     }
   }
+}
+
+/** One right panel: columns [col, col + panel_cols) of `cols`, those beyond are zero; terms [begin, end) of a factor in one matrix. */
+inline void pack_right_panel(const Factor& f, int64_t col, int64_t cols, int64_t begin, int64_t end, float* to) {
+  by_storage(f.data.as, [&](auto as) { pack_right_panel_of<as()>(f, col, cols, begin, end, to); });
 }
 
 }  // namespace wl::WL_ISA::gemm

@@ -1,6 +1,7 @@
 // The register tile of the matrix product: a few rows times one to four panels, over all spans of a contraction.
 #pragma once
 
+#include "cpu/bfloat.h"
 #include "cpu/gemm-vector.h"
 #include "cpu/gemm.h"
 
@@ -37,7 +38,7 @@ struct Tile {
     const bool whole = p.cols - col >= panels * panel_cols;
     // The lines of C are on their way while the chains run.
     for (int r = 0; r < rows; ++r)
-      for (int v = 0; v < vectors * lanes; v += 16) __builtin_prefetch(p.out + offset + r * p.cols + v, 1);
+      for (int v = 0; v < vectors * lanes; v += 16) __builtin_prefetch((p.out + (offset + r * p.cols + v)).data, 1);
     clear(sums);
     if (p.start != nullptr) {
       if (whole) read(sums, p.start + offset, p.cols);
@@ -63,7 +64,12 @@ struct Tile {
     if (whole) {
       for (int i = 0; i < p.addends; ++i) merge(sums, p.addend[i] + offset, p.cols);
       if (p.bias != nullptr) merge(sums, p.bias + col, 0);
-      write(sums, p.out + offset, p.cols);
+      if (p.out.as == Stored::f32) {
+        write(sums, p.out.floats() + offset, p.cols);
+      } else {
+        write(sums, partial[0], vectors * lanes);
+        write_bf16(partial[0], p.out.halves() + offset, p.cols);
+      }
     } else {
       write(sums, partial[0], vectors * lanes);
       finish_narrow(partial[0], p, offset, col);
@@ -123,6 +129,17 @@ struct Tile {
       for (int v = 0; v < vectors; ++v) store(to + r * stride + v * lanes, sums[r][v]);
   }
 
+  static __attribute__((noinline)) void write_bf16(const float* block, uint16_t* to, int64_t stride) {
+    constexpr int width = vectors * lanes;
+    for (int r = 0; r < rows; ++r) {
+      if constexpr (width % 16 == 0) {
+        for (int j = 0; j < width; j += 16) store_bf16(to + r * stride + j, WL_ISA::load(block + r * width + j));
+      } else {
+        for (int j = 0; j < width; ++j) to[r * stride + j] = float_to_bfloat(block[r * width + j]);
+      }
+    }
+  }
+
   // The last columns, where they don't fill the panels, go by way of memory: the same operations, one element at a time.
   static __attribute__((noinline)) void fetch_narrow(float* block, const float* from, int64_t stride, int64_t width) {
     for (int r = 0; r < rows; ++r)
@@ -136,7 +153,8 @@ struct Tile {
         float value = block[r * vectors * lanes + j];
         for (int i = 0; i < p.addends; ++i) value = p.addend[i][at] + value;
         if (p.bias != nullptr) value = p.bias[col + j] + value;
-        p.out[at] = value;
+        if (p.out.as == Stored::f32) p.out.floats()[at] = value;
+        else p.out.halves()[at] = float_to_bfloat(value);
       }
     }
   }

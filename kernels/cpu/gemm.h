@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/context.h"
+#include "core/reals.h"
 #include "cpu/spans.h"
 
 namespace wl::WL_ISA::gemm {
@@ -20,13 +21,13 @@ enum class Layout { rows, terms };
 /** A run of terms of a factor that is made of several matrices: the first of them is term 0 of the factor (data, stride). */
 struct Segment {
   int64_t begin;
-  const float* data;
+  Reals data;
   int64_t stride;
 };
 
 /** A factor: element (row i, term k) is data[i * stride + k], or data[(order ? order[k] : k) * stride + i] for terms. */
 struct Factor {
-  const float* data;
+  Reals data;
   int64_t stride;
   Layout layout;
   const int32_t* order = nullptr;
@@ -42,7 +43,8 @@ struct Product {
   Factor right;
   /** The right factor packed before by pack_right over all its terms; `right` is not read then. */
   const float* panels = nullptr;
-  float* out;
+  /** In bf16 it is rounded once, at the end, and has no part in the sums before. */
+  RealsOut out;
 
   // What happens to each element, in this order. The arrays have the shape of C and may be C itself.
   /** What the chain of the first span goes on from; null: +0. */

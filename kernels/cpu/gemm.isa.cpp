@@ -283,13 +283,13 @@ void multiply(Context& context, const Product& product, float* workspace) {
   for (int l = 0; l < cut.levels; ++l, workspace += size) level[l] = workspace;
   float* chain = workspace;
   if (cut.chain) workspace += size;
-  Steps steps(product.spans, cut, level, chain, product.out);
+  Steps steps(product.spans, cut, level, chain, product.out.floats());
   Step step;
   bool first = true;
   while (steps.next(step)) {
     Product part = product;
     part.spans = step.spans;
-    part.out = step.out;
+    part.out = step.last ? product.out : RealsOut{step.out};
     part.start = first ? product.start : step.start;
     part.addends = 0;
     for (int i = 0; i < step.addends; ++i) part.addend[part.addends++] = step.addend[i];

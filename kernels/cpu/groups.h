@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/context.h"
+#include "cpu/bfloat.h"
 #include "cpu/simd.h"
 
 namespace wl::WL_ISA {
@@ -10,6 +11,8 @@ namespace wl::WL_ISA {
 struct WholeGroup {
   Vec16 operator()(const float* p) const { return load(p); }
   void put(float* p, Vec16 v) const { store(p, v); }
+  Vec16 operator()(Reals p) const { return load(p); }
+  void put(RealsOut p, Vec16 v) const { store(p, v); }
 };
 
 /** The first `count` elements of a group; the other lanes read zero and are not written. */
@@ -17,6 +20,8 @@ struct PartGroup {
   int64_t count;
   Vec16 operator()(const float* p) const { return load_first(count, p); }
   void put(float* p, Vec16 v) const { store_first(count, p, v); }
+  Vec16 operator()(Reals p) const { return load_first(count, p); }
+  void put(RealsOut p, Vec16 v) const { store_first(count, p, v); }
 };
 
 /** Calls f(first element, group) for the groups of [begin, end); `begin` is a multiple of 16 away from where lanes are counted. */

@@ -14,7 +14,7 @@ class Pairs {
  public:
   Pairs(int64_t unit, int64_t limit, int64_t cols) : unit_(unit), limit_(limit), cols_(cols) {}
 
-  void add(const float* dy, const float* w, int64_t terms) {
+  void add(const float* dy, Reals w, int64_t terms) {
     pairs_[count_++] = {dy, w, terms};
     const int fit = span_count((terms + unit_ - 1) / unit_, limit_);
     if (fit < limit_) limit_ = fit;
@@ -48,8 +48,9 @@ class Pairs {
  private:
   static constexpr int most_pairs = 3;
   struct Pair {
-    const float *dy, *w;
-    int64_t terms;
+    const float* dy = nullptr;
+    Reals w;
+    int64_t terms = 0;
   };
 
   const int64_t unit_;

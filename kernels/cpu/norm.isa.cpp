@@ -17,10 +17,10 @@ float row_sum_of(int64_t n, F&& term) {
   return reduce_add(lanes);
 }
 
-/** h = x + residual where there is one; the row that the norm reads. */
-const float* residual_row(const float* x, const float* residual, float* h, int64_t row, int64_t n) {
+/** h = x + residual where there is one; the row that the norm reads, as it is stored. */
+Reals residual_row(Reals x, Reals residual, RealsOut h, int64_t row, int64_t n) {
   if (residual == nullptr) {
-    if (h != nullptr) each_group(0, n, [&](int64_t i, auto group) { group.put(h + row * n + i, group(x + row * n + i)); });
+    if (!(h == nullptr)) each_group(0, n, [&](int64_t i, auto group) { group.put(h + row * n + i, group(x + row * n + i)); });
     return x + row * n;
   }
   each_group(0, n, [&](int64_t i, auto group) {
@@ -73,15 +73,15 @@ void sum_over_tokens(Context& context, const TokenSpans& spans, int64_t columns,
 }  // namespace
 
 void rms_norm_forward(Context& context, const rms_norm_forward_args& a) {
-  if (a.residual != nullptr && a.h == nullptr) throw BadInput{"rms_norm_forward: a residual needs h"};
+  if (!(a.residual == nullptr) && a.h == nullptr) throw BadInput{"rms_norm_forward: a residual needs h"};
   const auto weight = [&](int64_t i, auto group) { return group(a.w + i) + splat(a.offset); };
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* h = residual_row(a.x, a.residual, a.h, row, a.D);
+      const Reals h = residual_row(a.x, a.residual, a.h, row, a.D);
       const float squares = row_sum_of(a.D, [&](int64_t i, auto group, Vec16 sum) { return fma(group(h + i), group(h + i), sum); });
       const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(a.D) + a.eps);
       a.inv_rms[row] = inverse;
-      float* y = a.y + row * a.D;
+      const RealsOut y = a.y + row * a.D;
       each_group(0, a.D, [&](int64_t i, auto group) { group.put(y + i, group(h + i) * splat(inverse) * weight(i, group)); });
     }
   });
@@ -92,7 +92,8 @@ void rms_norm_backward(Context& context, const rms_norm_backward_args& a) {
   const auto weight = [&](int64_t i, auto group) { return group(a.w + i) + splat(a.offset); };
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      const float *dy = a.dy + row * n, *h = a.h + row * n, inverse = a.inv_rms[row];
+      const float *dy = a.dy + row * n, inverse = a.inv_rms[row];
+      const Reals h = a.h + row * n;
       // dx = inv (g - h inv^2 mean(g h)), g = dy w.
       const float dot = row_sum_of(n, [&](int64_t i, auto group, Vec16 sum) { return fma(group(dy + i) * weight(i, group), group(h + i), sum); });
       const Vec16 pull = splat(-(dot / static_cast<float>(n)) * inverse * inverse);
@@ -109,10 +110,10 @@ void rms_norm_backward(Context& context, const rms_norm_backward_args& a) {
 }
 
 void layer_norm_forward(Context& context, const layer_norm_forward_args& a) {
-  if (a.residual != nullptr && a.h == nullptr) throw BadInput{"layer_norm_forward: a residual needs h"};
+  if (!(a.residual == nullptr) && a.h == nullptr) throw BadInput{"layer_norm_forward: a residual needs h"};
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      const float* h = residual_row(a.x, a.residual, a.h, row, a.D);
+      const Reals h = residual_row(a.x, a.residual, a.h, row, a.D);
       const float count = static_cast<float>(a.D);
       const float mean = row_sum_of(a.D, [&](int64_t i, auto group, Vec16 sum) { return sum + group(h + i); }) / count;
       const float squares = row_sum_of(a.D, [&](int64_t i, auto group, Vec16 sum) {
@@ -122,7 +123,7 @@ void layer_norm_forward(Context& context, const layer_norm_forward_args& a) {
       const float inverse = 1.0f / std::sqrt(squares / count + a.eps);
       a.mean[row] = mean;
       a.inv_std[row] = inverse;
-      float* y = a.y + row * a.D;
+      const RealsOut y = a.y + row * a.D;
       each_group(0, a.D, [&](int64_t i, auto group) {
         const Vec16 normal = (group(h + i) - splat(mean)) * splat(inverse);
         group.put(y + i, a.b != nullptr ? fma(normal, group(a.w + i), group(a.b + i)) : normal * group(a.w + i));
@@ -135,7 +136,8 @@ void layer_norm_backward(Context& context, const layer_norm_backward_args& a) {
   const int64_t n = a.D;
   context.parallel_for(a.M, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
-      const float *dy = a.dy + row * n, *h = a.h + row * n;
+      const float* dy = a.dy + row * n;
+      const Reals h = a.h + row * n;
       const Vec16 mean = splat(a.mean[row]), inverse = splat(a.inv_std[row]);
       // dx = inv (g - mean(g) - normal mean(g normal)), g = dy w. Unused lanes of a partial group have g = 0.
       const float count = static_cast<float>(n);

@@ -78,8 +78,8 @@ void dropout(Context& context, const dropout_args& a) {
         Vec16 factor[4];
         for (int w = 0; w < 4; ++w) factor[w] = select(less(unit_interval(word[w]), p), zero(), rescale);
         in_order(factor, ordered);
-        const float* x = a.x + row * a.K;
-        float* y = a.y + row * a.K;
+        const Reals x = a.x + row * a.K;
+        const RealsOut y = a.y + row * a.K;
         each_group(first, first + elements < a.K ? first + elements : a.K, [&](int64_t i, auto group) {
           const Vec16 f = load(ordered + (i - first));
           group.put(y + i, select(equal(f, zero()), zero(), group(x + i) * f));

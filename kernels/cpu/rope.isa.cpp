@@ -1,13 +1,14 @@
 // Rotary positions: element i of a head's first half and element i of its second half are turned by the angle of (position, i).
 // y1 = fma(x1, cos, -(x2 * sin)), y2 = fma(x2, cos, x1 * sin); the inverse takes -sin.
 #include "core/ops.gen.h"
+#include "cpu/bfloat.h"
 #include "cpu/simd.h"
 
 namespace wl::WL_ISA {
 namespace {
 
 // One head of 2 * half elements; y may be x.
-void turn(const float* x, const float* cos, const float* sin, int64_t half, bool inverse, float* y) {
+void turn(Reals x, const float* cos, const float* sin, int64_t half, bool inverse, RealsOut y) {
   for (int64_t i = 0; i < half; i += lanes) {
     const int64_t count = half - i < lanes ? half - i : lanes;
     const Vec16 x1 = load_first(count, x + i), x2 = load_first(count, x + half + i);

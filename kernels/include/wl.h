@@ -38,7 +38,8 @@ typedef uint32_t wl_owner;
 
 enum { WL_OK = 0, WL_INVALID = 1, WL_RETRYABLE = 2, WL_FATAL = 3 };
 enum { WL_COMM_MISMATCH = 1, WL_COMM_TIMEOUT = 2, WL_COMM_PEER_LOST = 3, WL_COMM_ABORTED = 4 };
-enum { WL_F32 = 0, WL_I32 = 1, WL_U8 = 2 };
+/* A tensor is made of the first four; the last is a view that reads each f32 as the bf16 nearest to it (wl_tensor_view_rounded). */
+enum { WL_F32 = 0, WL_I32 = 1, WL_U8 = 2, WL_BF16 = 5, WL_F32_ROUNDED = 7 };
 enum { WL_MAX_DIMS = 4, WL_STREAM_CAPACITY = 4096 };
 
 typedef struct {
@@ -69,6 +70,8 @@ WL_API int64_t wl_quantized_panel_bytes(int64_t type, int64_t n, int64_t k);
 WL_API int wl_tensor_new(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out);
 /* Elements [offset, offset + size of shape) of a tensor under another shape; shares its memory, which lives until the last one is freed. */
 WL_API int wl_tensor_view(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out);
+/* The same of an f32 tensor, for operations that take f32 or bf16: they read each element as the bf16 nearest to it. */
+WL_API int wl_tensor_view_rounded(wl_owner owner, wl_tensor base, int64_t offset, int ndim, const int64_t* shape, wl_tensor* out);
 WL_API int wl_tensor_free(wl_tensor tensor);
 
 typedef struct {

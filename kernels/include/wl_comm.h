@@ -22,7 +22,7 @@ typedef uint32_t wl_comm;
 typedef uint32_t wl_listener;
 
 enum { WL_COMM_MAX_RANKS = 64, WL_COMM_ENDPOINT = 512, WL_COMM_NAME = 48, WL_COMM_SITE = 48, WL_COMM_LOG = 4096 };
-/* How the bytes of a tensor are understood: WL_F32, WL_I32, WL_U8, or one of these on a u8 tensor; WL_COMM_OWN is the tensor's own type. */
+/* How the bytes of a tensor are understood: WL_F32, WL_I32, WL_U8, or one of these (WL_BF16 is WL_COMM_BF16) on a u8 tensor; WL_COMM_OWN is the tensor's own type. */
 enum { WL_COMM_OWN = -1, WL_COMM_F64 = 3, WL_COMM_F16 = 4, WL_COMM_BF16 = 5, WL_COMM_I64 = 6 };
 enum { WL_COMM_SUM = 0, WL_COMM_MAX = 1, WL_COMM_MIN = 2 };
 enum { WL_COMM_AUTO = 0, WL_COMM_PROCESS = 1, WL_COMM_SHM = 2, WL_COMM_TCP = 3 };

@@ -44,7 +44,7 @@ static napi_value tensor_new(napi_env env, napi_callback_info info) {
   return handle(env, tensor);
 }
 
-static napi_value tensor_view(napi_env env, napi_callback_info info) {
+static napi_value view_of(napi_env env, napi_callback_info info, bool rounded) {
   static const char op[] = "tensor_view";
   napi_value argv[7];
   wl_tensor base;
@@ -54,9 +54,13 @@ static napi_value tensor_view(napi_env env, napi_callback_info info) {
   if (!read_arguments(env, info, op, 7, argv) || !read_tensor(env, op, "base", argv[0], &base)) return NULL;
   if (!read_i64(env, op, "offset", argv[1], &offset) || !read_shape(env, op, argv + 2, &ndim, shape)) return NULL;
   wl_tensor tensor;
-  if (wl_tensor_view(owner_of(env), base, offset, ndim, shape, &tensor) != WL_OK) return throw_last(env);
-  return handle(env, tensor);
+  const int kind = rounded ? wl_tensor_view_rounded(owner_of(env), base, offset, ndim, shape, &tensor)
+                           : wl_tensor_view(owner_of(env), base, offset, ndim, shape, &tensor);
+  return kind == WL_OK ? handle(env, tensor) : throw_last(env);
 }
+
+static napi_value tensor_view(napi_env env, napi_callback_info info) { return view_of(env, info, false); }
+static napi_value tensor_view_rounded(napi_env env, napi_callback_info info) { return view_of(env, info, true); }
 
 static napi_value tensor_free(napi_env env, napi_callback_info info) {
   napi_value argv[1];
@@ -215,6 +219,7 @@ static napi_value write_from_map(napi_env env, napi_callback_info info) {
 const napi_property_descriptor memory_functions[] = {
     FUNCTION("tensorNew", tensor_new),
     FUNCTION("tensorView", tensor_view),
+    FUNCTION("tensorViewRounded", tensor_view_rounded),
     FUNCTION("tensorFree", tensor_free),
     FUNCTION("tensorWrite", tensor_write),
     FUNCTION("tensorRead", tensor_read),

@@ -21,6 +21,9 @@ import {
   scaled,
   scope,
   siluGate,
+  stored,
+  widened,
+  withPrecision,
 } from '#runtime/tensor/main.ts';
 import type { AddedNorm, Parameter, Tensor } from '#runtime/tensor/main.ts';
 import type { KeyValueSource } from './key-values.ts';
@@ -195,8 +198,12 @@ export class ForwardPass {
     return gelu(upper, mlp.activation === 'gelu-erf' ? 'erf' : 'tanh');
   }
 
-  /** Each token through the experts that its router prefers (Jiang et al. 2024, section 2.1). */
-  #mixture(x: Tensor, { router, experts }: MixtureWeights): Tensor {
+  /** Each token through the experts that its router prefers (Jiang et al. 2024, section 2.1): in f32, whatever activations are stored in. */
+  #mixture(x: Tensor, weights: MixtureWeights): Tensor {
+    return stored(withPrecision('f32', () => this.#experts(widened(x), weights)));
+  }
+
+  #experts(x: Tensor, { router, experts }: MixtureWeights): Tensor {
     const { perToken, balance, z } = this.#model.config.mixture!;
     const [rows = 0] = x.shape;
     const share = rows * (this.#options.tokenWeight ?? 0);

@@ -1,6 +1,7 @@
 // Rotary positions and causal attention over contiguous sequences; attention over the pages of a cache stands in paged-cache.ts.
 import { empty } from './create.ts';
 import { ops } from './device.ts';
+import { activation } from './precision.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -22,7 +23,7 @@ export interface AttentionOptions {
 export function rope(x: Tensor, positions: Tensor, table: RopeTable): Tensor {
   const turn = (from: Tensor, to: Tensor, inverse: 0 | 1) =>
     ops.rope(from.device.stream, from.handle, positions.handle, table.cos.handle, table.sin.handle, to.handle, inverse);
-  const y = empty(x.device, x.shape, 'rope');
+  const y = activation(x.device, x.shape, 'rope');
   turn(x, y, 0);
   recordingTape(x)?.push({
     operation: 'rope',
@@ -49,7 +50,7 @@ export function causalAttention(
   const { heads, kvHeads, scale, length, window = 0, slopes } = options;
   const firstHead = slopes?.firstHead ?? 0;
   const { device } = q;
-  const out = empty(device, q.shape, 'attention');
+  const out = activation(device, q.shape, 'attention');
   const lse = empty(device, [...q.leading, heads], 'attention log sums');
   ops.attention_forward(
     device.stream,

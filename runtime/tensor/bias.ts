@@ -1,6 +1,6 @@
 // A bias on its own, for layers whose products are added up over ranks first.
-import { empty } from './create.ts';
 import { ops } from './device.ts';
+import { activation } from './precision.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
 import { localTokens } from './token-share.ts';
@@ -9,7 +9,7 @@ import type { TokenShare } from './token-share.ts';
 /** x + bias, the bits of a bias inside `linear`. x [M, N], bias [N]. */
 export function addBias(x: Tensor, bias: Tensor, options: TokenShare = {}): Tensor {
   const { device } = x;
-  const y = empty(device, x.shape, 'biased');
+  const y = activation(device, x.shape, 'biased');
   ops.add_bias(device.stream, x.handle, bias.handle, y.handle);
   const tape = recordingTape(x, bias);
   tape?.push({

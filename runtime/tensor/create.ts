@@ -3,10 +3,11 @@ import { ops } from './device.ts';
 import type { Device } from './device.ts';
 import { adopt } from './scope.ts';
 import { Parameter, Tensor } from './tensor.ts';
+import type { DType } from './tensor.ts';
 
-/** A tensor of f32 with undefined values, under the current scope. Throws WL_OUT_OF_MEMORY. */
-export function empty(device: Device, shape: readonly number[], label = 'tensor'): Tensor {
-  return adopt(new Tensor(device, device.allocate('f32', shape, label), 'f32', shape, label));
+/** A tensor with undefined values, under the current scope. Throws WL_OUT_OF_MEMORY. */
+export function empty(device: Device, shape: readonly number[], label = 'tensor', dtype: DType = 'f32'): Tensor {
+  return adopt(new Tensor(device, device.allocate(dtype, shape, label), dtype, shape, label));
 }
 
 /** A tensor of i32 (token ids, positions, slots) with undefined values. */

@@ -14,6 +14,7 @@ const newStream = guarded(kernels.newStream);
 const freeStream = guarded(kernels.freeStream);
 const tensorNew = guarded(kernels.tensorNew);
 const tensorView = guarded(kernels.tensorView);
+const tensorViewRounded = guarded(kernels.tensorViewRounded);
 const tensorFree = guarded(kernels.tensorFree);
 const tensorWrite = guarded(kernels.tensorWrite);
 
@@ -33,6 +34,11 @@ export class Device {
   /** A handle on elements from `offset` of `base` under another shape; they share the memory. */
   view(base: Tensor, offset: number, shape: readonly number[]): number {
     return tensorView(base.handle, offset, shape);
+  }
+
+  /** A view of f32 that operations read as the bf16 numbers nearest to it. */
+  viewRounded(base: Tensor, offset: number, shape: readonly number[]): number {
+    return tensorViewRounded(base.handle, offset, shape);
   }
 
   free(tensor: Tensor): void {

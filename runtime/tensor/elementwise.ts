@@ -2,12 +2,13 @@
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import type { Stream } from './stream.ts';
+import { activation } from './precision.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
 
 /** a + b, of equal shapes. */
 export function add(a: Tensor, b: Tensor): Tensor {
-  const y = empty(a.device, a.shape, 'sum');
+  const y = activation(a.device, a.shape, 'sum');
   ops.add(a.device.stream, a.handle, b.handle, y.handle);
   recordingTape(a, b)?.push({
     operation: 'add',
@@ -32,7 +33,7 @@ export function addInto(target: Tensor, x: Tensor, stream?: Stream): void {
 /** gelu(x) = x * Phi(x), exactly or by the tanh approximation (Hendrycks and Gimpel 2016). */
 export function gelu(x: Tensor, form: 'tanh' | 'erf'): Tensor {
   const isTanh = form === 'tanh' ? 1 : 0;
-  const y = empty(x.device, x.shape, 'gelu');
+  const y = activation(x.device, x.shape, 'gelu');
   ops.gelu_forward(x.device.stream, x.handle, y.handle, isTanh);
   recordingTape(x)?.push({
     operation: 'gelu',
@@ -51,7 +52,7 @@ export function gelu(x: Tensor, form: 'tanh' | 'erf'): Tensor {
 
 /** max(x, 0). */
 export function relu(x: Tensor): Tensor {
-  const y = empty(x.device, x.shape, 'relu');
+  const y = activation(x.device, x.shape, 'relu');
   ops.relu_forward(x.device.stream, x.handle, y.handle);
   recordingTape(x)?.push({
     operation: 'relu',
@@ -70,7 +71,7 @@ export function relu(x: Tensor): Tensor {
 
 /** factor * x. */
 export function scaled(x: Tensor, factor: number): Tensor {
-  const y = empty(x.device, x.shape, 'scaled');
+  const y = activation(x.device, x.shape, 'scaled');
   ops.scale(x.device.stream, x.handle, y.handle, factor);
   recordingTape(x)?.push({
     operation: 'scale',
@@ -105,7 +106,7 @@ interface Gate {
 
 function gated(gate: Tensor, up: Tensor, { operation, forward, backward }: Gate): Tensor {
   const { device } = gate;
-  const y = empty(device, gate.shape, operation);
+  const y = activation(device, gate.shape, operation);
   forward(device.stream, gate.handle, up.handle, y.handle);
   recordingTape(gate, up)?.push({
     operation,
@@ -148,7 +149,7 @@ export function dropout(x: Tensor, options: DropoutOptions): Tensor {
   const { run, stride } = options.runs ?? { run: rows, stride: rows };
   const apply = (from: Tensor, to: Tensor) =>
     ops.dropout(from.device.stream, from.handle, to.handle, probability, seed, step, site, firstToken, run, stride);
-  const y = empty(x.device, x.shape, 'dropout');
+  const y = activation(x.device, x.shape, 'dropout');
   apply(x, y);
   recordingTape(x)?.push({
     operation: 'dropout',

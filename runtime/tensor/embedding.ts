@@ -2,6 +2,7 @@
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { gatherQuantized } from './quantized.ts';
+import { activation } from './precision.ts';
 import { recordingTape } from './tape.ts';
 import { Parameter } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
@@ -19,7 +20,9 @@ export interface EmbeddingOptions extends TokenShare {
 export function embedding(ids: Tensor, w: Tensor, options: EmbeddingOptions = {}): Tensor {
   const { device } = w;
   const { firstRow = 0, tableRows = w.shape[0] ?? 0 } = options;
-  const y = empty(device, [...ids.shape, w.columns], 'embedding');
+  // Rows that come together over ranks are rounded when they have.
+  const make = options.tableRows === undefined ? activation : empty;
+  const y = make(device, [...ids.shape, w.columns], 'embedding');
   if (w instanceof Parameter && w.quantized) {
     if (options.tableRows !== undefined)
       throw new WindlassError('WL_OP_INVALID', `embedding: ranks can't share the quantised table ${w.label}`);
@@ -57,7 +60,7 @@ export function embedding(ids: Tensor, w: Tensor, options: EmbeddingOptions = {}
 
 /** y[i] = x[rows[i]]. x [R, K], rows [M] i32 -> [M, K]. Not differentiable. */
 export function gatherRows(x: Tensor, rows: Tensor): Tensor {
-  const y = empty(x.device, [...rows.shape, x.columns], 'rows');
+  const y = empty(x.device, [...rows.shape, x.columns], 'rows', x.dtype);
   ops.gather_rows(x.device.stream, x.handle, rows.handle, y.handle);
   return y;
 }

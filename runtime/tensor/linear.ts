@@ -2,6 +2,7 @@
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import type { GradientStore } from './gradients.ts';
+import { activation } from './precision.ts';
 import { multiplyQuantized } from './quantized.ts';
 import { recordingTape } from './tape.ts';
 import type { Tape } from './tape.ts';
@@ -23,7 +24,9 @@ export interface LinearOptions {
   readonly outputUnit?: number;
   /** Most spans of a contraction over K: 8, or 8 / n where n ranks hold an even share of K each and add up what they get. */
   readonly spans?: number;
-  /** The same for the contraction over N, in the backward pass. */
+  /** Whether what it gives is a part of a sum over ranks, which is f32 whatever activations are stored in. */
+  readonly isPart?: boolean;
+  /** The same as `spans` for the contraction over N, in the backward pass. */
   readonly outputSpans?: number;
 }
 
@@ -68,7 +71,8 @@ export function linears<const Layers extends readonly LinearLayer[]>(
 function forward(x: Tensor, { weight, bias }: LinearLayer, options: LinearOptions, isRecorded: boolean): Tensor {
   const { unit = defaultUnit, spans = allSpans } = options;
   const { stream } = x.device;
-  const y = empty(x.device, [...x.leading, weight.shape[0] ?? 0], 'linear');
+  const make = options.isPart ? empty : activation;
+  const y = make(x.device, [...x.leading, weight.shape[0] ?? 0], 'linear');
   const quantized = weight instanceof Parameter ? weight.quantized : undefined;
   if (quantized) {
     if (isRecorded) throw new WindlassError('WL_OP_INVALID', `linear: the quantised weight ${weight.label} can't be trained`);

@@ -1,6 +1,7 @@
 // RMSNorm and LayerNorm, alone or fused with the residual addition before them.
 import { empty } from './create.ts';
 import { ops } from './device.ts';
+import { activation } from './precision.ts';
 import { recordingTape } from './tape.ts';
 import type { Tensor } from './tensor.ts';
 import { allSpans, localTokens } from './token-share.ts';
@@ -38,7 +39,7 @@ export function rmsNormHeads(x: Tensor, w: Tensor, options: HeadNormOptions): Te
   const { device } = x;
   const shape = [x.size / w.size, w.size];
   const heads = x.columns / w.size;
-  const normed = empty(device, x.shape, 'head norm');
+  const normed = activation(device, x.shape, 'head norm');
   const inverse = empty(device, [x.size / w.size], 'inverse rms of heads');
   using headsOfX = view(x, 0, shape);
   using headsOfY = view(normed, 0, shape);
@@ -101,8 +102,8 @@ export function addLayerNorm(
 function rms(x: Tensor, residual: Tensor | undefined, w: Tensor, epsilon: number, options: RmsNormOptions): AddedNorm {
   const { device } = x;
   const { offset = 0 } = options;
-  const sum = residual ? empty(device, x.shape, 'residual sum') : x;
-  const normed = empty(device, x.shape, 'rms norm');
+  const sum = residual ? activation(device, x.shape, 'residual sum') : x;
+  const normed = activation(device, x.shape, 'rms norm');
   const inverse = empty(device, x.leading, 'inverse rms');
   const h = residual ? sum.handle : null;
   ops.rms_norm_forward(
@@ -162,8 +163,8 @@ function layer(
   options: TokenShare,
 ): AddedNorm {
   const { device } = x;
-  const sum = residual ? empty(device, x.shape, 'residual sum') : x;
-  const normed = empty(device, x.shape, 'layer norm');
+  const sum = residual ? activation(device, x.shape, 'residual sum') : x;
+  const normed = activation(device, x.shape, 'layer norm');
   const mean = empty(device, x.leading, 'mean');
   const inverse = empty(device, x.leading, 'inverse deviation');
   ops.layer_norm_forward(

@@ -3,8 +3,8 @@ import type { Device } from './device.ts';
 import type { QuantizedWeight } from './quantized.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 
-/** u8 is for blocks and panels of quantised weights. */
-export type DType = 'f32' | 'i32' | 'u8';
+/** bf16 is for activations, u8 for blocks and panels of quantised weights. */
+export type DType = 'f32' | 'i32' | 'u8' | 'bf16';
 
 /**
  * Memory on a device. It has at most one owner (the scope it was made in, or whoever `keep`s it) and any number of retainers (tapes,

@@ -22,8 +22,9 @@ export async function planRequestOf(spec: TrainingJobSpec): Promise<PlanRequest>
       details: { path: 'spec.task' },
     });
   const { batch } = pretrain;
-  const request = { model: await modelOf(spec, batch.length), batch, parallelism: parallelismOf(spec.parallelism) };
-  const { recompute, recomputeBudgetMiB } = spec;
+  const { recompute, recomputeBudgetMiB, precision } = spec;
+  const parallelism = parallelismOf(spec.parallelism);
+  const request = { model: await modelOf(spec, batch.length), batch, parallelism, precision };
   return {
     ...request,
     recompute: recomputeBudgetMiB === undefined ? recompute : recomputeWithin(recomputeBudgetMiB * 2 ** 20, request),

@@ -38,6 +38,7 @@ export class RankState {
         data: [corpus.tokens.key, spec.data.heldOut],
         tokenizer: corpus.tokenizer.digest,
         task: spec.task,
+        ...(spec.precision === 'bf16' ? { precision: spec.precision } : {}),
       }),
       ...(exchange ? { exchange } : {}),
       onSaved: (step) => progress.tell({ checkpointStep: step }),

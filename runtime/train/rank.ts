@@ -126,7 +126,8 @@ async function trainAndPublish(job: RankJob): Promise<PretrainEnd> {
   using trace = spec.trace && new JobTrace(spec.trace, { folder: env.WL_JOB_DIR, mesh, device, log });
   const recompute = recomputeOf(spec, config, mesh.layout);
   const { batch, seed, optimizer } = task;
-  using trainer = new Trainer({ config, device, mesh, batch, seed, recompute, optimizer, observer: trace?.observer });
+  const { precision } = spec;
+  using trainer = new Trainer({ config, device, mesh, batch, seed, recompute, precision, optimizer, observer: trace?.observer });
 
   using disk = openDeviceDisk();
   const rankState = new RankState(job, { trainer, device, disk, corpus });

@@ -6,10 +6,10 @@ import type { ParallelLayout } from '#runtime/parallel/main.ts';
 
 /** The same on all ranks of a tensor group, which compute again together. */
 export function recomputeOf(
-  { recompute, recomputeBudgetMiB, task }: TrainingJobSpec,
+  { recompute, recomputeBudgetMiB, precision, task }: TrainingJobSpec,
   model: ModelConfig,
   { parallelism }: ParallelLayout,
 ): Recompute | ((layer: number) => Recompute) {
   if (recomputeBudgetMiB === undefined) return recompute;
-  return recomputeWithin(recomputeBudgetMiB * 2 ** 20, { model, batch: task.pretrain.batch, parallelism });
+  return recomputeWithin(recomputeBudgetMiB * 2 ** 20, { model, batch: task.pretrain.batch, parallelism, precision });
 }

@@ -1,6 +1,7 @@
 // What `windlass plan` says of memory and traffic is what ranks at work hold and send.
 import { describe, expect, it } from 'vitest';
 import { liveTensors } from '#kernels/binding.ts';
+import type { DType } from '#kernels/binding.ts';
 import { newModelConfig } from '#runtime/model/main.ts';
 import { noParallelism } from '#runtime/parallel/main.ts';
 import type { Parallelism } from '#runtime/parallel/main.ts';
@@ -21,6 +22,7 @@ interface Layout extends Partial<Parallelism> {
   readonly name: string;
   readonly recompute?: 'none' | 'block' | 'attention' | 'mlp';
   readonly grains?: number;
+  readonly precision?: 'bf16';
 }
 
 const layouts: readonly Layout[] = [
@@ -73,16 +75,22 @@ const layouts: readonly Layout[] = [
     dataShard: 2,
   },
   { name: 'all axes', pipeline: 2, dataShard: 2, tensor: 2, sequenceParallel: true },
+  { name: 'one rank in bf16', precision: 'bf16' },
+  { name: 'one rank in bf16 that computes blocks again', recompute: 'block', precision: 'bf16' },
+  { name: 'zero 3 in bf16', dataShard: 2, precision: 'bf16' },
+  { name: 'tensor and sequences in bf16', tensor: 2, sequenceParallel: true, precision: 'bf16' },
+  { name: 'pipeline in bf16', pipeline: 3, precision: 'bf16' },
+  { name: 'pipeline in bf16, ZB1P', pipeline: 2, schedule: 'zb1p', precision: 'bf16' },
 ];
 
 describe.each(Object.entries(models))('%s', (_, config) => {
   it.each(layouts)('$name: holds what was planned within 5 percent, sends it within 1', async (layout) => {
-    const { name: _name, recompute = 'none', grains = usual.grains, ...axes } = layout;
+    const { name: _name, recompute = 'none', grains = usual.grains, precision, ...axes } = layout;
     const batch = { ...usual, grains };
     const parallelism = { ...noParallelism, ...axes };
-    const plan = planJob({ model: config, batch, parallelism, recompute });
+    const plan = planJob({ model: config, batch, parallelism, recompute, precision });
     const before = bytesOfTensors();
-    await withRanks(parallelism, { config, batch, seed: 3, recompute, optimizer }, async (ranks) => {
+    await withRanks(parallelism, { config, batch, seed: 3, recompute, precision, optimizer }, async (ranks) => {
       await stepAll(ranks, testBatch(batch, config, 1), 1, 0.01);
       const kept = plan.ranks.map(({ memory }) => memory.weights + memory.gradients + memory.moments);
       expect((bytesOfTensors() - before) / sum(kept)).toBeCloseTo(1, 2);
@@ -105,7 +113,7 @@ describe.each(Object.entries(models))('%s', (_, config) => {
 
 /** Bytes of all tensors in this process, without what the allocator adds to them. */
 function bytesOfTensors(): number {
-  return sum(liveTensors().flatMap(({ view, shape }) => (view ? [] : [bytesOf(shape)])));
+  return sum(liveTensors().flatMap(({ view, shape, dtype }) => (view ? [] : [bytesOf(shape, dtype)])));
 }
 
 /** Watches what is allocated on a device from now on. */
@@ -115,8 +123,8 @@ function meterOf(device: Device): { most: number } {
   const [allocate, free] = [device.allocate.bind(device), device.free.bind(device)];
   device.allocate = (dtype, shape, label) => {
     const handle = allocate(dtype, shape, label);
-    known.set(handle, bytesOf(shape));
-    meter.now += bytesOf(shape);
+    known.set(handle, bytesOf(shape, dtype));
+    meter.now += bytesOf(shape, dtype);
     meter.most = Math.max(meter.most, meter.now);
     return handle;
   };
@@ -128,8 +136,8 @@ function meterOf(device: Device): { most: number } {
   return meter;
 }
 
-function bytesOf(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 4);
+function bytesOf(shape: readonly number[], dtype: DType): number {
+  return shape.reduce((product, dim) => product * dim, dtype === 'bf16' ? 2 : 4);
 }
 
 function sum(values: readonly number[]): number {

@@ -30,6 +30,7 @@ interface TinyJob {
   readonly batch?: object;
   readonly task?: object;
   readonly recompute?: 'none' | 'block';
+  readonly precision?: 'f32' | 'bf16';
   readonly checkpoint?: object;
 }
 
@@ -50,6 +51,7 @@ export function tinyJob(folder: string, job: TinyJob = {}) {
       },
     },
     recompute: job.recompute ?? 'none',
+    ...(job.precision === undefined ? {} : { precision: job.precision }),
     checkpoint: { everySteps: 20, keep: 2, ...job.checkpoint },
     output: { model: 'tiny' },
   };

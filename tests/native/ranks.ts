@@ -16,7 +16,7 @@ export interface TestRank {
   readonly recorder: TraceRecorder;
 }
 
-export type Setting = Pick<TrainerOptions, 'config' | 'batch' | 'seed' | 'recompute' | 'optimizer'>;
+export type Setting = Pick<TrainerOptions, 'config' | 'batch' | 'seed' | 'recompute' | 'precision' | 'optimizer'>;
 
 let worlds = 0;
 

@@ -1,5 +1,5 @@
 // Carries out what a schedule says for this rank: computes, sends, receives, and lets weights be gathered and gradients reduced.
-import type { Device, Tensor } from '#runtime/tensor/main.ts';
+import type { Device, Precision, Tensor } from '#runtime/tensor/main.ts';
 import { isCompute, joinedReductions } from '../schedule/main.ts';
 import type { Action } from '../schedule/main.ts';
 import type { Batch, Grain } from './grains.ts';
@@ -19,6 +19,8 @@ export interface ExecutorOptions {
   readonly share: number;
   /** Shape of what goes from stage to stage, for one grain. */
   readonly boundaryShape: readonly number[];
+  /** Of what goes forward, f32 if absent; gradients are f32. */
+  readonly precision?: Precision | undefined;
   /** Told of each compute action. */
   readonly observer?: ComputeObserver | undefined;
 }
@@ -64,12 +66,12 @@ export class Executor {
 
   /** Losses of the tokens of a batch, [M], where this rank has the last stage; the caller owns them. Nothing is kept for a backward pass. */
   evaluate(batch: Batch): Tensor | undefined {
-    const { stages, transfers, boundaryShape, placement, share } = this.#options;
+    const { stages, transfers, boundaryShape, placement, share, precision = 'f32' } = this.#options;
     const shape = [batch.inputs.length / share, boundaryShape[1] ?? 1];
     let passed: Tensor | undefined;
     for (const [number, stage] of [...stages].sort(([a], [b]) => a - b)) {
       const isNear = placement[number - 1] === placement[number];
-      const input = stage.isFirst || isNear ? passed : transfers.receive(shape, 'forward', number - 1);
+      const input = stage.isFirst || isNear ? passed : transfers.receive(shape, 'forward', number - 1, precision);
       const output = stage.evaluate(batch, input);
       input?.dispose();
       if (stage.isLast) return output;
@@ -87,7 +89,7 @@ export class Executor {
   }
 
   #carryOut(at: number, action: Action, grains: readonly Grain[], step: StepContext, onLoss: (loss: Tensor) => void): void {
-    const { transfers, boundaryShape } = this.#options;
+    const { transfers, boundaryShape, precision = 'f32' } = this.#options;
     const { type, stage: number } = action;
     const stage = this.#stage(number);
     if (type === 'unshard') return stage.unshard(this.#nextPass(at, number));
@@ -98,10 +100,10 @@ export class Executor {
     if (!grain) throw new Error(`internal: ${type} of a grain that the step does not have`);
     switch (type) {
       case 'receiveForward':
-        this.#arrive('forward', number, grain, transfers.receive(boundaryShape, 'forward', number - 1));
+        this.#arrive('forward', number, grain, transfers.receive(boundaryShape, 'forward', number - 1, precision));
         return;
       case 'receiveBackward':
-        this.#arrive('backward', number, grain, transfers.receive(boundaryShape, 'backward', number));
+        this.#arrive('backward', number, grain, transfers.receive(boundaryShape, 'backward', number, 'f32'));
         return;
       case 'sendForward':
         this.#send(this.#take('forward', number + 1, grain), 'forward', number);

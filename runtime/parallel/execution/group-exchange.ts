@@ -103,7 +103,7 @@ function overPositions({ group, stream, length }: ExchangeOptions): Way {
     share: group.size,
     gather(x: Tensor, pass: string): Tensor {
       const rows = (x.shape[0] ?? 0) * group.size;
-      const y = empty(x.device, [rows, x.columns], 'all positions');
+      const y = empty(x.device, [rows, x.columns], 'all positions', x.dtype);
       group.allGather(stream, x, y, `positions, ${pass}`);
       return rows === length ? y : gatherRows(y, ordersOf(rows, x).bySequence);
     },

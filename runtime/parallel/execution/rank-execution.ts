@@ -2,11 +2,13 @@
 import { modelFrom, wholeLayers } from '#runtime/model/main.ts';
 import type { Layers, Model, ModelConfig, Recompute, WeightSource } from '#runtime/model/main.ts';
 import { Event, Stream, fill, full, keep, scope, sum, view } from '#runtime/tensor/main.ts';
-import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
+import type { Communicator, Device, Precision, Tensor } from '#runtime/tensor/main.ts';
 import { pipelineSchedule } from '../pipeline-schedule.ts';
 import { modelStages } from '../layout-stages.ts';
 import { withShards } from '../layout-schedule.ts';
 import { withCommunication } from '../schedule/main.ts';
+import { attachment } from './attachment.ts';
+import type { Attach } from './attachment.ts';
 import { collectWeights } from './collect-weights.ts';
 import { Executor } from './executor.ts';
 import type { PieceState } from './flat-state.ts';
@@ -35,6 +37,8 @@ export interface ExecutionOptions {
   readonly batch: { readonly sequences: number; readonly length: number; readonly grains: number };
   readonly seed: number;
   readonly recompute: Recompute | ((layer: number) => Recompute);
+  /** What activations are stored in, f32 if absent; with bf16 the products read weights as bf16 too, whose masters stay f32. */
+  readonly precision?: Precision | undefined;
   readonly observer?: ComputeObserver | undefined;
 }
 
@@ -82,10 +86,12 @@ export class RankExecution {
     const schedule = withShards(withCommunication(pipelineSchedule(parallelism, batch.grains)), parallelism);
     const runs = modelStages(config, batch.length, schedule.stages, parallelism.stageLayers);
     this.#buffers = new GradientBuffers(device);
+    const { precision = 'f32' } = options;
+    const attach = attachment(precision);
     const sums = { buffers: this.#buffers, everyGrain: parallelism.reduceEveryGrain };
-    this.#rank = openRankModel(config, device, mesh, runs, schedule.placement, sums);
+    this.#rank = openRankModel({ config, device, mesh, stages: runs, placement: schedule.placement, gradients: sums, attach });
     this.pieces = this.#rank.states.flatMap(({ pieces }) => pieces);
-    this.#weights = this.#openWeights();
+    this.#weights = this.#openWeights(attach);
     this.#tied = this.#rank.tiedRanks && mesh.group(this.#rank.tiedRanks, 'tied');
     this.#reducer = new GradientReducer({
       mesh,
@@ -105,6 +111,7 @@ export class RankExecution {
       length: batch.length,
       seed: options.seed,
       recompute: options.recompute,
+      precision,
       observer: options.observer,
     };
     this.#stages = new Map(
@@ -122,6 +129,7 @@ export class RankExecution {
       transfers: this.#transfers,
       placement: schedule.placement,
       share: this.#layers.share,
+      precision,
       boundaryShape: [rowsOfGrain(batch) / this.#layers.share, config.hiddenSize],
       observer: options.observer,
     });
@@ -242,7 +250,7 @@ export class RankExecution {
     });
   }
 
-  #openWeights(): Weights {
+  #openWeights(attach: Attach): Weights {
     const { shardGather, near, layout } = this.mesh;
     if (!shardGather || layout.parallelism.zero < 3) return keptWeights(this.#compute);
     const units = [...this.#rank.units.values()];
@@ -253,6 +261,7 @@ export class RankExecution {
       stream: this.#gather,
       shardGroup: shardGather,
       nearGroup: near,
+      attach,
       slots: layout.parallelism.reshardAfterForward ? Math.min(2, units.length) : units.length,
       slotSize: Math.max(...sizes),
     });

@@ -1,9 +1,10 @@
 // What a rank holds of a model: its stages, their parameters in flat memory, and who else holds the same.
 import { Model, parameterSpecs } from '#runtime/model/main.ts';
 import type { ModelConfig, ParameterSpec } from '#runtime/model/main.ts';
-import { detachedParameter, Event, unscoped, view } from '#runtime/tensor/main.ts';
+import { detachedParameter, Event, unscoped } from '#runtime/tensor/main.ts';
 import type { Device, Parameter, Tensor } from '#runtime/tensor/main.ts';
 import { ownsInNorm, tensorBox } from '../sharding.ts';
+import type { Attach } from './attachment.ts';
 import { FlatLayout } from './flat-layout.ts';
 import type { FlatEntry } from './flat-layout.ts';
 import { FlatState } from './flat-state.ts';
@@ -26,17 +27,21 @@ export interface RankModel {
   [Symbol.dispose](): void;
 }
 
+export interface RankModelOptions {
+  readonly config: ModelConfig;
+  readonly device: Device;
+  readonly mesh: Mesh;
+  readonly stages: StageUnits;
+  /** The pipeline rank of each stage. */
+  readonly placement: readonly number[];
+  readonly gradients: SumsOptions;
+  readonly attach: Attach;
+}
+
 const tableName = 'embedding.tokens';
 
-/** Allocates all of it; values are undefined until loaded. `placement[stage]` is the pipeline rank of a stage. */
-export function openRankModel(
-  config: ModelConfig,
-  device: Device,
-  mesh: Mesh,
-  stages: StageUnits,
-  placement: readonly number[],
-  gradients: SumsOptions,
-): RankModel {
+/** Allocates all of it; values are undefined until loaded. */
+export function openRankModel({ config, device, mesh, stages, placement, gradients, attach }: RankModelOptions): RankModel {
   const { dataShard, zero, tensor } = mesh.layout.parallelism;
   const boxOf = (spec: ParameterSpec) => tensorBox(spec, mesh.at.tensor, tensor);
   const local = (spec: ParameterSpec, name = spec.name) => detachedParameter(device, boxOf(spec).sizes, name);
@@ -82,11 +87,7 @@ export function openRankModel(
     const parameters = state.layout.entries.map((entry) => ({ parameter: parameterOf(entry.spec), entry }));
     const { whole } = state;
     if (whole) {
-      for (const { parameter, entry } of parameters) {
-        const part = unscoped(() => view(whole, entry.offset, parameter.shape, parameter.label));
-        attached.push(part);
-        parameter.attach(part);
-      }
+      for (const placed of parameters) attached.push(unscoped(() => attach(whole, placed)));
     }
     return { state, parameters, gradients: new GradientSums(gradients, state.layout, parameters), isTied };
   };

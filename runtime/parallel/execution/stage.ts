@@ -1,8 +1,8 @@
 // Forward and backward passes of one stage of the model over grains; what a stage keeps of a grain lives from one to the other.
 import { contiguous, ForwardPass } from '#runtime/model/main.ts';
 import type { Layers, Model, Recompute, ResidualStream } from '#runtime/model/main.ts';
-import { add, keep, scope, sum, Tape, tensor } from '#runtime/tensor/main.ts';
-import type { DeferredGradients, Tensor } from '#runtime/tensor/main.ts';
+import { add, keep, scope, sum, Tape, tensor, withPrecision } from '#runtime/tensor/main.ts';
+import type { DeferredGradients, Precision, Tensor } from '#runtime/tensor/main.ts';
 import type { Grain } from './grains.ts';
 import type { GradientReducer } from './gradient-reducer.ts';
 import type { ComputeObserver } from './observer.ts';
@@ -20,6 +20,8 @@ export interface StageContext {
   readonly length: number;
   readonly seed: number;
   readonly recompute: Recompute | ((layer: number) => Recompute);
+  /** What activations are stored in. */
+  readonly precision: Precision;
   readonly observer: ComputeObserver | undefined;
 }
 
@@ -114,7 +116,7 @@ export class Stage {
     const tape = new Tape({ length });
     if (input) tape.track(input);
     const { pass, stream, output } = keep(
-      scope(() =>
+      this.#scope(() =>
         tape.record(() => {
           const ids = tensor(model.device, grain.inputs, [grain.inputs.length], 'inputs');
           const dropout = { seed, step: step.step, firstToken: grain.firstToken, length };
@@ -152,7 +154,7 @@ export class Stage {
     this.#reducesUnits = reduces;
     try {
       return keep(
-        scope(() => {
+        this.#scope(() => {
           const losses = held.stream ? this.#lossOf(held, held.stream, grain, step) : undefined;
           const root = losses ?? held.output;
           if (!root) throw new Error('internal: a stage without output');
@@ -184,7 +186,7 @@ export class Stage {
   evaluate(grain: Pick<Grain, 'inputs' | 'targets'>, input: Tensor | undefined): Tensor {
     const { model, layers, length, weights } = this.#context;
     return keep(
-      scope(() => {
+      this.#scope(() => {
         const ids = tensor(model.device, grain.inputs, [grain.inputs.length], 'inputs');
         const pass = new ForwardPass(model, ids, contiguous({ length }), { layers });
         const stream = this.#run(pass, undefined, undefined, input);
@@ -208,6 +210,10 @@ export class Stage {
     for (const deferred of this.#deferred.values()) deferred[Symbol.dispose]();
     this.#held.clear();
     this.#deferred.clear();
+  }
+
+  #scope<T>(fn: () => T): T {
+    return withPrecision(this.#context.precision, () => scope(fn));
   }
 
   #run(pass: ForwardPass, tape: Tape | undefined, grain: Grain | undefined, input: Tensor | undefined): ResidualStream {

@@ -1,6 +1,6 @@
 // Layers cut over a tensor group: by outputs, then by inputs, with one exchange before and one after; with sequence parallelism over positions too.
 import type { Layers, ModelConfig } from '#runtime/model/main.ts';
-import { addBias, embedding, empty, linear, linears } from '#runtime/tensor/main.ts';
+import { addBias, embedding, empty, linear, linears, stored } from '#runtime/tensor/main.ts';
 import type { Communicator, Stream, Tensor } from '#runtime/tensor/main.ts';
 import { vocabularySpan } from '../sharding.ts';
 import { groupExchange } from './group-exchange.ts';
@@ -42,10 +42,11 @@ export function tensorLayers(options: TensorLayerOptions): Layers & Disposable {
     columns: (x, layers, outputUnit) =>
       linears(exchange.enter(x), layers, { outputSpans: spans, ...(outputUnit === undefined ? {} : { outputUnit }) }),
     rows(x, { weight, bias }, unit) {
-      const sum = exchange.leave(linear(x, weight, undefined, { spans, ...(unit === undefined ? {} : { unit }) }));
-      return bias ? addBias(sum, bias, { share }) : sum;
+      const part = { spans, isPart: true, ...(unit === undefined ? {} : { unit }) };
+      const sum = exchange.leave(linear(x, weight, undefined, part));
+      return bias ? addBias(sum, bias, { share }) : stored(sum);
     },
-    embed: (ids, table) => exchange.leave(embedding(ids, table, rows)),
+    embed: (ids, table) => stored(exchange.leave(embedding(ids, table, rows))),
     losses: (hidden, head, targets, weight) => groupLosses(exchange.enter(hidden), head, targets, { ...options, rows, weight }),
     [Symbol.dispose]: () => exchange[Symbol.dispose](),
   };

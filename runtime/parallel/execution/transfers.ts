@@ -1,6 +1,6 @@
 // Activations and their gradients between the stages of a pipeline: each boundary and direction has a communicator and a stream of its own.
 import { Event, Stream, empty, keep, unscoped } from '#runtime/tensor/main.ts';
-import type { Communicator, Device, Tensor } from '#runtime/tensor/main.ts';
+import type { Communicator, Device, Precision, Tensor } from '#runtime/tensor/main.ts';
 import type { Mesh } from './mesh.ts';
 
 type Direction = 'forward' | 'backward';
@@ -49,9 +49,9 @@ export class Transfers {
   }
 
   /** Memory that computing finds filled. The caller owns it. */
-  receive(shape: readonly number[], direction: Direction, boundary: number): Tensor {
+  receive(shape: readonly number[], direction: Direction, boundary: number, dtype: Precision): Tensor {
     const { communicator, peer, stream } = this.#channel(direction, boundary);
-    const x = keep(unscoped(() => empty(this.#device, shape, `${direction} of stage ${boundary}`)));
+    const x = keep(unscoped(() => empty(this.#device, shape, `${direction} of stage ${boundary}`, dtype)));
     communicator.receive(stream, x, peer, `${direction} of stage ${boundary}`);
     this.#event.mark(stream);
     this.#compute.after(this.#event);

@@ -1,6 +1,7 @@
 // The weights that a unit computes with: always there, or gathered from the shards of other ranks into one of a few slots of memory (ZeRO 3).
 import { Event, copyInto, empty, unscoped, view } from '#runtime/tensor/main.ts';
 import type { Communicator, Device, Stream, Tensor } from '#runtime/tensor/main.ts';
+import type { Attach } from './attachment.ts';
 import type { FlatState } from './flat-state.ts';
 import type { Unit } from './unit.ts';
 import { UnitSlots } from './unit-slots.ts';
@@ -49,6 +50,7 @@ export interface GatherOptions {
   readonly shardGroup: Communicator;
   /** Neighbours that keep a part each of what was gathered, from the first time in a step to its end. */
   readonly nearGroup: Communicator | undefined;
+  readonly attach: Attach;
   /** Slots: 2, one in use and one on its way, or one for each unit where weights are kept after the forward pass. */
   readonly slots: number;
   /** Elements of the largest unit. */
@@ -113,7 +115,7 @@ export class GatheredWeights implements Weights {
   }
 
   #gather(slot: Slot, unit: Unit): void {
-    const { stream } = this.#options;
+    const { stream, attach } = this.#options;
     stream.after(slot.free);
     unscoped(() => {
       let offset = 0;
@@ -122,11 +124,7 @@ export class GatheredWeights implements Weights {
         slot.views.push(flat);
         offset += state.layout.size;
         this.#collect(state, flat);
-        for (const { parameter, entry } of parameters) {
-          const part = view(flat, entry.offset, parameter.shape, parameter.label);
-          slot.views.push(part);
-          parameter.attach(part);
-        }
+        for (const placed of parameters) slot.views.push(attach(flat, placed));
       }
     });
     slot.filled.mark(stream);

@@ -6,6 +6,8 @@ import type { Recompute } from '#runtime/model/forward.ts';
 export interface TensorCut {
   readonly tensor: number;
   readonly sequenceParallel: boolean;
+  /** What activations are stored in, f32 if absent. Everything here is counted in values of f32. */
+  readonly precision?: 'f32' | 'bf16' | undefined;
 }
 
 /**
@@ -15,7 +17,7 @@ export interface TensorCut {
  * tensor group, and what they read is gathered.
  */
 export function blockValues(config: ModelConfig, cut: TensorCut, recompute: Recompute): number {
-  const { hiddenSize } = config;
+  const hiddenSize = stored(config.hiddenSize, cut);
   const stream = streamValues(config, cut);
   const norm = stream + statistics(config) / shareOf(cut) + hiddenSize;
   switch (recompute) {
@@ -36,7 +38,7 @@ export function blockValues(config: ModelConfig, cut: TensorCut, recompute: Reco
  */
 export function blockPassingValues(config: ModelConfig, cut: TensorCut): number {
   const { hiddenSize, heads, kvHeads, headSize } = config;
-  const turned = config.positions.kind === 'rope' ? ((heads + kvHeads) * headSize) / cut.tensor : 0;
+  const turned = config.positions.kind === 'rope' ? stored((heads + kvHeads) * headSize, cut) / cut.tensor : 0;
   const exchanged = cut.tensor === 1 ? 0 : cut.sequenceParallel ? 6 : 2;
   return turned + streamValues(config, cut) + exchanged * hiddenSize;
 }
@@ -50,19 +52,20 @@ export function blockAgainValues(config: ModelConfig, cut: TensorCut, recompute:
 
 /** Gradients that the backward pass of a block holds at one time: of the residual stream and of the MLP's inner layers. */
 export function blockGradientValues(config: ModelConfig, cut: TensorCut): number {
-  return streamValues(config, cut) + (innerInputs(config) * config.intermediateSize) / cut.tensor;
+  return config.hiddenSize / shareOf(cut) + (innerInputs(config) * config.intermediateSize) / cut.tensor;
 }
 
 /** What weight gradients that wait need of a block: inputs and output gradients of its linear layers. */
-export function blockDeferredValues(config: ModelConfig, { tensor }: TensorCut): number {
+export function blockDeferredValues(config: ModelConfig, cut: TensorCut): number {
   const { hiddenSize, heads, kvHeads, headSize, intermediateSize } = config;
-  const own = 2 * heads * headSize + 2 * kvHeads * headSize + (1 + innerInputs(config)) * intermediateSize;
-  return 4 * hiddenSize + own / tensor;
+  const inputs = 2 * hiddenSize + (heads * headSize + intermediateSize) / cut.tensor;
+  const own = (heads + 2 * kvHeads) * headSize + innerInputs(config) * intermediateSize;
+  return stored(inputs, cut) + 2 * hiddenSize + own / cut.tensor;
 }
 
 /** The residual stream between two blocks. */
 export function streamValues({ hiddenSize }: ModelConfig, cut: TensorCut): number {
-  return hiddenSize / shareOf(cut);
+  return stored(hiddenSize, cut) / shareOf(cut);
 }
 
 /**
@@ -72,7 +75,7 @@ export function streamValues({ hiddenSize }: ModelConfig, cut: TensorCut): numbe
 export function headValues(config: ModelConfig, cut: TensorCut): number {
   const { hiddenSize, vocabularySize } = config;
   const logits = cut.tensor > 1 ? Math.ceil(vocabularySize / cut.tensor) + 3 : 0;
-  return streamValues(config, cut) + statistics(config) / shareOf(cut) + 2 * hiddenSize + 2 + logits;
+  return streamValues(config, cut) + statistics(config) / shareOf(cut) + stored(hiddenSize, cut) + hiddenSize + 2 + logits;
 }
 
 /** The gradient of the head, which the loss of one rank alone gives before it goes into its buffer; not per token. */
@@ -83,8 +86,8 @@ export function headGradientElements({ vocabularySize, hiddenSize }: ModelConfig
 function attentionValues(config: ModelConfig, cut: TensorCut): number {
   const { heads, kvHeads, headSize, norm } = config;
   // Normalised heads are kept before it too, with a statistic of each.
-  const normed = norm.queriesAndKeys ? (heads + kvHeads) * (headSize + 1) : 0;
-  return (2 * heads * headSize + 2 * kvHeads * headSize + heads + normed) / cut.tensor + afterNorm(config, cut);
+  const normed = norm.queriesAndKeys ? stored((heads + kvHeads) * headSize, cut) + heads + kvHeads : 0;
+  return (stored(2 * (heads + kvHeads) * headSize, cut) + heads + normed) / cut.tensor + afterNorm(config, cut);
 }
 
 function mlpValues(config: ModelConfig, cut: TensorCut): number {
@@ -92,7 +95,7 @@ function mlpValues(config: ModelConfig, cut: TensorCut): number {
   const inner = (1 + innerInputs(config)) * config.intermediateSize;
   const own = mixture
     ? mixture.perToken * (2 * hiddenSize + inner + 5) + 2 * mixture.experts // what goes to the experts and comes back, and the routing
-    : inner / cut.tensor;
+    : stored(inner, cut) / cut.tensor;
   return own + afterNorm(config, cut);
 }
 
@@ -109,6 +112,11 @@ function innerInputs({ mlp }: ModelConfig): number {
 /** LayerNorm keeps mean and inverse deviation of each token, RMSNorm the inverse root mean square. */
 function statistics({ norm }: ModelConfig): number {
   return norm.kind === 'layernorm' ? 2 : 1;
+}
+
+/** What so many activations take; a mixture's are f32. */
+function stored(values: number, { precision }: TensorCut): number {
+  return precision === 'bf16' ? values / 2 : values;
 }
 
 function shareOf({ tensor, sequenceParallel }: TensorCut): number {

@@ -25,6 +25,8 @@ export interface PlanRequest {
   readonly batch: BatchShape;
   readonly parallelism: Parallelism;
   readonly recompute: Recompute | ((layer: number) => Recompute);
+  /** What activations are stored in, f32 if absent. */
+  readonly precision?: 'f32' | 'bf16' | undefined;
 }
 
 export interface RankPlan {
@@ -65,7 +67,7 @@ export interface JobPlan extends Omit<PlanRequest, 'recompute'> {
 
 /** Throws WL_MANIFEST_INVALID if the layout is not legal for model and batch. */
 export function planJob(request: PlanRequest): JobPlan {
-  const { model, batch, parallelism, recompute } = request;
+  const { model, batch, parallelism, recompute, precision } = request;
   const world = worldOf(parallelism);
   const layout = new ParallelLayout(parallelism, world);
   layout.validate(model, batch);
@@ -74,6 +76,7 @@ export function planJob(request: PlanRequest): JobPlan {
   const context: Context = {
     model,
     parallelism,
+    precision,
     recompute: typeof recompute === 'string' ? () => recompute : recompute,
     grainsPerRank,
     tokensPerGrain: (batch.sequences / batch.grains) * batch.length,
@@ -85,6 +88,7 @@ export function planJob(request: PlanRequest): JobPlan {
     model,
     batch,
     parallelism,
+    precision,
     world,
     grainsPerRank,
     tokensPerGrain: context.tokensPerGrain,
@@ -99,6 +103,7 @@ export function planJob(request: PlanRequest): JobPlan {
 interface Context {
   readonly model: ModelConfig;
   readonly parallelism: Parallelism;
+  readonly precision: PlanRequest['precision'];
   readonly recompute: (layer: number) => Recompute;
   readonly grainsPerRank: number;
   readonly tokensPerGrain: number;
@@ -119,7 +124,8 @@ function planRanks(context: Context, layout: ParallelLayout): RankPlan[] {
 }
 
 function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'>): Omit<RankPlan, 'rank' | 'at'> {
-  const { model, parallelism, grainsPerRank, tokensPerGrain, schedule } = context;
+  const { model, precision, grainsPerRank, tokensPerGrain, schedule } = context;
+  const parallelism = { ...context.parallelism, precision };
   const actions = withShards(schedule, parallelism).actions[at.pipeline] ?? [];
   const numbers = [...schedule.placement.keys()].filter((stage) => schedule.placement[stage] === at.pipeline);
   const units = unitsOf(model);
@@ -159,22 +165,24 @@ function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'
       ...gradientTraffic(held, parallelism, grainsPerRank),
       weightAllGather: weightTraffic(held, parallelism, (unit) => gathers.get(unit) ?? 0),
       tensor: grainsPerRank * tensorTraffic(model, held, tokensPerGrain, { ...parallelism, recompute: context.recompute }),
-      pipeline: grainsPerRank * boundaries(schedule.placement, at.pipeline) * boundaryBytes(model, tokensPerGrain, parallelism),
+      pipeline: grainsPerRank * boundaryBytesOf(schedule.placement, at.pipeline, context),
       tiedEmbedding: tiedTraffic(held, model.tieEmbeddings),
     },
   };
 }
 
-/** How often a grain leaves the rank: forwards to the next stage and backwards to the one before, where that is another rank. */
-function boundaries(placement: readonly number[], pipelineRank: number): number {
-  let count = 0;
+/** What of a grain leaves the rank: activations to the next stage and their gradients to the one before, where that is another rank. */
+function boundaryBytesOf(placement: readonly number[], pipelineRank: number, context: Context): number {
+  const { model, tokensPerGrain, parallelism, precision } = context;
+  const forward = boundaryBytes(model, tokensPerGrain, { ...parallelism, precision });
+  const backward = boundaryBytes(model, tokensPerGrain, parallelism);
+  let bytes = 0;
   for (const [stage, rank] of placement.entries()) {
     if (rank !== pipelineRank) continue;
-    for (const neighbour of [placement[stage - 1], placement[stage + 1]]) {
-      if (neighbour !== undefined && neighbour !== rank) count += 1;
-    }
+    const isElsewhere = (neighbour: number | undefined) => neighbour !== undefined && neighbour !== rank;
+    bytes += (isElsewhere(placement[stage + 1]) ? forward : 0) + (isElsewhere(placement[stage - 1]) ? backward : 0);
   }
-  return count;
+  return bytes;
 }
 
 /** A third of a unit's cost is its forward pass, a third each of its gradients; what runs again adds to the input gradient. */

@@ -13,7 +13,7 @@ import { stageActivations } from './stage-activations.ts';
  */
 export function recomputeWithin(
   budgetBytes: number,
-  { model, batch, parallelism }: Pick<PlanRequest, 'model' | 'batch' | 'parallelism'>,
+  { model, batch, parallelism, precision }: Pick<PlanRequest, 'model' | 'batch' | 'parallelism' | 'precision'>,
 ): (layer: number) => Recompute {
   const schedule = pipelineSchedule(parallelism, batch.grains);
   const stages = modelStages(model, batch.length, schedule.stages, parallelism.stageLayers).map(([first, end]) =>
@@ -24,7 +24,7 @@ export function recomputeWithin(
   for (const [rank, actions] of schedule.actions.entries()) {
     const own = stages.flatMap((units, stage) => (schedule.placement[stage] === rank ? [{ stage, units }] : []));
     const recompute = (layer: number) => (again.has(layer) ? 'block' : 'none');
-    const options = { model, cut: parallelism, recompute, tokensPerGrain };
+    const options = { model, cut: { ...parallelism, precision }, recompute, tokensPerGrain };
     const isTooMuch = () =>
       activationBytes(actions, new Map(own.map(({ stage, units }) => [stage, stageActivations(options, units)]))) > budgetBytes;
     const layers = own.flatMap(({ units }) => units.filter(({ kind }) => kind === 'block').map(layerOf));

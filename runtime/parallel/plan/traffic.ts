@@ -2,6 +2,7 @@
 import type { ModelConfig } from '#runtime/model/config.ts';
 import type { Parallelism } from '../parallelism.ts';
 import { layerOf } from '../layout-units.ts';
+import type { Unit } from '../layout-units.ts';
 import { streamValues } from './activations.ts';
 import type { Recompute } from '#runtime/model/forward.ts';
 import type { TensorCut } from './activations.ts';
@@ -66,15 +67,22 @@ export function weightTraffic(
 /**
  * Within the tensor group, per grain of `tokens` tokens: two sums of the hidden states per block and direction, and one more for each half of
  * a block that runs again; one after the embedding and one of the gradient before the head; three values per token for the loss. With
- * sequenceParallel each sum is a reduce-scatter and an all-gather, which sends as much, and gradients of what all ranks hold are summed.
+ * sequenceParallel each sum is a reduce-scatter and an all-gather, which sends as much, or less where activations are bf16: sums stay f32. The
+ * gradients of what all ranks hold are summed too.
  */
 export function tensorTraffic(
   config: ModelConfig,
   held: readonly HeldUnit[],
   tokens: number,
-  { tensor, sequenceParallel, recompute }: TensorCut & { readonly recompute: (layer: number) => Recompute },
+  { tensor, sequenceParallel, precision, recompute }: TensorCut & { readonly recompute: (layer: number) => Recompute },
 ): number {
-  const sums = held.map(({ unit }) => (unit.kind === 'block' ? 4 + halvesAgain[recompute(layerOf(unit))] : 1));
+  const forward = sequenceParallel && precision === 'bf16' ? 0.75 : 1;
+  const sumsOf = {
+    embedding: () => 1,
+    block: (unit: Unit) => 2 + (2 + halvesAgain[recompute(layerOf(unit))]) * forward,
+    head: () => forward,
+  };
+  const sums = held.map(({ unit }) => sumsOf[unit.kind](unit));
   const loss = held.some(({ unit }) => unit.kind === 'head') ? 3 * tokens : 0;
   const copies = sequenceParallel ? sum(held.flatMap(({ runs }) => runs.map(({ replicatedSize }) => replicatedSize))) : 0;
   return allReduceBytes((sum(sums) * tokens * config.hiddenSize + loss + copies) * bytesPerValue, tensor);
