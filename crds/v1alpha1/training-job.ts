@@ -178,7 +178,7 @@ export const TrainingJob = defineResource({
   ],
   transitions: [
     ...immutableFields(
-      { always: ['model', 'data', 'task', 'precision', 'output'], optional: ['runtimeRef', 'managedBy'] },
+      { always: ['model', 'data', 'task', 'output'], optional: ['precision', 'runtimeRef', 'managedBy'] },
       'create a job of another name, or delete this one first',
     ),
     ...fieldsFrozenWhileRunning({
