@@ -1,6 +1,7 @@
 // Decides what each step computes: one token budget for prompts and generated tokens alike. Pure bookkeeping, no model.
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { BlockManager } from './block-manager.ts';
+import { noDrafts } from './sequence.ts';
 import type { Sequence } from './sequence.ts';
 
 export interface SchedulerOptions {
@@ -145,7 +146,7 @@ export class Scheduler {
 
   /** The guesses that fit into a step of which `budget` tokens are left for this sequence. */
   #draftsFor(sequence: Sequence, count: number, budget: number): readonly number[] {
-    if (sequence.drafts.length === 0 || sequence.computed + count < sequence.tokens.length) return [];
+    if (sequence.drafts.length === 0 || sequence.computed + count < sequence.tokens.length) return noDrafts;
     return sequence.drafts.slice(0, Math.max(0, budget - count));
   }
 
@@ -158,16 +159,16 @@ export class Scheduler {
   #preempt(sequence: Sequence): void {
     this.blocks.release(sequence);
     sequence.status = 'preempted';
-    sequence.drafts = [];
+    sequence.drafts = noDrafts;
     sequence.preemptions += 1;
     this.#preemptions += 1;
     this.#waiting.unshift(sequence);
   }
 }
 
-function commit(sequence: Sequence, count: number, drafts: readonly number[] = []): Chunk {
+function commit(sequence: Sequence, count: number, drafts = noDrafts): Chunk {
   const start = sequence.computed;
   sequence.computed += count;
-  sequence.drafts = [];
+  sequence.drafts = noDrafts;
   return { sequence, start, count, last: sequence.computed === sequence.tokens.length, drafts };
 }

@@ -42,6 +42,9 @@ export interface SequenceInit {
   readonly leader?: Sequence | undefined;
 }
 
+/** Shared, so that a step of many sequences makes no lists for nothing. */
+export const noDrafts: readonly number[] = [];
+
 /** A waiting sequence that holds no blocks. */
 export function createSequence(init: SequenceInit): Sequence {
   const tokens = [...init.prompt];
@@ -53,7 +56,7 @@ export function createSequence(init: SequenceInit): Sequence {
     leader: init.leader,
     maxLength: tokens.length + init.maxTokens,
     tokens,
-    drafts: [],
+    drafts: noDrafts,
     status: 'waiting',
     computed: 0,
     cached: 0,

@@ -120,6 +120,50 @@ withServing(
 });
 
 program
+  .command('speculation')
+  .description('processor time of a token with guesses from its own text and without, in turns')
+  .requiredOption('--model <path>', 'a folder in Hugging Face layout, or a GGUF file')
+  .option('--tokens <count>', 'of each answer', wholeFrom(2), 128)
+  .option('--guesses <count>', 'at most, in a step', wholeFrom(1), 6)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option('--json', 'print one JSON object', false)
+  .action(async ({ json, ...options }: { model: string; tokens: number; guesses: number; rounds: number; json: boolean }) => {
+    const { benchSpeculation, printSpeculation } = await import('./serving/speculation.ts');
+    const rows = await benchSpeculation(options);
+    if (json) console.log(JSON.stringify({ bench: 'speculation', ...options, rows }));
+    else printSpeculation(rows);
+  });
+
+program
+  .command('schedule')
+  .description('time to plan a step while many sequences run')
+  .option('--sequences <count>', 'that run', wholeFrom(1), 256)
+  .option('--rounds <count>', `of 64 steps, at least ${leastRounds}`, wholeFrom(leastRounds), 10)
+  .action(async (options: { sequences: number; rounds: number }) => {
+    const { benchSchedule } = await import('./serving/schedule.ts');
+    const { median, p99 } = benchSchedule(options);
+    console.log(`${options.sequences} sequences: schedule() takes ${median.toFixed(0)} us, p99 ${p99.toFixed(0)} us`);
+  });
+
+program
+  .command('beside')
+  .description('time to the first token of a short prompt, alone and while a long one is computed')
+  .option('--model <path>', 'a folder in Hugging Face layout, or a GGUF file; random weights if left out')
+  .option('--short <tokens>', 'of the short prompt', wholeFrom(1), 16)
+  .option('--long <tokens>', 'of the long one', wholeFrom(1), 4096)
+  .option('--rounds <count>', `short prompts, at least ${leastRounds}`, wholeFrom(leastRounds), 20)
+  .action(async (options: { model?: string; short: number; long: number; rounds: number }) => {
+    const { benchBeside } = await import('./serving/beside.ts');
+    const { alone, beside, long } = await benchBeside({ ...options, model: options.model });
+    const ms = (seconds: number) => `${(1e3 * seconds).toFixed(0)} ms`;
+    console.log(`${options.short} tokens alone: ${ms(alone.median)}, at most ${ms(alone.most)}`);
+    console.log(
+      `beside ${options.long} tokens (${ms(long)}): ${ms(beside.median)}, at most ${ms(beside.most)}: ` +
+        `${(beside.most / alone.median).toFixed(1)}x`,
+    );
+  });
+
+program
   .command('agreement')
   .description('probabilities of the next token beside those of llama-server: no figure of speed')
   .requiredOption('--model <path>', 'a GGUF file')
