@@ -353,7 +353,7 @@ export const ops = {
     ],
   },
   kv_write: {
-    doc: 'keys[slots[t]] = k[t], values[slots[t]] = v[t] in a type of core/cache-types.h; slot = page * S + offset; a negative slot is skipped',
+    doc: 'the key of slots[t] becomes k[t], its value v[t], in the type and the order of core/cache-types.h; slot = page * S + offset; a negative slot is skipped',
     args: [
       ['k', 'in f32 ...M E'],
       ['v', 'in f32 ...M E'],

@@ -1,4 +1,8 @@
-// The types that the cache keeps keys and values in, by the ids that GGUF files use, and the bytes they take.
+// The types that the cache keeps keys and values in, by the ids that GGUF files use, and how they lie in its pages.
+//
+// A page holds the tokens of `page_size` slots, head after head. The values of a head lie token after token. Its keys lie element after
+// element, each for all tokens of the page, so that scores are computed for 16 keys at once without a transpose; in q8_0 block after block:
+// the scales of all tokens, then the bytes, element after element.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +25,7 @@ constexpr int64_t cache_head_bytes(int64_t type, int64_t size) {
   return -1;
 }
 
-/** Bytes of the keys, or of the values, of one token: heads of `size` elements one after the other. -1 as in cache_head_bytes. */
+/** Bytes of the keys, or of the values, of one token with `heads` heads of `size` elements. -1 as in cache_head_bytes. */
 constexpr int64_t cache_row_bytes(int64_t type, int64_t heads, int64_t size) {
   const int64_t head = cache_head_bytes(type, size);
   return head < 0 ? -1 : heads * head;

@@ -351,7 +351,7 @@ struct attention_backward_args {
   int64_t A;
 };
 
-/** keys[slots[t]] = k[t], values[slots[t]] = v[t] in a type of core/cache-types.h; slot = page * S + offset; a negative slot is skipped */
+/** the key of slots[t] becomes k[t], its value v[t], in the type and the order of core/cache-types.h; slot = page * S + offset; a negative slot is skipped */
 struct kv_write_args {
   const float* k;
   const float* v;

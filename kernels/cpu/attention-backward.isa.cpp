@@ -61,7 +61,7 @@ void fill_zero(float* to, int64_t count) {
 // Every `stride` floats of `from` a row of `size`.
 void gather(const float* from, int64_t stride, int64_t length, int64_t size, float* to) {
   for (int64_t first = 0; first < length; first += block_keys) {
-    copy_rows(CacheType::f32, bytes_of(from), float_rows(stride, first, length), size, to + first * 16 * vectors_of(size));
+    copy_values(block_rows(float_rows(nullptr, from, size, stride), first, length), size, to + first * 16 * vectors_of(size));
   }
 }
 
@@ -175,10 +175,10 @@ void gradients(const attention_backward_args& args, const Forward& forward, int6
     fill_zero(b.dq, length * b.width);
     const Scoring scoring = {args.scale, args.window, args.slopes == nullptr ? nullptr : args.slopes + args.first_head + head};
     for (int64_t first = 0; first < length; first += block_keys) {
-      const BlockRows keys = float_rows(args.E, first, length);
-      copy_rows(CacheType::f32, bytes_of(forward.k + kv_at), keys, size, b.keys);
-      copy_transposed(CacheType::f32, bytes_of(forward.k + kv_at), keys, size, b.keys_t);
-      copy_transposed(CacheType::f32, bytes_of(forward.v + kv_at), keys, size, b.values_t);
+      const BlockRows keys = block_rows(float_rows(nullptr, forward.k + kv_at, size, args.E), first, length);
+      copy_values(keys, size, b.keys);
+      transpose_rows(forward.k + kv_at + first * args.E, args.E, keys.count, size, b.keys_t);
+      transpose_rows(forward.v + kv_at + first * args.E, args.E, keys.count, size, b.values_t);
       // The first row that sees nothing of these keys any more.
       const int64_t after = args.window == 0 ? length : first + keys.count + args.window - 1, end = after < length ? after : length;
       for (int64_t begin = first; begin < end; begin += block_keys) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "cpu/attention-distance.h"
+#include "cpu/attention-pages.h"
 #include "cpu/attention-tile.h"
 #include "cpu/math.h"
 #include "cpu/simd.h"
@@ -67,16 +68,10 @@ float exponentials(float* scores, const Seen& seen, int64_t begin, int64_t end, 
 }
 
 struct Block {
-  int64_t first, count;  // position of its first key; keys
-  const float* keys;     // [size][64]
-  const float* values;   // row j at at[j], in bytes, or [count][width] where `at` is null
-  const int64_t* at;
-  int64_t stride;  // floats between values that lie one after the other
-
-  const float* value(int64_t j) const {
-    if (at == nullptr) return values + j * stride;
-    return reinterpret_cast<const float*>(reinterpret_cast<const uint8_t*>(values) + at[j]);
-  }
+  BlockRows where;
+  const float* keys;    // [size][64]; null: where they lie
+  const float* values;  // [count][width]; null: where they lie
+  Ahead* ahead;         // fetched while keys are read where they lie
 };
 
 // The rows of one key-value head.
@@ -91,22 +86,23 @@ QueryRows rows_of(const QueryRows& all, int64_t kv_head) {
   return rows;
 }
 
-int64_t values_in_run(const Block& block, int64_t begin, int64_t end) {
-  if (block.at == nullptr) return end - begin;
-  int64_t j = begin + 1;
-  while (j < end && block.at[j] - block.at[j - 1] == 4 * block.stride) j++;
-  return j - begin;
-}
+// Whether a block of a head is read where it lies rather than copied: where few rows read it.
+bool in_place(const KeyRows& keys, const QueryRows& rows) { return rows.count <= tile_rows && keys.pages != nullptr; }
 
 // One block's step for `height` <= tile_rows rows from row r on, each of which sees at least one key of the block.
 void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int64_t height, float* scores) {
+  const BlockRows& where = block.where;
   auto keys_of = [&](int64_t row) {
-    const int64_t position = rows.position(row), begin = rows.first_key(position) - block.first, limit = position - block.first + 1;
-    return Seen{begin < 0 ? 0 : begin, limit < block.count ? limit : block.count};
+    const int64_t position = rows.position(row), begin = rows.first_key(position) - where.first, limit = position - where.first + 1;
+    return Seen{begin < 0 ? 0 : begin, limit < where.count ? limit : where.count};
   };
   const int64_t unseen = keys_of(r).vector(), seen = keys_of(r + height - 1).end;
-  product(Start::zero, height, vectors_of(seen - unseen), rows.size, {rows.queries + r * rows.size, rows.size, 1},
-          {block.keys + unseen, block_keys}, {scores + unseen, block_keys});
+  const Left queries = {rows.queries + r * rows.size, rows.size, 1};
+  if (block.keys == nullptr) {
+    score_columns(where, unseen, seen, rows.size, height, queries, scores, *block.ahead);
+  } else {
+    product(Start::zero, height, vectors_of(seen - unseen), rows.size, queries, {block.keys + unseen, block_keys}, {scores + unseen, block_keys});
+  }
 
   alignas(64) float factors[16] = {};  // exp(m - m')
   float* largest = rows.largest + r;
@@ -115,7 +111,7 @@ void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int
     const Seen keys = keys_of(r + i);
     const float in_block = rows.slopes == nullptr ? scale_and_mask(row, keys, scale)
                                                   : slant_and_mask(row, keys, scale, rows.slopes[(r + i) % rows.group],
-                                                                   block.first - rows.position(r + i));
+                                                                   where.first - rows.position(r + i));
     const float now = largest[i] < in_block ? in_block : largest[i];
     factors[i] = largest[i] - now;
     largest[i] = now;
@@ -126,11 +122,11 @@ void step(const Block& block, float scale, const QueryRows& rows, int64_t r, int
     rows.sums[r + i] = fma(rows.sums[r + i], factors[i], sum);
   }
   const Target acc = {rows.acc + r * rows.width, rows.width};
-  int64_t run = 0;  // values one after the other
-  for (int64_t j = unseen; j < seen; j += run) {
-    run = values_in_run(block, j, seen);
-    const Right values = {block.value(j), block.stride};
-    product(j == unseen ? Start::scale : Start::keep, height, rows.width / 16, run, {scores + j, block_keys, 1}, values, acc, factors);
+  if (block.values == nullptr) {
+    add_values(where, unseen, seen, rows.width / 16, height, scores, acc, factors);
+  } else {
+    product(Start::scale, height, rows.width / 16, seen - unseen, {scores + unseen, block_keys, 1}, {block.values + unseen * rows.width, rows.width},
+            acc, factors);
   }
 }
 
@@ -175,26 +171,17 @@ void attend(const KeyRows& keys, float scale, const QueryRows& rows, float* scra
   float* values_block = keys_block + block_keys * rows.size;
   float* scores = values_block + block_keys * rows.width;
   const int64_t end = rows.first + (rows.count - 1) / rows.group + 1;
-  // With few rows, memory is what counts: blocks are fetched ahead, and values read where they lie if they are whole vectors of floats.
-  const bool few = rows.count <= 4 * tile_rows;
-  const bool in_place = keys.type == CacheType::f32 && rows.count <= tile_rows && rows.size == rows.width;
-  const int64_t head_bytes = cache_head_bytes(int64_t(keys.type), rows.size);
+  const bool keys_in_place = in_place(keys, rows) && keys.has_columns(), values_in_place = in_place(keys, rows) && rows.size == rows.width;
   begin_rows(rows);
   const int64_t begin = rows.first_key(rows.first) / block_keys * block_keys;
-  BlockRows next = block_rows(keys, begin, end);
   for (int64_t first = begin; first < end; first += block_keys) {
-    const BlockRows here = next;
-    next = block_rows(keys, first + block_keys, end);
-    Ahead next_keys = {keys.keys, &next, rows.kv_heads * head_bytes};
-    Ahead next_values = {keys.values, &next, rows.kv_heads * head_bytes};
     for (int64_t h = 0; h < rows.kv_heads; h++) {
-      const uint8_t* values = keys.values + h * head_bytes;
-      copy_transposed(keys.type, keys.keys + h * head_bytes, here, rows.size, keys_block, few ? &next_keys : nullptr, &next_values);
-      Block block = {first, here.count, keys_block, reinterpret_cast<const float*>(values), here.at, keys.stride / 4};
-      if (!in_place) {
-        copy_rows(keys.type, values, here, rows.size, values_block);
-        block = {first, here.count, keys_block, values_block, nullptr, rows.width};
-      }
+      const BlockRows here = block_rows(keys.from_head(h), first, end);
+      const BlockRows next = h + 1 < rows.kv_heads ? block_rows(keys.from_head(h + 1), first, end) : block_rows(keys, first + block_keys, end);
+      Ahead ahead = rows.count <= 4 * tile_rows ? Ahead(next) : Ahead();
+      if (!keys_in_place) copy_keys(here, rows.size, keys_block, ahead);
+      if (!values_in_place) copy_values(here, rows.size, values_block);
+      const Block block = {here, keys_in_place ? nullptr : keys_block, values_in_place ? nullptr : values_block, &ahead};
       const QueryRows head = rows_of(rows, h);
       // Rows that stand before the block see nothing of it, nor do those whose window begins after it.
       const int64_t rows_end = rows.window == 0 ? rows.count : (first + here.count + rows.window - 1 - rows.first) * rows.group;

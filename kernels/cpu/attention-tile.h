@@ -32,6 +32,17 @@ inline constexpr int64_t tile_rows = 8;
 inline constexpr int64_t tile_rows = 6;
 #endif
 
+/** The widest tile of `rows` rows, in vectors: few rows need many columns, so that enough chains are in flight. */
+constexpr int tile_vectors(int rows) {
+#if defined(WL_ISA_AVX512)
+  return rows <= 4 ? 4 : 2;
+#elif defined(WL_ISA_AVX2)
+  return rows == 1 ? 4 : rows == 2 ? 2 : 1;
+#else
+  return rows == 1 ? 2 : 1;
+#endif
+}
+
 /**
  * C[r][n] = start + A(r, 0) * B[0][n] + A(r, 1) * B[1][n] + ..., one FMA for each term, for r < rows, n < 16 * vectors.
  * `factors` [rows] is read for Start::scale only.

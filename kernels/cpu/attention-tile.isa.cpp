@@ -44,17 +44,6 @@ void tile(int64_t terms, Left a, Right b, Target c, const float* factors) {
   }
 }
 
-/** The widest tile of `rows` rows, in vectors: few rows need many columns, so that enough chains are in flight. */
-constexpr int tile_vectors(int rows) {
-#if defined(WL_ISA_AVX512)
-  return rows <= 4 ? 4 : 2;
-#elif defined(WL_ISA_AVX2)
-  return rows == 1 ? 4 : rows == 2 ? 2 : 1;
-#else
-  return rows == 1 ? 2 : 1;
-#endif
-}
-
 constexpr int most_vectors = 4;
 
 // tiles[start][rows - 1][vectors - 1]; a tile that is wider than tile_vectors allows is the widest allowed one.

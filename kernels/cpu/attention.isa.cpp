@@ -117,11 +117,7 @@ void run(Context& context, const Problem& problem, const Cut& cut, Item* items, 
   float* scratch = context.scratch(floats * context.threads());
   context.parallel_for(count, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; i++) {
-      KeyRows keys = keys_of(items[i].sequence);
-      const int64_t before = items[i].kv_head * cache_head_bytes(int64_t(keys.type), heads.size);
-      keys.keys += before;
-      keys.values += before;
-      attend_item(problem, items[i], keys, scratch + worker * floats);
+      attend_item(problem, items[i], keys_of(items[i].sequence).from_head(items[i].kv_head), scratch + worker * floats);
     }
   });
 }
@@ -151,7 +147,7 @@ void check_paged(const attention_paged_args& args) {
 void attention_forward(Context& context, const attention_forward_args& args) {
   using namespace attention;
   const Heads heads = {args.H, args.kv_heads, args.Q / args.H};
-  const int64_t sequences = args.M / args.length, stride = 4 * args.E, sequence_bytes = args.length * stride;
+  const int64_t sequences = args.M / args.length, sequence_floats = args.length * args.E;
   const Cut cut = cut_of(heads, sequences, args.length, context.threads());
   Item* items = context.scratch_of<Item>(sequences * items_of(heads, cut, args.length));
   int64_t count = 0;
@@ -161,7 +157,7 @@ void attention_forward(Context& context, const attention_forward_args& args) {
   const float* v = as_floats(context, args.v, args.M * args.E);
   float* out = args.out.as == Stored::f32 ? args.out.floats() : context.scratch(args.M * args.Q);
   run(context, {heads, q, out, args.lse, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
-    return KeyRows{CacheType::f32, bytes_of(k) + b * sequence_bytes, bytes_of(v) + b * sequence_bytes, stride, nullptr, 0};
+    return float_rows(k + b * sequence_floats, v + b * sequence_floats, heads.size, args.E);
   });
   if (args.out.as != Stored::f32) copy_reals_parallel(context, out, args.M * args.Q, args.out);
 }
@@ -182,7 +178,8 @@ void attention_paged(Context& context, const attention_paged_args& args) {
     count += add_items(heads, cut, b, sequence(b)[0], sequence(b)[1], sequence(b)[2], items + count);
   }
   run(context, {heads, args.q, args.out, nullptr, args.scale, args.window, slopes_of(args)}, cut, items, count, [&](int64_t b) {
-    return KeyRows{CacheType{args.type}, args.keys, args.values, args.R, args.pages + b * args.W, args.S};
+    const int64_t head_bytes = cache_head_bytes(args.type, heads.size);
+    return KeyRows{CacheType{args.type}, args.keys, args.values, head_bytes, head_bytes, args.pages + b * args.W, args.S, args.S * args.R};
   });
 }
 

@@ -52,14 +52,33 @@ void write_blocks(const float* from, int64_t size, uint8_t* to) {
   }
 }
 
-/** A row of `heads` heads. */
-void write_row(CacheType type, const float* from, int64_t heads, int64_t size, uint8_t* to) {
+/** A head as its values lie. */
+void write_head(CacheType type, const float* from, int64_t size, uint8_t* to) {
   switch (type) {
-    case CacheType::f32: std::memcpy(to, from, size_t(heads * size) * sizeof(float)); break;
-    case CacheType::f16: write_halves(from, heads * size, to); break;
-    case CacheType::bf16: write_bfloats(from, heads * size, to); break;
+    case CacheType::f32: std::memcpy(to, from, size_t(size) * sizeof(float)); break;
+    case CacheType::f16: write_halves(from, size, to); break;
+    case CacheType::bf16: write_bfloats(from, size, to); break;
+    case CacheType::q8_0: write_blocks(from, size, to); break;
+  }
+}
+
+/** `count` elements of `bytes` bytes each, `tokens` elements apart from the one at `to` on. */
+template <int bytes>
+void scatter(const uint8_t* from, int64_t count, int64_t tokens, uint8_t* to) {
+  for (int64_t i = 0; i < count; i++) std::memcpy(to + i * tokens * bytes, from + i * bytes, bytes);
+}
+
+/** A written head as the keys of slot `o` of a page of `tokens`. */
+void spread_head(CacheType type, const uint8_t* from, int64_t size, int64_t tokens, int64_t o, uint8_t* page) {
+  switch (type) {
+    case CacheType::f32: scatter<4>(from, size, tokens, page + 4 * o); break;
+    case CacheType::f16:
+    case CacheType::bf16: scatter<2>(from, size, tokens, page + 2 * o); break;
     case CacheType::q8_0:
-      for (int64_t h = 0; h < heads; h++) write_blocks(from + h * size, size, to + h * cache_head_bytes(int64_t(type), size));
+      for (int64_t d = 0; d < size; d += cache_block, from += cache_block_bytes, page += cache_block_bytes * tokens) {
+        scatter<2>(from, 1, tokens, page + 2 * o);
+        scatter<1>(from + 2, cache_block, tokens, page + 2 * tokens + o);
+      }
       break;
   }
 }
@@ -71,13 +90,20 @@ void kv_write(Context& context, const kv_write_args& args) {
     if (args.slots[t] >= args.P * args.S) throw BadInput{"kv_write: a slot is outside the pages"};
   }
   const CacheType type{args.type};
-  const int64_t heads = args.kv_heads, size = args.E / heads;
-  context.parallel_for(args.M, [&](int64_t begin, int64_t end, int) {
+  const int64_t size = args.E / args.kv_heads, tokens = args.S, bytes = cache_head_bytes(args.type, size);
+  auto* scratch = static_cast<uint8_t*>(context.scratch_of<uint8_t>(bytes * context.threads()));
+  context.parallel_for(args.M, [&](int64_t begin, int64_t end, int worker) {
+    uint8_t* head = scratch + worker * bytes;
     for (int64_t t = begin; t < end; t++) {
       const int64_t slot = args.slots[t];
       if (slot < 0) continue;
-      write_row(type, args.k + t * args.E, heads, size, args.keys + slot * args.R);
-      write_row(type, args.v + t * args.E, heads, size, args.values + slot * args.R);
+      const int64_t page = slot / tokens * tokens * args.R, o = slot % tokens;
+      for (int64_t h = 0; h < args.kv_heads; h++) {
+        const int64_t from = t * args.E + h * size, to = page + h * tokens * bytes;
+        write_head(type, args.k + from, size, head);
+        spread_head(type, head, size, tokens, o, args.keys + to);
+        write_head(type, args.v + from, size, args.values + to + o * bytes);
+      }
     }
   });
 }

@@ -53,7 +53,7 @@ WL_API int wl_rope(wl_stream on, wl_tensor x, wl_tensor positions, wl_tensor cos
 WL_API int wl_attention_forward(wl_stream on, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor slopes, int64_t length, int64_t kv_heads, float scale, int64_t window, int64_t first_head);
 /** gradients of attention_forward */
 WL_API int wl_attention_backward(wl_stream on, wl_tensor dout, wl_tensor q, wl_tensor k, wl_tensor v, wl_tensor out, wl_tensor lse, wl_tensor slopes, wl_tensor dq, wl_tensor dk, wl_tensor dv, int64_t length, int64_t kv_heads, float scale, int64_t window, int64_t first_head);
-/** keys[slots[t]] = k[t], values[slots[t]] = v[t] in a type of core/cache-types.h; slot = page * S + offset; a negative slot is skipped */
+/** the key of slots[t] becomes k[t], its value v[t], in the type and the order of core/cache-types.h; slot = page * S + offset; a negative slot is skipped */
 WL_API int wl_kv_write(wl_stream on, wl_tensor k, wl_tensor v, wl_tensor slots, wl_tensor keys, wl_tensor values, int64_t type, int64_t kv_heads);
 /** attention over pages, same bits as attention_forward over what they hold. sequences[b] = {first row, row count, position of the first row}; pages[b] lists its pages */
 WL_API int wl_attention_paged(wl_stream on, wl_tensor q, wl_tensor keys, wl_tensor values, wl_tensor pages, wl_tensor sequences, wl_tensor slopes, wl_tensor out, int64_t type, int64_t heads, int64_t kv_heads, float scale, int64_t window, int64_t first_head);

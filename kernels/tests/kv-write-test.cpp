@@ -40,8 +40,39 @@ TEST("rows without a slot are not written") {
   Floats keys(8, 9.0f), values(8, 9.0f);
   best_isa().write(context_of(1), {k.data(), v.data(), slots.data(), reinterpret_cast<uint8_t*>(keys.data()),
                                    reinterpret_cast<uint8_t*>(values.data()), 0, 1, 2, 2, 2, 2, 8});
-  CHECK((keys == Floats{9, 9, 9, 9, 3, 4, 9, 9}));
+  CHECK((keys == Floats{9, 9, 9, 9, 3, 9, 4, 9}));
   CHECK((values == Floats{9, 9, 9, 9, 7, 8, 9, 9}));
+}
+
+TEST("keys lie element by element for the tokens of a page, values token by token") {
+  constexpr int64_t tokens = 3, heads = 2, size = 33;
+  for (const CacheType type : types) {
+    const int64_t head = wl::cache_head_bytes(int64_t(type), size), row = heads * head;
+    // Bytes of an element, and of what lies together: a head, or a block with its scale.
+    const int64_t element = type == CacheType::f32 ? 4 : type == CacheType::q8_0 ? 1 : 2, block = type == CacheType::q8_0 ? 34 : head;
+    for (const Kernels& kernels : every_isa()) {
+      Bytes keys(2 * tokens * row, 0xaa), values(keys);
+      for (int32_t token = 0; token < tokens; token++) {
+        const Floats k = random(heads * size, 10 + token), v = random(heads * size, 20 + token);
+        const int32_t slot = int32_t(tokens) + token;
+        kernels.write(context_of(1), {k.data(), v.data(), &slot, keys.data(), values.data(), int64_t(type), heads, 1, heads * size, 2, tokens, row});
+        const Bytes key = written(kernels, type, k, heads), value = written(kernels, type, v, heads);
+        for (int64_t h = 0; h < heads; h++) {
+          const uint8_t *key_head = &keys[(tokens * row) + h * tokens * head], *value_head = &values[(tokens * row) + h * tokens * head];
+          CHECK(std::equal(value_head + token * head, value_head + (token + 1) * head, &value[h * head]));
+          for (int64_t at = 0; at < head; at += block) {
+            for (int64_t i = 0; i < block; i++) {
+              const bool scale = type == CacheType::q8_0 && i < 2;
+              const int64_t unit = scale ? 2 : element, before = scale ? 0 : type == CacheType::q8_0 ? 2 : 0;
+              const int64_t lies = before * tokens + (i - before) / unit * unit * tokens + token * unit + (i - before) % unit;
+              CHECK_EQUAL(int(key_head[at * tokens + lies]), int(key[h * head + at + i]));
+            }
+          }
+        }
+      }
+      CHECK(std::all_of(keys.begin(), keys.begin() + tokens * row, [](uint8_t byte) { return byte == 0xaa; }));
+    }
+  }
 }
 
 TEST("a slot beyond the pages is refused") {

@@ -29,7 +29,7 @@ export interface PagedCacheShape {
   readonly headSize: number;
 }
 
-/** The pages of one layer's cache, u8 [pages, page size, bytes of a token's heads] each. */
+/** The pages of one layer's cache, u8 [pages, page size, bytes of a token's heads] each; core/cache-types.h has the order within a page. */
 export interface PagedCache {
   readonly type: CacheType;
   readonly keys: Tensor;
