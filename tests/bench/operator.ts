@@ -8,6 +8,7 @@ import type { BurstRound, BurstSize } from './operator/burst.ts';
 import { jobOf } from './operator/jobs.ts';
 import { startOperator } from './operator/operator-process.ts';
 import type { OperatorProcess } from './operator/operator-process.ts';
+import type { ProcessorTime } from './operator/processor-log.ts';
 import { printOperator } from './operator/report.ts';
 import { restartRound } from './operator/restart.ts';
 import type { RestartRound } from './operator/restart.ts';
@@ -38,7 +39,10 @@ interface BurstFigures extends BurstSize {
   readonly ratio: number;
   /** The same from the first pod on. */
   readonly ratioOnceBegun: number;
+  /** Of the operator until all pods run, and of the raw client. */
   readonly cpuMsPerPod: { readonly ours: number; readonly raw: number };
+  /** What all processes used until the last pod was there, raw by ours: the ratio of rates where nothing else runs. */
+  readonly ratioByProcessorTime: number;
   readonly writesPerJob: number;
   readonly rounds: readonly BurstRound[];
 }
@@ -166,11 +170,14 @@ function burstFigures(size: BurstSize, rounds: readonly BurstRound[]): BurstFigu
     ceiling: of(({ raw }) => raw.podsPerSecond),
     ratio: of(({ ours, raw }) => ours.podsPerSecond / raw.podsPerSecond),
     ratioOnceBegun: of(({ ours, raw }) => ours.podsPerSecondOnce / raw.podsPerSecond),
+    ratioByProcessorTime: of(({ ours, raw }) => sumOf(raw.used) / sumOf(ours.used)),
     cpuMsPerPod: { ours: of(({ ours }) => ours.cpuMsPerPod), raw: of(({ raw }) => raw.cpuMsPerPod) },
     writesPerJob: Math.max(...rounds.map(({ ours }) => ours.writesPerJob)),
     rounds,
   };
 }
+
+const sumOf = (used: ProcessorTime): number => Object.values(used).reduce((sum, ms) => sum + ms, 0);
 
 /** Many jobs run and nothing happens; what comes after the next start is filled in then. */
 async function beginRest(stage: Stage, operator: OperatorProcess, jobs: number): Promise<RestFigures> {

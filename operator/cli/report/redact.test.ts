@@ -69,7 +69,13 @@ it.each(['a', 'a.', '--a', 'eyJ-', 'a:"', '://'])('a text of nothing but %j is r
 it('takes values of secret variables and fields out of an object, and out of all texts from then on', () => {
   const redactor = createRedactor();
   const pod = {
-    metadata: { name: 'p', annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{"token":"tell-tale"}' } },
+    metadata: {
+      name: 'p',
+      annotations: {
+        'kubectl.kubernetes.io/last-applied-configuration': '{"token":"tell-tale"}',
+        'windlass.dev/settings': '{"env":[{"name":"PIN","value":"1851"}]}',
+      },
+    },
     spec: {
       containers: [
         {

@@ -1,4 +1,5 @@
 // Takes secrets out of objects and texts before anybody else sees them, and remembers what they were, so that no other text tells them.
+import { annotation } from '#crds/names.ts';
 import { isJsonObject } from '#operator/kube/json.ts';
 import { promisesSecret } from './secret-names.ts';
 
@@ -13,8 +14,8 @@ export interface Redactor {
 const gone = '[redacted]';
 /** Shorter ones are words that occur in any text. */
 const shortestSecret = 6;
-/** Repeats the whole object, secrets included. */
-const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
+/** What repeats the whole object or the variables of a pod, secrets included, or is of no use to anybody. */
+const leftOut = new Set(['kubectl.kubernetes.io/last-applied-configuration', annotation.settings, 'managedFields']);
 
 /** Patterns of secrets that need no name. */
 const patterns: readonly [RegExp, string][] = [
@@ -64,7 +65,7 @@ export function createRedactor(): Redactor {
     const isSecretPair = typeof value['name'] === 'string' && promisesSecret(value['name']);
     return Object.fromEntries(
       Object.entries(value)
-        .filter(([key]) => key !== lastApplied && key !== 'managedFields')
+        .filter(([key]) => !leftOut.has(key))
         .map(([key, inner]) => [key, promisesSecret(key) || (key === 'value' && isSecretPair) ? secret(inner) : object(inner)]),
     );
   };
