@@ -83,8 +83,8 @@ inline void add_run(const Source& source, const Common (&common)[panel_parts], i
 #pragma GCC unroll 2
     for (int part = 0; part < panel_parts; part += parts) {
       Totals<halves, parts, rows> total;
-      const auto words = [&](int p, auto step, __m256i(&u)[2]) { load_pair<Source::bits, step>(source.run(first, i, part + p), u); };
-      dots_of_run<Source::bits, halves, parts, rows>(words, codes, starts, total);
+      const auto word = [&](int p, auto g) { return word_of<Source::bits, g>(source.run(first, i, part + p)); };
+      dots_of_run<Source::bits, halves, parts, rows>(word, codes, starts, total);
 #pragma GCC unroll 2
       for (int p = 0; p < parts; ++p) {
         const Scales w = source.load_scales(common[part + p], first, i, part + p);

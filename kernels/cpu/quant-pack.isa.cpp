@@ -27,10 +27,21 @@ void put_codes(int bits, const uint8_t* codes, int64_t col, uint8_t* to) {
       to[g * 64 + byte] = static_cast<uint8_t>(code);
       continue;
     }
-    const auto add = [&](int64_t at, int value) { to[at + byte] = static_cast<uint8_t>(to[at + byte] | value); };
-    add(g % 4 * 64, g < 4 ? code & 15 : (code & 15) << 4);
-    if (bits == 5) add(256, code >> 4 << g);
-    if (bits == 6) add(256 + g / 4 * 64, code >> 4 << (g % 4 * 2));
+    const auto add = [&](int64_t row, int value) { to[row * 64 + byte] = static_cast<uint8_t>(to[row * 64 + byte] | value); };
+    if (bits == 4) {
+      add(g % 4, g < 4 ? code : code << 4);
+    } else if (g < bits) {
+      add(g, code);
+    } else if (bits == 5) {
+      add((g - 5) * 2, code >> 2 << 5);
+      if (g < 7) add((g - 5) * 2 + 1, (code & 3) << 6);
+      else {
+        add(3, (code >> 1 & 1) << 5);
+        add(1, (code & 1) << 5);
+      }
+    } else {
+      for (int i = 0; i < 3; ++i) add((g - 6) * 3 + i, (code >> (4 - 2 * i) & 3) << 6);
+    }
   }
 }
 

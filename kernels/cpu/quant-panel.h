@@ -1,9 +1,9 @@
 // Panels of quantised weights: 16 rows of the weight (columns of the product) side by side, one stretch of memory in the order in which it is
 // read: the codes of 32 terms (a run) after each other, and before each, two or eight of them a head with their scales.
 //
-// Codes of a run are 8 words for each column, word g holding terms 4 g to 4 g + 3 of it. Types of 4 to 6 bits keep their low halves in
-// 4 rows of words, row g with word g in the low and word g + 4 in the high halves of bytes; a fifth bit is bit g of the bytes of one more
-// row, the fifth and sixth are bits 2 (g % 4) and up of the bytes of row g / 4 of two more.
+// Codes of a run are 8 words for each column, word g holding terms 4 g to 4 g + 3 of it, in rows of words. With 4 bits row g has word g in
+// the low and word g + 4 in the high halves of its bytes. With 5 or 6 bits the low bits of row g are word g as far as there are rows; the
+// bits above them hold the words for which there is none (`word_of`), so that most words take one instruction.
 //
 // Heads: 16 scales as halves, of two runs; or 16 scales and 16 minima, of one. Q4_K and Q5_K: 16 of both, then for each run 16 factors
 // of scales and 16 of minima in bytes. Q6_K: 16 scales as floats, then for each half of a run 16 signed factors.
@@ -50,65 +50,33 @@ inline Words shifted(Words a) {
   else return a;
 }
 
-/** The low halves of word g with their fifth bits, or their fifth and sixth, from the row of these that word g is in. */
+inline Words splat_byte(int x) { return splat_word(x * 0x01010101); }
+
+/** Word g of a run, from its codes at `at` (of the part of the columns that is wanted). */
 template <int bits, int g>
-inline Words with_high(Words low, Words high) {
-  if constexpr (bits == 5) return or_masked(low, shifted<4 - g>(high), splat_word(0x10101010));
-  else return or_masked(low, shifted<4 - g % 4 * 2>(high), splat_word(0x30303030));
-}
-
-/** The eight words of 32 terms, from the codes at `at` (of the part of the columns that is wanted). */
-template <int bits>
-inline void load_codes(const uint8_t* at, Words* u) {
+inline Words word_of(const uint8_t* at) {
+  const auto row = [=](int i) { return load_words(at + 64 * i); };
   if constexpr (bits == 8) {
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) {
-      u[g] = load_words(at + 64 * g);
-      if constexpr (byte_offset == 0) u[g] = u[g] ^ splat_word(static_cast<int32_t>(0x80808080));
-    }
+    if constexpr (byte_offset == 0) return row(g) ^ splat_word(static_cast<int32_t>(0x80808080));
+    else return row(g);
+  } else if constexpr (bits == 4) {
+    return shifted<g < 4 ? 0 : -4>(row(g % 4)) & splat_byte(15);
+  } else if constexpr (bits == 5 && g < 5) {
+    return row(g) & splat_byte(31);
+  } else if constexpr (bits == 5) {
+    // The upper three bits of row 0, 2 or 4, and two that are left elsewhere.
+    const Words upper = shifted<-3>(row(2 * (g - 5))) & splat_byte(0x1c);
+    if constexpr (g < 7) return or_masked(upper, shifted<-6>(row(2 * (g - 5) + 1)), splat_byte(3));
+    else return or_masked(or_masked(upper, shifted<-4>(row(3)), splat_byte(2)), shifted<-5>(row(1)), splat_byte(1));
+  } else if constexpr (g < 6) {
+    return row(g) & splat_byte(63);
   } else {
-    const Words low = splat_word(0x0f0f0f0f);
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) {
-      const Words both = load_words(at + 64 * g);
-      u[g] = both & low;
-      u[g + 4] = shift_right<4>(both) & low;
-    }
-  }
-  if constexpr (bits == 5) {
-    const Words high = load_words(at + 256);
-    unrolled<8>([&](auto g) { u[g] = with_high<5, g>(u[g], high); });
-  }
-  if constexpr (bits == 6) {
-    const Words high[2] = {load_words(at + 256), load_words(at + 320)};
-    unrolled<8>([&](auto g) { u[g] = with_high<6, g>(u[g], high[g / 4]); });
+    // The upper two bits of three rows.
+    constexpr int first = 3 * (g - 6);
+    const Words upper = shifted<-2>(row(first)) & splat_byte(0x30);
+    return or_masked(or_masked(upper, shifted<-4>(row(first + 1)), splat_byte(0x0c)), shifted<-6>(row(first + 2)), splat_byte(3));
   }
 }
-
-#if defined(WL_ISA_AVX2)
-/** Words i and i + 4 of a run. */
-template <int bits, int i>
-inline void load_pair(const uint8_t* at, __m256i (&u)[2]) {
-  if constexpr (bits == 8) {
-    const Words sign = splat_word(static_cast<int32_t>(0x80808080));
-    u[0] = (load_words(at + 64 * i) ^ sign).v;
-    u[1] = (load_words(at + 64 * (i + 4)) ^ sign).v;
-  } else {
-    const Words low = splat_word(0x0f0f0f0f), both = load_words(at + 64 * i);
-    Words w[2] = {both & low, shift_right<4>(both) & low};
-    if constexpr (bits == 5) {
-      const Words high = load_words(at + 256);
-      w[0] = with_high<5, i>(w[0], high);
-      w[1] = with_high<5, i + 4>(w[1], high);
-    } else if constexpr (bits == 6) {
-      w[0] = with_high<6, i>(w[0], load_words(at + 256));
-      w[1] = with_high<6, i>(w[1], load_words(at + 320));
-    }
-    u[0] = w[0].v;
-    u[1] = w[1].v;
-  }
-}
-#endif
 
 /** Scales of a run: of all, or of each half of it; and the minimum. */
 struct Scales {
@@ -137,7 +105,10 @@ struct Packed : Traits<type> {
     else return panel + quant_run_at(shape, first) + part * 32;
   }
 
-  void load(int64_t first, int64_t i, int part, Words* u) const { load_codes<Traits<type>::bits>(run(first, i, part), u); }
+  void load(int64_t first, int64_t i, int part, Words* u) const {
+    const uint8_t* at = run(first, i, part);
+    unrolled<8>([&](auto g) { u[g] = word_of<Traits<type>::bits, g>(at); });
+  }
 
   Common common(int64_t first, int part) const {
     Common c;

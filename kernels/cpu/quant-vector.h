@@ -89,11 +89,11 @@ struct Totals {
 };
 
 /**
- * starts + sums of products of a run for `rows` rows of x, 8 words each, and `parts` parts of the columns. `words(part, i, pair)` gives words i
- * and i + 4 of a part. Each is used for all rows at once, so that the registers hold sums; sums of pairs wait there as long as they fit.
+ * starts + sums of products of a run for `rows` rows of x, 8 words each, and `parts` parts of the columns. `word(part, g)` gives the words;
+ * words g and g + 4 are taken after each other. Each is used for all rows at once, so that the registers hold sums; sums of pairs wait there as long as they fit.
  */
-template <int bits, bool halves, int parts, int rows, class Pair>
-inline void dots_of_run(Pair words, const int32_t* x, const int32_t* starts, Totals<halves, parts, rows>& total) {
+template <int bits, bool halves, int parts, int rows, class Word>
+inline void dots_of_run(Word word, const int32_t* x, const int32_t* starts, Totals<halves, parts, rows>& total) {
   constexpr int sums = halves ? 2 : 1;
   // Steps of two words each that fit: where halves are apart, sums take one word of each step.
   constexpr int fit = pair_group(bits) * sums / 2;
@@ -104,8 +104,7 @@ inline void dots_of_run(Pair words, const int32_t* x, const int32_t* starts, Tot
     constexpr int i = step;
 #pragma GCC unroll 2
     for (int p = 0; p < parts; ++p) {
-      __m256i u[2];
-      words(p, step, u);
+      const __m256i u[2] = {word(p, std::integral_constant<int, i>()).v, word(p, std::integral_constant<int, i + 4>()).v};
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
         const __m256i magnitudes = magnitudes_of<bits>(u[h]);
