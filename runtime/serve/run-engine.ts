@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -11,7 +12,8 @@ import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { TerminationMessage } from '#runtime/api/messages.ts';
 import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
-import { folderDigest } from '#runtime/model/main.ts';
+import { folderDigest, identityOf } from '#runtime/model/main.ts';
+import type { PackedCacheOptions } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { cachedModel } from './cache/model-cache.ts';
@@ -107,6 +109,7 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
     server.tell({ phase: 'loading' });
     loaded = await loadEngine({
       modelDir,
+      packed: await packedWeights(environment, modelDir, log),
       device,
       options: { ...options, maxWaiting: defaultLimits.waitingSequences },
       observer: profile?.observing(observer) ?? observer,
@@ -226,6 +229,22 @@ async function modelFolder(environment: ServingEnvironment, server: Server, log:
   throw new WindlassError('WL_MODEL_CORRUPT', `${WL_MODEL_DIR} has digest ${found}; its ModelVersion says ${wanted}`, {
     details: { path: WL_MODEL_DIR },
   });
+}
+
+/** Where the processes of this node share packed weights, if it keeps models. */
+async function packedWeights(
+  { WL_MODEL_CACHE, WL_MODEL_CACHE_BYTES, WL_MODEL_DIGEST }: ServingEnvironment,
+  modelDir: string,
+  log: Logger,
+): Promise<PackedCacheOptions | undefined> {
+  if (WL_MODEL_CACHE === undefined) return undefined;
+  return {
+    folder: join(WL_MODEL_CACHE, 'packed'),
+    identity: WL_MODEL_DIGEST ?? (await identityOf(modelDir)),
+    maxBytes: WL_MODEL_CACHE_BYTES,
+    onTrouble: ({ code, message, remedy }) => log.warn({ code, remedy }, message),
+    onShared: ({ path, bytes, isNew }) => log.info({ path, bytes }, isNew ? 'weights packed and shared' : 'weights shared'),
+  };
 }
 
 function parseService(text: string): z.output<typeof ServiceSpec> {
