@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -16,7 +15,7 @@ import { folderDigest, identityOf } from '#runtime/model/main.ts';
 import type { PackedCacheOptions } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
-import { cachedModel } from './cache/model-cache.ts';
+import { cachedModel, packedRoom } from './cache/model-cache.ts';
 import { startupTeller } from './cache/progress.ts';
 import { folderSource, remoteSource } from './cache/source.ts';
 import { codecOf } from './codec.ts';
@@ -239,9 +238,8 @@ async function packedWeights(
 ): Promise<PackedCacheOptions | undefined> {
   if (WL_MODEL_CACHE === undefined) return undefined;
   return {
-    folder: join(WL_MODEL_CACHE, 'packed'),
+    ...(await packedRoom({ folder: WL_MODEL_CACHE, maxBytes: WL_MODEL_CACHE_BYTES })),
     identity: WL_MODEL_DIGEST ?? (await identityOf(modelDir)),
-    maxBytes: WL_MODEL_CACHE_BYTES,
     onTrouble: ({ code, message, remedy }) => log.warn({ code, remedy }, message),
     onShared: ({ path, bytes, isNew }) => log.info({ path, bytes }, isNew ? 'weights packed and shared' : 'weights shared'),
   };

@@ -70,7 +70,7 @@ export async function identityOf(path: string): Promise<string> {
   return lines.sort().join('\n');
 }
 
-export function packedContent(source: WeightSource, identity: string): PackedContent {
+export function packedContent(source: Pick<WeightSource, 'config' | 'typeOf'>, identity: string): PackedContent {
   const { config } = source;
   const layout = packedLayout(source);
   const key = createHash('sha256')

@@ -105,13 +105,13 @@ const block: ModelConfig = {
   intermediateSize: 256,
   vocabularySize: 60,
 };
-const models: readonly (readonly [string, ModelConfig, QuantType?])[] = [
-  ['llama in f32, untied', tinyLlama],
-  ['llama in f32, tied', { ...tinyLlama, tieEmbeddings: true }],
-  ['gpt2 in f32', tinyGpt2],
-  ['mixtral in f32', tinyMixtral],
-  ...(Object.keys(quantTypes) as QuantType[]).map(
-    (type) => [`llama in ${type}, tied`, { ...block, tieEmbeddings: true }, type] as const,
+const models: readonly (readonly [string, ModelConfig, QuantType | undefined])[] = [
+  ['llama in f32, untied', tinyLlama, undefined],
+  ['llama in f32, tied', { ...tinyLlama, tieEmbeddings: true }, undefined],
+  ['gpt2 in f32', tinyGpt2, undefined],
+  ['mixtral in f32', tinyMixtral, undefined],
+  ...Object.keys(quantTypes).map(
+    (type) => [`llama in ${type}, tied`, { ...block, tieEmbeddings: true }, type as QuantType] as const,
   ),
   ['llama in Q4_1, untied', block, 'Q4_1'],
 ];
