@@ -6,7 +6,7 @@ import { quantTypeOf, useOf } from '../served-model.ts';
 import type { WeightSource } from '../weight-source.ts';
 
 /** `plain`: values in f32; `packed`: the panels of f32 products; `panels` and `blocks`: those of a quantised weight, and its rows. */
-export type PackedRole = 'plain' | 'packed' | 'panels' | 'blocks';
+type PackedRole = 'plain' | 'packed' | 'panels' | 'blocks';
 
 export interface PackedTensor {
   readonly parameter: string;
