@@ -210,6 +210,7 @@ type Native = {
   readonly isa: () => 'generic' | 'avx2' | 'avx512';
   readonly threads: () => number;
   readonly packedSize: (n: number, k: number) => number;
+  readonly packVersion: () => number;
   readonly quantizedBytes: (type: number, elements: number) => number;
   readonly quantizedPanelBytes: (type: number, n: number, k: number) => number;
   readonly tensorNew: (dtype: number, ...rest: [...Dims, label: string | undefined]) => TensorHandle;
@@ -223,6 +224,12 @@ type Native = {
   readonly setMemoryLimit: (bytes: number) => void;
   readonly trimMemory: () => void;
   readonly mapOpen: (path: string) => MappedFile;
+  readonly mapTensor: (
+    map: MapHandle,
+    offset: number,
+    dtype: number,
+    ...rest: [...Dims, label: string | undefined]
+  ) => TensorHandle;
   readonly mapRead: (map: MapHandle, offset: number, into: ArrayBufferView) => void;
   readonly mapClose: (map: MapHandle) => void;
   readonly writeFromMap: (stream: StreamHandle, tensor: TensorHandle, map: MapHandle, offset: number, bytes: number) => void;
@@ -280,6 +287,8 @@ export const isa = native.isa;
 export const threads = native.threads;
 /** Elements that linear_pack writes for a weight of [n, k]. */
 export const packedSize = native.packedSize;
+/** Rises whenever packing comes to write other bytes for the same weight. */
+export const packVersion = native.packVersion();
 /** Bytes of so many elements of a GGUF type (its number) in whole blocks; -1 where it is no type of these kernels, or the last block would not be full. */
 export const quantizedBytes = native.quantizedBytes;
 /** Bytes that quantized_pack writes for a weight of [n, k]; -1 as in quantizedBytes. */
@@ -316,6 +325,13 @@ export const trimMemory = native.trimMemory;
 
 /** Maps a file read-only. */
 export const mapOpen = native.mapOpen;
+/**
+ * A tensor over the bytes of the file from `offset`, a multiple of 64, without a copy. It can be read and not written; the mapping stays until it
+ * is freed, whether closed or not.
+ */
+export function mapTensor(map: MapHandle, offset: number, dtype: DType, shape: readonly number[], label?: string): TensorHandle {
+  return native.mapTensor(map, offset, dtypes.indexOf(dtype), ...dimsOf(shape), label);
+}
 /** Copies `into.byteLength` bytes from `offset` of the file; throws where they are outside of it. */
 export const mapRead = native.mapRead;
 /** Closes the mapping; what streams still copy from it is not disturbed. */

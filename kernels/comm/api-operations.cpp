@@ -143,7 +143,9 @@ class CollectiveCall {
       return std::nullopt;
     }
     const int type = as == WL_COMM_OWN ? tensor->dtype : as;
-    if (type < 0 || type >= kTypes) {
+    if (tensor->buffer->lent()) {
+      refuse("%s is mapped from a file", name);
+    } else if (type < 0 || type >= kTypes) {
       refuse("there is no dtype %d", type);
     } else if (type != tensor->dtype && tensor->dtype != WL_U8) {
       refuse("%s is %s, and only u8 can be taken for %s", name, name_of_dtype(tensor->dtype), name_of(static_cast<Type>(type)));

@@ -158,6 +158,7 @@ int wl_read_file(wl_stream on, wl_tensor handle, int file, int64_t position, dou
   const std::lock_guard registry(tensors().lock);
   const Tensor* tensor = tensors().find(handle);
   if (tensor == nullptr) return no_tensor(op, handle);
+  if (tensor->buffer->lent()) return fail_lent(op);
   if (position < 0) return fail(WL_INVALID, op, "%s: position %lld is before the file", op, static_cast<long long>(position));
   const int own = fcntl(file, F_DUPFD_CLOEXEC, 0);
   if (own < 0) return fail(WL_INVALID, op, "%s: file %d: %s", op, file, std::strerror(errno));

@@ -15,6 +15,9 @@
 namespace wl {
 namespace {
 
+// What kernels may rely on for the memory of a whole tensor.
+constexpr int64_t kMapAlignment = 64;
+
 struct Mapping {
   char* data;
   int64_t bytes;
@@ -109,6 +112,19 @@ int wl_map_read(wl_map map, int64_t offset, int64_t bytes, void* out) {
   return WL_OK;
 }
 
+int wl_map_tensor(wl_owner owner, wl_map map, int64_t offset, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out) {
+  const char* const op = "map_tensor";
+  const int64_t bytes = bytes_of_shape(dtype, ndim, shape);
+  if (bytes < 0) return fail(WL_INVALID, op, "%s: there is no tensor of dtype %d and shape %s", op, dtype, ShapeText(ndim, shape).text);
+  if (offset % kMapAlignment != 0) {
+    return fail(WL_INVALID, op, "%s: offset %lld is no multiple of %lld", op, static_cast<long long>(offset), static_cast<long long>(kMapAlignment));
+  }
+  Mapping* mapping = enter(op, map, offset, bytes);
+  if (mapping == nullptr) return WL_INVALID;
+  const Lender lender = {[](void* of) { static_cast<Mapping*>(of)->leave(); }, mapping};
+  return tensors().create_lent(owner, mapping->data + offset, lender, dtype, ndim, shape, label, out);
+}
+
 int wl_write_from_map(wl_stream on, wl_tensor handle, wl_map map, int64_t offset, int64_t bytes) {
   const char* const op = "write_from_map";
   Stream* stream = find_stream(on);
@@ -117,6 +133,7 @@ int wl_write_from_map(wl_stream on, wl_tensor handle, wl_map map, int64_t offset
   const std::lock_guard registry(tensors().lock);
   const Tensor* tensor = tensors().find(handle);
   if (tensor == nullptr) return fail(WL_INVALID, op, "%s: tensor is not a live tensor (handle %u)", op, handle);
+  if (tensor->buffer->lent()) return fail_lent(op);
   if (tensor->bytes() != bytes) {
     return fail(WL_INVALID, op, "%s: %lld bytes given, but tensor %s of %s has %lld", op, static_cast<long long>(bytes),
                 ShapeText(tensor->ndim, tensor->shape).text, name_of_dtype(tensor->dtype), static_cast<long long>(tensor->bytes()));

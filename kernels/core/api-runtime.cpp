@@ -9,6 +9,7 @@
 #include "core/isa.h"
 #include "core/memory.h"
 #include "core/ops.gen.h"
+#include "core/pack-version.h"
 #include "core/quant-types.h"
 #include "core/runtime.h"
 #include "core/tensors.h"
@@ -70,6 +71,7 @@ int wl_start(void) {
 const char* wl_isa(void) { return isa_name(); }
 int wl_threads(void) { return pool().threads(); }
 int64_t wl_packed_size(int64_t n, int64_t k) { return op::packed_size(n, k); }
+int wl_pack_version(void) { return kPackVersion; }
 int64_t wl_quantized_bytes(int64_t type, int64_t elements) { return quantized_bytes(type, elements); }
 int64_t wl_quantized_panel_bytes(int64_t type, int64_t n, int64_t k) { return quantized_panel_bytes(type, n, k); }
 

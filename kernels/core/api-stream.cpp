@@ -206,6 +206,7 @@ int wl_write(wl_stream on, wl_tensor handle, const void* data, int64_t bytes) {
   const std::lock_guard registry(tensors().lock);
   const Tensor* tensor = tensor_for_copy("write", handle, bytes);
   if (tensor == nullptr) return WL_INVALID;
+  if (tensor->buffer->lent()) return fail_lent("write");
   void* staging = std::malloc(static_cast<size_t>(bytes));
   if (staging == nullptr) return fail_memory("write", bytes);
   std::memcpy(staging, data, static_cast<size_t>(bytes));

@@ -77,6 +77,7 @@ bool Call::resolve_one(int at, wl_tensor handle) {
     const char* wanted = need.dtype == DType::real ? "f32 or bf16" : name_of_dtype(static_cast<int>(need.dtype));
     return refuse("%s is %s, needs %s", need.name, name_of_dtype(tensor->dtype), wanted);
   }
+  if (need.access != Access::in && tensor->buffer->lent()) return refuse("%s is mapped from a file and can't be written", need.name);
   if (!unify(at, *tensor)) return false;
   Tensors::use(*tensor->buffer, *stream_);
   data_[at] = tensor->data();
@@ -132,6 +133,7 @@ bool Call::resolve_list(const char* name, const wl_tensor* handles, int64_t coun
   for (int64_t i = 0; i < count; ++i) {
     const Tensor* tensor = tensors().find(handles[i]);
     if (tensor == nullptr) return refuse("%s[%lld] is not a live tensor (handle %u)", name, static_cast<long long>(i), handles[i]);
+    if (tensor->buffer->lent()) return refuse("%s[%lld] is mapped from a file", name, static_cast<long long>(i));
     if (tensor->dtype != WL_F32) return refuse("%s[%lld] is %s, needs f32", name, static_cast<long long>(i), name_of_dtype(tensor->dtype));
     if (lists_.empty()) {
       list_sizes_.push_back(tensor->count);

@@ -40,6 +40,8 @@ int fail_memory(const char* op, int64_t wanted) {
   return WL_RETRYABLE;
 }
 
+int fail_lent(const char* op) { return fail(WL_INVALID, op, "%s: tensor is mapped from a file and can't be written", op); }
+
 }  // namespace wl
 
 extern "C" const wl_error* wl_last_error(void) { return &wl::last_error(); }

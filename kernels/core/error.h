@@ -8,6 +8,8 @@ namespace wl {
 /** Sets the error that wl_last_error() of this thread returns; gives `kind` back. */
 int fail(int kind, const char* op, const char* format, ...) __attribute__((format(printf, 3, 4)));
 int fail_memory(const char* op, int64_t wanted);
+/** WL_INVALID: a tensor that is mapped from a file can't be written. */
+int fail_lent(const char* op);
 
 /** The last error of this thread, to be copied or completed. */
 wl_error& last_error();

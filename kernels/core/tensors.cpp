@@ -29,6 +29,9 @@ int64_t count_of(int ndim, const int64_t* shape) {
   return count;
 }
 
+/** Whether tensors are made of it. */
+bool is_stored(int dtype) { return dtype == WL_F32 || dtype == WL_I32 || dtype == WL_U8 || dtype == WL_BF16; }
+
 void set_shape(Tensor& tensor, int ndim, const int64_t* shape, int64_t count) {
   std::copy_n(shape, ndim, tensor.shape);
   tensor.ndim = ndim;
@@ -38,6 +41,10 @@ void set_shape(Tensor& tensor, int ndim, const int64_t* shape, int64_t count) {
 }  // namespace
 
 int64_t size_of_dtype(int dtype) { return dtype == WL_U8 ? 1 : dtype == WL_BF16 ? 2 : 4; }
+int64_t bytes_of_shape(int dtype, int ndim, const int64_t* shape) {
+  const int64_t count = count_of(ndim, shape);
+  return !is_stored(dtype) || count < 0 ? -1 : count * size_of_dtype(dtype);
+}
 const char* name_of_dtype(int dtype) {
   switch (dtype) {
     case WL_F32: return "f32";
@@ -64,25 +71,38 @@ Tensors& tensors() {
 
 int Tensors::create(wl_owner owner, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out) {
   const char* const op = "tensor_new";
-  if (dtype != WL_F32 && dtype != WL_I32 && dtype != WL_U8 && dtype != WL_BF16) return fail(WL_INVALID, op, "%s: there is no dtype %d", op, dtype);
+  if (!is_stored(dtype)) return fail(WL_INVALID, op, "%s: there is no dtype %d", op, dtype);
   const int64_t count = count_of(ndim, shape);
   if (count < 0) return fail(WL_INVALID, op, "%s: shape %s is out of range: up to %d dims, each at least 1", op, ShapeText(ndim, shape).text, WL_MAX_DIMS);
   const int64_t bytes = count * size_of_dtype(dtype);
   const Block block = memory().allocate(bytes, Use::later);
   if (block.data == nullptr) return fail_memory(op, bytes);
+  const int kind = create_over(owner, {block, 0, nullptr, false, {}}, dtype, ndim, shape, label, out);
+  if (kind != WL_OK) memory().release(block);
+  return kind;
+}
+
+int Tensors::create_lent(wl_owner owner, const void* data, Lender lender, int dtype, int ndim, const int64_t* shape, const char* label,
+                         wl_tensor* out) {
+  Block block;
+  block.data = const_cast<void*>(data);
+  const int kind = create_over(owner, {block, 0, nullptr, false, lender}, dtype, ndim, shape, label, out);
+  if (kind != WL_OK) lender.give_back(lender.of);
+  return kind;
+}
+
+int Tensors::create_over(wl_owner owner, Buffer buffer, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out) {
   Tensor tensor;
   tensor.dtype = dtype;
   tensor.owner = owner;
-  set_shape(tensor, ndim, shape, count);
+  set_shape(tensor, ndim, shape, count_of(ndim, shape));
   std::snprintf(tensor.label, sizeof tensor.label, "%s", label == nullptr ? "" : label);
   const std::lock_guard guard(lock);
+  give_back_rested();
   if (free_buffers_.empty()) free_buffers_.push_back(&buffers_.emplace_back());
   tensor.buffer = free_buffers_.front();
-  *tensor.buffer = {block, 0, nullptr, false};
-  if (!add(tensor, out)) {
-    memory().release(block);
-    return fail(WL_INVALID, op, "%s: more than %u tensors live", op, kSlots - 1);
-  }
+  *tensor.buffer = buffer;
+  if (!add(tensor, out)) return fail(WL_INVALID, "tensor_new", "tensor_new: more than %u tensors live", kSlots - 1);
   free_buffers_.pop_front();
   return WL_OK;
 }
@@ -149,13 +169,27 @@ void Tensors::remove(uint32_t at) {
   free_slots_.push_back(at);
   live_ -= 1;
   if (--buffer->tensors > 0) return;
-  if (buffer->shared) {
+  if (buffer->lent()) {
+    std::vector<Mark> marks;
+    if (buffer->shared) marks = marks_of_all_streams();
+    else if (buffer->stream != nullptr) marks.push_back({buffer->stream, buffer->stream->enqueued()});
+    resting_.push_back({buffer->lender, std::move(marks)});
+    give_back_rested();
+  } else if (buffer->shared) {
     memory().release_after(buffer->block, marks_of_all_streams());
   } else {
     if (buffer->stream != nullptr) buffer->block.free_after = {buffer->stream, buffer->stream->enqueued()};
     memory().release(buffer->block);
   }
   free_buffers_.push_back(buffer);
+}
+
+void Tensors::give_back_rested() {
+  std::erase_if(resting_, [](const Resting& resting) {
+    if (!std::ranges::all_of(resting.marks, &Mark::reached)) return false;
+    resting.lender.give_back(resting.lender.of);
+    return true;
+  });
 }
 
 Tensor* Tensors::find(wl_tensor handle) {
@@ -168,7 +202,7 @@ Tensor* Tensors::find(wl_tensor handle) {
 void Tensors::use(Buffer& buffer, Stream& stream) {
   if (buffer.stream == &stream) return;
   if (buffer.stream == nullptr) {
-    memory().settle_on(buffer.block, stream);
+    if (!buffer.lent()) memory().settle_on(buffer.block, stream);
     if (!buffer.block.free_after.reached()) stream.push_wait(buffer.block.free_after);
     buffer.stream = &stream;
   } else {

@@ -62,6 +62,8 @@ WL_API const char* wl_isa(void);
 WL_API int wl_threads(void);
 /* Floats that linear_pack writes for a weight of N x K. */
 WL_API int64_t wl_packed_size(int64_t n, int64_t k);
+/* Rises whenever linear_pack or quantized_pack come to write other bytes for the same weight: what is kept in files is packed anew then. */
+WL_API int wl_pack_version(void);
 /* Bytes of `elements` of a quantised type in whole blocks, and of the panels of a weight of N x K; -1: no such type, or no whole blocks. */
 WL_API int64_t wl_quantized_bytes(int64_t type, int64_t elements);
 WL_API int64_t wl_quantized_panel_bytes(int64_t type, int64_t n, int64_t k);
@@ -128,7 +130,16 @@ WL_API int wl_write(wl_stream on, wl_tensor tensor, const void* data, int64_t by
 WL_API int wl_read(wl_stream on, wl_tensor tensor, void* data, int64_t bytes, wl_done done, void* user);
 
 /* -- files, mapped read-only */
+/*
+ * Who maps a file sees to it that nobody makes it shorter: the process is killed where it reads beyond the end. Files that are moved to their
+ * name when they are whole, and are not changed any more, are safe; they may be removed.
+ */
 WL_API int wl_map_open(wl_owner owner, const char* path, wl_map* out, int64_t* bytes);
+/*
+ * A tensor over bytes of the file from `offset`, a multiple of 64, without a copy: processes that map the file share the memory. Operations may
+ * read it and not write it. The mapping stays until the tensor is freed and no stream reads it any more.
+ */
+WL_API int wl_map_tensor(wl_owner owner, wl_map map, int64_t offset, int dtype, int ndim, const int64_t* shape, const char* label, wl_tensor* out);
 WL_API int wl_map_read(wl_map map, int64_t offset, int64_t bytes, void* out);
 /* Copies a byte range of the file into the tensor; the mapping stays until the stream has done so. */
 WL_API int wl_write_from_map(wl_stream on, wl_tensor tensor, wl_map map, int64_t offset, int64_t bytes);

@@ -15,6 +15,11 @@ static napi_value threads(napi_env env, napi_callback_info info) {
   return number(env, wl_threads());
 }
 
+static napi_value pack_version(napi_env env, napi_callback_info info) {
+  (void)info;
+  return number(env, wl_pack_version());
+}
+
 static napi_value packed_size(napi_env env, napi_callback_info info) {
   static const char op[] = "packedSize";
   napi_value argv[2];
@@ -196,6 +201,7 @@ const napi_property_descriptor machine_functions[] = {
     FUNCTION("isa", isa),
     FUNCTION("threads", threads),
     FUNCTION("packedSize", packed_size),
+    FUNCTION("packVersion", pack_version),
     FUNCTION("quantizedBytes", quantized_bytes),
     FUNCTION("quantizedPanelBytes", quantized_panel_bytes),
     FUNCTION("streamNew", stream_new),

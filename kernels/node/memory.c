@@ -179,6 +179,24 @@ static napi_value map_open(napi_env env, napi_callback_info info) {
   return object;
 }
 
+static napi_value map_tensor(napi_env env, napi_callback_info info) {
+  static const char op[] = "map_tensor";
+  napi_value argv[9];
+  wl_map map;
+  int64_t offset;
+  int64_t dtype;
+  int ndim;
+  int64_t shape[WL_MAX_DIMS];
+  char label[48] = "";
+  if (!read_arguments(env, info, op, 9, argv) || !read_handle(env, op, "map", argv[0], &map)) return NULL;
+  if (!read_i64(env, op, "offset", argv[1], &offset) || !read_i64(env, op, "dtype", argv[2], &dtype)) return NULL;
+  if (!read_shape(env, op, argv + 3, &ndim, shape)) return NULL;
+  if (!is_nothing(env, argv[8])) napi_get_value_string_utf8(env, argv[8], label, sizeof label, NULL);
+  wl_tensor tensor;
+  if (wl_map_tensor(owner_of(env), map, offset, (int)dtype, ndim, shape, label, &tensor) != WL_OK) return throw_last(env);
+  return handle(env, tensor);
+}
+
 static napi_value map_read(napi_env env, napi_callback_info info) {
   static const char op[] = "map_read";
   napi_value argv[3];
@@ -228,6 +246,7 @@ const napi_property_descriptor memory_functions[] = {
     FUNCTION("setMemoryLimit", set_memory_limit),
     FUNCTION("trimMemory", trim_memory),
     FUNCTION("mapOpen", map_open),
+    FUNCTION("mapTensor", map_tensor),
     FUNCTION("mapRead", map_read),
     FUNCTION("mapClose", map_close),
     FUNCTION("writeFromMap", write_from_map),

@@ -95,9 +95,9 @@ export const ServingEnvironment = z.object({
   WL_MODEL_NAME: z.string(),
   /** sha256 of the version as its ModelVersion says; checked before serving when present. */
   WL_MODEL_DIGEST: z.string().optional(),
-  /** Folder that all pods of a node share, where models are kept; absent: the model is read where it is. */
+  /** Folder that all pods of a node share, where models and their packed weights are kept; absent: the model is read where it is. */
   WL_MODEL_CACHE: z.string().optional(),
-  /** Room for all models there. */
+  /** Room for all of them there. */
   WL_MODEL_CACHE_BYTES: z.coerce.number().int().min(1).optional(),
   /** Address to bind: the pod's own. */
   WL_POD_IP: z.string(),

@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { freemem } from 'node:os';
 import { WindlassError } from '#runtime/api/errors.ts';
-import { dropPlainWeights, openModel, packModel, servedModelFrom } from '#runtime/model/main.ts';
-import type { Model } from '#runtime/model/main.ts';
+import { dropPlainWeights, openModel, packModel, servedModelFrom, sharedModelFrom } from '#runtime/model/main.ts';
+import type { Model, PackedCacheOptions } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import { ggufTokenizer, Tokenizer } from '#runtime/tokenizer/main.ts';
 import { planCache } from './cache-size.ts';
@@ -39,6 +39,12 @@ export interface EngineSetup {
   readonly observer?: EngineObserver;
 }
 
+interface ModelSetup extends EngineSetup {
+  readonly modelDir: string;
+  /** Where processes share packed weights; absent: they are this one's own. */
+  readonly packed?: PackedCacheOptions | undefined;
+}
+
 export interface LoadedEngine {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -52,8 +58,8 @@ export interface LoadedEngine {
  * WL_SAFETENSORS_INVALID, WL_TOKENIZER_INVALID, WL_TOKENIZER_MISMATCH, WL_MANIFEST_INVALID for options that don't fit the model,
  * WL_OUT_OF_MEMORY.
  */
-export async function loadEngine(setup: EngineSetup & { readonly modelDir: string }): Promise<LoadedEngine> {
-  const { tokenizer, model } = await readModel(setup.modelDir, setup.device);
+export async function loadEngine(setup: ModelSetup): Promise<LoadedEngine> {
+  const { tokenizer, model } = await readModel(setup);
   try {
     const engine = createEngine(model, tokenizer, setup);
     dropPlainWeights(model);
@@ -72,11 +78,11 @@ export async function loadEngine(setup: EngineSetup & { readonly modelDir: strin
   }
 }
 
-async function readModel(path: string, device: Device): Promise<{ tokenizer: Tokenizer; model: Model }> {
+async function readModel({ modelDir: path, device, packed }: ModelSetup): Promise<{ tokenizer: Tokenizer; model: Model }> {
   const source = await openModel(path);
   try {
     // The device reads and packs weights while the tokenizer is made.
-    const loading = servedModelFrom(source, device);
+    const loading = packed ? sharedModelFrom(source, device, packed) : servedModelFrom(source, device);
     try {
       const tokenizer = source.vocabulary ? ggufTokenizer(source.vocabulary) : await Tokenizer.fromFolder(path);
       return { tokenizer, model: await loading };

@@ -3,6 +3,8 @@ export type { ModelConfig, ParameterSpec } from './config.ts';
 export { familyOf, newModelConfig } from './families/families.ts';
 export { parameterCount, parameterSpecs } from './parameters.ts';
 export { servedModelFrom } from './served-model.ts';
+export { identityOf, sharedModelFrom } from './packed/cache.ts';
+export type { PackedCacheOptions } from './packed/cache.ts';
 export { createModel, dropPlainWeights, Model, packModel } from './model.ts';
 export { ForwardPass, headWeight, hiddenStates, logits } from './forward.ts';
 export type { ForwardOptions, Recompute, ResidualStream } from './forward.ts';

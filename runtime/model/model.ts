@@ -69,7 +69,7 @@ export function createModel(config: ModelConfig, options: { readonly seed: numbe
 
 /** Packs the weights of all linear layers and the head for inference; each stays packed until its values change. Quantised ones are. */
 export function packModel(model: Model): void {
-  for (const weight of multipliedWeights(model)) if (!weight.quantized) packWeight(weight);
+  for (const weight of multipliedWeights(model)) if (!weight.quantized && !weight.packed) packWeight(weight);
 }
 
 /** Frees the plain form of packed weights, which halves the memory of a model that only serves. It can't be trained or saved any more. */

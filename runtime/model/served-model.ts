@@ -32,7 +32,7 @@ export async function servedModelFrom(source: WeightSource, device: Device): Pro
     for (const [name, parameter] of model.parameters) {
       const type = types.get(name);
       if (type === undefined) plain.set(name, parameter);
-      else kept.push({ name, parameter, type, use: useOf(name, config) });
+      else kept.push({ name, parameter, type, use: useOf({ name, shape: parameter.shape }, config) });
     }
     await Promise.all([fillAll(plain, source), keepAll(kept, { ...source, stored })]);
     return model;
@@ -43,21 +43,22 @@ export async function servedModelFrom(source: WeightSource, device: Device): Pro
 }
 
 /** The type that a parameter keeps; undefined where it is, or becomes, f32. */
-function quantTypeOf(source: WeightSource, { name, shape }: ParameterSpec): QuantType | undefined {
+export function quantTypeOf(source: Pick<WeightSource, 'typeOf'>, { name, shape }: ParameterSpec): QuantType | undefined {
   const type = source.typeOf?.(name);
   const isMatrix = shape.length === 2 && name !== 'embedding.positions';
   return isMatrix && type !== undefined && type !== 'F32' && Object.hasOwn(quantTypes, type) ? type : undefined;
 }
 
-/** What is done with a matrix. */
+/** What is done with a parameter. */
 interface Use {
   readonly isMultiplied: boolean;
   readonly isLookedUp: boolean;
 }
 
-function useOf(name: string, { tieEmbeddings }: ModelConfig): Use {
+export function useOf({ name, shape }: Pick<ParameterSpec, 'name' | 'shape'>, { tieEmbeddings }: ModelConfig): Use {
   const isLookedUp = name === 'embedding.tokens';
-  return { isMultiplied: !isLookedUp || tieEmbeddings, isLookedUp };
+  const isMatrix = shape.length === 2 && name !== 'embedding.positions';
+  return { isMultiplied: isMatrix && (!isLookedUp || tieEmbeddings), isLookedUp };
 }
 
 interface Kept {

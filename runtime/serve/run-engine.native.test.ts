@@ -280,7 +280,7 @@ describe('runEngine', () => {
       }
     };
     const clients = Promise.all([0, 1, 2, 3].map(client));
-    await expect.poll(() => statuses.length).toBeGreaterThan(20);
+    await expect.poll(() => statuses.length, { timeout: 30_000 }).toBeGreaterThan(20);
     const ended = old.leave();
     const seen = statuses.length;
     // The endpoints of a service change a little after the pod is told to stop.
@@ -318,6 +318,7 @@ describe('runEngine', () => {
     // Kept on the node, it is served without the folder that it came from.
     const cache = { WL_MODEL_DIGEST: digest, WL_MODEL_CACHE: join(folder, 'cache') };
     await (await start(cache)).stop();
+    expect(await readdir(join(folder, 'cache', 'packed'))).toEqual([expect.stringMatching(/^[0-9a-f]{64}\.packed$/)]);
     const kept = await start({ ...cache, WL_MODEL_DIR: join(folder, 'nowhere') });
     expect(await (await fetch(`${kept.url}/startup`)).json()).toEqual({ phase: 'ready' });
     expect(await kept.stop()).toBe(0);

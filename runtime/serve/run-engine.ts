@@ -11,10 +11,11 @@ import { ExitCode } from '#runtime/api/exit-codes.ts';
 import type { TerminationMessage } from '#runtime/api/messages.ts';
 import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
-import { folderDigest } from '#runtime/model/main.ts';
+import { folderDigest, identityOf } from '#runtime/model/main.ts';
+import type { PackedCacheOptions } from '#runtime/model/main.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
-import { cachedModel } from './cache/model-cache.ts';
+import { cachedModel, packedRoom } from './cache/model-cache.ts';
 import { startupTeller } from './cache/progress.ts';
 import { folderSource, remoteSource } from './cache/source.ts';
 import { codecOf } from './codec.ts';
@@ -109,6 +110,7 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
     server.tell({ phase: 'loading' });
     loaded = await loadEngine({
       modelDir,
+      packed: await packedWeights(environment, modelDir, log),
       device,
       options: { ...options, maxWaiting: defaultLimits.waitingSequences },
       observer: profile?.observing(observer) ?? observer,
@@ -231,6 +233,21 @@ async function modelFolder(environment: ServingEnvironment, server: Server, log:
   throw new WindlassError('WL_MODEL_CORRUPT', `${WL_MODEL_DIR} has digest ${found}; its ModelVersion says ${wanted}`, {
     details: { path: WL_MODEL_DIR },
   });
+}
+
+/** Where the processes of this node share packed weights, if it keeps models. */
+async function packedWeights(
+  { WL_MODEL_CACHE, WL_MODEL_CACHE_BYTES, WL_MODEL_DIGEST }: ServingEnvironment,
+  modelDir: string,
+  log: Logger,
+): Promise<PackedCacheOptions | undefined> {
+  if (WL_MODEL_CACHE === undefined) return undefined;
+  return {
+    ...(await packedRoom({ folder: WL_MODEL_CACHE, maxBytes: WL_MODEL_CACHE_BYTES })),
+    identity: WL_MODEL_DIGEST ?? (await identityOf(modelDir)),
+    onTrouble: ({ code, message, remedy }) => log.warn({ code, remedy }, message),
+    onShared: ({ path, bytes, isNew }) => log.info({ path, bytes }, isNew ? 'weights packed and shared' : 'weights shared'),
+  };
 }
 
 function parseService(text: string): z.output<typeof ServiceSpec> {

@@ -82,6 +82,12 @@ export class Device {
     }
   }
 
+  /** Gives memory that nobody uses any more back to the system, once what was enqueued has run. */
+  async trim(): Promise<void> {
+    await this.sync();
+    kernels.trimMemory();
+  }
+
   /** Ends the device; what is enqueued still runs. Tensors must be disposed of before. */
   close(): void {
     freeStream(this.stream);

@@ -29,8 +29,19 @@ export { stored, widened, withPrecision } from './precision.ts';
 export type { Precision } from './precision.ts';
 export { checkpoint } from './recompute.ts';
 export { expectNoLeaks, liveTensorCount } from './leaks.ts';
-export { packWeight } from './packing.ts';
-export { dequantize, packQuantized, quantize, quantizedBytes, quantizedTable, quantTypes, setQuantized } from './quantized.ts';
+export { mapAlignment, MappedFile, packing } from './mapped-file.ts';
+export { packedSize, packWeight } from './packing.ts';
+export {
+  dequantize,
+  packQuantized,
+  quantize,
+  quantizedBytes,
+  quantizedPanelBytes,
+  quantizedTable,
+  QuantizedWeight,
+  quantTypes,
+  setQuantized,
+} from './quantized.ts';
 export type { QuantType } from './quantized.ts';
 export { addBias } from './bias.ts';
 export { giveWeightGradient, linear, linears } from './linear.ts';

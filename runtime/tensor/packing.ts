@@ -1,9 +1,14 @@
 // Weights packed into the panels of the matrix product, once, for inference.
-import { packedSize } from '#kernels/binding.ts';
+import { packedSize as panelElements } from '#kernels/binding.ts';
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { unscoped } from './scope.ts';
 import type { Parameter } from './tensor.ts';
+
+/** Elements of the packed form of a weight [n, k]. */
+export function packedSize(n: number, k: number): number {
+  return panelElements(n, k);
+}
 
 /** Packs w [N, K]; from then on, until w changes, `linear` uses the packed form where nothing is recorded: the same bits, sooner. */
 export function packWeight(w: Parameter): void {

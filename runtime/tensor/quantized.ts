@@ -1,5 +1,5 @@
 // Weights in the block types of GGUF files: from and to f32, and as the panels that products read.
-import { quantizedBytes as blockBytes, quantizedPanelBytes } from '#kernels/binding.ts';
+import { quantizedBytes as blockBytes, quantizedPanelBytes as panelBytes } from '#kernels/binding.ts';
 import { empty, emptyBytes } from './create.ts';
 import { ops } from './device.ts';
 import { unscoped } from './scope.ts';
@@ -25,6 +25,11 @@ export type QuantType = keyof typeof quantTypes;
 export function quantizedBytes(type: QuantType, elements: number): number | undefined {
   const bytes = blockBytes(quantTypes[type], elements);
   return bytes < 0 ? undefined : bytes;
+}
+
+/** Bytes of the panels of a weight [n, k] of whole blocks. */
+export function quantizedPanelBytes(type: QuantType, n: number, k: number): number {
+  return panelBytes(quantTypes[type], n, k);
 }
 
 /** x in blocks, u8: [..., K] -> [..., bytes of a row]. Refuses values that are not finite when it runs. Throws WL_OP_INVALID where K is not whole blocks. */
@@ -73,7 +78,7 @@ export function quantizedTable(blocks: Tensor, type: QuantType): QuantizedWeight
 export function packQuantized(blocks: Tensor, type: QuantType, terms: number, keepBlocks = false): QuantizedWeight {
   const [n = 0] = blocks.shape;
   rowBytes(type, terms, blocks.label);
-  const bytes = quantizedPanelBytes(quantTypes[type], n, terms);
+  const bytes = quantizedPanelBytes(type, n, terms);
   const panels = unscoped(() => emptyBytes(blocks.device, [bytes], `panels of ${blocks.label}`));
   ops.quantized_pack(blocks.device.stream, blocks.handle, panels.handle, quantTypes[type], terms);
   return new QuantizedWeight(type, panels, keepBlocks ? blocks.takeOwnership() : undefined);

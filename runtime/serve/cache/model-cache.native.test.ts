@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { folderDigest } from '#runtime/model/main.ts';
-import { cachedModel } from './model-cache.ts';
+import { cachedModel, packedRoom } from './model-cache.ts';
 import type { Fetching, ModelCacheOptions } from './model-cache.ts';
 import { startupTeller } from './progress.ts';
 import { TestServer } from '#runtime/remote/testing.ts';
@@ -144,6 +144,18 @@ describe('the models of a node', () => {
     await cachedModel(folderSource(source), digest, limited);
     await expect(fetch(4)).rejects.toMatchObject({ code: 'WL_DISK_FULL' });
     expect(new Set(models())).toEqual(new Set([digest, others[1]]));
+  });
+
+  it('make room by removing packed weights first, those used longest ago before others', async () => {
+    const packed = join(options.folder, 'packed');
+    mkdirSync(packed, { recursive: true });
+    for (const [days, name] of ['new', 'old', 'older'].entries()) {
+      writeFileSync(join(packed, name), Buffer.alloc(weightBytes / 4));
+      utimesSync(join(packed, name), 1_000_000 - days, 1_000_000 - days);
+    }
+    await cachedModel(folderSource(source), digest, { ...options, maxBytes: 1.5 * weightBytes });
+    expect([models(), readdirSync(packed)]).toEqual([[digest], ['new']]);
+    expect((await packedRoom({ folder: options.folder, maxBytes: 3 * weightBytes })).maxBytes).toBeLessThan(2 * weightBytes);
   });
 });
 

@@ -22,7 +22,7 @@ export interface Fetching {
 export interface ModelCacheOptions {
   /** Folder that the pods of a node share. */
   readonly folder: string;
-  /** Room for all models together; none is ever removed if absent. */
+  /** Room for all models and packed weights together; none is ever removed if absent. */
   readonly maxBytes?: number | undefined;
   readonly times?: LeaseTimes;
   readonly onProgress?: (fetching: Fetching) => void;
@@ -144,6 +144,13 @@ async function makeRoom(options: ModelCacheOptions, bytes: number, digest?: stri
     if (await isThere(join(options.folder, 'locks', other))) room -= await bytesAt(path);
     else await rm(path, { recursive: true, force: true });
   }
+  // They are made anew from the models: they go first, from under nobody.
+  for (const file of await packedFiles(options.folder)) {
+    room -= file.bytes;
+    if (room >= bytes) continue;
+    await rm(file.path, { force: true });
+    room += file.bytes;
+  }
   for (const model of held.toSorted((a, b) => a.usedAt - b.usedAt)) {
     if (room >= bytes) return;
     if (Date.now() - model.usedAt < freshMs) break;
@@ -154,6 +161,29 @@ async function makeRoom(options: ModelCacheOptions, bytes: number, digest?: stri
   if (room >= bytes) return;
   const message = `the model cache ${options.folder} may hold ${maxBytes} bytes; models in use leave ${Math.max(0, room)}, and this one has ${bytes}`;
   throw new WindlassError('WL_DISK_FULL', message, { details: { path: options.folder } });
+}
+
+/** Where packed weights lie beside the models, and the room that models leave for them. */
+export async function packedRoom({ folder, maxBytes }: Pick<ModelCacheOptions, 'folder' | 'maxBytes'>): Promise<{
+  readonly folder: string;
+  readonly maxBytes: number | undefined;
+}> {
+  const packed = join(folder, 'packed');
+  if (maxBytes === undefined) return { folder: packed, maxBytes };
+  return { folder: packed, maxBytes: Math.max(0, maxBytes - (await bytesAt(join(folder, 'models')))) };
+}
+
+/** Those used last come first. */
+async function packedFiles(
+  folder: string,
+): Promise<{ readonly path: string; readonly bytes: number; readonly usedAt: number }[]> {
+  const names = await readdir(join(folder, 'packed')).catch(() => []);
+  const files = names.map(async (name) => {
+    const path = join(folder, 'packed', name);
+    const found = await stat(path).catch(() => undefined);
+    return { path, bytes: found?.size ?? 0, usedAt: found?.mtimeMs ?? 0 };
+  });
+  return (await Promise.all(files)).toSorted((a, b) => b.usedAt - a.usedAt);
 }
 
 const useOf = ({ folder }: ModelCacheOptions, digest: string): string => join(folder, 'used', digest);

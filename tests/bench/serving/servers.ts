@@ -30,6 +30,8 @@ export interface ServerSetup {
   /** At the same time, and prompt and completion tokens of each. */
   readonly sequences: number;
   readonly contextLength: number;
+  /** Folder in which our processes share packed weights; absent: each packs for itself. */
+  readonly cache?: string;
   /** More arguments for llama-server. */
   readonly llamaArguments?: readonly string[];
 }
@@ -38,7 +40,7 @@ export interface ServerSetup {
 const lookMs = 20;
 const startDeadlineMs = 120_000;
 
-export async function startOurs({ subject, threads, sequences, contextLength }: ServerSetup): Promise<Served> {
+export async function startOurs({ subject, threads, sequences, contextLength, cache }: ServerSetup): Promise<Served> {
   const port = await freePort();
   const program = resolve(import.meta.dirname, '../../../bin/windlass.ts');
   return await start(process.execPath, [program, 'engine'], port, {
@@ -49,6 +51,7 @@ export async function startOurs({ subject, threads, sequences, contextLength }: 
     WL_SERVICE: JSON.stringify({ engine: { maxSequences: sequences, contextLength } }),
     WL_MODEL_DIR: subject.ours,
     WL_MODEL_NAME: 'bench',
+    ...(cache === undefined ? {} : { WL_MODEL_CACHE: cache }),
     WL_POD_IP: '127.0.0.1',
     WL_PORT: String(port),
     WL_TERMINATION_LOG: '/dev/null',
