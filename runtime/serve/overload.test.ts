@@ -2,6 +2,9 @@
 import { expect, it } from 'vitest';
 import { readAnswer, readEvents, startTestServer } from './testing.ts';
 
+/** A busy machine may take its time. */
+const patience = { timeout: 60_000 };
+
 const running = 4;
 const waiting = 12;
 const capacity = running + waiting;
@@ -13,21 +16,22 @@ const answerOf = (index: number) => promptOf(index).repeat(3).slice(0, 30);
 it('at twice the capacity fails no accepted request, and refuses the others with 429 and Retry-After', async () => {
   const gate = Promise.withResolvers<void>();
   // Blocks for two whole sequences: the others lose theirs again and again.
-  const { post, engine, runner, close } = await startTestServer({
+  const server = await startTestServer({
     blocks: 24,
     blockSize: 4,
     engineLimits: { maxSequences: running, maxWaiting: waiting, maxBatchedTokens: 64 },
     beforeResults: () => gate.promise,
   });
+  const { post, engine, runner } = server;
   const body = (index: number, stream: boolean) => ({ prompt: promptOf(index), max_tokens: 30, stream });
   const first = post('/v1/completions', body(0, false));
-  await expect.poll(() => runner.steps.length).toBe(1);
+  await expect.poll(() => runner.steps.length, patience).toBe(1);
   // While the first step is computed, one sequence runs and twelve may wait.
   const responses = Array.from({ length: 2 * capacity }, (_, i) => post('/v1/completions', body(i + 1, i % 2 === 1)));
-  await expect.poll(() => engine.stats().waiting).toBe(waiting);
+  await expect.poll(() => engine.stats().waiting, patience).toBe(waiting);
   const refusals: Response[] = [];
   for (const response of responses) void response.then((taken) => taken.status === 429 && refusals.push(taken));
-  await expect.poll(() => refusals.length).toBe(2 * capacity - waiting);
+  await expect.poll(() => refusals.length, patience).toBe(2 * capacity - waiting);
   expect(new Set(refusals.map(({ headers }) => headers.get('retry-after')))).toEqual(new Set(['1']));
   gate.resolve();
   const texts = await Promise.all([first, ...responses].map(async (response) => await textOf(await response)));
@@ -39,7 +43,7 @@ it('at twice the capacity fails no accepted request, and refuses the others with
   // Who was refused and comes again is answered.
   expect((await readAnswer(post('/v1/completions', body(40, false)))).choices[0]!.text).toBe(answerOf(40));
   expect(engine.checkBlocks().used).toBe(0);
-  await close();
+  await server.close();
 });
 
 /** The text of an answer, whole or streamed; undefined if it was refused. */
