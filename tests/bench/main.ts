@@ -146,24 +146,6 @@ program
   });
 
 program
-  .command('beside')
-  .description('time to the first token of a short prompt, alone and while a long one is computed')
-  .option('--model <path>', 'a folder in Hugging Face layout, or a GGUF file; random weights if left out')
-  .option('--short <tokens>', 'of the short prompt', wholeFrom(1), 16)
-  .option('--long <tokens>', 'of the long one', wholeFrom(1), 4096)
-  .option('--rounds <count>', `short prompts, at least ${leastRounds}`, wholeFrom(leastRounds), 20)
-  .action(async (options: { model?: string; short: number; long: number; rounds: number }) => {
-    const { benchBeside } = await import('./serving/beside.ts');
-    const { alone, beside, long } = await benchBeside({ ...options, model: options.model });
-    const ms = (seconds: number) => `${(1e3 * seconds).toFixed(0)} ms`;
-    console.log(`${options.short} tokens alone: ${ms(alone.median)}, at most ${ms(alone.most)}`);
-    console.log(
-      `beside ${options.long} tokens (${ms(long)}): ${ms(beside.median)}, at most ${ms(beside.most)}: ` +
-        `${(beside.most / alone.median).toFixed(1)}x`,
-    );
-  });
-
-program
   .command('agreement')
   .description('probabilities of the next token beside those of llama-server: no figure of speed')
   .requiredOption('--model <path>', 'a GGUF file')
