@@ -8,7 +8,9 @@ async function runCheck(name: string): Promise<Counts> {
   console.log(`\n== npm run ${name}`);
   const code = await run('npm', ['run', '--silent', name]);
   console.log(`${name}: ${code === 0 ? 'passed' : `failed with exit code ${code}`}`);
-  return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+  return code === 0
+    ? { passed: 1, failed: 0 }
+    : { passed: 0, failed: 1, notes: [`npm run ${name} failed with exit code ${code}`] };
 }
 
 const all: Counts[] = [];
@@ -19,6 +21,6 @@ console.log('\n== sanitizers');
 if ((await run('hack/setup', ['--sanitizers'])) === 0) {
   all.push(...(await runSanitizers()));
 } else {
-  all.push({ passed: 0, failed: 1 });
+  all.push({ passed: 0, failed: 1, notes: ['the sanitizer builds failed'] });
 }
 close(all);

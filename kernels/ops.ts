@@ -169,7 +169,7 @@ export const ops = {
     needs: ['quantized_bytes(type, D) == R'],
   },
   quantize: {
-    doc: 'blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares',
+    doc: 'blocks = x in fewer bits, byte for byte as the reference of ggml does it',
     args: [
       ['x', 'in f32 ...M'],
       ['blocks', 'out u8 ...B'],

@@ -174,7 +174,7 @@ struct dequantize_rows_args {
   int64_t D;
 };
 
-/** blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares */
+/** blocks = x in fewer bits, byte for byte as the reference of ggml does it */
 struct quantize_args {
   const float* x;
   uint8_t* blocks;

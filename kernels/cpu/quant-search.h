@@ -1,5 +1,5 @@
-// Finds scales, minima and codes of the K types: least squares and rounding in turns, from several starts, then once more with the
-// scales as they are stored. Errors are plain sums of squares.
+// Finds scales, minima and codes of the K types as the reference of ggml does (ggml-quants.c, quantize_row_q*_K_ref), so that equal values give
+// equal bytes: each lane has a run of a block, and takes the reference's steps in its order, each rounded once.
 #pragma once
 
 #include "cpu/quant-encode.h"
@@ -7,146 +7,115 @@
 
 namespace wl::WL_ISA {
 
-/** Rounds to the nearest whole number from `low` to `high`, ties to even; |low| and |high| are far below 2^22. */
+/** Rounds to the nearest whole number from `low` to `high`, ties to even; a NaN becomes `low`. */
 inline Vec16 whole(Vec16 x, float low, float high) {
   const Vec16 magic = splat(12582912.0f);
-  return min(max(x, splat(low)), splat(high)) + magic - magic;
+  return min(max(x + magic - magic, splat(low)), splat(high));
 }
 
-/** 16 or 32 elements that share a scale. */
-template <int parts>
-struct Run {
-  Vec16 x[parts];
+/** The nearest whole number, for |x| below 2^22. */
+inline int whole(float x) { return static_cast<int>(x + 12582912.0f - 12582912.0f); }
 
-  explicit Run(const float* from) {
-    for (int p = 0; p < parts; ++p) x[p] = load(from + p * 16);
+/** A lane has a run of `length` elements: first those of one block, then of the next. */
+template <int length>
+struct alignas(64) Runs {
+  Vec16 x[length];
+  Vec16 codes[length];
+
+  /** Lanes beyond `count` get zeros. */
+  Runs(const float* from, int64_t count) {
+    for (int i = 0; i < length; ++i) {
+      float column[16] = {};
+      for (int64_t run = 0; run < count; ++run) column[run] = from[run * length + i];
+      x[i] = load(column);
+      codes[i] = zero();
+    }
   }
 
-  template <class F>
-  static float sum(F term) {
-    Vec16 total = term(0);
-    for (int p = 1; p < parts; ++p) total = total + term(p);
-    return reduce_add(total);
+  /** Codes with `offset` added, `length` of each run after those of the run before it. */
+  void copy_codes(int offset, int64_t count, uint8_t* to) const {
+    for (int i = 0; i < length; ++i) {
+      int32_t column[16];
+      store_int(column, to_int(codes[i]));
+      for (int64_t run = 0; run < count; ++run) to[run * length + i] = static_cast<uint8_t>(column[run] + offset);
+    }
   }
 };
 
-/** x is about scale * code - least. */
+/** x is about scale * code - least, with codes from 0 to `top`. */
+struct AffineSearch {
+  float top;
+  /** The range is tried with top + first + 0.1 k steps in it, for k from 0 to `steps`. */
+  float first;
+  int steps;
+};
+
+inline constexpr AffineSearch search_q4_k = {15.0f, -1.0f, 20}, search_q5_k = {31.0f, -0.5f, 15};
+
+/** Lanes of scales and of minima, negated. */
 struct Affine {
-  float scale = 0.0f, least = 0.0f;
+  Vec16 scale, least;
 };
 
-/** The codes, from 0 to top, that are nearest to x. */
-inline void assign(const Run<2>& run, Affine fit, float top, Vec16* codes) {
-  const Vec16 inverse = splat(fit.scale > 0x1p-120f ? 1.0f / fit.scale : 0.0f), least = splat(fit.least);
-  for (int p = 0; p < 2; ++p) codes[p] = whole((run.x[p] + least) * inverse, 0.0f, top);
-}
-
-inline float error_of(const Run<2>& run, Affine fit, const Vec16* codes) {
-  return Run<2>::sum([&](int p) {
-    const Vec16 off = fma(codes[p], splat(fit.scale), splat(-fit.least)) - run.x[p];
-    return off * off;
-  });
-}
-
-/** The scale and the minimum, neither below 0, that are best for these codes; where all codes are equal, for this scale. */
-inline Affine best_affine(const Run<2>& run, float scale, const Vec16* codes) {
-  const float c = Run<2>::sum([&](int p) { return codes[p]; });
-  const float cc = Run<2>::sum([&](int p) { return codes[p] * codes[p]; });
-  const float x = Run<2>::sum([&](int p) { return run.x[p]; });
-  const float xc = Run<2>::sum([&](int p) { return run.x[p] * codes[p]; });
-  const float spread = 32.0f * cc - c * c;
-  Affine fit;
-  fit.scale = std::max(spread > 0.0f ? (32.0f * xc - x * c) / spread : scale, 0.0f);
-  fit.least = (fit.scale * c - x) / 32.0f;
-  if (fit.least < 0.0f) fit = {cc > 0.0f ? std::max(xc / cc, 0.0f) : 0.0f, 0.0f};
-  return fit;
-}
-
-inline Affine search_affine(const Run<2>& run, float top) {
-  float low = 0.0f, high = 0.0f;
-  for (int p = 0; p < 2; ++p) {
-    low = std::min(low, -reduce_max(negate(run.x[p])));
-    high = std::max(high, reduce_max(run.x[p]));
+inline Vec16 weighted_error(const Vec16* x, const Vec16* weights, const Vec16* codes, Vec16 scale, Vec16 start) {
+  Vec16 sum = zero();
+  for (int i = 0; i < 32; ++i) {
+    const Vec16 off = scale * codes[i] + start - x[i];
+    sum = sum + weights[i] * (off * off);
   }
-  Affine best = {0.0f, 0.0f};
-  Vec16 codes[2] = {zero(), zero()};
-  float least_error = error_of(run, best, codes);
-  // Both ends of the range drawn in by up to a fifth: a few clipped elements can cost less than coarser steps for all.
-  for (int from = 0; from < 4; ++from) {
-    for (int to = 0; to < 4; ++to) {
-      const float begin = low * (1.05f - 0.08f * static_cast<float>(from)), end = high * (1.05f - 0.08f * static_cast<float>(to));
-      Affine fit = {(end - begin) / top, -begin};
-      if (!(fit.scale > 0.0f)) continue;
-      float before = INFINITY;
-      for (int turn = 0; turn < 5; ++turn) {
-        assign(run, fit, top, codes);
-        fit = best_affine(run, fit.scale, codes);
-        const float error = error_of(run, fit, codes);
-        if (error < least_error) {
-          least_error = error;
-          best = fit;
-        }
-        if (!(error < before)) break;
-        before = error;
-      }
+  return sum;
+}
+
+/** Those scales, minima and codes whose weighted squared error is least among lines that are fitted to the codes of several ranges. */
+inline Affine search_affine(Runs<32>& runs, const AffineSearch& how) {
+  const Vec16* x = runs.x;
+  Vec16 squares = zero();
+  for (int i = 0; i < 32; ++i) squares = squares + x[i] * x[i];
+  const Vec16 size = sqrt(squares / splat(32.0f));
+  Vec16 weights[32];
+  for (int i = 0; i < 32; ++i) weights[i] = size + abs(x[i]);
+  Vec16 low = x[0], high = x[0], sum_w = weights[0], sum_x = weights[0] * x[0];
+  for (int i = 1; i < 32; ++i) {
+    low = min(low, x[i]);
+    high = max(high, x[i]);
+    sum_w = sum_w + weights[i];
+    sum_x = sum_x + weights[i] * x[i];
+  }
+  low = min(low, zero());
+  const Mask16 flat = equal(low, high);
+  Vec16 start = low;
+  const Vec16 inverse = splat(how.top) / (high - low);
+  Vec16 scale = splat(1.0f) / inverse;
+  for (int i = 0; i < 32; ++i) runs.codes[i] = whole(inverse * (x[i] - low), 0.0f, how.top);
+  Vec16 least_error = weighted_error(x, weights, runs.codes, scale, start);
+  for (int step = 0; step <= how.steps; ++step) {
+    // The range begins where the best line so far does, as in the reference.
+    const Vec16 finer = splat(how.first + 0.1f * static_cast<float>(step) + how.top) / (high - start);
+    Vec16 trial[32];
+    Vec16 sum_l = zero(), sum_l2 = zero(), sum_xl = zero();
+    for (int i = 0; i < 32; ++i) {
+      trial[i] = whole(finer * (x[i] - start), 0.0f, how.top);
+      const Vec16 wl = weights[i] * trial[i];
+      sum_l = sum_l + wl;
+      sum_l2 = sum_l2 + wl * trial[i];
+      sum_xl = sum_xl + wl * x[i];
     }
+    const Vec16 determinant = sum_w * sum_l2 - sum_l * sum_l;
+    const Vec16 fitted = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+    const Mask16 above = less(zero(), fitted);
+    const Vec16 slope = select(above, sum_xl / sum_l2, (sum_w * sum_xl - sum_x * sum_l) / determinant);
+    const Vec16 begin = select(above, zero(), fitted);
+    const Vec16 error = weighted_error(x, weights, trial, slope, begin);
+    const Vec16 counted = select(less(zero(), determinant), error, splat(INFINITY));
+    const Mask16 better = less(counted, least_error);
+    if (!any(better)) continue;
+    least_error = select(better, error, least_error);
+    scale = select(better, slope, scale);
+    start = select(better, begin, start);
+    for (int i = 0; i < 32; ++i) runs.codes[i] = select(better, trial[i], runs.codes[i]);
   }
-  return best;
-}
-
-/** What a super-block of Q4_K or Q5_K is stored as, and its error. */
-struct AffineBlock {
-  float d, dmin;
-  int scales[8], mins[8];
-  Vec16 codes[8][2];
-  float error;
-};
-
-/** The best codes of all sub-blocks with these d and dmin, for whole scales and minima next to those that `block` has. */
-inline void settle(const Run<2>* runs, float top, AffineBlock& block) {
-  block.error = 0.0f;
-  for (int j = 0; j < 8; ++j) {
-    const int scale = block.scales[j], least = block.mins[j];
-    float best = INFINITY;
-    for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, 63); ++s) {
-      for (int m = std::max(least - 1, 0); m <= std::min(least + 1, 63); ++m) {
-        const Affine fit = {block.d * static_cast<float>(s), block.dmin * static_cast<float>(m)};
-        Vec16 codes[2];
-        assign(runs[j], fit, top, codes);
-        const float error = error_of(runs[j], fit, codes);
-        if (!(error < best)) continue;
-        best = error;
-        block.scales[j] = s;
-        block.mins[j] = m;
-        for (int p = 0; p < 2; ++p) block.codes[j][p] = codes[p];
-      }
-    }
-    block.error += best;
-  }
-}
-
-inline float as_half(float value) { return half_to_float(float_to_half(value)); }
-
-/** The d and dmin that are best for what `block` has. */
-inline void best_steps(const Run<2>* runs, const AffineBlock& block, float& d, float& dmin) {
-  double uu = 0.0, uv = 0.0, vv = 0.0, xu = 0.0, xv = 0.0;
-  for (int j = 0; j < 8; ++j) {
-    const double s = block.scales[j], m = block.mins[j];
-    uu += s * s * Run<2>::sum([&](int p) { return block.codes[j][p] * block.codes[j][p]; });
-    uv += s * m * Run<2>::sum([&](int p) { return block.codes[j][p]; });
-    vv += 32.0 * m * m;
-    xu += s * Run<2>::sum([&](int p) { return runs[j].x[p] * block.codes[j][p]; });
-    xv += m * Run<2>::sum([&](int p) { return runs[j].x[p]; });
-  }
-  const double spread = uu * vv - uv * uv;
-  d = block.d;
-  dmin = block.dmin;
-  if (vv > 0.0 && spread > 0.0) {
-    d = static_cast<float>((xu * vv - xv * uv) / spread);
-    dmin = static_cast<float>((xu * uv - xv * uu) / spread);
-  } else if (uu > 0.0) {
-    d = static_cast<float>(xu / uu);
-  }
+  for (int i = 0; i < 32; ++i) runs.codes[i] = select(flat, zero(), runs.codes[i]);
+  return {select(flat, zero(), scale), zero() - select(flat, low, start)};
 }
 
 /** Whether squares of all elements can be added; scales of larger ones would not fit into a half by far. */
@@ -156,140 +125,121 @@ inline bool can_be_squared(const float* x) {
   return reduce_max(widest) < 0x1p40f;
 }
 
-/** Q4_K (top 15) or Q5_K (top 31) of 256 elements. */
-inline bool encode_affine(const float* x, int top, uint8_t* to) {
-  if (!can_be_squared(x)) return false;
-  const Run<2> runs[8] = {Run<2>(x), Run<2>(x + 32), Run<2>(x + 64), Run<2>(x + 96), Run<2>(x + 128), Run<2>(x + 160), Run<2>(x + 192), Run<2>(x + 224)};
-  Affine fits[8];
-  float widest = 0.0f, deepest = 0.0f;
-  for (int j = 0; j < 8; ++j) {
-    fits[j] = search_affine(runs[j], static_cast<float>(top));
-    widest = std::max(widest, fits[j].scale);
-    deepest = std::max(deepest, fits[j].least);
-  }
-  if (!fits_half(widest / 63.0f) || !fits_half(deepest / 63.0f)) return false;
-  AffineBlock best;
-  best.error = INFINITY;
-  float d = widest / 63.0f, dmin = deepest / 63.0f;
-  for (int turn = 0; turn < 4; ++turn) {
-    AffineBlock next;
-    next.d = as_half(d);
-    next.dmin = as_half(dmin);
-    if (!fits_half(next.d) || !fits_half(next.dmin) || next.d < 0.0f || next.dmin < 0.0f) break;
+/** What the scales or minima of a block are stored as: whole numbers below 64 of a step that is rounded to a half. */
+struct SixBits {
+  int whole[8];
+  float step;
+
+  explicit SixBits(const float* values) {
+    float widest = 0.0f;
+    for (int j = 0; j < 8; ++j) widest = std::max(widest, values[j]);
+    const float inverse = widest > 0.0f ? 63.0f / widest : 0.0f;
     for (int j = 0; j < 8; ++j) {
-      next.scales[j] = next.d > 0.0f ? static_cast<int>(std::min(std::round(fits[j].scale / next.d), 63.0f)) : 0;
-      next.mins[j] = next.dmin > 0.0f ? static_cast<int>(std::min(std::round(fits[j].least / next.dmin), 63.0f)) : 0;
+      // The reference takes the low byte, also of what is negative.
+      whole[j] = std::min(63, WL_ISA::whole(inverse * values[j]) & 255);
     }
-    settle(runs, static_cast<float>(top), next);
-    if (!(next.error < best.error)) break;
-    best = next;
-    best_steps(runs, best, d, dmin);
+    step = widest / 63.0f;
   }
-  uint8_t codes[256];
-  for (int j = 0; j < 8; ++j) {
-    for (int p = 0; p < 2; ++p) {
-      int32_t values[16];
-      store_int(values, to_int(best.codes[j][p]));
-      for (int i = 0; i < 16; ++i) codes[j * 32 + p * 16 + i] = static_cast<uint8_t>(values[i]);
+
+  float stored_step() const { return half_to_float(float_to_half(step)); }
+};
+
+/** One or two blocks of Q4_K or Q5_K. False where a scale is too large for its half. */
+inline bool encode_affine(const float* x, int64_t blocks, Quant type, uint8_t* to) {
+  const bool five = type == Quant::q5_k;
+  const int64_t bytes = five ? 176 : 144;
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (!can_be_squared(x + b * 256)) return false;
+  }
+  const AffineSearch& how = five ? search_q5_k : search_q4_k;
+  Runs<32> runs(x, blocks * 8);
+  const Affine found = search_affine(runs, how);
+  float scales[16], minima[16], steps[16], below[16];
+  store(scales, found.scale);
+  store(minima, found.least);
+  const SixBits scale_bits[2] = {SixBits(scales), SixBits(scales + 8)}, least_bits[2] = {SixBits(minima), SixBits(minima + 8)};
+  for (int run = 0; run < 16; ++run) {
+    const SixBits &scale = scale_bits[run / 8], &least = least_bits[run / 8];
+    steps[run] = scale.stored_step() * static_cast<float>(scale.whole[run % 8]);
+    below[run] = least.stored_step() * static_cast<float>(least.whole[run % 8]);
+  }
+  // A run whose scale is stored as nothing keeps the codes that were found.
+  const Vec16 step = load(steps), least = load(below);
+  const Mask16 none = equal(step, zero());
+  for (int i = 0; i < 32; ++i) runs.codes[i] = select(none, runs.codes[i], whole((runs.x[i] + least) / step, 0.0f, how.top));
+  uint8_t codes[512];
+  runs.copy_codes(0, blocks * 8, codes);
+  bool fit = true;
+  for (int64_t b = 0; b < blocks; ++b) {
+    fit = fit && fits_half(scale_bits[b].step) && fits_half(least_bits[b].step);
+    join_affine(scale_bits[b].step, least_bits[b].step, scale_bits[b].whole, least_bits[b].whole, codes + b * 256, five, to + b * bytes);
+  }
+  return fit;
+}
+
+/** The scales of runs around zero, codes from -32 to 31, each error weighted by the square of its value. */
+inline Vec16 search_centred(Runs<16>& runs, Mask16 negligible, Vec16 extreme) {
+  const Vec16* x = runs.x;
+  Vec16 scale = zero(), best = zero();
+  for (int turn = 0; turn < 19; ++turn) {
+    // 0 first, then -9 to 9 without it.
+    const int step = turn == 0 ? 0 : turn <= 9 ? turn - 10 : turn - 9;
+    const Vec16 inverse = splat(-(32.0f + 0.1f * static_cast<float>(step))) / extreme;
+    Vec16 trial[16];
+    Vec16 sum_xl = zero(), sum_l2 = zero();
+    for (int i = 0; i < 16; ++i) {
+      trial[i] = whole(inverse * x[i], -32.0f, 31.0f);
+      const Vec16 w = x[i] * x[i];
+      sum_xl = sum_xl + w * x[i] * trial[i];
+      sum_l2 = sum_l2 + w * trial[i] * trial[i];
     }
-  }
-  join_affine(best.d, best.dmin, best.scales, best.mins, codes, top == 31, to);
-  return true;
-}
-
-/** The codes of Q6_K, from -32 to 31, that are nearest to x / scale. */
-inline Vec16 assign_centred(Vec16 x, float scale) {
-  return whole(x * splat(std::fabs(scale) > 0x1p-120f ? 1.0f / scale : 0.0f), -32.0f, 31.0f);
-}
-
-inline float centred_error(Vec16 x, float scale, Vec16 codes) {
-  const Vec16 off = fma(codes, splat(scale), negate(x));
-  return reduce_add(off * off);
-}
-
-inline float search_centred(Vec16 x) {
-  const float high = reduce_max(x), low = -reduce_max(negate(x));
-  const float widest = high > -low ? high : low;
-  float best = 0.0f;
-  float least_error = reduce_add(x * x);
-  if (std::fabs(widest) < 0x1p-100f) return 0.0f;
-  // The widest element gets a code from -34 to -28, or the highest code: the sign of a scale is free.
-  for (int start = 0; start < 14; ++start) {
-    float scale = widest / (start < 13 ? -34.0f + 0.5f * static_cast<float>(start) : 31.0f);
-    float before = INFINITY;
-    for (int turn = 0; turn < 4; ++turn) {
-      const Vec16 codes = assign_centred(x, scale);
-      const float cc = reduce_add(codes * codes);
-      if (!(cc > 0.0f)) break;
-      scale = reduce_add(x * codes) / cc;
-      const float error = centred_error(x, scale, codes);
-      if (error < least_error) {
-        least_error = error;
-        best = scale;
-      }
-      if (!(error < before)) break;
-      before = error;
+    const Mask16 some = less(zero(), sum_l2);
+    const Mask16 better = less(best * sum_l2, sum_xl * sum_xl);
+    const Vec16 fitted = select(some, sum_xl / sum_l2, zero());
+    if (turn == 0) {
+      scale = fitted;
+      for (int i = 0; i < 16; ++i) runs.codes[i] = trial[i];
+    } else {
+      scale = select(better, fitted, scale);
+      for (int i = 0; i < 16; ++i) runs.codes[i] = select(better, trial[i], runs.codes[i]);
     }
+    best = turn == 0 ? scale * sum_xl : select(better, fitted * sum_xl, best);
   }
-  return best;
+  // -32 is what the reference leaves for a run of zeros.
+  for (int i = 0; i < 16; ++i) runs.codes[i] = select(negligible, splat(-32.0f), runs.codes[i]);
+  return select(negligible, zero(), scale);
 }
 
-/** Q6_K of 256 elements. */
+/** A block of Q6_K. False where its scale is too large for a half. */
 inline bool encode_six(const float* x, uint8_t* to) {
   if (!can_be_squared(x)) return false;
+  Runs<16> runs(x, 16);
+  Vec16 extreme = zero();
+  for (int i = 0; i < 16; ++i) extreme = select(less(abs(extreme), abs(runs.x[i])), runs.x[i], extreme);
   float scales[16];
+  store(scales, search_centred(runs, less(abs(extreme), splat(1e-15f)), extreme));
   float widest = 0.0f;
-  for (int i = 0; i < 16; ++i) {
-    scales[i] = search_centred(load(x + i * 16));
-    if (std::fabs(scales[i]) > std::fabs(widest)) widest = scales[i];
+  for (const float scale : scales) {
+    if (std::fabs(scale) > std::fabs(widest)) widest = scale;
   }
-  float d = widest / -128.0f, best_d = 0.0f, best_error = INFINITY;
-  if (!fits_half(d)) return false;
-  int best_scales[16] = {};
-  Vec16 best_codes[16];
-  for (Vec16& codes : best_codes) codes = zero();
-  for (int turn = 0; turn < 4; ++turn) {
-    const float step = as_half(d);
-    if (!fits_half(step)) break;
-    int whole_scales[16];
-    Vec16 codes[16];
-    float error = 0.0f;
-    double uu = 0.0, xu = 0.0;
-    for (int i = 0; i < 16; ++i) {
-      const Vec16 values = load(x + i * 16);
-      const float middle = step != 0.0f ? std::min(std::max(std::round(scales[i] / step), -128.0f), 127.0f) : 0.0f;
-      float best = INFINITY;
-      for (int s = std::max(static_cast<int>(middle) - 1, -128); s <= std::min(static_cast<int>(middle) + 1, 127); ++s) {
-        const float scale = step * static_cast<float>(s);
-        const Vec16 trial = assign_centred(values, scale);
-        const float off = centred_error(values, scale, trial);
-        if (!(off < best)) continue;
-        best = off;
-        whole_scales[i] = s;
-        codes[i] = trial;
-      }
-      error += best;
-      uu += static_cast<double>(whole_scales[i]) * whole_scales[i] * reduce_add(codes[i] * codes[i]);
-      xu += static_cast<double>(whole_scales[i]) * reduce_add(values * codes[i]);
-    }
-    if (!(error < best_error)) break;
-    best_error = error;
-    best_d = step;
-    for (int i = 0; i < 16; ++i) {
-      best_scales[i] = whole_scales[i];
-      best_codes[i] = codes[i];
-    }
-    if (!(uu > 0.0)) break;
-    d = static_cast<float>(xu / uu);
+  if (std::fabs(widest) < 1e-15f) {
+    std::memset(to, 0, 210);
+    return true;
   }
-  uint8_t bytes[256];
-  for (int i = 0; i < 16; ++i) {
-    int32_t values[16];
-    store_int(values, to_int(best_codes[i]));
-    for (int j = 0; j < 16; ++j) bytes[i * 16 + j] = static_cast<uint8_t>(values[j] + 32);
+  const float inverse = -128.0f / widest, d = 1.0f / inverse, stored = half_to_float(float_to_half(d));
+  int whole_scales[16];
+  float steps[16];
+  for (int run = 0; run < 16; ++run) {
+    whole_scales[run] = std::min(127, whole(inverse * scales[run]));
+    steps[run] = stored * static_cast<float>(whole_scales[run]);
   }
-  join_centred(best_d, best_scales, bytes, to);
-  return true;
+  const Vec16 step = load(steps);
+  const Mask16 none = equal(step, zero());
+  for (int i = 0; i < 16; ++i) runs.codes[i] = select(none, runs.codes[i], whole(runs.x[i] / step, -32.0f, 31.0f));
+  uint8_t codes[256];
+  runs.copy_codes(32, 16, codes);
+  join_centred(d, whole_scales, codes, to);
+  return fits_half(d);
 }
 
 }  // namespace wl::WL_ISA

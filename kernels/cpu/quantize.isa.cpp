@@ -15,8 +15,11 @@ void decode(Quant type, const uint8_t* from, int64_t blocks, float* to) {
   for (int64_t b = 0; b < blocks; ++b) values_of(type, from + b * shape.bytes, to + b * shape.elements);
 }
 
-/** False where a scale would be too large for its half. The elements must be finite. */
-bool encode(Quant type, const float* x, uint8_t* to) {
+/** How many blocks are best encoded together: those of Q4_K and Q5_K have a vector's worth of runs between two. */
+int64_t blocks_at_once(Quant type) { return type == Quant::q4_k || type == Quant::q5_k ? 2 : 1; }
+
+/** At most `blocks_at_once` blocks. False where a scale would be too large for its half. The elements must be finite. */
+bool encode(Quant type, const float* x, int64_t blocks, uint8_t* to) {
   switch (type) {
     case Quant::f16: {
       store_half(to, *x);
@@ -32,8 +35,8 @@ bool encode(Quant type, const float* x, uint8_t* to) {
     case Quant::q4_1: return encode_ranged(x, 15, to);
     case Quant::q5_1: return encode_ranged(x, 31, to);
     case Quant::q8_0: return encode_bytes(x, to);
-    case Quant::q4_k: return encode_affine(x, 15, to);
-    case Quant::q5_k: return encode_affine(x, 31, to);
+    case Quant::q4_k:
+    case Quant::q5_k: return encode_affine(x, blocks, type, to);
     case Quant::q6_k: return encode_six(x, to);
   }
   return false;
@@ -63,14 +66,18 @@ void dequantize_rows(Context& context, const dequantize_rows_args& a) {
 
 void quantize(Context& context, const quantize_args& a) {
   const QuantShape shape = quant_shape(a.type);
+  const auto type = static_cast<Quant>(a.type);
   std::atomic<bool> not_finite = false, too_large = false;
   context.parallel_for(a.M / shape.elements, grain_elements / shape.elements, [&](int64_t begin, int64_t end, int) {
-    for (int64_t b = begin; b < end; ++b) {
+    for (int64_t b = begin; b < end;) {
       const float* x = a.x + b * shape.elements;
+      uint8_t* to = a.blocks + b * shape.bytes;
+      const int64_t count = std::min(blocks_at_once(type), end - b);
       bool finite = true;
-      for (int64_t i = 0; i < shape.elements; ++i) finite = finite && std::isfinite(x[i]);
+      for (int64_t i = 0; i < count * shape.elements; ++i) finite = finite && std::isfinite(x[i]);
       if (!finite) not_finite = true;
-      else if (!encode(static_cast<Quant>(a.type), x, a.blocks + b * shape.bytes)) too_large = true;
+      else if (!encode(type, x, count, to)) too_large = true;
+      b += count;
     }
   });
   if (not_finite) throw BadInput{"quantize: a value is not finite"};

@@ -29,7 +29,7 @@ WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed,
 WL_API int wl_dequantize(wl_stream on, wl_tensor blocks, wl_tensor y, int64_t type);
 /** y[t] = what row ids[t] of a table of blocks is worth */
 WL_API int wl_dequantize_rows(wl_stream on, wl_tensor blocks, wl_tensor ids, wl_tensor y, int64_t type);
-/** blocks = x in fewer bits: types of one scale by the rounding of their definition, K types by least squares */
+/** blocks = x in fewer bits, byte for byte as the reference of ggml does it */
 WL_API int wl_quantize(wl_stream on, wl_tensor x, wl_tensor blocks, int64_t type);
 /** packs the blocks of a weight [N, terms] into the panels that linear_quantized reads; P is what quantizedPanelBytes says */
 WL_API int wl_quantized_pack(wl_stream on, wl_tensor blocks, wl_tensor packed, int64_t type, int64_t terms);

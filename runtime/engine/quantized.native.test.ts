@@ -3,9 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { memoryStats } from '#kernels/binding.ts';
 import { contiguous, createModel, headWeight, hiddenStates, servedModelFrom } from '#runtime/model/main.ts';
 import type { Model, ModelConfig } from '#runtime/model/main.ts';
+import { BlockEncoder } from '#runtime/model/gguf/block-encoder.ts';
 import { dequantize } from '#runtime/model/gguf/dequantize.ts';
-import { quantize } from '#runtime/model/gguf/quantize.ts';
-import { ggufBytes } from '#runtime/model/gguf/tensor-types.ts';
 import { tinyGpt2, tinyLlama } from '#runtime/model/testing.ts';
 import type { WeightSource } from '#runtime/model/weight-source.ts';
 import { linear, openDevice, quantTypes, scope, tensor } from '#runtime/tensor/main.ts';
@@ -22,18 +21,17 @@ const untied: ModelConfig = { ...tinyLlama, ...wide, tieEmbeddings: false };
 const gpt2: ModelConfig = { ...tinyGpt2, ...wide, intermediateSize: 1024 };
 const types = Object.keys(quantTypes) as QuantType[];
 const device = openDevice();
-afterAll(() => device.close());
+const encoder = new BlockEncoder();
+afterAll(() => {
+  encoder.close();
+  device.close();
+});
 
 /** The matrices of a model in blocks of a type, or the values of those blocks. */
 function sourceOf(model: Model, type: QuantType, keepsBlocks: boolean): WeightSource {
   const valuesOf = (name: string) => model.parameters.get(name)!.read();
   const isMatrix = (name: string) => model.parameters.get(name)!.shape.length === 2 && name !== 'embedding.positions';
-  const blocksOf = async (name: string) => {
-    const values = await valuesOf(name);
-    const bytes = new Uint8Array(ggufBytes(type, values.length));
-    quantize(type, values, bytes);
-    return bytes;
-  };
+  const blocksOf = async (name: string) => await encoder.encode(type, await valuesOf(name));
   const read = async (name: string) => {
     const values = await valuesOf(name);
     if (isMatrix(name)) dequantize(type, await blocksOf(name), values);

@@ -5,6 +5,9 @@ import { label } from '#crds/names.ts';
 import { TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { TrainingJobStatus } from '#crds/v1alpha1/index.ts';
 import { trainingJob } from '#operator/controllers/fixtures.ts';
+import { reflect } from '#operator/framework/reflector.ts';
+import { Store } from '#operator/framework/store.ts';
+import { systemClock } from '#operator/kube/clock.ts';
 import { Pod, Service } from '#operator/kube/core.ts';
 import type { HttpKube } from '#operator/kube/http-kube.ts';
 import type { Transport } from '#operator/kube/transport.ts';
@@ -77,19 +80,17 @@ export class Stage implements AsyncDisposable {
     return this.#kubelet!;
   }
 
-  /** Makes the job and begins to write down what it says of itself. */
+  /** Makes the job and writes down what it says of itself, also across the ends of watches. */
   async create(spec: object): Promise<void> {
     const made = trainingJob('moby', spec);
-    const { resourceVersion } = await this.client.list(TrainingJob, { namespace: this.namespace });
-    await this.client.create(TrainingJob, { ...made, metadata: { ...made.metadata, namespace: this.namespace } });
-    this.#watching = this.#watch(resourceVersion);
-  }
-
-  async #watch(resourceVersion: string): Promise<void> {
-    const { signal } = this.#abort;
-    for await (const event of this.client.watch(TrainingJob, { namespace: this.namespace, resourceVersion, signal })) {
-      if (event.type !== 'BOOKMARK' && event.type !== 'DELETED' && event.object.status) this.statuses.push(event.object.status);
-    }
+    const { client, namespace } = this;
+    const store = new Store(TrainingJob, {}, [namespace]);
+    store.onChange(({ object }) => {
+      if (object?.status) this.statuses.push(object.status);
+    });
+    this.#watching = reflect({ client, store, clock: systemClock, selector: { namespace } }, this.#abort.signal);
+    await store.whenSynced();
+    await client.create(TrainingJob, { ...made, metadata: { ...made.metadata, namespace } });
   }
 
   job(): Promise<TrainingJob> {
@@ -217,7 +218,7 @@ export class Stage implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    await this.#watching?.catch(() => {});
+    await this.#watching;
     for (const act of this.#ends) await act();
     await this.kubelet[Symbol.asyncDispose]();
   }

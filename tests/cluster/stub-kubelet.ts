@@ -55,6 +55,9 @@ export async function startStubKubelet(
   const step = async (pod: Pod): Promise<void> => {
     const key = keyOf(pod);
     const hindrance = kubelet.hinder?.(pod) ?? {};
+    // Of this version only: what is seen here may be older than what was told, and a pod that runs does not go back.
+    const { resourceVersion } = pod.metadata;
+    const tell = (status: object) => client.patchStatus(Pod, key, status, { resourceVersion });
     if (pod.metadata.deletionTimestamp !== undefined) {
       if (hindrance.staysForever) return;
       await client.delete(Pod, key, { gracePeriodSeconds: 0, uid: pod.metadata.uid });
@@ -64,7 +67,7 @@ export async function startStubKubelet(
     if (pod.spec.nodeName === undefined && hindrance.unschedulable !== undefined) {
       const refused = { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: hindrance.unschedulable };
       if (pod.status?.conditions?.some(({ message }) => message === refused.message)) return;
-      await client.patchStatus(Pod, key, { conditions: [{ ...refused, lastTransitionTime: isoTime(Date.now()) }] });
+      await tell({ conditions: [{ ...refused, lastTransitionTime: isoTime(Date.now()) }] });
       return;
     }
     if (pod.spec.nodeName === undefined) {
@@ -80,7 +83,7 @@ export async function startStubKubelet(
     if (pod.status?.phase === 'Pending' && hindrance.waiting) {
       const { waiting } = hindrance;
       if (pod.status.containerStatuses?.[0]?.state?.waiting?.message === waiting.message) return;
-      await client.patchStatus(Pod, key, {
+      await tell({
         startTime: isoTime(Date.now()),
         conditions: [{ type: 'Ready', status: 'False' }],
         containerStatuses: [{ ...status, ready: false, state: { waiting } }],
@@ -88,7 +91,7 @@ export async function startStubKubelet(
       return;
     }
     if (pod.status?.phase !== 'Running') {
-      await client.patchStatus(Pod, key, {
+      await tell({
         phase: 'Running',
         podIP: '10.0.0.1',
         startTime: isoTime(Date.now()),
@@ -102,7 +105,7 @@ export async function startStubKubelet(
     const { exitCode, words, reason = exitCode === 0 ? 'Completed' : 'Error', evicted } = end;
     const message = words ? JSON.stringify(words) : '';
     const terminated = { exitCode, reason, finishedAt: isoTime(Date.now()), message };
-    await client.patchStatus(Pod, key, {
+    await tell({
       phase: exitCode === 0 ? 'Succeeded' : 'Failed',
       ...(evicted === undefined ? {} : { reason: 'Evicted', message: evicted }),
       conditions: [{ type: 'Ready', status: 'False' }],

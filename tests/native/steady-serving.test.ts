@@ -84,7 +84,7 @@ it('holds its memory within 2 % over a thousand requests and frees all blocks', 
   const metrics = await fetch(`${url}/metrics`).then((response) => response.text());
   expect(metrics).toMatch(/^vllm:num_requests_running\S* 0$/m);
   expect(metrics).toMatch(/^vllm:kv_cache_usage_perc\S* 0$/m);
-});
+}, 400_000);
 
 /** Requests of mixed lengths, streamed or not, from several clients at once. */
 async function send(count: number): Promise<void> {

@@ -33,7 +33,7 @@ export interface WrittenTensor {
   readonly largestError: number;
 }
 
-/** Writes `file`, tensor by tensor. Throws WL_MODEL_INVALID where values do not fit f16, WL_DISK_FULL, WL_IO. */
+/** Writes `file`, tensor by tensor. Throws WL_MODEL_INVALID where a type cannot hold the values, WL_DISK_FULL, WL_IO. */
 export async function saveGguf(
   source: WeightSource,
   file: string,
@@ -156,7 +156,8 @@ function errorMeter(
   return (values, bytes) => {
     const kept = new Float32Array(values.length);
     dequantize(type, bytes, kept);
-    for (const [at, value] of values.entries()) {
+    for (let at = 0; at < values.length; at += 1) {
+      const value = values[at]!;
       const error = kept[at]! - value;
       squaredError += error * error;
       squares += value * value;

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { WindlassError, toWindlassError } from '#runtime/api/errors.ts';
-import { quantize } from './quantize.ts';
+import { BlockEncoder } from './block-encoder.ts';
 import { ggufBytes, ggufTensorTypes } from './tensor-types.ts';
 import type { GgufTensorType } from './tensor-types.ts';
 
@@ -27,9 +27,9 @@ export interface GgufTensor {
 const version = 3;
 const alignment = 32;
 /** Values converted and written between two turns of the event loop: whole blocks of every type. */
-const sliceElements = 1 << 16;
+const sliceElements = 1 << 18;
 const valueTypes = { u32: 4, i32: 5, f32: 6, bool: 7, string: 8, array: 9 } as const;
-/** Writes a durable file. Throws WL_MODEL_INVALID where a value does not fit f16, WL_DISK_FULL, WL_IO. */
+/** Writes a durable file. Throws WL_MODEL_INVALID where a type cannot hold a value, WL_DISK_FULL, WL_IO. */
 export async function writeGguf(
   path: string,
   metadata: ReadonlyMap<string, GgufValue>,
@@ -38,13 +38,15 @@ export async function writeGguf(
   const handle = await open(path, 'w').catch((error: unknown) => {
     throw toWindlassError(error);
   });
+  const encoder = new BlockEncoder();
   try {
     await handle.writeFile(ggufHeader(metadata, tensors));
-    for (const tensor of tensors) await writeValues(handle, tensor);
+    for (const tensor of tensors) await writeValues(handle, tensor, encoder);
     await handle.sync();
   } catch (error) {
     throw toWindlassError(error);
   } finally {
+    encoder.close();
     await handle.close();
   }
 }
@@ -89,12 +91,14 @@ function writeMetadata(out: ByteWriter, entry: GgufValue): void {
   else out.u32(Number(entry.value));
 }
 
-async function writeValues(handle: FileHandle, tensor: GgufTensor): Promise<void> {
+async function writeValues(handle: FileHandle, tensor: GgufTensor, encoder: BlockEncoder): Promise<void> {
   const values = await tensor.values();
   for (let begin = 0; begin < values.length; begin += sliceElements) {
     const slice = values.subarray(begin, begin + sliceElements);
-    const bytes = new Uint8Array(ggufBytes(tensor.type, slice.length));
-    quantize(tensor.type, slice, bytes);
+    const bytes = await encoder.encode(tensor.type, slice).catch((error: unknown) => {
+      const { message } = toWindlassError(error);
+      throw new WindlassError('WL_MODEL_INVALID', `${tensor.name} cannot become ${tensor.type}: ${message}`, { cause: error });
+    });
     if (tensor.type === 'F16') refuseOverflow(slice, bytes, tensor.name);
     tensor.onWritten?.(slice, bytes);
     await handle.writeFile(bytes);

@@ -1,22 +1,22 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { BlockEncoder } from './block-encoder.ts';
 import { dequantize } from './dequantize.ts';
-import { quantize } from './quantize.ts';
-import { ggufBytes, ggufTensorTypes } from './tensor-types.ts';
+import { ggufTensorTypes } from './tensor-types.ts';
 import type { GgufTensorType } from './tensor-types.ts';
 
 const file = new URL('../../../tests/fixtures/gguf/blocks.json', import.meta.url);
 const { encoded } = JSON.parse(readFileSync(file, 'utf8')) as { encoded: { values: string; blocks: Record<string, string> } };
+const encoder = new BlockEncoder();
+afterAll(() => encoder.close());
+
 const types = Object.keys(ggufTensorTypes) as GgufTensorType[];
 
 describe('gives byte for byte what the reference of ggml gives', () => {
   const values = new Float32Array(Uint8Array.fromBase64(encoded.values).buffer);
-  it.each(Object.entries(encoded.blocks))('%s', (type, blocks) => {
-    const expected = Uint8Array.fromBase64(blocks);
-    const bytes = new Uint8Array(expected.length);
-    quantize(type as GgufTensorType, values, bytes);
-    expect(bytes).toEqual(expected);
+  it.each(Object.entries(encoded.blocks))('%s', async (type, blocks) => {
+    expect(await encoder.encode(type as GgufTensorType, values)).toEqual(Uint8Array.fromBase64(blocks));
   });
 });
 
@@ -35,12 +35,11 @@ const largestError: Readonly<Record<GgufTensorType, number>> = {
   Q6_K: 1 / 16,
 };
 
-it.each(types)('%s: no value is further off than a step, whatever the values are', (type) => {
+it.each(types)('%s: no value is further off than a step, whatever the values are', async (type) => {
   const block = fc.float32Array({ minLength: 256, maxLength: 256, min: -100, max: 100, noNaN: true });
-  fc.assert(
-    fc.property(block, (values) => {
-      const bytes = new Uint8Array(ggufBytes(type, 256));
-      quantize(type, values, bytes);
+  await fc.assert(
+    fc.asyncProperty(block, async (values) => {
+      const bytes = await encoder.encode(type, values);
       const again = new Float32Array(256);
       dequantize(type, bytes, again);
       const largest = Math.max(...values.map(Math.abs));
@@ -51,18 +50,22 @@ it.each(types)('%s: no value is further off than a step, whatever the values are
   );
 });
 
-it.each(types)('%s: zeros stay zeros', (type) => {
-  const bytes = new Uint8Array(ggufBytes(type, 256));
-  quantize(type, new Float32Array(256), bytes);
+it.each(types)('%s: zeros stay zeros', async (type) => {
+  const bytes = await encoder.encode(type, new Float32Array(256));
   const again = new Float32Array(256).fill(1);
   dequantize(type, bytes, again);
   expect(again.every((value) => value === 0)).toBe(true);
 });
 
-it('rounds bfloat16 to even, and keeps NaN and infinity', () => {
-  const bytes = new Uint8Array(12);
-  quantize('BF16', Float32Array.of(1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, Number.NaN, Infinity, 3.4e38), bytes);
+it('rounds bfloat16 to even, and keeps NaN and infinity', async () => {
+  const bytes = await encoder.encode('BF16', Float32Array.of(1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, Number.NaN, Infinity, 3.4e38));
   const again = new Float32Array(6);
   dequantize('BF16', bytes, again);
   expect([...again]).toEqual([1, 1, 1 + 2 ** -6, Number.NaN, Infinity, Infinity]);
+});
+
+it('refuses to make blocks of what is not finite', async () => {
+  const broken = new BlockEncoder();
+  await expect(broken.encode('Q4_K', new Float32Array(256).fill(Number.NaN))).rejects.toThrow('a value is not finite');
+  broken.close();
 });
