@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { jemallocLibrary, torchPython } from '../../hack/peer-tools/torch.ts';
 import type { KernelBench } from './kernels/bench.ts';
+import { cacheTypes } from '#crds/v1alpha1/inference-service.ts';
 import { isaClasses } from './line.ts';
 import type { BenchLine, IsaClass } from './line.ts';
 import type { OperatorStartOptions } from './operator-start.ts';
@@ -12,7 +13,7 @@ import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
 import type { AgreementOptions } from './serving/agreement.ts';
 import type { LoadOptions } from './serving/load.ts';
-import type { ServingOptions, SpeedBench } from './serving/speed.ts';
+import type { ServingOptions, SpeedBench, SpeedOptions } from './serving/speed.ts';
 import type { TrainOptions } from './train.ts';
 
 const leastRounds = 5;
@@ -94,7 +95,18 @@ for (const [name, { what, tokens }] of Object.entries({
 } satisfies Record<SpeedBench, object>)) {
   withServing(program.command(name).description(what))
     .option('--tokens <count>', 'so many, of each sequence', wholeFrom(1), tokens)
-    .action(async ({ json, keep, ...options }: CommonOptions & ServingFlags & { tokens: number }) => {
+    .addOption(
+      new Option('--cache <type>', 'what both keep keys and values as; ours f32 and llama.cpp f16 if left out').choices(
+        cacheTypes,
+      ),
+    )
+    .addOption(
+      new Option('--depth <tokens>', 'of decode: tokens before those that count')
+        .argParser(wholeFrom(0))
+        .default(0)
+        .hideHelp(name !== 'decode'),
+    )
+    .action(async ({ json, keep, ...options }: CommonOptions & ServingFlags & Omit<SpeedOptions, keyof ServingOptions>) => {
       useIsa(options.isa);
       const { benchSpeed } = await import('./serving/speed.ts');
       await finish(await benchSpeed(name as SpeedBench, { ...options, model: options.model }), { json, keep });

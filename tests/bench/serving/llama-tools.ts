@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { llamaTool, llamaVersion } from '../../../hack/peer-tools/llama.ts';
 import type { LlamaVariant } from '../../../hack/peer-tools/llama.ts';
+import type { CacheType } from '#runtime/tensor/main.ts';
 import type { Together } from './our-engine.ts';
 import type { Subject } from './subject.ts';
 
@@ -14,13 +15,15 @@ export class LlamaTools {
   readonly #subject: Subject;
   readonly #variant: LlamaVariant;
   readonly #threads: string;
+  readonly #cache: readonly string[];
 
   /** Throws how to get them where they are not there. */
-  constructor(subject: Subject, variant: LlamaVariant, threads: number) {
+  constructor(subject: Subject, variant: LlamaVariant, threads: number, cache?: CacheType) {
     llamaTool('llama-bench', variant);
     this.#subject = subject;
     this.#variant = variant;
     this.#threads = String(threads);
+    this.#cache = cache ? ['-ctk', cache, '-ctv', cache] : [];
   }
 
   /** Tokens per second of a prompt of `length` tokens. */
@@ -28,9 +31,9 @@ export class LlamaTools {
     return await this.#bench(['-p', String(length), '-n', '0']);
   }
 
-  /** Tokens per second of `count` tokens of one sequence. */
-  async decode(count: number): Promise<number> {
-    return await this.#bench(['-p', '0', '-n', String(count)]);
+  /** Tokens per second of `count` tokens of one sequence, after `depth`. */
+  async decode(count: number, depth = 0): Promise<number> {
+    return await this.#bench(['-p', '0', '-n', String(count), '-d', String(depth)]);
   }
 
   /** Tokens per second of all sequences together, prompts not counted. */
@@ -52,7 +55,7 @@ export class LlamaTools {
   }
 
   async #run(tool: 'llama-bench' | 'llama-batched-bench', args: readonly string[]): Promise<string> {
-    const common = ['-m', this.#subject.gguf, '-t', this.#threads];
+    const common = ['-m', this.#subject.gguf, '-t', this.#threads, ...this.#cache];
     const { stdout } = await run(llamaTool(tool, this.#variant), [...common, ...args], { maxBuffer });
     return stdout;
   }

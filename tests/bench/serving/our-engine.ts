@@ -1,7 +1,7 @@
 // Our engine in this process: tokens per second of prompts, of one sequence and of several.
 import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
-import type { Device } from '#runtime/tensor/main.ts';
+import type { CacheType, Device } from '#runtime/tensor/main.ts';
 import { freshPrompt } from './subject.ts';
 import type { Subject } from './subject.ts';
 
@@ -22,10 +22,10 @@ export class OurEngine {
     this.#watch = watch;
   }
 
-  static async load(subject: Subject, device: Device): Promise<OurEngine> {
+  static async load(subject: Subject, device: Device, cacheType?: CacheType): Promise<OurEngine> {
     const watch: TokenWatch = { onToken: () => {} };
     const observer = { firstToken: () => watch.onToken(true), nextToken: () => watch.onToken(false) };
-    return new OurEngine(await loadEngine({ modelDir: subject.ours, device, observer }), subject, watch);
+    return new OurEngine(await loadEngine({ modelDir: subject.ours, device, observer, options: { cacheType } }), subject, watch);
   }
 
   /** A prompt of `length` tokens, until its first token is drawn. */
@@ -35,9 +35,9 @@ export class OurEngine {
     return clock.speed(length);
   }
 
-  /** `count` tokens after the first one of a sequence. */
-  async decode(count: number): Promise<Speed> {
-    return await this.decodeTogether({ sequences: 1, promptLength: 1, count });
+  /** `count` tokens after the first one of a sequence whose prompt has `depth`. */
+  async decode(count: number, depth = 0): Promise<Speed> {
+    return await this.decodeTogether({ sequences: 1, promptLength: Math.max(depth, 1), count });
   }
 
   /** `count` tokens of each of several sequences, from when all of them have their first one. */

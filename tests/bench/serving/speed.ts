@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as kernels from '#kernels/binding.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import type { CacheType } from '#runtime/tensor/main.ts';
 import { rowOf, withLimit } from '../line.ts';
 import type { BenchLine, BenchRow, IsaClass, Limits } from '../line.ts';
 import { Machine } from '../machine.ts';
@@ -23,9 +24,13 @@ export interface ServingOptions {
   readonly peer: boolean;
 }
 
-interface SpeedOptions extends ServingOptions {
+export interface SpeedOptions extends ServingOptions {
   /** Of the prompt, or to generate. */
   readonly tokens: number;
+  /** Tokens before those that are generated; of decode only. */
+  readonly depth?: number;
+  /** What both sides keep keys and values as; each as it does by itself if absent. */
+  readonly cache?: CacheType | undefined;
 }
 
 interface Measured {
@@ -36,11 +41,11 @@ interface Measured {
 
 const together = { sequences: 8, promptLength: 128 };
 
-const measuredOf: Readonly<Record<SpeedBench, (tokens: number) => Measured>> = {
-  decode: (tokens) => ({
-    name: `${tokens} tokens of one sequence`,
-    ours: (engine) => engine.decode(tokens),
-    peer: (tools) => tools.decode(tokens),
+const measuredOf: Readonly<Record<SpeedBench, (tokens: number, depth: number) => Measured>> = {
+  decode: (tokens, depth) => ({
+    name: `${tokens} tokens of one sequence${depth === 0 ? '' : ` after ${depth}`}`,
+    ours: (engine) => engine.decode(tokens, depth),
+    peer: (tools) => tools.decode(tokens, depth),
   }),
   prefill: (tokens) => ({
     name: `prompt of ${tokens} tokens`,
@@ -57,13 +62,14 @@ const measuredOf: Readonly<Record<SpeedBench, (tokens: number) => Measured>> = {
 /** Between the turns, so that threads of the side that just ran have gone to sleep. */
 const restMs = 100;
 
-export async function benchSpeed(bench: SpeedBench, { isa, rounds, model, peer, tokens }: SpeedOptions): Promise<BenchLine> {
+export async function benchSpeed(bench: SpeedBench, options: SpeedOptions): Promise<BenchLine> {
+  const { isa, rounds, model, peer, tokens, depth = 0, cache } = options;
   const subject = await subjectOf(model);
-  const { name, ours, peer: theirs } = measuredOf[bench](tokens);
-  const tools = peer ? new LlamaTools(subject, isa, kernels.threads()) : undefined;
+  const { name, ours, peer: theirs } = measuredOf[bench](tokens, depth);
+  const tools = peer ? new LlamaTools(subject, isa, kernels.threads(), cache) : undefined;
   await using opened = new AsyncDisposableStack();
   const device = opened.use(openDevice());
-  const engine = opened.adopt(await OurEngine.load(subject, device), (loaded) => loaded.close());
+  const engine = opened.adopt(await OurEngine.load(subject, device, cache), (loaded) => loaded.close());
   const machine = new Machine(device);
   await ours(engine);
   const [mine, others]: [Speed[], number[]] = [[], []];
@@ -75,7 +81,7 @@ export async function benchSpeed(bench: SpeedBench, { isa, rounds, model, peer, 
     if (tools) others.push(await theirs(tools));
   }
   const speed = median(mine.map(({ tokensPerSecond }) => tokensPerSecond));
-  const compared = rowOf(name, 'tokens/s', { ours: speed, peer: tools && median(others) });
+  const compared = rowOf(cache ? `${name}, cache of ${cache}` : name, 'tokens/s', { ours: speed, peer: tools && median(others) });
   return {
     bench,
     subject: subject.name,
