@@ -104,6 +104,32 @@ TEST("an output may not overlap an input, unless the operation says so and they 
   wl_tensor_free(middle);
 }
 
+TEST("bf16, and f32 that is read as bf16, go where an operation takes them, and nowhere else") {
+  const Made x({4, 16});
+  const Made half({4, 16}, WL_BF16);
+  const Made ids({4}, WL_I32);
+  const Made y({4, 16});
+  const Made one({1});
+  const int64_t shape[] = {4, 16};
+  wl_tensor rounded = 0;
+  CHECK_EQUAL(wl_tensor_view_rounded(0, x, 0, 2, shape, &rounded), WL_OK);
+  CHECK_EQUAL(wl_copy(on(), x, half), WL_OK);
+  CHECK_EQUAL(wl_copy(on(), half, y), WL_OK);
+  CHECK_EQUAL(wl_copy(on(), rounded, y), WL_OK);
+  CHECK_EQUAL(refused(wl_copy(on(), y, rounded)), "copy: y is f32 read as bf16, needs f32 or bf16");
+  CHECK_EQUAL(refused(wl_copy(on(), ids, y)), "copy: x is i32, needs f32 or bf16");
+  CHECK_EQUAL(refused(wl_sum(on(), half, one)), "sum: x is bf16, needs f32");
+  CHECK_EQUAL(refused(wl_sum(on(), rounded, one)), "sum: x is f32 read as bf16, needs f32");
+  wl_tensor of_half = 0;
+  CHECK_EQUAL(refused(wl_tensor_view_rounded(0, half, 0, 2, shape, &of_half)), "tensor_view: base is bf16; only f32 is read as bf16");
+  wl_tensor_info info;
+  CHECK_EQUAL(wl_tensor_describe(half, &info), WL_OK);
+  CHECK_EQUAL(info.bytes, 4 * 16 * 2);
+  CHECK_EQUAL(wl_tensor_describe(rounded, &info), WL_OK);
+  CHECK_EQUAL(info.bytes, 4 * 16 * 4);
+  wl_tensor_free(rounded);
+}
+
 TEST("rows must be whole sequences, and heads must divide") {
   const Made q({12, 64});
   const Made kv({12, 32});

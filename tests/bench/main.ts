@@ -11,6 +11,7 @@ import type { BenchLine, IsaClass } from './line.ts';
 import type { OperatorStartOptions } from './operator-start.ts';
 import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
+import type { PrecisionBenchOptions } from './precision.ts';
 import type { AgreementOptions } from './serving/agreement.ts';
 import type { LoadOptions } from './serving/load.ts';
 import type { ServingOptions, SpeedBench, SpeedOptions } from './serving/speed.ts';
@@ -86,6 +87,18 @@ withCommon(program.command('train').description('training steps of a GPT, fp32, 
     }
     await finish(run.line, { json, keep: keep && run.fault === undefined });
     if (!json) printOperations(run.operations);
+  });
+
+withCommon(program.command('precision').description('training steps of a GPT in bf16, against the same in f32'), leastRounds)
+  .addOption(
+    new Option('--model <name>', 'millions of parameters, and sequences x length of a batch')
+      .choices(['12m-16x256', '124m-4x64', '124m-1x1024'])
+      .default('12m-16x256'),
+  )
+  .action(async ({ json, keep, ...options }: CommonOptions & PrecisionBenchOptions) => {
+    useIsa(options.isa);
+    const { benchPrecision } = await import('./precision.ts');
+    await finish(await benchPrecision(options), { json, keep });
   });
 
 for (const [name, { what, tokens }] of Object.entries({

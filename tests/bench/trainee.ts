@@ -2,7 +2,7 @@
 import { newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import type { Batch } from '#runtime/parallel/main.ts';
-import type { Device } from '#runtime/tensor/main.ts';
+import type { Device, Precision } from '#runtime/tensor/main.ts';
 import { initialWeights, Trainer } from '#runtime/train/trainer.ts';
 
 export interface GptSetting {
@@ -100,11 +100,11 @@ export interface Ours extends Trainee {
   close(): void;
 }
 
-export async function createOurs(device: Device, of: GptSetting): Promise<Ours> {
+export async function createOurs(device: Device, of: GptSetting, precision: Precision = 'f32'): Promise<Ours> {
   const { sequences, length } = of;
   const config = configOf(of);
   const shape = { sequences, length, grains: 1 };
-  const trainer = new Trainer({ config, device, batch: shape, seed: 0, recompute: 'none', optimizer: of });
+  const trainer = new Trainer({ config, device, batch: shape, seed: 0, recompute: 'none', precision, optimizer: of });
   await trainer.load(initialWeights(config, 0, device));
   const batch = batchOf(of);
   let count = 0;

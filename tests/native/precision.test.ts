@@ -1,4 +1,4 @@
-// Training with precision bf16: the same bits whatever computes them, losses as near to those of f32 as other seeds are, and half the memory.
+// Training with precision bf16: the same bits whatever computes them, and losses far nearer to those of f32 than other seeds give.
 import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as kernels from '#kernels/binding.ts';
@@ -76,14 +76,14 @@ describe.each(jobs)('fifty steps of %s in bf16', (_name, model) => {
     expect(end.failure?.code, end.log).toBe('WL_CHECKPOINT_MISMATCH');
   });
 
-  it('the losses are others than those of f32, and nearer to them than those of other seeds are', async () => {
+  it('the losses are others than those of f32, by less than a tenth of what another seed makes', async () => {
     const f32 = await train({ precision: 'f32' });
-    const seeds = await Promise.all([1, 2, 3].map((seed) => train({ precision: 'f32', task: { seed } })));
+    const seeds = await Promise.all([1, 2].map((seed) => train({ precision: 'f32', task: { seed } })));
     const distance = (losses: readonly number[]) => Math.sqrt(mean(losses.map((loss, at) => (loss - f32.losses[at]!) ** 2)));
     expect(plain.losses).toHaveLength(50);
     expect(plain.losses).not.toEqual(f32.losses);
-    expect(distance(plain.losses)).toBeLessThan(Math.min(...seeds.map(({ losses }) => distance(losses))));
-    // Learning itself is not held back: the last steps are as good as those of f32 within the rounding of a few activations.
+    expect(distance(plain.losses)).toBeLessThan(Math.min(...seeds.map(({ losses }) => distance(losses))) / 10);
+    // A curve that stays flat would be near to nothing that learns.
     expect(mean(plain.losses.slice(-10))).toBeLessThan(mean(plain.losses.slice(0, 10)));
   });
 });
