@@ -10,8 +10,7 @@ import { expectNoLeaks, openDevice, quantTypes, scope, tensor } from '#runtime/t
 import type { QuantType } from '#runtime/tensor/main.ts';
 import type { ModelConfig } from '../config.ts';
 import { hiddenStates, logits } from '../forward.ts';
-import { quantize } from '../gguf/quantize.ts';
-import { ggufBytes } from '../gguf/tensor-types.ts';
+import { BlockEncoder } from '../gguf/block-encoder.ts';
 import { contiguous } from '../key-values.ts';
 import { createModel, dropPlainWeights, packModel } from '../model.ts';
 import type { Model } from '../model.ts';
@@ -21,7 +20,11 @@ import type { WeightSource } from '../weight-source.ts';
 import { identityOf, sharedModelFrom } from './cache.ts';
 
 const device = openDevice();
-afterAll(() => device.close());
+const encoder = new BlockEncoder();
+afterAll(() => {
+  encoder.close();
+  device.close();
+});
 let folder: string;
 beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), 'windlass-packed-'))));
 afterEach(() => rm(folder, { recursive: true, force: true }));
@@ -41,9 +44,7 @@ async function sourceOf(config: ModelConfig, type?: QuantType): Promise<WeightSo
     read,
     typeOf: (name) => (isMatrix(name) ? type : 'F32'),
     async stored(name) {
-      const bytes = new Uint8Array(ggufBytes(type, values.get(name)!.length));
-      quantize(type, values.get(name)!, bytes);
-      return { type, rows: shapes.get(name)![0]!, bytes };
+      return { type, rows: shapes.get(name)![0]!, bytes: await encoder.encode(type, values.get(name)!) };
     },
   };
 }
