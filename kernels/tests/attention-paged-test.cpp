@@ -133,7 +133,7 @@ TEST("paged attention gives the bits of whole attention over the rounded keys fo
 }
 
 TEST("paged attention gives the same bits for every type, instruction set and thread count") {
-  for (const Story& story : {story_of(150, 4, 2, 40, 5), story_of(220, 4, 2, 40, 5, 66, {0.5, 0.25, 0.125, 0.0625}), story_of(130, 2, 2, 64, 14)}) {
+  for (const Story& story : {story_of(130, 2, 2, 64, 14), story_of(100, 4, 2, 40, 5, 66, {0.5, 0.25, 0.125, 0.0625})}) {
     for (const CacheType type : types) {
       const Floats wanted = whole(every_isa().front(), story, type);
       for (const Kernels& kernels : every_isa()) {
