@@ -14,7 +14,7 @@ import type { Mesh } from './mesh.ts';
 import type { Unit, UnitMember } from './unit.ts';
 
 /** Runs of units (0: the embedding, then the blocks, last the final norm with the head) by stage. */
-export type StageUnits = readonly (readonly [first: number, end: number])[];
+type StageUnits = readonly (readonly [first: number, end: number])[];
 
 export interface RankModel {
   readonly model: Model;
