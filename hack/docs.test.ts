@@ -51,14 +51,14 @@ describe('documents', () => {
     const text = documents.map(read).join('\n');
     const used = [...text.matchAll(/npm run ([a-z0-9:-]+)/g)].map((match) => match[1] ?? '');
     expect(used.filter((script) => !scripts.includes(script))).toEqual([]);
-    const executable = ['bin/windlass.ts', 'bin/verbs.ts'].map(read).join('\n');
+    const executable = ['bin/commands.ts', 'bin/verbs.ts'].map(read).join('\n');
     const commands = [...text.matchAll(/windlass ([a-z]+)(?: -|[^a-z ]| FILE)/g)].map((match) => match[1] ?? '');
     expect(commands.length).toBeGreaterThan(5);
     expect(commands.filter((command) => !executable.includes(`.command('${command}'`))).toEqual([]);
   });
 
   it('show only options and files that exist to those who copy a command', () => {
-    const executable = ['bin/windlass.ts', 'bin/verbs.ts'].map(read).join('\n');
+    const executable = ['bin/commands.ts', 'bin/verbs.ts'].map(read).join('\n');
     const lines = documents.flatMap((path) => blocks(path, 'sh').flatMap((block) => block.split('\n')));
     const commands = lines.map((line) => line.replace(/ #.*/, '')).filter((line) => line.startsWith('bin/windlass '));
     expect(commands.length).toBeGreaterThan(5);
