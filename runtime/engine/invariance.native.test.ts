@@ -289,7 +289,7 @@ it.each([
   'with a cache of %s: equal to training losses whose keys and values are rounded to it',
   async (cacheType, quantType) => {
     using model = createModel({ ...tinyLlama, ...changes, headSize: 32 }, { seed: 7, device });
-    const scoring = requests.map((request) => ({ ...request, maxTokens: 1, promptLogprobs: 0 }));
+    const scoring = requests.map((request) => ({ ...request, maxTokens: 1, minTokens: 0, promptLogprobs: 0 }));
     const { results } = await run(model, scoring, { cacheType, maxBatchedTokens: 40 });
     const round = (x: Tensor) => dequantize(quantize(x, quantType), quantType, x.shape);
     let differing = 0;
