@@ -10,6 +10,7 @@ import type { GenerateRequest, Output } from './request.ts';
 import type { Runner, Work, WorkResult } from './runner.ts';
 import { Scheduler } from './scheduler.ts';
 import { completionLength } from './sequence.ts';
+import { StepPace } from './step-pace.ts';
 
 export interface EngineLimits {
   /** Prompt and completion tokens of a sequence. */
@@ -49,6 +50,7 @@ export class Engine {
   readonly #scheduler: Scheduler;
   readonly #generations = new Map<number, Generation>();
   readonly #counters = emptyCounters();
+  readonly #pace = new StepPace();
   #onIdle: (() => void)[] = [];
   #nextId = 0;
   #looping = false;
@@ -66,6 +68,7 @@ export class Engine {
       maxSequences: limits.maxSequences,
       maxBatchedTokens: limits.maxBatchedTokens,
       maxChunkAmongOthers: Math.ceil(limits.maxBatchedTokens / 2),
+      promptRows: () => this.#pace.rows,
       watermarkBlocks: Math.floor(blocks / watermarkShare),
     });
   }
@@ -184,7 +187,9 @@ export class Engine {
         this.#draft();
         const { chunks } = this.#scheduler.schedule();
         const work = chunks.map((chunk) => workOf(chunk, this.#generations.get(chunk.sequence.id)!));
+        const begunAt = this.#init.now();
         const results = await this.#init.runner.run(work);
+        this.#pace.observe(rowsOf(work), this.#init.now() - begunAt);
         this.#counters.steps += 1;
         for (const [index, result] of results.entries()) this.#apply(work[index]!, result);
       }
@@ -281,6 +286,10 @@ export class Engine {
       this.#reportIdle();
     });
   }
+}
+
+function rowsOf(work: readonly Work[]): number {
+  return work.reduce((rows, { chunk: { count, drafts } }) => rows + count + drafts.length, 0);
 }
 
 function checkTokens(param: string, ids: Iterable<number>, size: number): void {

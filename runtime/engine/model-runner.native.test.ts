@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, expect, it } from 'vitest';
 import { createModel } from '#runtime/model/main.ts';
 import { tinyLlama } from '#runtime/model/testing.ts';
-import { expectNoLeaks, liveTensorCount, openDevice } from '#runtime/tensor/main.ts';
+import { expectNoLeaks, full, linear, liveTensorCount, openDevice, scope } from '#runtime/tensor/main.ts';
 import { trainTokenizer } from '#runtime/tokenizer/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { generateText } from './generate-text.ts';
@@ -46,6 +46,20 @@ it('frees the blocks of a cancelled request before the step in flight ends', asy
   await outcome;
   expect((await other).length).toBeGreaterThan(0);
   expect(engine.checkBlocks().used).toBe(0);
+  await engine.close();
+  model.dispose();
+});
+
+it('ends a step when the device has run it, also one that reads nothing', async () => {
+  const { tokenizer, model } = await setup();
+  const engine = createEngine(model, tokenizer, { options: { maxBatchedTokens: 16, blockSize: 4 } });
+  let isFree = false;
+  scope(() => void linear(full(device, [1024, 1024], 1), full(device, [1024, 1024], 1)));
+  void device.sync().then(() => (isFree = true));
+  const generating = Array.fromAsync(engine.generate({ prompt: tokenizer.encode(text).slice(0, 40), maxTokens: 1 }));
+  while (engine.stats().steps === 0) await turn();
+  expect(isFree).toBe(true);
+  await generating;
   await engine.close();
   model.dispose();
 });

@@ -59,7 +59,8 @@ export class ModelRunner implements Runner {
     const inputs = layOutStep(work, this.blockSize);
     const [drawn, scored] = await scope(() => {
       const hidden = this.#forward(inputs);
-      return Promise.all([this.#draw(hidden, inputs, work), this.#score(hidden, inputs, work)]);
+      // Also where nothing is read: a step is over when it has run, and whoever comes then is in the next one.
+      return Promise.all([this.#draw(hidden, inputs, work), this.#score(hidden, inputs, work), this.#model.device.sync()]);
     });
     const tokens = Map.groupBy(drawn.entries(), ([i]) => inputs.draws[i]!.item);
     const prompts = Map.groupBy(scored.entries(), ([i]) => inputs.scores[i]!.item);

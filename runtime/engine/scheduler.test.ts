@@ -108,6 +108,39 @@ describe('Scheduler', () => {
     ]);
   });
 
+  it('takes a long prompt in pieces of the pace, and lets short ones past that have just come, every other step', () => {
+    const scheduler = setup({ maxBatchedTokens: 32, promptRows: () => 6 });
+    const long = sequence(count(40));
+    scheduler.add(long);
+    expect(plan(scheduler.schedule())).toEqual([[long.id, 0, 6, false]]);
+    const shorts = [1, 2, 3].map((n) => sequence(count(4, 100 * n), 1));
+    scheduler.add(shorts[0]!);
+    expect(plan(scheduler.schedule())).toEqual([[shorts[0]!.id, 0, 4, true]]);
+    scheduler.finish(shorts[0]!);
+    for (const short of shorts.slice(1)) scheduler.add(short);
+    expect(plan(scheduler.schedule())).toEqual([
+      [long.id, 6, 6, false],
+      [shorts[1]!.id, 0, 4, true],
+      [shorts[2]!.id, 0, 4, true],
+    ]);
+  });
+
+  it('goes on with a long prompt when there is no room for the short one that waits', () => {
+    const scheduler = setup({ blocks: 12, maxBatchedTokens: 32, promptRows: () => 6 });
+    const long = sequence(count(40));
+    scheduler.add(long);
+    for (let done = 0; done < 30; done += 6) expect(plan(scheduler.schedule())).toEqual([[long.id, done, 6, false]]);
+    scheduler.add(sequence(count(6, 100), 10));
+    scheduler.add(sequence(count(6, 200), 10));
+    scheduler.schedule();
+    while (long.computed < 40) {
+      const before = long.computed;
+      const steps = [scheduler.schedule(), scheduler.schedule()];
+      for (const { chunks } of steps) expect(chunks.length).toBeGreaterThan(0);
+      expect(long.computed).toBeGreaterThan(before);
+    }
+  });
+
   it('admits no more sequences than allowed, in order of arrival', () => {
     const scheduler = setup({ maxSequences: 2 });
     const all = [1, 2, 3].map((n) => sequence(count(2, n * 10), 1));
@@ -246,6 +279,7 @@ describe('Scheduler under any load', () => {
     maxSequences: fc.integer({ min: 1, max: 6 }),
     maxBatchedTokens: fc.integer({ min: 1, max: 40 }),
     maxChunkAmongOthers: fc.integer({ min: 1, max: 40 }),
+    promptRows: fc.integer({ min: 1, max: 20 }).map((rows) => () => rows),
     watermarkBlocks: fc.nat(3),
     prefixCache: fc.boolean(),
   });

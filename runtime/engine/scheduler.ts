@@ -11,6 +11,8 @@ export interface SchedulerOptions {
   readonly maxBatchedTokens: number;
   /** Most tokens of one sequence in a step while others want a share; keeps a long prompt from holding up the rest. */
   readonly maxChunkAmongOthers: number;
+  /** Most tokens of one sequence in the next step, whoever else there is; what needs more is a long prompt. Default: no limit. */
+  readonly promptRows?: () => number;
   /** Blocks left untouched when a sequence joins running ones, so that these do not lose theirs at once. */
   readonly watermarkBlocks: number;
 }
@@ -43,6 +45,8 @@ export class Scheduler {
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   #preemptions = 0;
+  /** Whether long prompts sat out the last step. */
+  #gaveWay = false;
 
   constructor(blocks: BlockManager, options: SchedulerOptions) {
     this.blocks = blocks;
@@ -90,19 +94,48 @@ export class Scheduler {
     sequence.status = 'finished';
   }
 
-  /** Plans the next step and counts its tokens as computed. Never empty while there is work. */
+  /**
+   * Plans the next step and counts its tokens as computed. Never empty while there is work. Long prompts sit out every other step for
+   * short ones that have just come.
+   */
   schedule(): Step {
     const chunks: Chunk[] = [];
     const preempted: Sequence[] = [];
-    const budget = this.#scheduleRunning(chunks, preempted);
+    this.#gaveWay = !this.#gaveWay && this.#shortPromptWaits();
+    const budget = this.#scheduleRunning(chunks, preempted, this.#gaveWay);
     if (preempted.length === 0) this.#admitWaiting(chunks, budget);
+    // Whoever was to be let past had no room.
+    if (chunks.length === 0) this.#scheduleRunning(chunks, preempted, false);
     return { chunks, preempted };
   }
 
-  #scheduleRunning(chunks: Chunk[], preempted: Sequence[]): number {
+  /** Whether the next to join has few tokens to compute, and room. */
+  #shortPromptWaits(): boolean {
+    if (this.#running.length >= this.#options.maxSequences) return false;
+    const next = this.#waiting.find((sequence) => !this.blocks.awaitsLeader(sequence));
+    if (!next) return false;
+    const prefix = this.blocks.findPrefix(next);
+    return next.tokens.length - prefix.length * this.blocks.blockSize <= this.#promptRows && this.#hasRoom(next, prefix);
+  }
+
+  #hasRoom(sequence: Sequence, prefix: readonly number[]): boolean {
+    const reserve = this.#running.length > 0 ? this.#options.watermarkBlocks : 0;
+    return this.blocks.blocksToAdmit(sequence, prefix) + reserve <= this.blocks.pool.available;
+  }
+
+  #isLong({ tokens, computed }: Sequence): boolean {
+    return tokens.length - computed > this.#promptRows;
+  }
+
+  get #promptRows(): number {
+    return this.#options.promptRows?.() ?? Infinity;
+  }
+
+  #scheduleRunning(chunks: Chunk[], preempted: Sequence[], givesWay: boolean): number {
     let budget = this.#options.maxBatchedTokens;
     for (let index = 0; index < this.#running.length && budget > 0; index += 1) {
       const sequence = this.#running[index]!;
+      if (givesWay && this.#isLong(sequence)) continue;
       const count = this.#chunkSize(sequence, budget);
       const drafts = this.#draftsFor(sequence, count, budget - (this.#running.length - index - 1));
       if (drafts.length > 0 && this.blocks.grow(sequence, sequence.computed + count + drafts.length)) {
@@ -131,8 +164,7 @@ export class Scheduler {
         continue;
       }
       const prefix = this.blocks.findPrefix(sequence);
-      const reserve = this.#running.length > 0 ? this.#options.watermarkBlocks : 0;
-      if (this.blocks.blocksToAdmit(sequence, prefix) + reserve > this.blocks.pool.available) return;
+      if (!this.#hasRoom(sequence, prefix)) return;
       this.#waiting.splice(at, 1);
       this.#running.push(sequence);
       sequence.status = 'running';
@@ -153,7 +185,7 @@ export class Scheduler {
   #chunkSize(sequence: Sequence, budget: number): number {
     const alone = this.#running.length + this.#waiting.length <= 1;
     const cap = alone ? this.#options.maxBatchedTokens : this.#options.maxChunkAmongOthers;
-    return Math.min(sequence.tokens.length - sequence.computed, budget, cap);
+    return Math.min(sequence.tokens.length - sequence.computed, budget, cap, this.#promptRows);
   }
 
   #preempt(sequence: Sequence): void {

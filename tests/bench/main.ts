@@ -13,6 +13,7 @@ import type { OperatorBenchOptions } from './operator.ts';
 import type { ParallelOptions } from './parallel.ts';
 import type { PrecisionBenchOptions } from './precision.ts';
 import type { AgreementOptions } from './serving/agreement.ts';
+import type { BesideOptions } from './serving/beside.ts';
 import type { LoadOptions } from './serving/load.ts';
 import type { ServingOptions, SpeedBench, SpeedOptions } from './serving/speed.ts';
 import type { TrainOptions } from './train.ts';
@@ -143,6 +144,21 @@ withServing(
   const { benchColdStart } = await import('./serving/load.ts');
   await finish(await benchColdStart({ ...options, model: options.model }), { json, keep });
 });
+
+withServing(
+  program
+    .command('beside')
+    .description(
+      'first token of a short prompt while a long one is being computed, against llama-server; take 40 rounds or more',
+    ),
+)
+  .option('--long <tokens>', 'of the long prompt', wholeFrom(1), 1024)
+  .option('--short <tokens>', 'of the short one', wholeFrom(1), 32)
+  .action(async ({ json, keep, ...options }: CommonOptions & ServingFlags & Omit<BesideOptions, keyof ServingOptions>) => {
+    useIsa(options.isa);
+    const { benchBeside } = await import('./serving/beside.ts');
+    await finish(await benchBeside({ ...options, model: options.model }), { json, keep });
+  });
 
 program
   .command('speculation')
