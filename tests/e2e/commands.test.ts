@@ -29,7 +29,12 @@ it('the example that it prints gets an answer', async () => {
   const [, url, body] = /curl (\S+) .* -d '(.*)'/.exec(running.output()) ?? [];
   const response = await fetch(url ?? '', { method: 'POST', headers: { 'content-type': 'application/json' }, body: body ?? '' });
   expect(response.status).toBe(200);
-  expect(await response.json()).toMatchObject({ object: 'text_completion', choices: [{ finish_reason: 'length' }] });
+  // Drawn at random: the text may end by itself.
+  const answer = (await response.json()) as { object: string; choices: { finish_reason: string }[] };
+  expect(answer).toMatchObject({
+    object: 'text_completion',
+    choices: [{ finish_reason: expect.stringMatching(/^(length|stop)$/) }],
+  });
 });
 
 it('shows the objects as a table, JSON and YAML', async () => {

@@ -36,8 +36,9 @@ it(`${kills} ranks killed at random moments are named and replaced, and every lo
     });
     await sleep(Math.random() * longestWaitMs);
     const rank = Math.floor(Math.random() * ranks);
-    kill(pids[rank]!, 'SIGKILL');
+    // Taken before: on a busy machine the agents may be faster than this process is to look at the clock after it.
     const killedAt = Date.now();
+    kill(pids[rank]!, 'SIGKILL');
     const stepThen = lossLines(folder, 'many').at(-1)!.step;
     const fault = await eventually('the rank to be named', () =>
       podLog(folder, 'many-worker-0').find(
