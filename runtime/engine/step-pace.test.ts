@@ -3,7 +3,7 @@ import { StepPace } from './step-pace.ts';
 
 it('begins with few rows, and takes what fits into a step of 40 ms', () => {
   const pace = new StepPace();
-  expect(pace.rows).toBe(64);
+  expect(pace.rows).toBe(32);
   for (let step = 0; step < 60; step += 1) pace.observe(pace.rows, pace.rows * 0.0001);
   expect(pace.rows).toBeGreaterThanOrEqual(399);
   expect(pace.rows).toBeLessThanOrEqual(400);
@@ -12,7 +12,7 @@ it('begins with few rows, and takes what fits into a step of 40 ms', () => {
 it('never takes fewer rows than make the reading of the weights worth it, however slow the machine is', () => {
   const pace = new StepPace();
   pace.observe(64, 30);
-  expect(pace.rows).toBe(64);
+  expect(pace.rows).toBe(32);
 });
 
 it('follows a machine that gets slower or faster within a few steps, and forgives a single slow one', () => {
@@ -29,5 +29,5 @@ it('follows a machine that gets slower or faster within a few steps, and forgive
 it('learns nothing from steps of single tokens', () => {
   const pace = new StepPace();
   pace.observe(1, 0.02);
-  expect(pace.rows).toBe(64);
+  expect(pace.rows).toBe(32);
 });

@@ -3,7 +3,7 @@
 /** A step with a part of a prompt is meant to take about so long: an answer in the making shows no pause, a new request starts soon. */
 const stepSeconds = 0.04;
 /** Fewer rows cost nearly as much, as all weights are read for them. */
-const leastRows = 64;
+const leastRows = 32;
 /** Weight of the newest step in the average. */
 const newest = 0.3;
 
