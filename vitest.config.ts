@@ -10,6 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          setupFiles: 'tests/property-seed.ts',
           include: ['{crds,operator,runtime,kernels,hack,bin,tests/bench}/**/*.test.ts'],
           exclude: ['**/*.native.test.ts'],
           maxWorkers: 2,
@@ -19,6 +20,7 @@ export default defineConfig({
       {
         test: {
           name: 'native',
+          setupFiles: 'tests/property-seed.ts',
           include: ['{runtime,kernels}/**/*.native.test.ts', 'tests/{native,parity}/**/*.test.ts'],
           pool: 'forks',
           maxWorkers: 1,

@@ -3,12 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { keyOf } from '#operator/kube/client.ts';
 import type { ResourceType } from '#operator/kube/client.ts';
+import type { Pod } from '#operator/kube/core.ts';
 import { isConflict } from '#operator/kube/errors.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { formatDuration } from '../format.ts';
 import { jobView, serviceView } from '../object-view.ts';
 import { linesOfChange } from '../plain-lines.ts';
 import { podsOf } from '../status/gather.ts';
+import { readObjects } from '../status/instance-objects.ts';
 import { findOne, parseReference, wordOf } from '../target/references.ts';
 import type { Target } from '../target/target.ts';
 import type { View } from '../view.ts';
@@ -61,16 +63,34 @@ async function waitFor(
   const who = wordOf(object);
   let shown: View | undefined;
   for (;;) {
-    const current = await target.api.get(typeOf(object), keyOf(object));
+    const { current, pods } = await lookAt(target, object, change);
     const view = viewOf(current);
     for (const line of linesOfChange(shown, view)) write(`${line}\n`);
     shown = view;
-    if (change.isDone(current, await podsOf(target.api, current))) return write(`${who}: done\n`);
+    if (change.isDone(current, pods)) return write(`${who}: done\n`);
     refuseIfEnded(current, verb);
     if (signal.aborted) return;
     if (Date.now() >= deadline)
       throw new WindlassError('WL_WAIT_TIMEOUT', `${who} did not ${verb} within ${formatDuration(waitSeconds)}`);
     await sleep(lookEveryMs, undefined, { signal }).catch(() => {});
+  }
+}
+
+/** An instance ends when all that is left is paused, perhaps between two looks: then what it wrote last says that it is done. */
+async function lookAt(
+  target: Target,
+  object: Steered,
+  { isDone }: Change,
+): Promise<{ readonly current: Steered; readonly pods: readonly Pod[] }> {
+  try {
+    const current = await target.api.get(typeOf(object), keyOf(object));
+    return { current, pods: await podsOf(target.api, current) };
+  } catch (error) {
+    if (target.kind !== 'instance' || !(error instanceof WindlassError) || error.code !== 'WL_NOT_RUNNING') throw error;
+    const { objects } = await readObjects(target.state);
+    const last = objects.find(({ metadata }) => metadata.uid === object.metadata.uid) as Steered | undefined;
+    if (last && isDone(last, [])) return { current: last, pods: [] };
+    throw error;
   }
 }
 

@@ -12,7 +12,7 @@ import type { StageCost } from './simulate.ts';
  * - zb1p: (p - 1)(F + I - W), W <= F and I, m >= p (Qi et al., arXiv 2401.10241, section 2.3, where B is I). In general
  *   (p - 1)(F + I), and each further grain up to p hides the shortest of the three.
  * - zbv, F = I = W: (p - 1) F: no rank waits between its first action and its last (same, section 6), and the last rank starts
- *   p - 1 forwards late. With m < 2p - 1: (4(p - 1) - 2(m - 1)) F, if that is more.
+ *   p - 1 forwards late. With m <= p: (4(p - 1) - 2(m - 1)) F. Between p and 2p - 1 no formula is known.
  * - dualpipev, F = I: (p - 1)(F + I - min(W, F)), where forward and backward of a pair run one after the other. (Where they
  *   overlap, DeepSeek-V3 gives (p - 1)(F&B + B - 3W); arXiv 2412.19437, table 2, p there being 2p here.)
  */
@@ -28,7 +28,8 @@ export function idleTime(wishes: ScheduleWishes, cost: StageCost): number | unde
     case 'zb1p':
       return (p - 1) * (F + I) - (Math.min(m, p) - 1) * Math.min(F, I, W);
     case 'zbv':
-      return F === I && I === W ? Math.max(p - 1, 4 * (p - 1) - 2 * (m - 1)) * F : undefined;
+      if (F !== I || I !== W || (m > p && m < 2 * p - 1)) return undefined;
+      return (m <= p ? 4 * (p - 1) - 2 * (m - 1) : p - 1) * F;
     case 'dualpipev':
       return F === I ? (p - 1) * (F + I - Math.min(W, F)) : undefined;
   }
