@@ -29,7 +29,9 @@ export async function prepareAuditLog(folder: string): Promise<{ path: string; a
   const [policy, path] = [join(folder, 'audit-policy.json'), join(folder, 'audit.log')];
   await writeFile(policy, JSON.stringify(auditPolicy));
   await writeFile(path, '');
-  return { path, apiServerArgs: [`--audit-policy-file=${policy}`, `--audit-log-path=${path}`] };
+  // Megabytes; at the default of 100 the API server goes on in a new file, which nobody would read.
+  const size = '--audit-log-maxsize=100000';
+  return { path, apiServerArgs: [`--audit-policy-file=${policy}`, `--audit-log-path=${path}`, size] };
 }
 
 interface AuditEvent {

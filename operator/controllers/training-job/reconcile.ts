@@ -128,7 +128,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       watched(versions, ({ spec }) => jobsWith((job) => job.metadata.uid === spec.source?.uid)),
       ...watchRuntimes(manager, jobs),
     ],
-    workers: options.workers ?? 4,
+    workers: options.workers ?? 16,
     reconcile,
   });
   groups?.onChange(() => {
