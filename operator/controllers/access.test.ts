@@ -17,6 +17,9 @@ import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
 import { addNetworkControllers } from './network/reconcile.ts';
 import { granted, guardedKube } from './guarded-kube.ts';
 
+/** A busy machine may take its time. */
+const patience = { timeout: 60_000 };
+
 /** Trains, lets ranks that wait go, serves, publishes again, serves that at another port; and jobs go when their time is over. */
 async function usesOfControllers(): Promise<Set<string>> {
   const cluster = new FakeCluster();
@@ -90,9 +93,9 @@ async function usesOfNetwork(): Promise<Set<string>> {
   await kube.create(TrainingJob, trainingJob('moby'));
   await manager.start();
   const key = { namespace: 'default', name: 'moby-job' };
-  const made = await vi.waitFor(() => kube.get(NetworkPolicy, key));
+  const made = await vi.waitFor(() => kube.get(NetworkPolicy, key), patience);
   await kube.update(NetworkPolicy, { ...made, spec: { ...made.spec, egress: [{}] } });
-  await vi.waitFor(async () => expect((await kube.get(NetworkPolicy, key)).spec).toEqual(made.spec));
+  await vi.waitFor(async () => expect((await kube.get(NetworkPolicy, key)).spec).toEqual(made.spec), patience);
   await manager.stop();
   return uses;
 }

@@ -87,8 +87,12 @@ it('trains and serves, is quiet once all is done, and serves again in its next l
   for (const { resource, object } of readManifests(manifest, 'm.yaml').objects) await instance.client.create(resource, object);
   await until(isServing);
   await until(async () => isConditionTrue(await instance.client.get(TrainingJob, key), 'Complete'));
-  const [settled] = [await version(), await new Promise((resolve) => setTimeout(resolve, 2000))];
-  expect(await version()).toBe(settled);
+  // The last writes may still be on their way.
+  await until(async () => {
+    const settled = await version();
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    return (await version()) === settled;
+  });
 
   const job = await instance.client.get(TrainingJob, key);
   await instance.stop();

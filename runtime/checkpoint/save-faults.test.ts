@@ -230,7 +230,7 @@ it('ranks that think the world is of another size are refused', async () => {
 
 it('a rank that is lost during a save is named through the folder too, and the next start removes what it left', async () => {
   await save(1);
-  const talk = (rank: number) => new FolderExchange({ folder: join(root, 'talk'), rank, size: 4, deadlineMs: 300 });
+  const talk = (rank: number) => new FolderExchange({ folder: join(root, 'talk'), rank, size: 4, deadlineMs: 5_000 });
   const failures = await Promise.all(
     [0, 1, 3].map((rank) =>
       saveCheckpoint(root, contentsOf([], 2, shardsOfRank(tensorsOf(2), layout, rank)), { exchange: talk(rank) }).catch(
@@ -241,7 +241,7 @@ it('a rank that is lost during a save is named through the folder too, and the n
   for (const failure of failures) {
     expect(failure).toMatchObject({
       code: 'WL_RANK_LOST',
-      message: expect.stringMatching(/^rank 2 did not answer within 0\.3 s/),
+      message: expect.stringMatching(/^rank 2 did not answer within 5 s/),
     });
   }
   await removeLeftovers(localDisk, root);

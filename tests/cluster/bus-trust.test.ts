@@ -173,7 +173,7 @@ it('lets nobody in without a certificate of its authority, and nobody without a 
 it('a token ends with its time, and its connection with it', async () => {
   const { publicKey, seed } = await newBusKey();
   const now = Date.now();
-  const user = { publicKey, name: 'moby', mayPublish: [jobSubjects('default', 'moby')], maySubscribe: [], until: now + 2_000 };
+  const user = { publicKey, name: 'moby', mayPublish: [jobSubjects('default', 'moby')], maySubscribe: [], until: now + 8_000 };
   const login = { token: await userToken(user, trust.bus.account, now), seed };
   const identity = { ...(await clientIdentity(trust, now, rules.certificateMs)), login };
   const connection = await raw(identity);

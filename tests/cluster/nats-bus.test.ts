@@ -63,6 +63,7 @@ it('goes on through the loss of the server, and listeners catch up with the newe
   // Whoever is back first: a message published now reaches both.
   agent.bus.publish(progressSubject('default', 'other'), { last: true });
   await vi.waitFor(() => expect(operator.heard.at(-1)).toEqual({ last: true }), patience);
+  await vi.waitFor(() => expect(agent.heard.at(-1)).toEqual({ last: true }), patience);
   expect(agent.heard).toEqual([{ step: 1_000 }, { last: true }]);
 });
 

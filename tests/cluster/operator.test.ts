@@ -66,8 +66,9 @@ describe('windlass operator', () => {
     expect((await client.get(Model, { namespace, name: 'moby' })).metadata.name).toBe('moby');
     const [version] = (await client.list(ModelVersion, { namespace })).items;
     expect(version?.spec).toMatchObject({ model: 'moby', number: 1, source: { job: 'moby', uid: done.metadata.uid } });
-    const reasons = (await client.list(Event, { namespace })).items.map(({ reason }) => reason);
-    expect(reasons.length).toBeGreaterThan(0);
+    // Events are told beside the work.
+    const reasons = async () => (await client.list(Event, { namespace })).items.map(({ reason }) => reason);
+    await vi.waitFor(async () => expect((await reasons()).length).toBeGreaterThan(0), { timeout: 60_000, interval: 50 });
     expect(operator.lines.filter(({ level }) => level === 'error')).toEqual([]);
   });
 

@@ -85,7 +85,7 @@ describe('gangs', () => {
     const names = Array.from({ length: 12 }, (_, index) => `job-${index}`);
     await Promise.all(names.map((name) => test.start(name, fourRanks)));
     for (const name of names) await test.until(name, isIn('Running'));
-    await vi.waitFor(() => expect(pods.made.size).toBe(4 * names.length), waiting);
+    await vi.waitFor(() => expect([groups.made.size, pods.made.size]).toEqual([names.length, 4 * names.length]), waiting);
     expect([...groups.made.keys()].toSorted()).toEqual(names.map((name) => `${name}-workers-0`).toSorted());
     for (const name of names) {
       for (const { metadata, spec } of await test.podsOf(name)) {

@@ -219,7 +219,7 @@ describe('kubectl windlass', () => {
   });
 });
 
-const waiting = { timeout: 60_000, interval: 50 };
+const waiting = { timeout: 90_000, interval: 50 };
 const fourRanks = {
   parallelism: { dataReplicate: 4 },
   task: { pretrain: { steps: 400, batch: { sequences: 8, length: 128, grains: 4 } } },

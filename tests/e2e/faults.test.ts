@@ -12,7 +12,7 @@ it('a rank that stands still, a pod that is killed and the pod of the rendezvous
   const steps = 200;
   const folder = project(
     parallelJob('one', { steps }),
-    parallelJob('many', { steps, parallelism: '{ dataShard: 2, tensor: 2 }', hangSeconds: 5 }),
+    parallelJob('many', { steps, parallelism: '{ dataShard: 2, tensor: 2 }', hangSeconds: 10 }),
   );
   const running = start(folder, 'run', '-f', 'manifest.yaml', '--exit');
 

@@ -57,7 +57,6 @@ spec:
   data: { uri: /data, tokenizer: { train: { vocabularySize: 300 } } }
   task: { pretrain: { steps: 1000, batch: { sequences: 4, length: 8, grains: 4 } } }
   parallelism: { dataReplicate: 2, tensor: 2 }
-  faults: { hangTimeoutSeconds: 5 }
   output: { model: m }
 `;
 
@@ -105,7 +104,7 @@ const uids = async () =>
   new Map((await instance.client.list(Pod)).items.map(({ metadata }) => [metadata.name, metadata.uid] as const));
 
 async function until<T>(what: string, condition: () => Promise<T | false | undefined>): Promise<T> {
-  for (const deadline = Date.now() + 60_000; ;) {
+  for (const deadline = Date.now() + 120_000; ;) {
     const value = await condition();
     if (value !== false && value !== undefined) return value;
     if (Date.now() > deadline) throw new Error(`waited in vain for ${what}; ${errors.join('; ')}`);
@@ -183,7 +182,7 @@ it('pods that are asked to stop are replaced free of charge: one that is deleted
 });
 
 it('a rank that stands still is named, and started again', async () => {
-  await apply();
+  await apply('  faults: { hangTimeoutSeconds: 10 }\n');
   await untilView('four ranks', allStep);
   const { rank } = processOf(1);
   process.kill(rank, 'SIGSTOP');

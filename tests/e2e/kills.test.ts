@@ -1,8 +1,8 @@
 // Ranks of a job that are killed at random moments: how soon that is seen, how soon the job trains again, and that no figure of it changes.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
 import { cleanUp, eventually, kill, lossesOf, lossLines, object, podLog, podsOf, project, published, start } from './harness.ts';
-import { checkpointSteps, parallelJob } from './parallel-job.ts';
+import { checkpointSteps, parallelJob, stepOf } from './parallel-job.ts';
+import { randomNumbers } from '../random-numbers.ts';
 
 afterEach(cleanUp);
 
@@ -10,8 +10,8 @@ afterEach(cleanUp);
 const kills = Number(process.env['WL_KILLS'] ?? 5);
 const steps = 200 + kills * 60;
 const ranks = 4;
-/** A kill comes within this time after the job trains again. */
-const longestWaitMs = 2_000;
+/** A kill comes within so many steps after the job trains again, so that no machine is too fast for all of them. */
+const mostSteps = 40;
 
 interface Kill {
   /** Times in ms from the kill until the rendezvous named the rank, and until the first step after that was done. */
@@ -27,6 +27,7 @@ it(`${kills} ranks killed at random moments are named and replaced, and every lo
   );
   const running = start(folder, 'run', '-f', 'manifest.yaml', '--exit');
   const done: Kill[] = [];
+  const random = randomNumbers(1);
   let healedAt = 0;
   while (done.length < kills) {
     const pids = await eventually('all ranks to train', () => {
@@ -34,8 +35,10 @@ it(`${kills} ranks killed at random moments are named and replaced, and every lo
       const found = podsOf(folder, 'many').flatMap(({ rank }) => rank ?? []);
       return found.length === ranks && newestTime(folder) >= healedAt && newestTime(folder) > 0 && found;
     });
-    await sleep(Math.random() * longestWaitMs);
-    const rank = Math.floor(Math.random() * ranks);
+    const from = stepOf(folder);
+    const wait = random.next().value * mostSteps;
+    await eventually('a random step', () => stepOf(folder) >= from + wait);
+    const rank = Math.floor(random.next().value * ranks);
     // Taken before: on a busy machine the agents may be faster than this process is to look at the clock after it.
     const killedAt = Date.now();
     kill(pids[rank]!, 'SIGKILL');

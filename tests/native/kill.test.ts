@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { listCheckpoints } from '#runtime/checkpoint/folders.ts';
 import { newFolder, readMetrics, runRank, startRank, tinyJob, weightsDigest } from './rank.ts';
+import { randomNumbers } from '../random-numbers.ts';
 
 const [steps, kills] = [300, 20];
 const jobIn = (folder: string, task: object = {}) =>
@@ -27,16 +28,6 @@ beforeAll(async () => {
   const folder = await folderOfTest();
   unbroken = await weightsDigest(folder, await runRank(folder, jobIn(folder)));
 });
-
-/** Numbers from 0 to 1 that are the same every time (mulberry32). */
-function* randomNumbers(seed: number): Generator<number, never> {
-  for (let state = seed; ;) {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    yield ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  }
-}
 
 /** Resolves when something new of this kind stands in the folder. */
 async function appears(folder: string, prefix: string): Promise<void> {

@@ -69,7 +69,7 @@ async function join(claim: Claim = {}): Promise<Stream<FromAgent>> {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 60_000;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error('waited in vain');
     await new Promise((done) => setTimeout(done, 5));
