@@ -187,6 +187,15 @@ export const InferenceServiceStatus = z
         active: z.string().max(4096).optional().describe('What is served now: a ModelVersion or a path.'),
         target: z.string().max(4096).optional().describe('What shall be served.'),
         state: z.enum(['Waiting', 'Loading', 'Serving', 'Failed']).describe('How far the target is.'),
+        lastServed: z
+          .object({
+            target: z.string().max(4096).describe('The ModelVersion or path.'),
+            revision: z.string().max(16).describe('Revision of its pods.'),
+          })
+          .optional()
+          .describe(
+            'What all pods served when they last were of one revision and answered: what to go back to if the target fails.',
+          ),
         pinned: z.string().max(63).optional().describe('ModelVersion that fromTrainingJob with follow: false stays with.'),
         transitionStatus: z
           .enum(['UpToDate', 'InProgress', 'BlockedByFailedLoad', 'InvalidSpec'])
@@ -221,7 +230,13 @@ export const InferenceServiceStatus = z
         revision: z.string().max(16).describe('Revision that pods shall be of: the hash of all that they are made from.'),
         replicas: z.int().min(0).max(2_147_483_647).describe('Pods that shall be of it.'),
         readyReplicas: z.int().min(0).max(2_147_483_647).describe('Pods of it that answer.'),
-        progressTime: z.iso.datetime().describe('When it began, or when another pod of it became ready.'),
+        madeReplicas: z
+          .int()
+          .min(0)
+          .max(2_147_483_647)
+          .optional()
+          .describe('Most pods of it that there were at once since it began.'),
+        progressTime: z.iso.datetime().describe('When it began, or when another pod of it was made or became ready.'),
       })
       .optional()
       .describe('How far the pods are replaced.'),

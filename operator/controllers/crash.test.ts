@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { label } from '#crds/names.ts';
+import { annotation, label } from '#crds/names.ts';
 import type { KubeObject } from '#crds/resource.ts';
 import { InferenceService, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import { Pod } from '#operator/kube/core.ts';
 import { attemptOf } from './training-job/pods.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import type { Fate, Kill } from './fake-cluster.ts';
-import { inferenceService, lastWords, trainingJob } from './fixtures.ts';
+import { inferenceService, lastWords, modelVersion, trainingJob } from './fixtures.ts';
 
 /** A run of the cluster from an empty API to a state that stays. */
 type Scenario = (cluster: FakeCluster) => Promise<void>;
@@ -120,6 +120,20 @@ const scenarios: Record<string, Scenario> = {
     await cluster.tick(8);
     const service = await cluster.kube.get(InferenceService, { namespace, name: 'moby' });
     await cluster.kube.update(InferenceService, { ...service, spec: { ...service.spec, replicas: 1, port: 9090 } });
+    await cluster.tick(6);
+  },
+  'the only pod makes room for a version that fails, and for the one before it again': async (cluster) => {
+    const isBad = (pod: Pod) => pod.metadata.annotations?.[annotation.served] === 'moby-2';
+    cluster.answers = (pod) => !isBad(pod);
+    cluster.fate = (pod) =>
+      isBad(pod) ? { exitCode: 64, words: { code: 'WL_MODEL_INVALID', message: 'no config.json' } } : undefined;
+    await cluster.kube.create(ModelVersion, modelVersion('moby', 1));
+    await cluster.kube.create(InferenceService, inferenceService('moby', { rollout: { strategy: 'DrainFirst' } }));
+    await cluster.tick(4);
+    await cluster.kube.create(ModelVersion, modelVersion('moby', 2));
+    await cluster.tick(6);
+    const service = await cluster.kube.get(InferenceService, { namespace, name: 'moby' });
+    await cluster.kube.update(InferenceService, { ...service, spec: { ...service.spec, model: { version: 'moby-1' } } });
     await cluster.tick(6);
   },
   'everything is deleted half-way': async (cluster) => {

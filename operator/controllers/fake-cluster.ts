@@ -37,6 +37,8 @@ export class FakeCluster {
   /** Names of pods in the order they were made. */
   readonly podsMade: string[] = [];
   fate: Fate = () => undefined;
+  /** Pods that answer once they run. */
+  answers: (pod: Pod) => boolean = () => true;
   /** Pods that do not end, as on a node that is gone. */
   hangs: (pod: Pod) => boolean = () => false;
   #kill: Kill | undefined;
@@ -133,10 +135,11 @@ export class FakeCluster {
     const name = pod.spec.containers[0]!.name;
     if (pod.spec.nodeName === undefined) {
       await this.kube.update(Pod, { ...pod, spec: { ...pod.spec, nodeName: 'node-1' } });
+      const ready = this.answers(pod);
       await this.kube.patchStatus(Pod, key, {
         phase: 'Running',
-        conditions: [{ type: 'Ready', status: 'True' }],
-        containerStatuses: [{ name, ready: true, restartCount: 0, state: { running: {} } }],
+        conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
+        containerStatuses: [{ name, ready, restartCount: 0, state: { running: {} } }],
       });
       return;
     }

@@ -1,6 +1,6 @@
 // Objects and messages that tests of the controllers start from.
 import { validate } from '#crds/faults.ts';
-import { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
+import { InferenceService, ModelVersion, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { TerminationMessage } from '#runtime/api/messages.ts';
 
 /** A job that publishes to model `moby`, with `spec` laid over the example of the kind. */
@@ -27,6 +27,17 @@ export function inferenceService(name: string, spec: object = {}, model: object 
   const validated = validate(InferenceService, raw);
   if (!validated.ok) throw new Error(JSON.stringify(validated.faults));
   return validated.object;
+}
+
+/** Version `number` of a model, of which nothing exists but the object. */
+export function modelVersion(model: string, number: number): ModelVersion {
+  const { example } = ModelVersion.definition as unknown as { example: Pick<ModelVersion, 'spec'> };
+  return {
+    apiVersion: ModelVersion.apiVersion,
+    kind: 'ModelVersion',
+    metadata: { name: `${model}-${number}`, namespace: 'default' },
+    spec: { ...example.spec, model, number, uri: `pvc://models/default/${model}/${number}`, metrics: {} },
+  };
 }
 
 /** What the agent of a job that did all its steps leaves behind. */

@@ -93,6 +93,8 @@ export const ServingEnvironment = z.object({
   WL_MODEL_SECRET_DIR: z.string().optional(),
   /** Name under which the model is served. */
   WL_MODEL_NAME: z.string(),
+  /** Another name under which it is asked for. */
+  WL_MODEL_ALIAS: z.string().optional(),
   /** sha256 of the version as its ModelVersion says; checked before serving when present. */
   WL_MODEL_DIGEST: z.string().optional(),
   /** Folder that all pods of a node share, where models and their packed weights are kept; absent: the model is read where it is. */

@@ -17,6 +17,8 @@ export interface FakeRunnerOptions {
   readonly blockSize?: number;
   /** The token after `tokens`; default: repeats the text from its start, then from that, and so on. */
   readonly next?: (tokens: readonly number[], work: Work) => number;
+  /** Log-probability of a token; default: -0.5 for all. */
+  readonly logprob?: (id: number) => number;
   /** Called before each step's results are given; a rejection fails the step. */
   readonly beforeResults?: (work: readonly Work[]) => Promise<void>;
 }
@@ -39,7 +41,7 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
     closed: false,
     async run(work) {
       this.steps.push(work);
-      const results = work.map((item) => resultOf(item, next));
+      const results = work.map((item) => resultOf(item, next, options.logprob ?? (() => -0.5)));
       await beforeResults(work);
       return results;
     },
@@ -49,14 +51,18 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
   };
 }
 
-function resultOf(work: Work, next: (tokens: readonly number[], work: Work) => number): WorkResult {
+function resultOf(
+  work: Work,
+  next: (tokens: readonly number[], work: Work) => number,
+  logprob: (id: number) => number,
+): WorkResult {
   const { sequence, start, count, last, drafts } = work.chunk;
   const draw = (assumed: readonly number[]) =>
-    scored(ruled(next([...sequence.tokens, ...assumed], work), work, assumed), work.topLogprobs);
+    scored(ruled(next([...sequence.tokens, ...assumed], work), work, assumed), work.topLogprobs, logprob);
   const prompt = sequence.tokens.slice(start + 1, Math.min(start + 1 + count, sequence.promptLength));
   return {
     ...(last && work.draws ? { tokens: Array.from({ length: drafts.length + 1 }, (_, i) => draw(drafts.slice(0, i))) } : {}),
-    ...(work.promptLogprobs === undefined ? {} : { prompt: prompt.map((id) => scored(id, work.promptLogprobs!)) }),
+    ...(work.promptLogprobs === undefined ? {} : { prompt: prompt.map((id) => scored(id, work.promptLogprobs!, logprob)) }),
   };
 }
 
@@ -69,6 +75,7 @@ function ruled(wanted: number, { chunk: { sequence }, rules }: Work, assumed: re
   return logits.indexOf(Math.max(...logits));
 }
 
-function scored(id: number, top: number): ScoredToken {
-  return { id, logprob: -0.5, top: Array.from({ length: top }, (_, i) => ({ id: (id + i) % 257, logprob: -0.5 - i })) };
+function scored(id: number, top: number, logprob: (id: number) => number): ScoredToken {
+  const own = logprob(id);
+  return { id, logprob: own, top: Array.from({ length: top }, (_, i) => ({ id: (id + i) % 257, logprob: own - i })) };
 }

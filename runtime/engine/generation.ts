@@ -34,6 +34,8 @@ export interface Generation {
   /** Scores of prompt tokens that are not sent yet, and how many have arrived in all. */
   readonly promptScores: ScoredToken[];
   promptScored: number;
+  /** Sum of the log-probabilities of all tokens drawn. */
+  drawnLogprob: number;
   /** Times in seconds of the engine's clock. */
   readonly arrivedAt: number;
   lastTokenAt: number | undefined;
@@ -98,6 +100,7 @@ export function createGenerations(request: GenerateRequest, context: GenerationC
       unreleased: [],
       promptScores: [],
       promptScored: 0,
+      drawnLogprob: 0,
       arrivedAt: context.now,
       lastTokenAt: undefined,
     };
@@ -154,6 +157,7 @@ function take(generation: Generation, token: ScoredToken, vocabulary: Vocabulary
   const { sequence } = generation;
   checkScores(sequence, [token]);
   sequence.tokens.push(token.id);
+  generation.drawnLogprob += token.logprob;
   const mayEnd = completionLength(sequence) > generation.minTokens;
   if (mayEnd && generation.endings.has(token.id)) return finish(generation, 'stop');
   generation.unreleased.push(token);
@@ -189,11 +193,12 @@ function finish(generation: Generation, reason: FinishReason, before?: Released)
 }
 
 function send<R extends FinishReason | undefined>(generation: Generation, released: Released, reason?: R): R {
-  const { sequence, queue, promptScores, index } = generation;
+  const { sequence, queue, promptScores, index, drawnLogprob } = generation;
   queue.push({
     index,
     text: released.text,
     tokens: generation.unreleased.splice(0, released.tokens),
+    drawnLogprob,
     ...(promptScores.length > 0 ? { prompt: promptScores.splice(0) } : {}),
     ...(reason === undefined ? {} : { finishReason: reason }),
     usage: { promptTokens: sequence.promptLength, completionTokens: completionLength(sequence), cachedTokens: sequence.cached },

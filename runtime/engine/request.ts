@@ -80,6 +80,8 @@ export interface Output {
   readonly text: string;
   /** Generated tokens whose text is complete with this piece. */
   readonly tokens: readonly ScoredToken[];
+  /** Sum of the log-probabilities of all tokens drawn so far, that which ends the completion included: `usage.completionTokens` of them. */
+  readonly drawnLogprob: number;
   /** Scores of prompt tokens 1, 2, ...; on the first piece of completion 0, if asked for. */
   readonly prompt?: readonly ScoredToken[];
   /** Set on the last piece of a completion. */

@@ -31,13 +31,17 @@ function parameters(limits: ServerLimits) {
     max_tokens: z.int().min(0).optional(),
     logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
     echo: z.boolean().default(false),
+    best_of: z.int().min(1).max(limits.n).optional(),
   });
 }
 
 /** Throws WL_REQUEST_INVALID, naming the parameter, or WL_PROMPT_TOO_LONG. */
 export function completionsExchange(body: unknown, served: Served): Exchange {
   const given = readParameters(parameters(served.limits), body);
-  const { logprobs, echo } = given;
+  const { logprobs, echo, best_of: drawn = given.n } = given;
+  if (drawn < given.n) refuse('best_of', `best_of: ${drawn} completions are fewer than the ${given.n} that n asks for`);
+  if (given.best_of !== undefined && drawn > 1 && given.stream)
+    refuse('best_of', 'best_of: which completions are best is known at their end; set stream: false');
   if (given.max_tokens === 0 && !echo)
     refuse('max_tokens', 'max_tokens: 0 generates nothing; set echo: true to score the prompt only');
   const echoScores = echo ? logprobs : undefined;
@@ -70,6 +74,7 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
   return {
     requests: tokens.map((prompt) => ({
       ...samplingOf(given),
+      n: drawn,
       prompt,
       maxTokens: given.max_tokens ?? Math.max(1, Math.min(defaultMaxTokens, served.contextLength - prompt.length)),
       ...(logprobs === undefined ? {} : { logprobs }),
@@ -85,13 +90,19 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
     }),
     usageChunk: (usage) => ({ ...head, choices: [], usage }),
     answer(completions, usage) {
-      const rows = completions.map((row) => row.map((completion) => ({ ...completion, prompt: row[0]!.prompt })));
+      const whole = completions.map((row) => row.map((completion) => ({ ...completion, prompt: row[0]!.prompt })));
+      const rows = given.best_of === undefined ? whole : whole.map((row) => bestOf(row).slice(0, given.n));
       return { ...head, choices: rows.flatMap((row, request) => row.map((item, index) => choice(request, index, item))), usage };
     },
   };
 }
 
-type Piece = Omit<Completion, 'finishReason'> & { readonly finishReason?: Completion['finishReason'] };
+/** The likeliest per token first; of equals the one that was drawn first. */
+function bestOf<C extends Pick<Completion, 'meanLogprob'>>(completions: readonly C[]): C[] {
+  return completions.toSorted((a, b) => b.meanLogprob - a.meanLogprob);
+}
+
+type Piece = Omit<Completion, 'finishReason' | 'meanLogprob'> & { readonly finishReason?: Completion['finishReason'] };
 
 function pieceOf({ text, tokens, prompt, finishReason }: Output): Piece {
   return { text, tokens, prompt: prompt ?? [], ...(finishReason ? { finishReason } : {}) };

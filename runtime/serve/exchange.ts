@@ -7,6 +7,8 @@ export interface Completion {
   readonly tokens: readonly ScoredToken[];
   readonly prompt: readonly ScoredToken[];
   readonly finishReason: FinishReason;
+  /** Mean log-probability of all tokens drawn, that which ended it included; 0 if none was. */
+  readonly meanLogprob: number;
 }
 
 /** What a protocol makes of a request; pure but for ids and time. */
@@ -49,17 +51,26 @@ export async function runExchange(
   return usage;
 }
 
+interface Collected {
+  text: string;
+  tokens: ScoredToken[];
+  prompt: ScoredToken[];
+  finishReason: FinishReason;
+  meanLogprob: number;
+}
+
 /** Collects pieces into completions. */
 export class Collector {
-  readonly #completions: { text: string; tokens: ScoredToken[]; prompt: ScoredToken[]; finishReason: FinishReason }[][] = [];
+  readonly #completions: Collected[][] = [];
 
   add(request: number, piece: Output): void {
     const row = (this.#completions[request] ??= []);
-    const completion = (row[piece.index] ??= { text: '', tokens: [], prompt: [], finishReason: 'length' });
+    const completion = (row[piece.index] ??= { text: '', tokens: [], prompt: [], finishReason: 'length', meanLogprob: 0 });
     completion.text += piece.text;
     completion.tokens.push(...piece.tokens);
     completion.prompt.push(...(piece.prompt ?? []));
     if (piece.finishReason) completion.finishReason = piece.finishReason;
+    completion.meanLogprob = piece.drawnLogprob / Math.max(1, piece.usage.completionTokens);
   }
 
   get completions(): readonly (readonly Completion[])[] {

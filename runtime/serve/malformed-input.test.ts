@@ -130,7 +130,13 @@ describe('parameters of completions', () => {
     [{ model: 'gpt-4' }, '404 WL_OBJECT_NOT_FOUND model: the model gpt-4 is not served here; tiny is'],
     [{ model: 7 }, `${invalid} model: model: expected a string`],
     [{ suffix: 'end' }, `${invalid} suffix: suffix is not supported; only "", which changes nothing, is accepted`],
-    [{ best_of: 2 }, `${invalid} best_of: best_of is not supported; only 1, which changes nothing, is accepted`],
+    [{ n: 3, best_of: 2 }, `${invalid} best_of: best_of: 2 completions are fewer than the 3 that n asks for`],
+    [
+      { best_of: 2, stream: true },
+      `${invalid} best_of: best_of: which completions are best is known at their end; set stream: false`,
+    ],
+    [{ best_of: 9 }, `${invalid} best_of: best_of: Too big: expected number to be <=8`],
+    [{ best_of: 0 }, `${invalid} best_of: best_of: Too small: expected number to be >=1`],
     [
       { length_penalty: 2 },
       `${invalid} length_penalty: length_penalty is not supported; only 1, which changes nothing, is accepted`,

@@ -1,5 +1,7 @@
 // Both protocols over HTTP, whole and streamed.
 import { afterEach, describe, expect, it } from 'vitest';
+import { endOfText } from '#runtime/engine/fake-runner.ts';
+import type { Work } from '#runtime/engine/runner.ts';
 import { readAnswer, readEvents, startTestServer } from './testing.ts';
 import type { TestServer } from './testing.ts';
 
@@ -168,6 +170,76 @@ describe('POST /v1/completions', () => {
     expect(chunks.map((chunk) => chunk.choices[0]!.text).join('')).toBe('hello ');
     expect(chunks.map((chunk) => chunk.choices[0]!.finish_reason)).toEqual([...Array.from({ length: 6 }, () => null), 'stop']);
     expect(new Set(chunks.map((chunk) => chunk.id))).toEqual(new Set(['cmpl-id-1']));
+  });
+});
+
+describe('best_of', () => {
+  /** Each completion draws other letters, and later letters are less likely. */
+  const letters = {
+    next: (tokens: readonly number[], { sampling }: Work) =>
+      97 + Number(BigInt.asUintN(16, (sampling.seed >> 7n) * BigInt(tokens.length * 2 + 1)) % 26n),
+    logprob: (id: number) => -((id - 96) ** 2) / 64,
+  };
+  interface Scored {
+    readonly text: string;
+    readonly logprobs: { readonly token_logprobs: readonly number[] };
+  }
+  const mean = ({ logprobs }: Scored) =>
+    logprobs.token_logprobs.reduce((sum, logprob) => sum + logprob, 0) / logprobs.token_logprobs.length;
+
+  it('gives the n likeliest per token of those that n: best_of draws with the seed, the best first, and counts all', async () => {
+    const { post } = await start(letters);
+    const request = { prompt: 'ab', max_tokens: 5, seed: 1111, logprobs: 1 };
+    const all = await readAnswer(post('/v1/completions', { ...request, n: 6 }));
+    const scored = all.choices as unknown as Scored[];
+    const best = scored.toSorted((a, b) => mean(b) - mean(a)).slice(0, 2);
+    expect(new Set(scored.map(mean)).size).toBe(6);
+    expect(best[0]).not.toBe(scored[0]);
+    const picked = await readAnswer(post('/v1/completions', { ...request, n: 2, best_of: 6 }));
+    expect(picked.choices).toEqual(best.map((choice, index) => ({ ...choice, index })));
+    expect(picked.usage).toMatchObject({ prompt_tokens: 2, completion_tokens: 30, total_tokens: 32 });
+    const again = await readAnswer(post('/v1/completions', { ...request, n: 2, best_of: 6 }));
+    expect(again.choices).toEqual(picked.choices);
+  });
+
+  it('picks for each prompt apart, with echo and the scores of the prompt, which are computed once', async () => {
+    const { post } = await start(letters);
+    const request = { prompt: ['ab', 'cde'], max_tokens: 3, seed: 4444, logprobs: 0, echo: true, best_of: 4 };
+    const both = await readAnswer(post('/v1/completions', request));
+    expect(both.choices.map(({ index, text }) => [index, text.slice(0, -3)])).toEqual([
+      [0, 'ab'],
+      [1, 'cde'],
+    ]);
+    for (const [index, prompt] of ['ab', 'cde'].entries()) {
+      const alone = await readAnswer(post('/v1/completions', { ...request, prompt }));
+      expect({ ...alone.choices[0], index }).toEqual(both.choices[index]);
+    }
+    const scores = (both.choices[1] as unknown as Scored).logprobs.token_logprobs;
+    expect([scores.length, ...scores.slice(0, 3)]).toEqual([6, null, -16 / 64, -25 / 64]);
+  });
+
+  it('counts the token that ends a completion, and takes the first of equals', async () => {
+    const endsBadly = {
+      next: (tokens: readonly number[], { sampling }: Work) =>
+        sampling.seed === 7n ? (tokens.length > 2 ? endOfText : 97) : 97 + Number(sampling.seed % 2n),
+      logprob: (id: number) => (id === endOfText ? -9 : -1),
+    };
+    const { post } = await start(endsBadly);
+    const request = { prompt: 'ab', max_tokens: 3, seed: 7 };
+    const drawn = await readAnswer(post('/v1/completions', { ...request, n: 3 }));
+    expect(drawn.choices[0]!.text).toBe('a');
+    const best = await readAnswer(post('/v1/completions', { ...request, best_of: 3 }));
+    expect(best.choices.map(({ text }) => text)).toEqual([drawn.choices[1]!.text]);
+    expect(best.usage.completion_tokens).toBe(2 + 3 + 3);
+  });
+
+  it('takes a stream and a conversation that ask for the best of one', async () => {
+    const { post } = await start();
+    const { done } = await readEvents(post('/v1/completions', { prompt: 'ab', max_tokens: 2, best_of: 1, stream: true }));
+    expect(done).toBe(true);
+    const messages = [{ role: 'user', content: 'hi' }];
+    const chat = await readAnswer(post('/v1/chat/completions', { messages, best_of: 2 }));
+    expect(chat.error.message).toBe('best_of is not supported; only 1, which changes nothing, is accepted');
   });
 });
 

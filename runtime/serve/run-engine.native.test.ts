@@ -112,6 +112,11 @@ async function failure(changes: Record<string, string>) {
   };
 }
 
+function meanLogprob(choice: object): number {
+  const { token_logprobs: scores } = (choice as { logprobs: { token_logprobs: number[] } }).logprobs;
+  return scores.reduce((sum, score) => sum + score, 0) / scores.length;
+}
+
 describe('runEngine', () => {
   it('answers both protocols with the same tokens for the same seed, whole or streamed, and leaves no tensor behind', async () => {
     await expectNoLeaks(async () => {
@@ -123,6 +128,13 @@ describe('runEngine', () => {
       expect(done).toBe(true);
       expect(events.map((event) => event.choices[0]!.text).join('')).toBe(whole.choices[0]!.text);
       expect(whole.usage.completion_tokens).toBeGreaterThan(0);
+      const several = { ...request, ignore_eos: true };
+      const drawn = await readAnswer(post('/v1/completions', { ...several, n: 4 }));
+      const best = await readAnswer(post('/v1/completions', { ...several, n: 3, best_of: 4 }));
+      const means = drawn.choices.map(meanLogprob);
+      const order = [0, 1, 2, 3].toSorted((a, b) => means[b]! - means[a]!).slice(0, 3);
+      expect(best.choices).toEqual(order.map((place, index) => ({ ...drawn.choices[place], index })));
+      expect(best.usage.completion_tokens).toBe(4 * 12);
       const chat = { messages: [{ role: 'user', content: 'Who are you?' }], max_tokens: 8, temperature: 0 };
       const first = await readAnswer(post('/v1/chat/completions', chat));
       const second = await readAnswer(post('/v1/chat/completions', chat));

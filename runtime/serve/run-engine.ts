@@ -95,6 +95,7 @@ async function serveModel(environment: ServingEnvironment, { log, signal, hurry,
   failed.promise.catch(() => {});
   const server = createServer({
     model: environment.WL_MODEL_NAME,
+    alias: environment.WL_MODEL_ALIAS,
     limits: defaultLimits,
     log,
     now: Date.now,

@@ -169,6 +169,14 @@ describe('readiness', () => {
 });
 
 describe('what the server tells about itself', () => {
+  it('answers to another name of its model too, under its own', async () => {
+    const { post, get } = await start();
+    const response = await post('/v1/completions', { model: 'tiny-model', prompt: 'hello', max_tokens: 2 });
+    expect([response.status, await response.json()]).toMatchObject([200, { model: 'tiny' }]);
+    expect(await (await get('/v1/models/tiny-model')).json()).toMatchObject({ id: 'tiny' });
+    expect((await get('/v1/models/tiny-mod')).status).toBe(404);
+  });
+
   it('lists its model', async () => {
     const { get } = await start();
     const model = { id: 'tiny', object: 'model', created: 1_700_000_000, owned_by: 'windlass', max_model_len: 128 };

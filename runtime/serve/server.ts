@@ -26,6 +26,8 @@ interface ServedEngine {
 export interface ServerOptions {
   /** Name under which the model is served. */
   readonly model: string;
+  /** Another name under which it is asked for. */
+  readonly alias?: string | undefined;
   readonly limits: ServerLimits;
   readonly log: FastifyBaseLogger;
   /** Milliseconds since 1970. */
@@ -51,7 +53,7 @@ export interface Server {
 
 /** A server that is not listening yet. While there is no engine, requests are refused with WL_LOADING. */
 export function createServer(options: ServerOptions): Server {
-  const { model, limits, now } = options;
+  const { model, alias, limits, now } = options;
   const startedAt = now();
   let served: ServedEngine | undefined;
   let startup: Startup = { phase: 'loading' };
@@ -94,7 +96,7 @@ export function createServer(options: ServerOptions): Server {
   });
 
   const checkModel = (name: unknown): void => {
-    if (name === undefined || name === null || name === model) return;
+    if (name === undefined || name === null || name === model || (alias !== undefined && name === alias)) return;
     const details = { param: 'model' };
     if (typeof name !== 'string') throw new WindlassError('WL_REQUEST_INVALID', 'model: expected a string', { details });
     throw new WindlassError('WL_OBJECT_NOT_FOUND', `the model ${name.slice(0, 200)} is not served here; ${model} is`, {

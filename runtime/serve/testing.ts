@@ -36,7 +36,14 @@ export async function startTestServer(options: TestServerOptions = {}) {
   const log = pino({ level: 'info' }, { write: (line: string) => logLines.push(line) });
   const limits = { ...defaultLimits, ...options.limits };
   let id = 0;
-  const server = createServer({ model: 'tiny', limits, log, now: () => 1_700_000_000_000, newId: () => `id-${(id += 1)}` });
+  const server = createServer({
+    model: 'tiny',
+    alias: 'tiny-model',
+    limits,
+    log,
+    now: () => 1_700_000_000_000,
+    newId: () => `id-${(id += 1)}`,
+  });
   const runner = fakeRunner(options);
   const engine = new Engine({
     runner,

@@ -1,7 +1,8 @@
 // InferenceServices on a real API server: what `kubectl scale` and autoscalers ask of them, and what a rollout that is stuck says.
 import { beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { annotation } from '#crds/names.ts';
 import { InferenceService, ModelVersion } from '#crds/v1alpha1/index.ts';
-import { inferenceService } from '#operator/controllers/fixtures.ts';
+import { inferenceService, modelVersion } from '#operator/controllers/fixtures.ts';
 import { Pod, PodDisruptionBudget } from '#operator/kube/core.ts';
 import type { HttpKube } from '#operator/kube/http-kube.ts';
 import { build } from '../../hack/test-cluster/build.ts';
@@ -70,6 +71,40 @@ describe('an InferenceService', () => {
   });
 });
 
+describe('with drain-first and one replica', () => {
+  it('the old pod ends before the new one is made, a new one that does not start is named, and the version before is back when asked for', async () => {
+    await using test = await setUp();
+    const { client, namespace, kubelet } = test;
+    const rollout = { strategy: 'DrainFirst', progressDeadlineSeconds: 1 };
+    await client.create(InferenceService, service(namespace, { rollout, drain: { timeoutSeconds: 600 } }));
+    await serves(client, namespace, 1);
+    const isOf = (version: string) => (pod: Pod) => pod.metadata.annotations?.[annotation.served] === version;
+    kubelet.hinder = (pod) => ({ staysForever: isOf('moby-1')(pod) });
+    kubelet.starts = (pod) => !isOf('moby-2')(pod);
+    await client.create(ModelVersion, version(namespace, 2));
+    const says = (expected: object) =>
+      vi.waitFor(async () => {
+        const { conditions = [] } = (await read(client, namespace)).status ?? {};
+        const told = Object.fromEntries(conditions.map(({ type, status, reason }) => [type, `${status} ${reason}`]));
+        expect(told).toEqual(expected);
+        return conditions.find(({ type }) => type === 'Ready')?.message;
+      }, waiting);
+    expect(await says({ Ready: 'False Draining', Reconciling: 'True Draining' })).toMatch(/moby-1 ends first .* until \d{4}-/);
+    expect((await client.list(Pod, { namespace })).items.map(isOf('moby-1'))).toEqual([true]);
+
+    kubelet.hinder = undefined;
+    kubelet.nudge();
+    const stuck = { Ready: 'False PodsStarting', Stalled: 'True ProgressDeadlineExceeded' };
+    expect(await says(stuck)).toContain('set spec.model.version to moby-1 to have it back');
+    expect((await client.list(Pod, { namespace })).items.map(isOf('moby-2'))).toEqual([true]);
+    await client.patch(InferenceService, { namespace, name: 'moby' }, { spec: { model: { name: null, version: 'moby-1' } } });
+    await serves(client, namespace, 1);
+    expect((await client.list(Pod, { namespace })).items.map(isOf('moby-1'))).toEqual([true]);
+    // One after the other, never two at once.
+    expect(kubelet.seen).toHaveLength(3);
+  });
+});
+
 const waiting = { timeout: 90_000, interval: 50 };
 
 async function setUp() {
@@ -88,10 +123,9 @@ function service(namespace: string, spec: object): InferenceService {
   return { ...made, metadata: { ...made.metadata, namespace } };
 }
 
-function version(namespace: string): ModelVersion {
-  const { example } = ModelVersion.definition as unknown as { example: Pick<ModelVersion, 'spec'> };
-  const spec = { ...example.spec, metrics: {} };
-  return { apiVersion: ModelVersion.apiVersion, kind: 'ModelVersion', metadata: { name: 'moby-1', namespace }, spec };
+function version(namespace: string, number = 1): ModelVersion {
+  const made = modelVersion('moby', number);
+  return { ...made, metadata: { ...made.metadata, namespace } };
 }
 
 const read = (client: HttpKube, namespace: string): Promise<InferenceService> =>

@@ -54,6 +54,10 @@ export const terms = {
   SameFault: { means: 'A pod ended of a cause that is counted already.' },
   InPlace: { means: 'The agents have started the ranks again themselves.' },
   PodsNotReady: { means: 'Pods exist and do not run yet.', advice: 'The Ready condition names the pod and what it waits for.' },
+  Draining: {
+    means: 'With DrainFirst a pod of the service finishes what it has begun and ends, before another one starts in its room.',
+    advice: 'The Ready condition names the pod and when its time is over (spec.drain).',
+  },
   PodsStarting: { means: 'Pods of the service are starting.' },
   Progressing: { means: 'Nothing keeps the service from its target.' },
   ImagePullBackOff: {

@@ -197,6 +197,11 @@ describe('the plan of an InferenceService', () => {
       '',
     ],
     ['drain-first goes on when it is', { service: drainFirst, versions: both, pods: [pod(1, 0), pod(2, 0)] }, '-moby-1#0'],
+    [
+      'drain-first ends no old pod that answers where one that does not makes the room',
+      { service: drainFirst, versions: both, pods: [pod(1, 0), pod(1, 1, notReady)] },
+      '-moby-1#1',
+    ],
     ['drain-first makes all pods of a new service at once', { service: drainFirst }, '+moby-1#0 +moby-1#1'],
     ['a pod on a cordoned node is replaced before it goes', { pods: [pod(1, 0, onOne)], cordoned }, '+moby-1#1'],
     ['drain-first leaves a pod on a cordoned node', { service: drainFirst, pods: [pod(1, 0, onOne), pod(1, 1)], cordoned }, ''],
@@ -283,7 +288,7 @@ describe('the plan of an InferenceService', () => {
     const begun = plan({ service: service(settings) });
     expect([begun.againAfterMs, begun.status.rollout]).toEqual([
       60_000,
-      { revision: expect.any(String), replicas: 2, readyReplicas: 0, progressTime: isoTime(now) },
+      { revision: expect.any(String), replicas: 2, readyReplicas: 0, madeReplicas: 2, progressTime: isoTime(now) },
     ]);
     const later = (seconds: number, status: InferenceServiceStatus, pods: Pod[]) =>
       planInferenceService({ ...observed, service: service(settings, status), pods }, now + seconds * 1000);
@@ -474,6 +479,19 @@ describe('the target', () => {
     expect(from({ name: 'none' })).toMatchInlineSnapshot(
       `"TrainingJob none has published no version yet; it is served as soon as the job has, which needs output.model"`,
     );
+  });
+
+  it('of a version answers to the name of its model too, which is no reason to replace a pod', () => {
+    const found = resolveTarget(service({ model: { version: 'moby-1' } }), undefined, [version(1)]);
+    if (!('target' in found)) throw new Error('no target');
+    const { target } = found;
+    const env = servingPod(service(), effective, target, 'r', 0).spec.containers[0]!.env!;
+    expect(env.filter(({ name }) => /^WL_MODEL_(NAME|ALIAS)$/.test(name))).toEqual([
+      { name: 'WL_MODEL_NAME', value: 'moby-1' },
+      { name: 'WL_MODEL_ALIAS', value: 'moby' },
+    ]);
+    const { alias: _, ...without } = target;
+    expect(revisionOf(service(), effective, target)).toBe(revisionOf(service(), effective, without));
   });
 
   it('that stays is kept in the status as soon as it is resolved', () => {

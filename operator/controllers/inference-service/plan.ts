@@ -18,11 +18,12 @@ import type { ModelFailure } from './model-status.ts';
 import { frontService, podSelector, revisionOf, revisionOfPod, servedBy, servingPod } from './pods.ts';
 import { rolloutOf, timeLeft } from './progress.ts';
 import { startedAnew } from './requested-restart.ts';
-import { rollStep } from './roll.ts';
+import { holdsRoomUntil, rollStep } from './roll.ts';
 import { firstStartupMs, isStarting, startupsEveryMs } from './startups.ts';
 import type { PodStartup } from './startups.ts';
 import { resolveTarget } from './target.ts';
 import type { Target } from './target.ts';
+import { lastServedOf, wayBack } from './way-back.ts';
 
 export interface Observed {
   service: InferenceService;
@@ -127,15 +128,17 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
   const revision = revisionOf(service, effective, target);
   const { strategy } = settings;
   const isCordoned = (node: string) => seen.cordoned.has(node);
-  const { create, remove, wanted, leaving } = rollStep({ pods, revision, replicas, strategy, isCordoned });
+  const { create, remove, wanted, leaving, awaited } = rollStep({ pods, revision, replicas, strategy, isCordoned, now });
   const created = create.map((index): Action => ({
     type: 'createPod',
     pod: servingPod(service, effective, target, revision, index),
   }));
   const ready = wanted.filter(isPodReady).length;
   const rolled = ready === replicas && remove.length === 0 && leaving.length === 0;
-  const rollout = rolloutOf(service.status?.rollout, { revision, replicas, readyReplicas: ready }, now);
-  const leftMs = timeLeft(rollout, settings.progressDeadlineSeconds, now);
+  const madeReplicas = wanted.length + create.length;
+  const rollout = rolloutOf(service.status?.rollout, { revision, replicas, readyReplicas: ready, madeReplicas }, now);
+  const drainsUntil = Math.max(0, ...awaited.map(holdsRoomUntil));
+  const leftMs = timeLeft(rollout, settings.progressDeadlineSeconds, now, drainsUntil);
   const failures = failuresOf(seen, wanted, now);
   const failure = rolled ? undefined : failures[0];
   const model = {
@@ -143,6 +146,7 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
     target: target.id,
     active: ready > 0 ? target.id : activeOf(seen),
     lastFailure: failures[0] ?? service.status?.model?.lastFailure,
+    ...lastServedOf(service, { rolled, now: { target: target.id, revision } }),
     ...startupsOf(seen, wanted),
     ...(service.spec.model.fromTrainingJob?.follow === false ? { pinned: target.id } : {}),
   } as const;
@@ -152,6 +156,8 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
     rolled,
     failure,
     serving: [...wanted, ...leaving].filter(isPodReady).length,
+    awaited,
+    wayBack: wayBack(service, { target: target.id, revision }),
     trouble: troubleWithRemedy(wanted, strategy, leaving, revision),
     stuckSeconds: leftMs === 0 ? settings.progressDeadlineSeconds : undefined,
   });
@@ -159,6 +165,11 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
   if (create.length > 0) {
     const note = `made ${create.length} pods for ${target.id}, revision ${revision}`;
     events.push({ type: 'Normal', reason: 'PodCreated', action: 'CreatePod', note });
+  }
+  const drained = strategy === 'DrainFirst' ? remove.filter((pod) => leaving.includes(pod) && isPodReady(pod)) : [];
+  if (drained.length > 0) {
+    const note = `ends ${drained.map(named).join(', ')} to make room for ${target.id}, revision ${revision}`;
+    events.push({ type: 'Normal', reason: 'Draining', action: 'DeletePod', note });
   }
   if (rolled && service.status?.model?.state !== 'Serving') {
     events.push({ type: 'Normal', reason: 'Serving', action: 'Roll', note: `serves ${target.id} with ${replicas} pods` });
@@ -169,14 +180,14 @@ function roll(seen: Observed, effective: Effective, target: Target, more: Action
       status: { model: { ...model, ...kserveStatus(model, { ready, failed: failures.length }) }, rollout },
       events,
     }),
-    ...againAfter(leftMs, wanted, seen.startups),
+    ...againAfter([leftMs ?? 0, drainsUntil - now], wanted, seen.startups),
   };
 }
 
-/** When the rollout would be stuck, and while pods are starting: how far they are is told by them alone. */
-function againAfter(leftMs: number | undefined, wanted: readonly Pod[], told: readonly PodStartup[]): { againAfterMs?: number } {
+/** At the next of some times to come, and while pods are starting: how far they are is told by them alone. */
+function againAfter(leftMs: readonly number[], wanted: readonly Pod[], told: readonly PodStartup[]): { againAfterMs?: number } {
   const nextMs = told.length > 0 ? startupsEveryMs : firstStartupMs;
-  const times = [...(leftMs === undefined || leftMs === 0 ? [] : [leftMs]), ...(wanted.some(isStarting) ? [nextMs] : [])];
+  const times = [...leftMs.filter((ms) => ms > 0), ...(wanted.some(isStarting) ? [nextMs] : [])];
   return times.length === 0 ? {} : { againAfterMs: Math.min(...times) };
 }
 
@@ -208,13 +219,18 @@ interface RollState {
   rolled: boolean;
   /** Pods that answer, of all revisions. */
   serving: number;
+  /** Pods that end before others start. */
+  awaited: readonly Pod[];
+  /** What was served before, and how to have it back. */
+  wayBack: string | undefined;
   failure: ModelFailure | undefined;
   trouble: { reason: string; message: string } | undefined;
   /** For how long nothing has gone on, if that is too long. */
   stuckSeconds: number | undefined;
 }
 
-function rollConditions({ target, replicas, rolled, serving, failure, trouble, stuckSeconds }: RollState): ConditionChange[] {
+function rollConditions(state: RollState): ConditionChange[] {
+  const { target, replicas, rolled, serving, failure, stuckSeconds } = state;
   if (rolled) {
     const reason = replicas === 0 ? 'ScaledToZero' : 'Serving';
     return [
@@ -223,8 +239,7 @@ function rollConditions({ target, replicas, rolled, serving, failure, trouble, s
       stalled(false),
     ];
   }
-  const cause = failure ? { reason: 'EngineFailed', message: failureText(failure) } : trouble;
-  const why = cause ?? { reason: 'PodsStarting', message: `${serving} pods answer; those of ${target.id} are starting` };
+  const why = causeOf(state);
   const ready: ConditionChange = { type: 'Ready', status: serving > 0 ? 'True' : 'False', ...why };
   const stops = { type: 'Reconciling', status: 'False', reason: why.reason } as const;
   // A user error will not go away by itself: kstatus shall say so.
@@ -233,6 +248,26 @@ function rollConditions({ target, replicas, rolled, serving, failure, trouble, s
   const message = `no further pod of ${target.id} became ready in ${stuckSeconds} s (spec.rollout.progressDeadlineSeconds); ${why.message}`;
   return [ready, stalled(true, { reason: 'ProgressDeadlineExceeded', message }), stops];
 }
+
+/** What the target waits for. Where too little answers because of what is wrong with it, the way back is told too. */
+function causeOf(state: RollState): { reason: string; message: string } {
+  const { target, replicas, serving, awaited, wayBack: back, failure, trouble, stuckSeconds } = state;
+  const cause = failure ? { reason: 'EngineFailed', message: failureText(failure) } : trouble;
+  const isLacking = serving < replicas && (cause !== undefined || stuckSeconds !== undefined);
+  const { reason, message } = cause ?? waitOf(target, serving, awaited);
+  return { reason, message: isLacking && back !== undefined ? withRemedy(message, back) : message };
+}
+
+function waitOf({ id }: Target, serving: number, awaited: readonly Pod[]): { reason: string; message: string } {
+  if (awaited.length === 0) return { reason: 'PodsStarting', message: `${serving} pods answer; those of ${id} are starting` };
+  const times = awaited.flatMap(({ metadata }) => metadata.deletionTimestamp ?? []).toSorted();
+  const until = times.length === 0 ? '' : ` until ${times.at(-1)} at the latest`;
+  const end = `${awaited.map(named).join(', ')} ${awaited.length === 1 ? 'ends' : 'end'} first (spec.rollout.strategy: DrainFirst)`;
+  const message = `${serving} pods answer; ${end}: what has begun goes on${until}, then one of ${id} starts`;
+  return { reason: 'Draining', message };
+}
+
+const named = (pod: Pod): string => `pod ${pod.metadata.name} of ${servedBy(pod)}`;
 
 /** How engines of these pods failed; a failure that is known keeps its time. */
 function failuresOf({ service }: Observed, pods: readonly Pod[], now: number): ModelFailure[] {

@@ -14,9 +14,13 @@ const endSeconds = 5;
 export function revisionOf(service: InferenceService, effective: Effective, target: Target): string {
   const { replicas: _, model: __, runtimeRef: ___, rollout: ____, ...spec } = service.spec;
   const { runtime: _____, ...settings } = effective;
+  const { alias: ______, ...served } = target;
   // Whoever asks for a restart asks for pods of another revision.
   const restart = service.metadata.annotations?.[annotation.restartRequestedAt];
-  return createHash('sha256').update(canonicalJson({ spec, settings, target, restart })).digest('hex').slice(0, 8);
+  return createHash('sha256')
+    .update(canonicalJson({ spec, settings, target: served, restart }))
+    .digest('hex')
+    .slice(0, 8);
 }
 
 function podName(service: InferenceService, revision: string, index: number): string {
@@ -104,6 +108,7 @@ function environmentOf(service: InferenceService, effective: Effective, target: 
     ...(target.remote ? { WL_MODEL_URI: target.remote.uri } : {}),
     ...secretVariables(secretsOf(target)),
     WL_MODEL_NAME: target.servedName,
+    ...(target.alias === undefined ? {} : { WL_MODEL_ALIAS: target.alias }),
     WL_PORT: String(service.spec.port),
     ...(target.digest === undefined ? {} : { WL_MODEL_DIGEST: target.digest }),
     ...(keepsModels(effective, target) ? cacheVariables(effective) : {}),

@@ -4,20 +4,33 @@ import { isoTime } from '#operator/kube/clock.ts';
 
 export type Rollout = NonNullable<InferenceServiceStatus['rollout']>;
 
-/** The rollout as it is now. It goes on when it begins, when it has another goal, and when another pod became ready. */
-export function rolloutOf(before: Rollout | undefined, now: Omit<Rollout, 'progressTime'>, time: number): Rollout {
-  const isSame = before?.revision === now.revision && before.replicas === now.replicas;
-  const hasWaited = before !== undefined && before.readyReplicas < before.replicas;
-  const wentOn = !isSame || !hasWaited || now.readyReplicas > before.readyReplicas;
-  return { ...now, progressTime: wentOn ? isoTime(time) : before.progressTime };
+/** The rollout as it is now. It goes on when it begins, when it has another goal, and when another pod was made or became ready. */
+export function rolloutOf(
+  before: Rollout | undefined,
+  seen: Omit<Rollout, 'progressTime'> & { readonly madeReplicas: number },
+  time: number,
+): Rollout {
+  const isSame = before?.revision === seen.revision && before.replicas === seen.replicas;
+  if (!isSame) return { ...seen, progressTime: isoTime(time) };
+  const { madeReplicas: made = 0 } = before;
+  const isDone = seen.readyReplicas >= seen.replicas;
+  if (before.readyReplicas >= before.replicas) return { ...seen, progressTime: isDone ? before.progressTime : isoTime(time) };
+  // A pod that is made again and again is no progress.
+  const wentOn = seen.readyReplicas > before.readyReplicas || seen.madeReplicas > made;
+  const madeReplicas = Math.max(seen.madeReplicas, made);
+  return { ...seen, madeReplicas, progressTime: wentOn ? isoTime(time) : before.progressTime };
 }
 
-/** Milliseconds until the rollout counts as stuck; 0 when it does. Undefined once all pods of it answer. */
+/**
+ * Milliseconds until the rollout counts as stuck; 0 when it does. Undefined once all pods of it answer. The time runs from `drainsUntil` on, if
+ * pods have until then to make room.
+ */
 export function timeLeft(
   { replicas, readyReplicas, progressTime }: Rollout,
   deadlineSeconds: number,
   now: number,
+  drainsUntil = 0,
 ): number | undefined {
   if (readyReplicas >= replicas) return undefined;
-  return Math.max(0, Date.parse(progressTime) + deadlineSeconds * 1000 - now);
+  return Math.max(0, Math.max(drainsUntil, Date.parse(progressTime)) + deadlineSeconds * 1000 - now);
 }

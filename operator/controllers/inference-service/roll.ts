@@ -13,6 +13,8 @@ export interface Rolling {
   strategy: InferenceService['spec']['rollout']['strategy'];
   /** Whether pods are to leave the node of this name. */
   isCordoned: (node: string) => boolean;
+  /** Milliseconds since 1970. */
+  now: number;
 }
 
 export interface RollStep {
@@ -23,15 +25,20 @@ export interface RollStep {
   wanted: Pod[];
   /** Pods that go when others answer in their place: those of other revisions, and with Surge those on cordoned nodes. */
   leaving: Pod[];
+  /** With DrainFirst: pods that end, or do from now on, and whose room others wait for. */
+  awaited: Pod[];
 }
 
 /** Lower goes first when a service shrinks: the annotation that ReplicaSets heed. */
 const deletionCost = 'controller.kubernetes.io/pod-deletion-cost';
 
-/** The next step. Pods that are going already count for nothing: others are made in their place at once. */
-export function rollStep({ pods, revision, replicas, strategy, isCordoned }: Rolling): RollStep {
+/**
+ * The next step. With Surge, pods that are going count for nothing: others are made in their place at once. With DrainFirst they hold
+ * their room until they have ended.
+ */
+export function rollStep({ pods, revision, replicas, strategy, isCordoned, now }: Rolling): RollStep {
   const living = pods.filter((pod) => pod.metadata.deletionTimestamp === undefined);
-  const going = pods.length - living.length;
+  const going = pods.filter((pod) => holdsRoomUntil(pod) > now);
   const running = living.filter((pod) => !isPodFinished(pod)).toSorted(byWorth);
   const drainsFirst = strategy === 'DrainFirst';
   // Who has no room for a second pod may have none elsewhere either: a cordoned node alone ends nothing there.
@@ -46,23 +53,35 @@ export function rollStep({ pods, revision, replicas, strategy, isCordoned }: Rol
   const kept = answering.slice(0, replicas - wanted.filter(isPodReady).length);
   // One makes room for the next, when the one before has made it. What has found no room, as after a try with Surge, is among those to come.
   const placed = wanted.filter((pod) => !findsNoRoom(pod));
-  const isFull = placed.length + leaving.length >= replicas;
-  if (drainsFirst && placed.length < replicas && going === 0 && isFull && placed.every(isPodReady)) kept.pop();
-  const room = drainsFirst ? Math.max(0, replicas - running.length - going) : missing;
+  // An old one that doesn't answer goes anyway, and makes the room.
+  const isFull = placed.length + kept.length >= replicas;
+  if (drainsFirst && placed.length < replicas && going.length === 0 && isFull && placed.every(isPodReady)) kept.pop();
+  const room = drainsFirst ? Math.max(0, replicas - running.length - going.length) : missing;
+  const create = freePlaces(pods, revision, Math.min(missing, room));
+  const outgoing = leaving.filter((pod) => !kept.includes(pod)).toReversed();
   return {
-    create: freePlaces(pods, revision, Math.min(missing, room)),
-    remove: [
-      ...living.filter(isPodFinished),
-      ...staying.slice(replicas).toReversed(),
-      ...leaving.filter((pod) => !kept.includes(pod)).toReversed(),
-    ],
+    create,
+    remove: [...living.filter(isPodFinished), ...staying.slice(replicas).toReversed(), ...outgoing],
     wanted,
     leaving,
+    awaited: drainsFirst && create.length < missing ? [...going, ...outgoing] : [],
   };
 
   function onCordoned(pod: Pod): boolean {
     return isCordoned(pod.spec.nodeName ?? '');
   }
+}
+
+/** Beyond the time that it has to end, a pod may take so long, as clocks differ and nodes are slow. */
+const lateMs = 30_000;
+
+/**
+ * Time until which a pod that is going holds the room of another, in milliseconds since 1970; 0 if it holds none. One that is late is on a node
+ * that is gone, and may stand in the API for ever.
+ */
+export function holdsRoomUntil(pod: Pod): number {
+  const { deletionTimestamp } = pod.metadata;
+  return deletionTimestamp === undefined || isPodFinished(pod) ? 0 : Date.parse(deletionTimestamp) + lateMs;
 }
 
 function findsNoRoom({ status }: Pod): boolean {

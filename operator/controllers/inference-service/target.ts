@@ -16,6 +16,8 @@ export interface Target {
   digest: string | undefined;
   /** Name that clients ask for. */
   servedName: string;
+  /** Another one that is answered too: who went back to a version is still asked for its model. */
+  alias?: string;
 }
 
 interface RemoteFolder {
@@ -45,7 +47,7 @@ export function resolveTarget(
   const alive = versions.filter((version) => version.metadata.deletionTimestamp === undefined);
   if (wanted.version !== undefined) {
     const version = alive.find((candidate) => candidate.metadata.name === wanted.version);
-    if (version) return { target: targetOf(version, version.metadata.name) };
+    if (version) return { target: { ...targetOf(version, version.metadata.name), alias: version.spec.model } };
     const message = `ModelVersion ${wanted.version} does not exist; publish it, or name another one in spec.model`;
     return { waitsFor: { reason: 'ModelNotReady', message } };
   }
