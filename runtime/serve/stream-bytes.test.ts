@@ -219,3 +219,110 @@ describe('the bytes of a stream', () => {
     `);
   });
 });
+
+describe('the bytes of a connection', () => {
+  const head = (version: string, body: string, connection: string) =>
+    `POST ${completions} HTTP/${version}\r\nhost: x\r\nconnection: ${connection}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+  const request = JSON.stringify({ prompt: 'é!', max_tokens: 3, stream: true });
+  /** As they come, but for the time of the answer. */
+  const received = async (...requests: string[]) => {
+    const server = await startTestServer();
+    running.push(server);
+    const bytes = await server.raw(requests.join(''));
+    return visible(Buffer.from(bytes, 'latin1'))
+      .replaceAll('<d>', '')
+      .replaceAll(/^Date: .*$/gm, 'Date: DATE');
+  };
+
+  it('has a chunk for each event', async () => {
+    expect(await received(head('1.1', request, 'close'))).toMatchInlineSnapshot(`
+      "HTTP/1.1 200 OK
+      content-type: text/event-stream; charset=utf-8
+      cache-control: no-cache, no-transform
+      x-accel-buffering: no
+      Date: DATE
+      Connection: close
+      Transfer-Encoding: chunked
+
+      a2
+      data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
+
+
+      b3
+      data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
+
+      data: [DONE]
+
+
+      0
+
+      "
+    `);
+  });
+
+  it('has no chunks for a client of HTTP/1.0', async () => {
+    expect(await received(head('1.0', request, 'close'))).toMatchInlineSnapshot(`
+      "HTTP/1.1 200 OK
+      content-type: text/event-stream; charset=utf-8
+      cache-control: no-cache, no-transform
+      x-accel-buffering: no
+      Date: DATE
+      Connection: close
+
+      data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
+
+      data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
+
+      data: [DONE]
+
+      "
+    `);
+  });
+
+  it('has one stream after the other for a client that does not wait for the first', async () => {
+    expect(await received(head('1.1', request, 'keep-alive'), head('1.1', request, 'close'))).toMatchInlineSnapshot(`
+      "HTTP/1.1 200 OK
+      content-type: text/event-stream; charset=utf-8
+      cache-control: no-cache, no-transform
+      x-accel-buffering: no
+      Date: DATE
+      Connection: keep-alive
+      Keep-Alive: timeout=60
+      Transfer-Encoding: chunked
+
+      a2
+      data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
+
+
+      b3
+      data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
+
+      data: [DONE]
+
+
+      0
+
+      HTTP/1.1 200 OK
+      content-type: text/event-stream; charset=utf-8
+      cache-control: no-cache, no-transform
+      x-accel-buffering: no
+      Date: DATE
+      Connection: close
+      Transfer-Encoding: chunked
+
+      a2
+      data: {"id":"cmpl-id-2","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
+
+
+      b3
+      data: {"id":"cmpl-id-2","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
+
+      data: [DONE]
+
+
+      0
+
+      "
+    `);
+  });
+});
