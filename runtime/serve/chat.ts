@@ -1,11 +1,11 @@
 // POST /v1/chat/completions: conversations, in the shape of the OpenAI protocol.
 import { z } from 'zod';
 import type { ScoredToken } from '#runtime/engine/main.ts';
+import { chunkText } from './chunk-text.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Served } from './completions.ts';
-import { chunkUsage } from './exchange.ts';
-import type { Exchange, UsageTotals } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
 import type { ServerLimits } from './limits.ts';
 import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
 import { promptLogprobsOf } from './prompt-logprobs.ts';
@@ -39,12 +39,7 @@ export function chatExchange(body: unknown, served: Served): Exchange {
   const maxTokens = given.max_completion_tokens ?? given.max_tokens;
   const head = { id: `chatcmpl-${served.id}`, created: served.created, model: served.model };
   const includeUsage = given.stream_options?.include_usage ?? false;
-  const chunk = (choices: readonly object[], usage: UsageTotals) => ({
-    ...head,
-    object: 'chat.completion.chunk',
-    choices,
-    ...chunkUsage(given.stream_options, usage),
-  });
+  const chunk = chunkText({ ...head, object: 'chat.completion.chunk' }, given.stream_options);
   const scores = (tokens: readonly ScoredToken[]) =>
     given.logprobs ? { content: tokens.map((token) => scoreOf(token, served.codec)), refusal: null } : null;
   return {
@@ -60,20 +55,14 @@ export function chatExchange(body: unknown, served: Served): Exchange {
     includeUsage,
     opening: (usage) =>
       Array.from({ length: given.n }, (_, index) =>
-        chunk([{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }], usage),
+        chunk(`{"index":${index},"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`, usage),
       ),
-    chunk: (_request, { index, text, tokens, finishReason }, usage) =>
-      chunk(
-        [
-          {
-            index,
-            delta: text === '' ? {} : { content: text },
-            logprobs: tokens.length > 0 ? scores(tokens) : null,
-            finish_reason: finishReason ?? null,
-          },
-        ],
-        usage,
-      ),
+    chunk: (_request, { index, text, tokens, finishReason }, usage) => {
+      const delta = text === '' ? '{}' : `{"content":${JSON.stringify(text)}}`;
+      const logprobs = given.logprobs && tokens.length > 0 ? JSON.stringify(scores(tokens)) : 'null';
+      const reason = finishReason === undefined ? 'null' : `"${finishReason}"`;
+      return chunk(`{"index":${index},"delta":${delta},"logprobs":${logprobs},"finish_reason":${reason}}`, usage);
+    },
     usageChunk: (usage) => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
     answer: (completions, usage) => ({
       ...head,

@@ -248,9 +248,11 @@ describe('the bytes of a connection', () => {
       data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
 
 
-      b3
+      a5
       data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
 
+
+      e
       data: [DONE]
 
 
@@ -294,9 +296,11 @@ describe('the bytes of a connection', () => {
       data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
 
 
-      b3
+      a5
       data: {"id":"cmpl-id-1","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
 
+
+      e
       data: [DONE]
 
 
@@ -314,9 +318,11 @@ describe('the bytes of a connection', () => {
       data: {"id":"cmpl-id-2","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"<c3><a9>","logprobs":null,"finish_reason":null}]}
 
 
-      b3
+      a5
       data: {"id":"cmpl-id-2","object":"text_completion","created":1700000000,"model":"tiny","choices":[{"index":0,"text":"!","logprobs":null,"finish_reason":"length"}]}
 
+
+      e
       data: [DONE]
 
 
