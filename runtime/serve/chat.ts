@@ -6,8 +6,7 @@ import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Served } from './completions.ts';
 import type { Exchange } from './exchange.ts';
-import type { ServerLimits } from './limits.ts';
-import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+import { commonParameters, madeOnce, readParameters, refuse, samplingOf } from './parameters.ts';
 import { promptLogprobsOf } from './prompt-logprobs.ts';
 
 const Content = z
@@ -21,16 +20,16 @@ const Message = z.strictObject({
   content: Content,
 });
 
-function parameters(limits: ServerLimits) {
-  return z.object({
+const parameters = madeOnce((limits) =>
+  z.object({
     ...commonParameters(limits),
     messages: z.array(Message).min(1).max(limits.messages),
     max_tokens: z.int().min(1).optional(),
     max_completion_tokens: z.int().min(1).optional(),
     logprobs: z.boolean().default(false),
     top_logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
-  });
-}
+  }),
+);
 
 /** Throws WL_REQUEST_INVALID, naming the parameter, or WL_PROMPT_TOO_LONG. */
 export function chatExchange(body: unknown, served: Served): Exchange {

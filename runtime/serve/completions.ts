@@ -6,7 +6,7 @@ import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Completion, Exchange } from './exchange.ts';
 import type { ServerLimits } from './limits.ts';
-import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+import { commonParameters, madeOnce, readParameters, refuse, samplingOf } from './parameters.ts';
 import { promptLogprobsOf } from './prompt-logprobs.ts';
 
 /** What the protocols need to know of the server. */
@@ -23,16 +23,16 @@ export interface Served {
 /** Without max_tokens the protocol generates this many, as far as the context has room. */
 const defaultMaxTokens = 16;
 
-function parameters(limits: ServerLimits) {
-  return z.object({
+const parameters = madeOnce((limits) =>
+  z.object({
     ...commonParameters(limits),
     /** Checked by `promptsOf`: a schema would describe each of a million wrong tokens. */
     prompt: z.unknown().optional(),
     max_tokens: z.int().min(0).optional(),
     logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
     echo: z.boolean().default(false),
-  });
-}
+  }),
+);
 
 /** Throws WL_REQUEST_INVALID, naming the parameter, or WL_PROMPT_TOO_LONG. */
 export function completionsExchange(body: unknown, served: Served): Exchange {

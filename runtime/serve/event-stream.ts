@@ -21,7 +21,7 @@ export class EventStream {
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
     });
-    // Chunks are made here: Node hands each to the socket in four parts, which costs more than all else that is done for an event.
+    // Chunks are made here, so that an event is one string for the socket: Node makes four parts of it.
     this.#isChunked = this.#response.chunkedEncoding;
     this.#response.chunkedEncoding = false;
   }
