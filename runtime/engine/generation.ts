@@ -194,14 +194,21 @@ function finish(generation: Generation, reason: FinishReason, before?: Released)
 
 function send<R extends FinishReason | undefined>(generation: Generation, released: Released, reason?: R): R {
   const { sequence, queue, promptScores, index, drawnLogprob } = generation;
-  queue.push({
+  const piece = {
     index,
     text: released.text,
     tokens: generation.unreleased.splice(0, released.tokens),
     drawnLogprob,
-    ...(promptScores.length > 0 ? { prompt: promptScores.splice(0) } : {}),
-    ...(reason === undefined ? {} : { finishReason: reason }),
     usage: { promptTokens: sequence.promptLength, completionTokens: completionLength(sequence), cachedTokens: sequence.cached },
-  });
+  };
+  // Most pieces are neither the first nor the last.
+  if (reason === undefined && promptScores.length === 0) queue.push(piece);
+  else {
+    queue.push({
+      ...piece,
+      ...(promptScores.length > 0 ? { prompt: promptScores.splice(0) } : {}),
+      ...(reason === undefined ? {} : { finishReason: reason }),
+    });
+  }
   return reason as R;
 }

@@ -16,9 +16,15 @@ export class OutputQueue implements AsyncIterableIterator<Output> {
 
   push(piece: Output): void {
     if (this.#ended) return;
+    const reader = this.#reader;
+    if (reader) {
+      // It waits, so nothing is queued.
+      this.#reader = undefined;
+      reader.resolve({ done: false, value: piece });
+      return;
+    }
     const before = this.#pieces.get(piece.index);
     this.#pieces.set(piece.index, before ? join(before, piece) : piece);
-    this.#serve();
   }
 
   /** Ends the stream behind what is queued. */

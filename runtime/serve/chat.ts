@@ -1,13 +1,12 @@
 // POST /v1/chat/completions: conversations, in the shape of the OpenAI protocol.
 import { z } from 'zod';
 import type { ScoredToken } from '#runtime/engine/main.ts';
+import { chunkText } from './chunk-text.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
 import type { Served } from './completions.ts';
-import { chunkUsage } from './exchange.ts';
-import type { Exchange, UsageTotals } from './exchange.ts';
-import type { ServerLimits } from './limits.ts';
-import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+import type { Exchange } from './exchange.ts';
+import { commonParameters, madeOnce, readParameters, refuse, samplingOf } from './parameters.ts';
 import { promptLogprobsOf } from './prompt-logprobs.ts';
 
 const Content = z
@@ -21,16 +20,16 @@ const Message = z.strictObject({
   content: Content,
 });
 
-function parameters(limits: ServerLimits) {
-  return z.object({
+const parameters = madeOnce((limits) =>
+  z.object({
     ...commonParameters(limits),
     messages: z.array(Message).min(1).max(limits.messages),
     max_tokens: z.int().min(1).optional(),
     max_completion_tokens: z.int().min(1).optional(),
     logprobs: z.boolean().default(false),
     top_logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
-  });
-}
+  }),
+);
 
 /** Throws WL_REQUEST_INVALID, naming the parameter, or WL_PROMPT_TOO_LONG. */
 export function chatExchange(body: unknown, served: Served): Exchange {
@@ -39,12 +38,7 @@ export function chatExchange(body: unknown, served: Served): Exchange {
   const maxTokens = given.max_completion_tokens ?? given.max_tokens;
   const head = { id: `chatcmpl-${served.id}`, created: served.created, model: served.model };
   const includeUsage = given.stream_options?.include_usage ?? false;
-  const chunk = (choices: readonly object[], usage: UsageTotals) => ({
-    ...head,
-    object: 'chat.completion.chunk',
-    choices,
-    ...chunkUsage(given.stream_options, usage),
-  });
+  const chunk = chunkText({ ...head, object: 'chat.completion.chunk' }, given.stream_options);
   const scores = (tokens: readonly ScoredToken[]) =>
     given.logprobs ? { content: tokens.map((token) => scoreOf(token, served.codec)), refusal: null } : null;
   return {
@@ -60,20 +54,14 @@ export function chatExchange(body: unknown, served: Served): Exchange {
     includeUsage,
     opening: (usage) =>
       Array.from({ length: given.n }, (_, index) =>
-        chunk([{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }], usage),
+        chunk(`{"index":${index},"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`, usage),
       ),
-    chunk: (_request, { index, text, tokens, finishReason }, usage) =>
-      chunk(
-        [
-          {
-            index,
-            delta: text === '' ? {} : { content: text },
-            logprobs: tokens.length > 0 ? scores(tokens) : null,
-            finish_reason: finishReason ?? null,
-          },
-        ],
-        usage,
-      ),
+    chunk: (_request, { index, text, tokens, finishReason }, usage) => {
+      const delta = text === '' ? '{}' : `{"content":${JSON.stringify(text)}}`;
+      const logprobs = given.logprobs && tokens.length > 0 ? JSON.stringify(scores(tokens)) : 'null';
+      const reason = finishReason === undefined ? 'null' : `"${finishReason}"`;
+      return chunk(`{"index":${index},"delta":${delta},"logprobs":${logprobs},"finish_reason":${reason}}`, usage);
+    },
     usageChunk: (usage) => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
     answer: (completions, usage) => ({
       ...head,

@@ -1,12 +1,12 @@
 // POST /v1/completions: prompts as text or tokens, in the shape of the OpenAI protocol.
 import { z } from 'zod';
-import type { Output, ScoredToken } from '#runtime/engine/main.ts';
+import type { ScoredToken } from '#runtime/engine/main.ts';
+import { chunkText } from './chunk-text.ts';
 import { tokenText } from './codec.ts';
 import type { TextCodec } from './codec.ts';
-import { chunkUsage } from './exchange.ts';
 import type { Completion, Exchange } from './exchange.ts';
 import type { ServerLimits } from './limits.ts';
-import { commonParameters, readParameters, refuse, samplingOf } from './parameters.ts';
+import { commonParameters, madeOnce, readParameters, refuse, samplingOf } from './parameters.ts';
 import { promptLogprobsOf } from './prompt-logprobs.ts';
 
 /** What the protocols need to know of the server. */
@@ -23,8 +23,8 @@ export interface Served {
 /** Without max_tokens the protocol generates this many, as far as the context has room. */
 const defaultMaxTokens = 16;
 
-function parameters(limits: ServerLimits) {
-  return z.object({
+const parameters = madeOnce((limits) =>
+  z.object({
     ...commonParameters(limits),
     /** Checked by `promptsOf`: a schema would describe each of a million wrong tokens. */
     prompt: z.unknown().optional(),
@@ -32,8 +32,8 @@ function parameters(limits: ServerLimits) {
     logprobs: z.int().min(0).max(limits.topLogprobs).optional(),
     echo: z.boolean().default(false),
     best_of: z.int().min(1).max(limits.n).optional(),
-  });
-}
+  }),
+);
 
 /** Throws WL_REQUEST_INVALID, naming the parameter, or WL_PROMPT_TOO_LONG. */
 export function completionsExchange(body: unknown, served: Served): Exchange {
@@ -52,20 +52,26 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
   const tokens = prompts.map((prompt) => (typeof prompt === 'string' ? served.codec.encode(prompt) : prompt));
   const head = { id: `cmpl-${served.id}`, object: 'text_completion', created: served.created, model: served.model };
   const includeUsage = given.stream_options?.include_usage ?? false;
+  const chunk = chunkText(head, given.stream_options);
   const offsets = new Map<number, number>();
-  const choice = (request: number, index: number, completion: Piece) => {
+  const placed = (request: number, index: number, completion: Piece) => {
     const place = request * given.n + index;
     const begins = !offsets.has(place);
     const echoed = echo && begins;
     const offset = offsets.get(place) ?? 0;
     const text = (echoed ? textOf(prompts[request]!, served.codec) : '') + completion.text;
     offsets.set(place, offset + text.length);
+    if (logprobs === undefined) return { place, text, scores: null };
     const scored = [...(echoed ? [tokens[request]![0]!, ...completion.prompt] : []), ...completion.tokens];
+    return { place, text, scores: logprobsOf(scored, logprobs, offset, served.codec) };
+  };
+  const choice = (request: number, index: number, completion: Completion) => {
+    const { place, text, scores } = placed(request, index, completion);
     return {
       index: place,
       text,
-      logprobs: logprobs === undefined ? null : logprobsOf(scored, logprobs, offset, served.codec),
-      finish_reason: completion.finishReason ?? null,
+      logprobs: scores,
+      finish_reason: completion.finishReason,
       ...(given.prompt_logprobs === undefined
         ? {}
         : { prompt_logprobs: promptLogprobsOf(completion.prompt, given.prompt_logprobs, served.codec) }),
@@ -83,11 +89,16 @@ export function completionsExchange(body: unknown, served: Served): Exchange {
     stream: given.stream,
     includeUsage,
     opening: () => [],
-    chunk: (request, piece, usage) => ({
-      ...head,
-      choices: [choice(request, piece.index, pieceOf(piece))],
-      ...chunkUsage(given.stream_options, usage),
-    }),
+    chunk: (request, piece, usage) => {
+      const { text: added, tokens: drawn, prompt = [], finishReason } = piece;
+      const { place, text, scores } = placed(request, piece.index, { text: added, tokens: drawn, prompt });
+      const reason = finishReason === undefined ? 'null' : `"${finishReason}"`;
+      const logprobsText = scores === null ? 'null' : JSON.stringify(scores);
+      return chunk(
+        `{"index":${place},"text":${JSON.stringify(text)},"logprobs":${logprobsText},"finish_reason":${reason}}`,
+        usage,
+      );
+    },
     usageChunk: (usage) => ({ ...head, choices: [], usage }),
     answer(completions, usage) {
       const whole = completions.map((row) => row.map((completion) => ({ ...completion, prompt: row[0]!.prompt })));
@@ -102,11 +113,7 @@ function bestOf<C extends Pick<Completion, 'meanLogprob'>>(completions: readonly
   return completions.toSorted((a, b) => b.meanLogprob - a.meanLogprob);
 }
 
-type Piece = Omit<Completion, 'finishReason' | 'meanLogprob'> & { readonly finishReason?: Completion['finishReason'] };
-
-function pieceOf({ text, tokens, prompt, finishReason }: Output): Piece {
-  return { text, tokens, prompt: prompt ?? [], ...(finishReason ? { finishReason } : {}) };
-}
+type Piece = Pick<Completion, 'text' | 'tokens' | 'prompt'>;
 
 /** A text, the tokens of one, or several of either. */
 function promptsOf(prompt: unknown, most: number): (string | number[])[] {

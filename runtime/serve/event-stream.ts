@@ -3,11 +3,12 @@ import type { ServerResponse } from 'node:http';
 import type { WindlassError } from '#runtime/api/errors.ts';
 import { clientGone } from './client-gone.ts';
 
-/** Sends JSON objects as events. Nothing is buffered here beyond what the socket holds. */
+/** Sends texts as events. Nothing is buffered here beyond what the socket holds. */
 export class EventStream {
   readonly #response: ServerResponse;
   readonly #stalledReaderMs: number;
   #flowing: Promise<void> | undefined;
+  #isChunked = false;
 
   constructor(response: ServerResponse, options: { readonly stalledReaderMs: number }) {
     this.#response = response;
@@ -20,18 +21,26 @@ export class EventStream {
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
     });
-    this.#response.flushHeaders();
+    // Chunks are made here, so that an event is one string for the socket: Node makes four parts of it.
+    this.#isChunked = this.#response.chunkedEncoding;
+    this.#response.chunkedEncoding = false;
   }
 
-  /** Resolves when the socket takes more. Rejects when the reader has gone, or left a full buffer unread for too long. */
-  async send(event: object | '[DONE]'): Promise<void> {
+  /**
+   * Events of the same turn of the event loop leave in one write. `data` has no line breaks. Waits, if there is a need to, until the socket
+   * takes more. Throws or rejects when the reader has gone, or left a full buffer unread for too long.
+   */
+  send(data: string): Promise<void> | undefined {
     if (this.#response.destroyed) throw clientGone();
-    const text = typeof event === 'string' ? event : JSON.stringify(event);
-    if (!this.#response.write(`data: ${text}\n\n`)) this.#flowing ??= this.#untilFlowing();
-    await this.#flowing;
+    const event = `data: ${data}\n\n`;
+    const bytes = Buffer.byteLength(event);
+    const text = this.#isChunked ? `${bytes.toString(16)}\r\n${event}\r\n` : event;
+    if (!this.#response.write(text, bytes === event.length ? 'latin1' : 'utf8')) this.#flowing ??= this.#untilFlowing();
+    return this.#flowing;
   }
 
   end(): void {
+    if (this.#isChunked) this.#response.write('0\r\n\r\n', 'latin1');
     this.#response.end();
   }
 

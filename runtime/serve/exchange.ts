@@ -16,10 +16,10 @@ export interface Exchange {
   readonly requests: readonly GenerateRequest[];
   readonly stream: boolean;
   readonly includeUsage: boolean;
-  /** The chunks before the first piece of a stream; `usage` knows that piece. */
-  opening(usage: UsageTotals): readonly object[];
-  /** The chunk for a piece of request `request`; `usage` is that of all pieces so far. */
-  chunk(request: number, piece: Output, usage: UsageTotals): object;
+  /** The chunks before the first piece of a stream, as JSON; `usage` knows that piece. */
+  opening(usage: UsageTotals): readonly string[];
+  /** The chunk for a piece of request `request`, as JSON; `usage` is that of all pieces so far. */
+  chunk(request: number, piece: Output, usage: UsageTotals): string;
   /** The last chunk, where usage was asked for. */
   usageChunk(usage: object): object;
   /** The whole answer; completions[request][index]. */
@@ -30,13 +30,13 @@ export interface Exchange {
 export type Generate = (request: GenerateRequest) => AsyncIterable<Output>;
 
 /**
- * Starts all requests of an exchange at once and calls `onPiece` as their pieces come, waiting for it. Resolves with the usage when all have
+ * Starts all requests of an exchange at once and calls `onPiece` as their pieces come, waiting for it where it says so. Resolves with the usage when all have
  * ended; rejects with the first error. If one is refused, those before it must be aborted by the caller.
  */
 export async function runExchange(
   exchange: Exchange,
   generate: Generate,
-  onPiece: (request: number, piece: Output, usage: UsageTotals) => Promise<void> | void,
+  onPiece: (request: number, piece: Output, usage: UsageTotals) => Promise<void> | undefined | void,
 ): Promise<UsageTotals> {
   const streams = exchange.requests.map((request) => generate(request));
   const usage = new UsageTotals();
@@ -44,7 +44,8 @@ export async function runExchange(
     streams.map(async (stream, request) => {
       for await (const piece of stream) {
         usage.see(request, piece);
-        await onPiece(request, piece, usage);
+        const pause = onPiece(request, piece, usage);
+        if (pause) await pause;
       }
     }),
   );
@@ -80,20 +81,19 @@ export class Collector {
 
 /** Tokens of an exchange: a prompt counts once for all its completions. */
 export class UsageTotals {
-  readonly #seen = new Map<string, Usage>();
-  readonly #prompts = new Map<number, Usage>();
+  /** The newest of each completion, by request. */
+  readonly #seen: Usage[][] = [];
 
   see(request: number, piece: Output): void {
-    this.#seen.set(`${request}/${piece.index}`, piece.usage);
-    if (piece.index === 0) this.#prompts.set(request, piece.usage);
+    (this.#seen[request] ??= [])[piece.index] = piece.usage;
   }
 
   get promptTokens(): number {
-    return sum(this.#prompts.values(), (usage) => usage.promptTokens);
+    return sum(this.#prompts, (usage) => usage.promptTokens);
   }
 
   get completionTokens(): number {
-    return sum(this.#seen.values(), (usage) => usage.completionTokens);
+    return sum(this.#seen.flat(), (usage) => usage.completionTokens);
   }
 
   /** As the protocol spells it. */
@@ -102,24 +102,15 @@ export class UsageTotals {
       prompt_tokens: this.promptTokens,
       completion_tokens: this.completionTokens,
       total_tokens: this.promptTokens + this.completionTokens,
-      prompt_tokens_details: { cached_tokens: sum(this.#prompts.values(), (usage) => usage.cachedTokens) },
+      prompt_tokens_details: { cached_tokens: sum(this.#prompts, (usage) => usage.cachedTokens) },
     };
+  }
+
+  get #prompts(): Usage[] {
+    return this.#seen.flatMap(([first]) => first ?? []);
   }
 }
 
-/** What a chunk before the last says of usage: nothing, null where the last chunk will say it, or what it is so far. */
-export function chunkUsage(asked: StreamOptions | undefined, usage: UsageTotals): object {
-  if (!asked?.include_usage) return {};
-  return { usage: asked.continuous_usage_stats ? usage.toJson() : null };
-}
-
-interface StreamOptions {
-  readonly include_usage: boolean;
-  readonly continuous_usage_stats: boolean;
-}
-
-function sum(usages: Iterable<Usage>, of: (usage: Usage) => number): number {
-  let total = 0;
-  for (const usage of usages) total += of(usage);
-  return total;
+function sum(usages: readonly Usage[], of: (usage: Usage) => number): number {
+  return usages.reduce((total, usage) => total + of(usage), 0);
 }

@@ -52,24 +52,28 @@ async function stream(
 ): Promise<FastifyReply> {
   const events = new EventStream(reply.raw, served.limits);
   let opening: Promise<void> | undefined;
+  let isOpen = false;
   const open = async (usage: UsageTotals) => {
     reply.hijack();
     events.open();
     for (const chunk of exchange.opening(usage)) await events.send(chunk);
   };
   try {
-    const usage = await runExchange(exchange, generate, async (index, piece, soFar) => {
+    const usage = await runExchange(exchange, generate, (index, piece, soFar) => {
+      if (isOpen) return events.send(exchange.chunk(index, piece, soFar));
       // The status is decided by the first piece, so that what the engine refuses is no broken stream.
-      await (opening ??= open(soFar));
-      await events.send(exchange.chunk(index, piece, soFar));
+      return (opening ??= open(soFar)).then(() => {
+        isOpen = true;
+        return events.send(exchange.chunk(index, piece, soFar));
+      });
     });
-    if (exchange.includeUsage) await events.send(exchange.usageChunk(usage.toJson()));
+    if (exchange.includeUsage) await events.send(JSON.stringify(exchange.usageChunk(usage.toJson())));
     await events.send('[DONE]');
     logAnswered(request, reply, usage);
   } catch (error) {
     if (!opening) throw error;
     onStreamError(error);
-    if (!reply.raw.destroyed) await events.send(toProtocolError(error).body).catch(() => {});
+    if (!reply.raw.destroyed) await events.send(JSON.stringify(toProtocolError(error).body))?.catch(() => {});
   }
   events.end();
   return reply;

@@ -62,6 +62,16 @@ export function commonParameters(limits: ServerLimits) {
   };
 }
 
+/** A schema that is made once for a table of limits: making one takes far longer than checking a body. */
+export function madeOnce<S>(make: (limits: ServerLimits) => S): (limits: ServerLimits) => S {
+  const made = new WeakMap<ServerLimits, S>();
+  return (limits) => {
+    const known = made.get(limits) ?? make(limits);
+    made.set(limits, known);
+    return known;
+  };
+}
+
 /** Token ids stand as texts, since they are keys of an object. */
 function biases(limits: ServerLimits) {
   return z

@@ -56,6 +56,15 @@ describe('chat templates', () => {
     );
   });
 
+  it('a template that took too long takes nothing from the next one', () => {
+    const endless = createChatTemplate({ chatTemplate: '{% for a in range(9999999999) %}{% endfor %}' });
+    const plain = createChatTemplate({});
+    for (const content of ['one', 'two']) {
+      expect(() => endless.render(messages)).toThrow('the chat template refused the messages');
+      expect(plain.render([{ role: 'user', content }])).toBe(`user: ${content}\nassistant:`);
+    }
+  });
+
   it('refuses messages longer than the limit before it renders them', () => {
     const template = createChatTemplate({ chatTemplate: 'short' });
     expect(() => template.render(messages, { maxRenderedCharacters: 10 })).toThrow(/messages have 31 characters, more than 10/);

@@ -1,5 +1,6 @@
 // Renders a conversation into the prompt of a model, by the model's own template or a plain default.
 import { Script, createContext } from 'node:vm';
+import type { Context } from 'node:vm';
 import { Template } from '@huggingface/jinja';
 import { WindlassError } from '#runtime/api/errors.ts';
 import { maxTemplateCharacters } from './tokenizer-config.ts';
@@ -72,10 +73,19 @@ export function createChatTemplate(config: TokenizerConfig): ChatTemplate {
 }
 
 const caller = new Script('call()');
+const called: { call?: () => string } = {};
+/** Made once: a context takes longer than most templates. The template runs outside of it and leaves nothing in it. */
+let context: Context | undefined;
 
 /** Calls a function and ends it after `renderTimeoutMs`: the engine can interrupt what a script called. */
 function withinTime(call: () => string): string {
-  return String(caller.runInContext(createContext({ call }), { timeout: renderTimeoutMs }));
+  context ??= createContext(called);
+  called.call = call;
+  try {
+    return String(caller.runInContext(context, { timeout: renderTimeoutMs }));
+  } finally {
+    delete called.call;
+  }
 }
 
 function parse(source: string): Template {

@@ -16,6 +16,7 @@ import type { AgreementOptions } from './serving/agreement.ts';
 import type { BesideOptions } from './serving/beside.ts';
 import type { LoadOptions } from './serving/load.ts';
 import type { ServingOptions, SpeedBench, SpeedOptions } from './serving/speed.ts';
+import type { SseOptions } from './serving/sse.ts';
 import type { TrainOptions } from './train.ts';
 
 const leastRounds = 5;
@@ -184,6 +185,20 @@ program
     const { benchSchedule } = await import('./serving/schedule.ts');
     const { median, p99 } = benchSchedule(options);
     console.log(`${options.sequences} sequences: schedule() takes ${median.toFixed(0)} us, p99 ${p99.toFixed(0)} us`);
+  });
+
+program
+  .command('sse')
+  .description('processor time of the server for a streamed token, over a model that costs nothing: 1, 16 and 64 streams')
+  .option('--tokens <count>', 'of each stream', wholeFrom(1), 512)
+  .option('--rounds <count>', `rounds that count, at least ${leastRounds}`, wholeFrom(leastRounds), leastRounds)
+  .option('--profile <folder>', 'write a profile of the server there, for the developer tools of Chrome')
+  .option('--json', 'print one JSON object', false)
+  .action(async ({ json, ...options }: SseOptions & { json: boolean }) => {
+    const { benchSse, printSse } = await import('./serving/sse.ts');
+    const figures = await benchSse(options);
+    if (json) console.log(JSON.stringify({ bench: 'sse', ...options, ...figures }));
+    else printSse(figures);
   });
 
 program
