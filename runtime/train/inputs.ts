@@ -1,6 +1,6 @@
 // What a job names on servers, brought to the claim of its jobs: once for all jobs of the namespace that give the same digest.
 import { createHash } from 'node:crypto';
-import { dirname, extname, join } from 'node:path';
+import { basename, dirname, extname, join } from 'node:path';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
@@ -20,6 +20,9 @@ import {
   withLease,
 } from '#runtime/remote/main.ts';
 import type { DownloadOptions } from '#runtime/remote/main.ts';
+import { lockOf, makeRoom } from './input-room.ts';
+import type { RoomOptions } from './input-room.ts';
+import { InputUse } from './input-use.ts';
 import { aboutField } from './local-path.ts';
 
 export interface InputOptions {
@@ -28,6 +31,8 @@ export interface InputOptions {
   readonly log: (fields: object, message: string) => void;
   /** Ends the fetching: what has come is kept, and the next try goes on from it. */
   readonly signal?: AbortSignal | undefined;
+  readonly room?: RoomOptions['room'];
+  readonly times?: RoomOptions['times'];
 }
 
 /** Something on a server, and where it is to lie. */
@@ -54,19 +59,25 @@ export function withLocalInputs(spec: TrainingJobSpec, env: InputOptions['env'])
 }
 
 /**
- * Fetches what is missing. What lies there from an earlier time, or for another job, is held against its digest. Throws WL_DIGEST_MISMATCH,
- * WL_REMOTE_REFUSED, WL_REMOTE_UNAVAILABLE, WL_SECRET_INVALID, WL_DISK_FULL, each naming the field.
+ * Fetches what is missing, and makes room for it. What lies there from an earlier time, or for another job, is held against its digest, and stays as long
+ * as the job uses it: dispose of the result when the job stops, release it when it has succeeded. Throws WL_DIGEST_MISMATCH, WL_REMOTE_REFUSED,
+ * WL_REMOTE_UNAVAILABLE, WL_SECRET_INVALID, WL_DISK_FULL, each naming the field.
  */
-export async function fetchInputs(spec: TrainingJobSpec, options: InputOptions): Promise<void> {
-  const { data, model } = inputsOf(spec, options.env);
-  for (const input of [data, model]) {
-    if (!input) continue;
+export async function fetchInputs(spec: TrainingJobSpec, options: InputOptions): Promise<InputUse> {
+  const { env, times } = options;
+  const { data, model } = inputsOf(spec, env);
+  const inputs = [data, model].filter((input) => input !== undefined);
+  const digests = inputs.flatMap(({ digest }) => digest ?? []);
+  const use = await InputUse.begin(sharedFolder(env), shortHash(basename(env.WL_JOB_DIR)), digests, times);
+  for (const input of inputs) {
     try {
-      await fetchInput(input, options);
+      await fetchInput(input, use, options);
     } catch (error) {
+      use[Symbol.dispose]();
       throw aboutField(input.field, error);
     }
   }
+  return use;
 }
 
 function inputsOf(spec: TrainingJobSpec, env: InputOptions['env']): { data: Input | undefined; model: Input | undefined } {
@@ -107,7 +118,7 @@ function modelInput({ from = '', digest = '', secretRef }: TrainingJobSpec['mode
 
 const shortHash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
-async function fetchInput(input: Input, { env, tell, log, signal }: InputOptions): Promise<void> {
+async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal, room, times }: InputOptions): Promise<void> {
   const { words, uri, digest, path, isFolder, secretDir } = input;
   const url = remoteUrl(uri);
   const say = (transfer?: Progress['transfer']) => {
@@ -124,14 +135,23 @@ async function fetchInput(input: Input, { env, tell, log, signal }: InputOptions
     log({ code: 'WL_REMOTE_UNAVAILABLE', pauseMs: Math.round(pauseMs) }, message);
   };
   using client = new RemoteClient({ secretDir, onSetback, signal });
-  const lock = join(sharedFolder(env), 'locks', shortHash(path));
+  const shared = sharedFolder(env);
+  const lock = lockOf(shared, digest ?? shortHash(path));
+  let hasRoom = false;
+  const needs = async (bytes: number): Promise<void> => {
+    // Once: a file that is fetched in pieces is announced with each.
+    if (!hasRoom) await makeRoom(shared, { digest, bytes }, { room, times, log });
+    hasRoom = true;
+  };
   const onWait = () => tell({ phase: `waiting for another job that is ${words}` });
-  await withLease(lock, leaseTimes, onWait, async () => {
+  await withLease(lock, times ?? leaseTimes, onWait, async () => {
+    // Whoever held the lock may have removed what was there, and the mark with it.
+    await use.renew();
     say();
     const onBytes = (bytes: number, totalBytes: number | undefined) => meter.moved(bytes, totalBytes);
     const onRead = (bytes: number) => readMeter.moved(bytes, undefined);
-    if (isFolder) await fetchFolder(client, url, input, { onBytes, onRead });
-    const { sha256 = digest } = isFolder ? {} : await download(client, url, { path, sha256: digest, onBytes, onRead });
+    if (isFolder) await fetchFolder(client, url, input, { needs, onBytes, onRead });
+    const { sha256 = digest } = isFolder ? {} : await download(client, url, { path, sha256: digest, needs, onBytes, onRead });
     log(
       { url: shown(url), digest: `sha256:${sha256}` },
       digest === undefined ? 'fetched, and held against no digest' : 'fetched',
@@ -145,12 +165,13 @@ async function fetchFolder(
   client: RemoteClient,
   url: URL,
   { field, digest = '', path }: Input,
-  { onBytes, onRead }: Required<Pick<DownloadOptions, 'onBytes' | 'onRead'>>,
+  { needs, onBytes, onRead }: Required<Pick<DownloadOptions, 'needs' | 'onBytes' | 'onRead'>>,
 ): Promise<void> {
   const listed = await remoteFiles(client, url, digest, path);
   const files = field === 'data.uri' ? listed.filter(({ name }) => /\.(txt|jsonl)$/.test(name)) : listed;
   if (files.length === 0) throw new WindlassError('WL_DATA_INVALID', `the list of ${shown(url)} has no .txt or .jsonl file`);
   const sizes = (await sizesOf(client, url, files, path)).map(({ bytes }) => bytes);
   const total = sizes.every((bytes) => bytes !== undefined) ? sizes.reduce((sum, bytes) => sum + bytes, 0) : undefined;
+  await needs(total ?? 0);
   await downloadFiles(client, url, files, path, (bytes) => onBytes(bytes, total), onRead);
 }
