@@ -222,7 +222,8 @@ setInterval(() => {}, 1000);
 const reading = `
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { fetchInputs, withLocalInputs } from '#runtime/train/inputs.ts';
+import { fetchInputs } from '#runtime/train/inputs.ts';
+import { withLocalInputs } from '#runtime/train/named-inputs.ts';
 const [, job, argument] = process.argv;
 const { address, digests, claim, maxBytes } = JSON.parse(argument);
 let removed = 0;

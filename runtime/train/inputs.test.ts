@@ -8,7 +8,8 @@ import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { Progress } from '#runtime/api/messages.ts';
 import { TestServer } from '#runtime/remote/testing.ts';
-import { fetchInputs, withLocalInputs } from './inputs.ts';
+import { fetchInputs } from './inputs.ts';
+import { withLocalInputs } from './named-inputs.ts';
 
 const hex = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest('hex');
 const text = Buffer.from('call me ishmael. '.repeat(20_000));
@@ -110,6 +111,45 @@ describe('data on a server', () => {
     const image = listed('/corpus/', { 'a.png': 'image' });
     await expect(fetched(spec({ uri, digest: image }))).rejects.toMatchObject({ code: 'WL_DATA_INVALID' });
     expect(existsSync(join(root, 'jobs/a.txt'))).toBe(false);
+  });
+});
+
+describe('a tokenizer on a server', () => {
+  it.each(['.json', '.gguf'])(
+    'that is one file (%s) is fetched by its digest and takes the place of its address',
+    async (kind) => {
+      server.files.set(`/words/bpe${kind}`, Buffer.from('merges'));
+      const digest = `sha256:${hex('merges')}`;
+      const tokenizer = { uri: server.url(`/words/bpe${kind}`).href, digest };
+      const { spec: local, told } = await fetched(spec({ uri: '/texts', tokenizer }));
+      expect(local.data.tokenizer).toEqual({ uri: join(root, 'jobs/default/.remote', hex('merges'), `tokenizer${kind}`) });
+      expect(readFileSync(local.data.tokenizer!.uri!, 'utf8')).toBe('merges');
+      expect(told).toContainEqual(expect.objectContaining({ phase: 'downloading tokenizer', phaseShare: 1 }));
+      server.files.set('/words/bpe.json', Buffer.from('other merges'));
+      const wrong = { ...tokenizer, uri: server.url('/words/bpe.json').href, digest: `sha256:${hex('no merges')}` };
+      await expect(fetched(spec({ uri: '/texts', tokenizer: wrong }))).rejects.toMatchObject({
+        code: 'WL_DIGEST_MISMATCH',
+        message: expect.stringMatching(/^data\.tokenizer\.uri: http:.*\/bpe\.json has digest sha256:/),
+      });
+    },
+  );
+
+  it('may be in the folder of a model, of which it alone is fetched, and the rest when the model is wanted', async () => {
+    const files = { 'config.json': '{}', 'model.safetensors': 'weights', 'tokenizer.json': '{}', 'tokenizer_config.json': '{}' };
+    const digest = listed('/models/moby/', files);
+    const place = { uri: server.url('/models/moby/').href, digest };
+    const { spec: local } = await fetched(spec({ uri: '/texts', tokenizer: place }));
+    const folder = join(root, 'jobs/default/.remote', digest.slice('sha256:'.length));
+    expect(local.data.tokenizer).toEqual({ uri: folder });
+    expect(readdirSync(folder).toSorted()).toEqual(['tokenizer.json', 'tokenizer_config.json']);
+    await fetched(spec({ uri: '/texts' }, { from: place.uri, digest }));
+    expect(readdirSync(folder).toSorted()).toEqual(Object.keys(files));
+    const without = listed('/models/bare/', { 'config.json': '{}' });
+    const tokenizer = { uri: server.url('/models/bare/').href, digest: without };
+    await expect(fetched(spec({ uri: '/texts', tokenizer }))).rejects.toMatchObject({
+      code: 'WL_TOKENIZER_INVALID',
+      message: expect.stringMatching(/^data\.tokenizer\.uri: the list of .*\/models\/bare\/ has no tokenizer\.json$/),
+    });
   });
 });
 

@@ -1,15 +1,11 @@
 // What a job names on servers, brought to the claim of its jobs: once for all jobs of the namespace that give the same digest.
-import { createHash } from 'node:crypto';
-import { basename, dirname, extname, join } from 'node:path';
+import { basename } from 'node:path';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
-import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { Progress } from '#runtime/api/messages.ts';
 import {
   download,
   downloadFiles,
-  hexDigest,
-  isRemote,
   leaseTimes,
   RemoteClient,
   remoteFiles,
@@ -24,38 +20,17 @@ import { lockOf, makeRoom } from './input-room.ts';
 import type { RoomOptions } from './input-room.ts';
 import { InputUse } from './input-use.ts';
 import { aboutField } from './local-path.ts';
+import { inputsOf, sharedFolder, shortHash } from './named-inputs.ts';
+import type { Input, InputEnvironment } from './named-inputs.ts';
 
 export interface InputOptions {
-  readonly env: Pick<TrainingEnvironment, 'WL_JOB_DIR' | 'WL_DATA_SECRET_DIR' | 'WL_MODEL_SECRET_DIR'>;
+  readonly env: InputEnvironment;
   readonly tell: (progress: Partial<Progress>) => void;
   readonly log: (fields: object, message: string) => void;
   /** Ends the fetching: what has come is kept, and the next try goes on from it. */
   readonly signal?: AbortSignal | undefined;
   readonly room?: RoomOptions['room'];
   readonly times?: RoomOptions['times'];
-}
-
-/** Something on a server, and where it is to lie. */
-interface Input {
-  /** Field of the spec, for messages. */
-  readonly field: string;
-  readonly words: string;
-  readonly uri: string;
-  /** sha256 in hexadecimal. */
-  readonly digest: string | undefined;
-  readonly path: string;
-  readonly isFolder: boolean;
-  readonly secretDir: string | undefined;
-}
-
-/** The spec with paths of the claim where it names servers: the same on all ranks. */
-export function withLocalInputs(spec: TrainingJobSpec, env: InputOptions['env']): TrainingJobSpec {
-  const { data, model } = inputsOf(spec, env);
-  return {
-    ...spec,
-    ...(data ? { data: { ...spec.data, uri: data.path } } : {}),
-    ...(model ? { model: { from: model.path } } : {}),
-  };
 }
 
 /**
@@ -65,8 +40,7 @@ export function withLocalInputs(spec: TrainingJobSpec, env: InputOptions['env'])
  */
 export async function fetchInputs(spec: TrainingJobSpec, options: InputOptions): Promise<InputUse> {
   const { env, times } = options;
-  const { data, model } = inputsOf(spec, env);
-  const inputs = [data, model].filter((input) => input !== undefined);
+  const inputs = Object.values(inputsOf(spec, env)).filter((input) => input !== undefined);
   const digests = inputs.flatMap(({ digest }) => digest ?? []);
   const use = await InputUse.begin(sharedFolder(env), shortHash(basename(env.WL_JOB_DIR)), digests, times);
   for (const input of inputs) {
@@ -79,44 +53,6 @@ export async function fetchInputs(spec: TrainingJobSpec, options: InputOptions):
   }
   return use;
 }
-
-function inputsOf(spec: TrainingJobSpec, env: InputOptions['env']): { data: Input | undefined; model: Input | undefined } {
-  const { data, model } = spec;
-  return {
-    data: isRemote(data.uri) ? dataInput(data, env) : undefined,
-    model: model.from !== undefined && isRemote(model.from) ? modelInput(model, env) : undefined,
-  };
-}
-
-/** Shared by all jobs of the namespace. */
-const sharedFolder = (env: InputOptions['env']): string => join(dirname(env.WL_JOB_DIR), '.remote');
-
-function dataInput({ uri, digest, secretRef }: TrainingJobSpec['data'], env: InputOptions['env']): Input {
-  const hex = digest === undefined ? undefined : hexDigest(digest);
-  // Without a digest nothing says that another job means the same bytes.
-  const own = join(env.WL_JOB_DIR, 'cache/remote', shortHash(uri));
-  const place = hex === undefined ? own : join(sharedFolder(env), hex);
-  const { pathname } = remoteUrl(uri);
-  const kind = pathname.endsWith('/') ? '' : extname(pathname);
-  return {
-    field: 'data.uri',
-    words: 'downloading data',
-    uri,
-    digest: hex,
-    path: kind === '' ? place : join(place, `data${kind}`),
-    isFolder: kind === '',
-    secretDir: secretRef && env.WL_DATA_SECRET_DIR,
-  };
-}
-
-function modelInput({ from = '', digest = '', secretRef }: TrainingJobSpec['model'], env: InputOptions['env']): Input {
-  const hex = hexDigest(digest);
-  const secretDir = secretRef && env.WL_MODEL_SECRET_DIR;
-  const path = join(sharedFolder(env), hex);
-  return { field: 'model.from', words: 'downloading model', uri: from, digest: hex, path, isFolder: true, secretDir };
-}
-
-const shortHash = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
 async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal, room, times }: InputOptions): Promise<void> {
   const { words, uri, digest, path, isFolder, secretDir } = input;
@@ -160,16 +96,16 @@ async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal,
   tell({ phase: 'preparing', phaseShare: undefined, transfer: undefined });
 }
 
-/** Of a folder of data, its texts. */
+/** Those of its files that are of use. */
 async function fetchFolder(
   client: RemoteClient,
   url: URL,
-  { field, digest = '', path }: Input,
+  { only, digest = '', path }: Input,
   { needs, onBytes, onRead }: Required<Pick<DownloadOptions, 'needs' | 'onBytes' | 'onRead'>>,
 ): Promise<void> {
   const listed = await remoteFiles(client, url, digest, path);
-  const files = field === 'data.uri' ? listed.filter(({ name }) => /\.(txt|jsonl)$/.test(name)) : listed;
-  if (files.length === 0) throw new WindlassError('WL_DATA_INVALID', `the list of ${shown(url)} has no .txt or .jsonl file`);
+  const files = only ? listed.filter(({ name }) => only.files.test(name)) : listed;
+  if (only && files.length === 0) throw new WindlassError(only.code, `the list of ${shown(url)} has no ${only.words}`);
   const sizes = (await sizesOf(client, url, files, path)).map(({ bytes }) => bytes);
   const total = sizes.every((bytes) => bytes !== undefined) ? sizes.reduce((sum, bytes) => sum + bytes, 0) : undefined;
   await needs(total ?? 0);
