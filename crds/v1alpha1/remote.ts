@@ -7,8 +7,8 @@ const server = String.raw`https?:\/\/([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{
 const path = String.raw`[!"$->@-~]*`;
 const query = String.raw`(\?[!"$-~]*)?`;
 
-/** A .txt or .jsonl file, or a folder with a list of its files. */
-export const remoteDataPattern = new RegExp(String.raw`${server}(${path}(\/|\.txt|\.jsonl))?${query}`);
+/** A .txt or .jsonl file, an archive of such files, or a folder with a list of its files. */
+export const remoteDataPattern = new RegExp(String.raw`${server}(${path}(\/|\.txt|\.jsonl|\.tar|\.tar\.gz|\.tgz))?${query}`);
 /** A .json or .gguf file, or a folder with a list of its files. */
 export const remoteTokenizerPattern = new RegExp(String.raw`${server}(${path}(\/|\.json|\.gguf))?${query}`);
 export const remoteFolderPattern = new RegExp(`${server}${path}${query}`);

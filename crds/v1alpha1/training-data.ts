@@ -62,10 +62,10 @@ const Fields = z
       .max(4096)
       .regex(
         dataUriPattern,
-        'must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt or .jsonl file or of a folder, with / at the end',
+        'must be sample://NAME, file:///PATH, a path, or https://HOST/PATH of a .txt, .jsonl, .tar, .tar.gz or .tgz file or of a folder, with / at the end',
       )
       .describe(
-        'A .txt or .jsonl file or a folder of them: a path, file:///PATH, https://HOST/PATH, or sample://NAME for a text that comes with the installation. A folder on a server ends with / and has a list SHA256SUMS of its files.',
+        'A .txt or .jsonl file or a folder of them: a path, file:///PATH, https://HOST/PATH, or sample://NAME for a text that comes with the installation. On a server it may also be a .tar, .tar.gz or .tgz of such files. A folder there ends with / and has a list SHA256SUMS of its files.',
       ),
     digest: Digest.optional().describe(
       'sha256 of the file on the server, or of the sorted SHA256SUMS of the folder. Needed for a folder and for http; best always.',

@@ -1,4 +1,5 @@
 // What a job names on servers, brought to the claim of its jobs: once for all jobs of the namespace that give the same digest.
+import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import { WindlassError } from '#runtime/api/errors.ts';
@@ -6,6 +7,7 @@ import type { Progress } from '#runtime/api/messages.ts';
 import {
   download,
   downloadFiles,
+  isUnpacked,
   leaseTimes,
   RemoteClient,
   remoteFiles,
@@ -13,6 +15,7 @@ import {
   shown,
   sizesOf,
   TransferMeter,
+  unpack,
   withLease,
 } from '#runtime/remote/main.ts';
 import type { DownloadOptions } from '#runtime/remote/main.ts';
@@ -55,15 +58,18 @@ export async function fetchInputs(spec: TrainingJobSpec, options: InputOptions):
 }
 
 async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal, room, times }: InputOptions): Promise<void> {
-  const { words, uri, digest, path, isFolder, secretDir } = input;
+  const { words, uri, digest, path, isFolder, archive, secretDir } = input;
   const url = remoteUrl(uri);
   const say = (transfer?: Progress['transfer']) => {
-    const { bytes = 0, totalBytes } = transfer ?? {};
-    tell({ phase: words, phaseShare: totalBytes ? bytes / totalBytes : undefined, transfer });
+    tell({ phase: words, phaseShare: shareOf(transfer), transfer });
   };
   const meter = new TransferMeter(say, () => performance.now());
   const readMeter = new TransferMeter(
     (transfer) => tell({ phase: words.replace('downloading', 'verifying'), phaseShare: undefined, transfer }),
+    () => performance.now(),
+  );
+  const unpackMeter = new TransferMeter(
+    (transfer) => tell({ phase: words.replace('downloading', 'unpacking'), phaseShare: shareOf(transfer), transfer: undefined }),
     () => performance.now(),
   );
   const onSetback = (message: string, pauseMs: number) => {
@@ -73,11 +79,11 @@ async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal,
   using client = new RemoteClient({ secretDir, onSetback, signal });
   const shared = sharedFolder(env);
   const lock = lockOf(shared, digest ?? shortHash(path));
-  let hasRoom = false;
+  let announced = -1;
   const needs = async (bytes: number): Promise<void> => {
-    // Once: a file that is fetched in pieces is announced with each.
-    if (!hasRoom) await makeRoom(shared, { digest, bytes }, { room, times, log });
-    hasRoom = true;
+    // A file that is fetched in pieces is announced with each.
+    if (bytes > announced) await makeRoom(shared, { digest, bytes }, { room, times, log });
+    announced = Math.max(announced, bytes);
   };
   const onWait = () => tell({ phase: `waiting for another job that is ${words}` });
   await withLease(lock, times ?? leaseTimes, onWait, async () => {
@@ -86,8 +92,17 @@ async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal,
     say();
     const onBytes = (bytes: number, totalBytes: number | undefined) => meter.moved(bytes, totalBytes);
     const onRead = (bytes: number) => readMeter.moved(bytes, undefined);
-    if (isFolder) await fetchFolder(client, url, input, { needs, onBytes, onRead });
-    const { sha256 = digest } = isFolder ? {} : await download(client, url, { path, sha256: digest, needs, onBytes, onRead });
+    const transfer = { needs, onBytes, onRead };
+    const onUnpacked = (bytes: number, totalBytes: number) => {
+      signal?.throwIfAborted();
+      unpackMeter.moved(bytes, totalBytes);
+    };
+    const found = isFolder
+      ? await fetchFolder(client, url, input, transfer)
+      : archive
+        ? await fetchArchive(client, url, input, { ...transfer, onUnpacked })
+        : (await download(client, url, { path, sha256: digest, ...transfer })).sha256;
+    const sha256 = found ?? digest;
     log(
       { url: shown(url), digest: `sha256:${sha256}` },
       digest === undefined ? 'fetched, and held against no digest' : 'fetched',
@@ -96,13 +111,39 @@ async function fetchInput(input: Input, use: InputUse, { env, tell, log, signal,
   tell({ phase: 'preparing', phaseShare: undefined, transfer: undefined });
 }
 
+function shareOf(transfer: Progress['transfer']): number | undefined {
+  const { bytes = 0, totalBytes } = transfer ?? {};
+  return totalBytes ? bytes / totalBytes : undefined;
+}
+
+type Told = Required<Pick<DownloadOptions, 'needs' | 'onBytes' | 'onRead'>>;
+
+/** Leaves the files of an archive, and not the archive. Gives its sha256 if it was fetched. */
+async function fetchArchive(
+  client: RemoteClient,
+  url: URL,
+  { archive, only, digest }: Input,
+  { onUnpacked, ...told }: Told & { readonly onUnpacked: (bytes: number, totalBytes: number) => void },
+): Promise<string | undefined> {
+  const { packing, path, folder } = archive!;
+  let sha256: string | undefined;
+  if (!(await isUnpacked(folder, told.onRead))) {
+    const fetched = await download(client, url, { path, sha256: digest, ...told });
+    const needs = (bytes: number) => told.needs(bytes + fetched.bytes);
+    await unpack(path, packing, folder, { place: shown(url), only: only!.files, words: only!.words, needs, onBytes: onUnpacked });
+    sha256 = fetched.sha256;
+  }
+  await rm(path, { force: true });
+  return sha256;
+}
+
 /** Those of its files that are of use. */
 async function fetchFolder(
   client: RemoteClient,
   url: URL,
   { only, digest = '', path }: Input,
-  { needs, onBytes, onRead }: Required<Pick<DownloadOptions, 'needs' | 'onBytes' | 'onRead'>>,
-): Promise<void> {
+  { needs, onBytes, onRead }: Told,
+): Promise<undefined> {
   const listed = await remoteFiles(client, url, digest, path);
   const files = only ? listed.filter(({ name }) => only.files.test(name)) : listed;
   if (only && files.length === 0) throw new WindlassError(only.code, `the list of ${shown(url)} has no ${only.words}`);

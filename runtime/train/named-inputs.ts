@@ -4,7 +4,8 @@ import { dirname, extname, join } from 'node:path';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingEnvironment } from '#runtime/api/environment.ts';
 import type { ErrorCode } from '#runtime/api/errors.ts';
-import { hexDigest, isRemote, remoteUrl } from '#runtime/remote/main.ts';
+import { hexDigest, isRemote, packingOf, remoteUrl, unpackedFiles } from '#runtime/remote/main.ts';
+import type { Packing } from '#runtime/remote/main.ts';
 
 export type InputEnvironment = Pick<
   TrainingEnvironment,
@@ -23,7 +24,9 @@ export interface Input {
   readonly digest: string | undefined;
   readonly path: string;
   readonly isFolder: boolean;
-  /** Which files of a folder are fetched, all by default, and what it is where there are none. */
+  /** Of one that is unpacked: how, where the archive lies until then, and the folder that it is unpacked into. */
+  readonly archive?: { readonly packing: Packing; readonly path: string; readonly folder: string } | undefined;
+  /** Which files of a folder or archive are wanted, all by default, and what it is where there are none. */
   readonly only?: { readonly files: RegExp; readonly code: ErrorCode; readonly words: string };
   readonly secretDir: string | undefined;
 }
@@ -58,13 +61,16 @@ function dataInput({ uri, digest, secretRef }: TrainingJobSpec['data'], env: Inp
   const own = join(env.WL_JOB_DIR, 'cache/remote', shortHash(uri));
   const place = hex === undefined ? own : join(sharedFolder(env), hex);
   const kind = kindOf(uri);
+  const packing = packingOf(kind);
+  const folder = join(place, 'unpacked');
   return {
     field: 'data.uri',
     words: 'downloading data',
     uri,
     digest: hex,
-    path: kind === '' ? place : join(place, `data${kind}`),
+    path: packing ? unpackedFiles(folder) : kind === '' ? place : join(place, `data${kind}`),
     isFolder: kind === '',
+    archive: packing && { packing, path: join(place, `data${kind}`), folder },
     only: { files: /\.(txt|jsonl)$/, code: 'WL_DATA_INVALID', words: '.txt or .jsonl file' },
     secretDir: secretRef && env.WL_DATA_SECRET_DIR,
   };
@@ -96,7 +102,7 @@ function tokenizerInput(
 /** How the name of a file ends; empty for a folder. */
 function kindOf(uri: string): string {
   const { pathname } = remoteUrl(uri);
-  return pathname.endsWith('/') ? '' : extname(pathname);
+  return pathname.endsWith('/') ? '' : (packingOf(pathname) ?? extname(pathname));
 }
 
 function modelInput({ from = '', digest = '', secretRef }: TrainingJobSpec['model'], env: InputEnvironment): Input {
