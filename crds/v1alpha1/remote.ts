@@ -7,8 +7,10 @@ const server = String.raw`https?:\/\/([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{
 const path = String.raw`[!"$->@-~]*`;
 const query = String.raw`(\?[!"$-~]*)?`;
 
-/** A .txt or .jsonl file, or a folder with a list of its files. */
-export const remoteDataPattern = new RegExp(String.raw`${server}(${path}(\/|\.txt|\.jsonl))?${query}`);
+/** A .txt or .jsonl file, an archive of such files, or a folder with a list of its files. */
+export const remoteDataPattern = new RegExp(String.raw`${server}(${path}(\/|\.txt|\.jsonl|\.tar|\.tar\.gz|\.tgz))?${query}`);
+/** A .json or .gguf file, or a folder with a list of its files. */
+export const remoteTokenizerPattern = new RegExp(String.raw`${server}(${path}(\/|\.json|\.gguf))?${query}`);
 export const remoteFolderPattern = new RegExp(`${server}${path}${query}`);
 
 /** `a|b` as a pattern of whole strings. */
@@ -58,12 +60,12 @@ export function digestRule(field: string): Rule<object> {
   };
 }
 
-/** A model from a server is kept under its digest. */
-export function digestNeeded(field: string): Rule<object> {
+/** What stays on a claim or node for others is kept under its digest. `what`: for the message. */
+export function digestNeeded(field: string, what = 'a model'): Rule<object> {
   return {
     cel: `!has(self.${field}) || !self.${field}.matches('^https?://') || has(self.digest)`,
     holds: (self) => !isServer(textIn(self, field)) || textIn(self, 'digest') !== undefined,
-    message: 'a model from a server needs digest: sha256:...',
+    message: `${what} from a server needs digest: sha256:...`,
     path: ['digest'],
   };
 }

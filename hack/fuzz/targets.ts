@@ -1,8 +1,8 @@
 // What is fuzzed: how right inputs look, and what may happen to wrong ones.
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { errorTable, WindlassError } from '#runtime/api/errors.ts';
 import { rawGguf, everyType } from '#runtime/model/gguf/testing.ts';
 import { describeModel, saveGguf } from '#runtime/model/gguf/save-model.ts';
@@ -12,6 +12,8 @@ import { parameterSpecs } from '#runtime/model/parameters.ts';
 import { openSafetensors } from '#runtime/model/safetensors-file.ts';
 import { safetensorsHeader } from '#runtime/model/safetensors.ts';
 import { syntheticWeights, tinyGpt2, tinyLlama } from '#runtime/model/testing.ts';
+import { isUnpacked, unpack } from '#runtime/remote/main.ts';
+import { paxRecord, rawTar, resealed } from '#runtime/remote/tar-testing.ts';
 import { startTestServer } from '#runtime/serve/testing.ts';
 import { createChatTemplate, ggufTokenizer, Tokenizer } from '#runtime/tokenizer/main.ts';
 
@@ -23,6 +25,7 @@ export interface OpenTarget {
 }
 
 export const targets = {
+  tar: openTarTarget,
   gguf: openGgufTarget,
   safetensors: openSafetensorsTarget,
   tokenizer: openTokenizerTarget,
@@ -99,6 +102,49 @@ async function openSafetensorsTarget(): Promise<OpenTarget> {
           await opened.close();
         }
       });
+    },
+  };
+}
+
+/** Also with right checksums, so that changes get further: whatever is in it, nothing but files comes out, and only where they are to be. */
+async function openTarTarget(): Promise<OpenTarget> {
+  const { file, close } = fileOf('place/input.tar');
+  const folder = join(dirname(file), 'unpacked');
+  const long = `${'d/'.repeat(60)}c.txt`;
+  const seeds = [
+    rawTar({ name: 'a.txt', content: 'one' }, { name: 'b/', type: '5' }, { name: 'b/c.jsonl', content: 'x'.repeat(1000) }),
+    rawTar(
+      { name: 'p', type: 'x', content: paxRecord('path', 'b/naïve.txt') + paxRecord('size', '3') },
+      { name: 's', content: 'one' },
+    ),
+    rawTar(
+      { name: 'L', type: 'L', content: `${long}\0` },
+      { name: 's', content: 'two' },
+      { name: 'in.txt', prefix: 'the/folder' },
+    ),
+  ];
+  const feed = async (input: Uint8Array): Promise<boolean> => {
+    rmSync(dirname(file), { recursive: true, force: true });
+    mkdirSync(dirname(file));
+    await writeFile(file, input);
+    const options = { place: 'input', only: /./, words: 'file', needs: noClose, onBytes: () => {} };
+    const isGood = await isTaken(() => unpack(file, '.tar', folder, options));
+    const top = [...readdirSync(dirname(dirname(file))), ...readdirSync(dirname(file))].toSorted().join(' ');
+    if (top !== (isGood ? 'input.tar place unpacked' : 'input.tar place')) throw new Error(`it left ${top}`);
+    if (!isGood) return false;
+    const entries = readdirSync(folder, { withFileTypes: true, recursive: true });
+    const odd = entries.find((entry) => !entry.isFile() && !entry.isDirectory());
+    if (odd) throw new Error(`${odd.name} is neither a file nor a folder`);
+    if (!(await isUnpacked(folder, () => {}))) throw new Error('it is not what its list says');
+    return true;
+  };
+  return {
+    seeds,
+    close,
+    async feed(input) {
+      const isGood = await feed(input);
+      await feed(resealed(input));
+      return isGood;
     },
   };
 }

@@ -20,6 +20,7 @@ const keys = ['bearerToken', 'username', 'password', 'ca.crt'] as const;
 /** Those of a job or service, by what they open. */
 export function secretMounts(references: {
   readonly data?: Reference | undefined;
+  readonly tokenizer?: Reference | undefined;
   readonly model?: Reference | undefined;
   readonly output?: Reference | undefined;
 }): SecretMount[] {

@@ -54,8 +54,9 @@ export const TrainingEnvironment = z.object({
   WL_MODELS_DIR: z.string(),
   /** `pvc://<claim>` that WL_MODELS_DIR is the mount of; the published uri starts with it. */
   WL_MODELS_URI: z.string(),
-  /** Folders with the keys of the Secrets that data.secretRef, model.secretRef and output.secretRef name. */
+  /** Folders with the keys of the Secrets that data.secretRef, data.tokenizer.secretRef, model.secretRef and output.secretRef name. */
   WL_DATA_SECRET_DIR: z.string().optional(),
+  WL_TOKENIZER_SECRET_DIR: z.string().optional(),
   WL_MODEL_SECRET_DIR: z.string().optional(),
   WL_OUTPUT_SECRET_DIR: z.string().optional(),
   /** Where the last words of the container go (JSON of TerminationMessage). */

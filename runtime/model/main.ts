@@ -15,5 +15,6 @@ export { contiguous, paged } from './key-values.ts';
 export { loadHuggingFace, modelFrom, saveHuggingFace } from './huggingface.ts';
 export { openHuggingFace } from './huggingface-reader.ts';
 export { openModel } from './open-model.ts';
+export { storedVocabulary } from './gguf/vocabulary.ts';
 export { digestOfFiles, folderDigest, writeFolder } from './folder.ts';
 export type { FileDigest } from './folder.ts';

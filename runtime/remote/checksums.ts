@@ -39,7 +39,7 @@ export function parseChecksums(text: string, place: string): ListedFile[] {
       throw new WindlassError('WL_REMOTE_REFUSED', `${place}, line ${index + 1}: ${why}`);
     };
     const [, sha256 = '', written = ''] =
-      /^([0-9a-f]{64}) [ *](.+?)\r?$/.exec(line) ?? refuse('must be a sha256, two spaces and a name');
+      /^([0-9a-f]{64}) [ *](.+?)\r?$/s.exec(line) ?? refuse('must be a sha256, two spaces and a name');
     const name = written.replace(/^\.\//, '');
     if (!isInside(name)) refuse(`${JSON.stringify(name)} is no path within the folder`);
     if (name === checksumsName) continue;
@@ -51,7 +51,8 @@ export function parseChecksums(text: string, place: string): ListedFile[] {
   return [...files].map(([name, sha256]) => ({ name, sha256 }));
 }
 
-function isInside(name: string): boolean {
+/** Whether a name with `/` leads to a place within its folder, and to none that fetching needs for itself. */
+export function isInside(name: string): boolean {
   // oxlint-disable-next-line no-control-regex
   if (name.length > 1024 || /[\u0000-\u001f\\]/.test(name)) return false;
   return name

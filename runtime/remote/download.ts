@@ -18,6 +18,8 @@ export interface DownloadOptions {
   readonly sha256?: string | undefined;
   /** Default: `largestFileBytes`. */
   readonly maxBytes?: number;
+  /** Told how many bytes it will be, 0 where the server does not say, before there must be room for them. */
+  readonly needs?: (bytes: number) => Promise<void>;
   /** Bytes that are there, and of how many where the server says so. */
   readonly onBytes?: (bytes: number, totalBytes: number | undefined) => void;
   /** So much of what was there is read, to be held against the digest. */
@@ -94,7 +96,7 @@ async function whole(path: string, sha256: string | undefined, onRead: (bytes: n
 
 /** Asks for what is missing and writes it. Resolves when the last byte is there. */
 async function fetchRest(client: RemoteClient, url: URL, part: Part, options: DownloadOptions): Promise<void> {
-  const { maxBytes = largestFileBytes, onBytes } = options;
+  const { maxBytes = largestFileBytes, needs, onBytes } = options;
   const { bytes: have, validator } = part;
   const resumes = have > 0 && validator !== undefined;
   using reply = await client.ask(url, {
@@ -124,6 +126,7 @@ async function fetchRest(client: RemoteClient, url: URL, part: Part, options: Do
     await part.begin(undefined);
     throw new Setback(`${shown(url)} answered with ${status}`);
   }
+  if (total === undefined || total <= maxBytes) await needs?.(total ?? 0);
   await checkRoom(url, options.path, { have: part.bytes, total, maxBytes });
   onBytes?.(part.bytes, total);
   for await (const chunk of steady(client, url, reply)) {

@@ -6,5 +6,7 @@ export { downloadFiles, remoteFiles, sizesOf } from './folder.ts';
 export { leaseTimes, withLease } from './lease.ts';
 export type { LeaseTimes } from './lease.ts';
 export { hexDigest, TransferMeter } from './meter.ts';
+export { isUnpacked, packingOf, unpack, unpackedFiles } from './unpack.ts';
+export type { Packing } from './unpack.ts';
 export { uploadFolder } from './upload.ts';
 export { inFolder, isRemote, remoteUrl, shown } from './url.ts';

@@ -3,12 +3,16 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { TrainingJob } from '#crds/v1alpha1/training-job.ts';
 import type { TrainingJobSpec } from '#crds/v1alpha1/training-job.ts';
 import type { Progress } from '#runtime/api/messages.ts';
+import { resolveData } from '#runtime/data/main.ts';
+import { rawTar } from '#runtime/remote/tar-testing.ts';
 import { TestServer } from '#runtime/remote/testing.ts';
-import { fetchInputs, withLocalInputs } from './inputs.ts';
+import { fetchInputs } from './inputs.ts';
+import { withLocalInputs } from './named-inputs.ts';
 
 const hex = (bytes: string | Buffer) => createHash('sha256').update(bytes).digest('hex');
 const text = Buffer.from('call me ishmael. '.repeat(20_000));
@@ -110,6 +114,99 @@ describe('data on a server', () => {
     const image = listed('/corpus/', { 'a.png': 'image' });
     await expect(fetched(spec({ uri, digest: image }))).rejects.toMatchObject({ code: 'WL_DATA_INVALID' });
     expect(existsSync(join(root, 'jobs/a.txt'))).toBe(false);
+  });
+});
+
+describe('an archive on a server', () => {
+  const archive = rawTar(
+    { name: 'corpus/a.txt', content: 'call me ishmael '.repeat(20_000) },
+    { name: 'corpus/LICENSE', content: 'free' },
+    { name: 'corpus/b.jsonl', content: '{"text": "two"}' },
+  );
+
+  it.each(['.tar', '.tar.gz', '.tgz'])('(%s) comes as its texts, once for all jobs, going on where it was cut', async (kind) => {
+    const packed = kind === '.tar' ? archive : gzipSync(archive, { level: 1 });
+    server.files.set(`/corpus${kind}`, packed);
+    server.answers.push((request, response) => server.send(request, response, 700));
+    const of = spec({ uri: server.url(`/corpus${kind}`).href, digest: `sha256:${hex(packed)}` });
+    const all = await Promise.all([fetched(of), fetched(of, 'other')]);
+    expect(server.askedBy('GET')).toEqual([`/corpus${kind}`, `/corpus${kind} bytes=700-`]);
+    const place = join(root, 'jobs/default/.remote', hex(packed));
+    for (const { spec: local } of all) expect(local.data.uri).toBe(join(place, 'unpacked/files'));
+    const { files } = await resolveData(join(place, 'unpacked/files'), { baseDir: '/' });
+    expect(files.map(({ name, bytes }) => [name, bytes])).toEqual([
+      ['corpus/a.txt', 320_000],
+      ['corpus/b.jsonl', 15],
+    ]);
+    expect(readdirSync(place)).toEqual(['unpacked']);
+    expect(all.flatMap((one) => one.told)).toContainEqual({ phase: 'unpacking data', phaseShare: 1, transfer: undefined });
+    const asked = server.asked.length;
+    await fetched(of, 'after the server is gone');
+    expect(server.asked.length).toBe(asked);
+    writeFileSync(join(place, 'unpacked/files/corpus/a.txt'), 'damaged');
+    await fetched(of, 'after that');
+    expect(readFileSync(join(place, 'unpacked/files/corpus/a.txt')).length).toBe(320_000);
+  });
+
+  it('with another digest, or that is none, is refused by the field, and a bad one leaves no texts', async () => {
+    const evil = rawTar({ name: '../../../evil.txt', content: 'out' });
+    server.files.set('/corpus.tar', evil);
+    const uri = server.url('/corpus.tar').href;
+    await expect(fetched(spec({ uri, digest: `sha256:${hex(archive)}` }))).rejects.toMatchObject({ code: 'WL_DIGEST_MISMATCH' });
+    await expect(fetched(spec({ uri, digest: `sha256:${hex(evil)}` }))).rejects.toMatchObject({
+      code: 'WL_DATA_INVALID',
+      message: expect.stringMatching(/^data\.uri: http:.*\/corpus\.tar: "..\/..\/..\/evil\.txt" is no path within the archive$/),
+    });
+    expect(readdirSync(root, { recursive: true }).filter((name) => String(name).endsWith('.txt'))).toEqual([]);
+  });
+
+  it('without a digest is of its job, and stays what it was', async () => {
+    server.files.set('/corpus.tar', archive);
+    const plain = spec({ uri: 'https://x.example/corpus.tar' });
+    const of = { ...plain, data: { ...plain.data, uri: server.url('/corpus.tar').href } };
+    const { spec: local } = await fetched(of);
+    expect(local.data.uri).toMatch(/\/moby\/cache\/remote\/[0-9a-f]{16}\/unpacked\/files$/);
+    server.files.delete('/corpus.tar');
+    expect((await fetched(of)).spec.data.uri).toBe(local.data.uri);
+  });
+});
+
+describe('a tokenizer on a server', () => {
+  it.each(['.json', '.gguf'])(
+    'that is one file (%s) is fetched by its digest and takes the place of its address',
+    async (kind) => {
+      server.files.set(`/words/bpe${kind}`, Buffer.from('merges'));
+      const digest = `sha256:${hex('merges')}`;
+      const tokenizer = { uri: server.url(`/words/bpe${kind}`).href, digest };
+      const { spec: local, told } = await fetched(spec({ uri: '/texts', tokenizer }));
+      expect(local.data.tokenizer).toEqual({ uri: join(root, 'jobs/default/.remote', hex('merges'), `tokenizer${kind}`) });
+      expect(readFileSync(local.data.tokenizer!.uri!, 'utf8')).toBe('merges');
+      expect(told).toContainEqual(expect.objectContaining({ phase: 'downloading tokenizer', phaseShare: 1 }));
+      server.files.set('/words/bpe.json', Buffer.from('other merges'));
+      const wrong = { ...tokenizer, uri: server.url('/words/bpe.json').href, digest: `sha256:${hex('no merges')}` };
+      await expect(fetched(spec({ uri: '/texts', tokenizer: wrong }))).rejects.toMatchObject({
+        code: 'WL_DIGEST_MISMATCH',
+        message: expect.stringMatching(/^data\.tokenizer\.uri: http:.*\/bpe\.json has digest sha256:/),
+      });
+    },
+  );
+
+  it('may be in the folder of a model, of which it alone is fetched, and the rest when the model is wanted', async () => {
+    const files = { 'config.json': '{}', 'model.safetensors': 'weights', 'tokenizer.json': '{}', 'tokenizer_config.json': '{}' };
+    const digest = listed('/models/moby/', files);
+    const place = { uri: server.url('/models/moby/').href, digest };
+    const { spec: local } = await fetched(spec({ uri: '/texts', tokenizer: place }));
+    const folder = join(root, 'jobs/default/.remote', digest.slice('sha256:'.length));
+    expect(local.data.tokenizer).toEqual({ uri: folder });
+    expect(readdirSync(folder).toSorted()).toEqual(['tokenizer.json', 'tokenizer_config.json']);
+    await fetched(spec({ uri: '/texts' }, { from: place.uri, digest }));
+    expect(readdirSync(folder).toSorted()).toEqual(Object.keys(files));
+    const without = listed('/models/bare/', { 'config.json': '{}' });
+    const tokenizer = { uri: server.url('/models/bare/').href, digest: without };
+    await expect(fetched(spec({ uri: '/texts', tokenizer }))).rejects.toMatchObject({
+      code: 'WL_TOKENIZER_INVALID',
+      message: expect.stringMatching(/^data\.tokenizer\.uri: the list of .*\/models\/bare\/ has no tokenizer\.json$/),
+    });
   });
 });
 

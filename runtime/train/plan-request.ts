@@ -56,6 +56,12 @@ async function modelOf({ model, data }: TrainingJobSpec, trainingLength: number)
 }
 
 async function tokensOf(uri: string | undefined): Promise<number> {
+  if (uri !== undefined && /^https?:\/\//.test(uri))
+    throw new WindlassError(
+      'WL_MANIFEST_INVALID',
+      'spec.data.tokenizer.uri is on a server, and a plan fetches nothing: name a file or folder',
+      { details: { path: 'spec.data.tokenizer.uri' } },
+    );
   if (uri === undefined)
     throw new WindlassError('WL_MANIFEST_INVALID', 'spec.data.tokenizer is needed: the model brings none', {
       details: { path: 'spec.data.tokenizer' },

@@ -19,9 +19,10 @@ import type { Device } from '#runtime/tensor/main.ts';
 import type { Tokenizer } from '#runtime/tokenizer/main.ts';
 import { prepareCorpus } from './corpus.ts';
 import type { Corpus } from './corpus.ts';
-import { fetchInputs, withLocalInputs } from './inputs.ts';
+import { fetchInputs } from './inputs.ts';
 import { JobTrace } from './job-trace.ts';
 import { localPath } from './local-path.ts';
+import { withLocalInputs } from './named-inputs.ts';
 import type { PretrainEnd } from './pretrain.ts';
 import { ProgressReporter } from './progress.ts';
 import { publish } from './publish.ts';
@@ -79,15 +80,16 @@ export async function runRank(options: RankOptions): Promise<PretrainEnd> {
     // A rank of a world is stopped through its link, together with the others.
     const signal = world.size === 1 ? options.signal : undefined;
     const fetching = rankZero(world.mesh.exchange, () => fetchInputs(spec, { env, tell, log, signal }));
-    const isStopped = await fetching.then(
-      () => false,
-      (error: unknown) => {
-        if (signal?.aborted) return true;
-        throw error;
-      },
-    );
-    if (isStopped) return 'interrupted';
-    return await trainAndPublish({ ...options, spec: withLocalInputs(spec, env), task, world, life, progress });
+    using fetched = await fetching.catch((error: unknown) => {
+      if (signal?.aborted) return null;
+      throw error;
+    });
+    if (fetched === null) return 'interrupted';
+    const end = await trainAndPublish({ ...options, spec: withLocalInputs(spec, env), task, world, life, progress });
+    // It has succeeded: trouble with this is none of the job, and its marks end by themselves.
+    if (end !== 'interrupted')
+      await fetched?.release().catch((error: unknown) => log({ cause: String(error) }, 'data stays marked'));
+    return end;
   } catch (error) {
     world.abort(error instanceof Error ? error.message : String(error));
     throw error;

@@ -27,24 +27,34 @@ describe('a job with data and a copy on servers', () => {
     await using test = await setUp();
     const { client, namespace } = test;
     const made = trainingJob('moby', {
-      data: { uri: 'https://data.example:8443/moby.txt', digest, secretRef: { name: 'data' }, tokenizer },
+      data: {
+        uri: 'https://data.example:8443/moby.txt',
+        digest,
+        secretRef: { name: 'data' },
+        tokenizer: { uri: 'https://words.example:8445/tokenizer.json', digest, secretRef: { name: 'words' } },
+      },
       output: { model: 'moby', uri: 'https://models.example:8444/all/', secretRef: { name: 'models' } },
     });
     await client.create(TrainingJob, { ...made, metadata: { ...made.metadata, namespace } });
     const pod = await vi.waitFor(() => client.get(Pod, { namespace, name: 'moby-worker-0' }), waiting);
     expect(pod.spec.volumes).toEqual(
-      expect.arrayContaining([secretOf('data-secret', 'data'), secretOf('output-secret', 'models')]),
+      expect.arrayContaining([
+        secretOf('data-secret', 'data'),
+        secretOf('tokenizer-secret', 'words'),
+        secretOf('output-secret', 'models'),
+      ]),
     );
     const [container] = pod.spec.containers;
     expect(container?.env).toEqual(
       expect.arrayContaining([
         { name: 'WL_DATA_SECRET_DIR', value: '/var/run/secrets/windlass-data' },
+        { name: 'WL_TOKENIZER_SECRET_DIR', value: '/var/run/secrets/windlass-tokenizer' },
         { name: 'WL_OUTPUT_SECRET_DIR', value: '/var/run/secrets/windlass-output' },
       ]),
     );
     const { data } = JSON.parse(container?.env?.find(({ name }) => name === 'WL_JOB')?.value ?? '{}') as TrainingJob['spec'];
     expect(data).toMatchObject({ uri: 'https://data.example:8443/moby.txt', digest });
-    expect(await webPortsOf(client, namespace, 'moby-job')).toEqual([443, 8443, 8444]);
+    expect(await webPortsOf(client, namespace, 'moby-job')).toEqual([443, 8443, 8444, 8445]);
 
     const { published, ...words } = lastWords();
     test.kubelet.fate = ({ metadata }) =>
@@ -89,6 +99,7 @@ describe('addresses of servers', () => {
   });
   const job = (spec: object) => [TrainingJob, { metadata: { name: 'x' }, spec: { ...example, ...spec } }] as const;
   const data = (fields: object) => job({ data: { tokenizer, ...fields } });
+  const tokenized = (fields: object) => job({ data: { uri: '/texts', tokenizer: fields } });
   const from = (fields: object) => job({ model: { from: 'https://models.example/moby/', ...fields } });
   const served = (model: object) => [InferenceService, { metadata: { name: 'x' }, spec: { model } }] as const;
   const example = TrainingJob.definition.example['spec'] as object;
@@ -101,10 +112,29 @@ describe('addresses of servers', () => {
     ['http without a digest', false, data({ uri: 'http://data.example/moby.txt' })],
     ['a folder without a digest', false, data({ uri: 'https://data.example/all/' })],
     ['a folder with a query without a digest', false, data({ uri: 'https://data.example/all/?x=1' })],
+    ['an archive', true, data({ uri: 'https://data.example/moby.tar.gz', digest })],
+    ['an archive over http with a digest', true, data({ uri: 'http://data.example/all/moby.tgz?x=1', digest })],
+    ['an archive over http without a digest', false, data({ uri: 'http://data.example/moby.tar' })],
+    ['a file that is packed alone', false, data({ uri: 'https://data.example/moby.txt.gz', digest })],
     ['a file of another kind', false, data({ uri: 'https://data.example/moby.zip', digest })],
     ['a Secret over http', false, data({ uri: 'http://data.example/moby.txt', digest, secretRef })],
     ['a digest of a path', false, data({ uri: '/texts', digest })],
     ['a name and password in the address', false, data({ uri: 'https://me:secret@data.example/moby.txt' })],
+    ['a tokenizer of a path', true, tokenized({ uri: '/tokenizers/moby.gguf' })],
+    [
+      'a tokenizer with digest and Secret',
+      true,
+      tokenized({ uri: 'https://data.example/tokenizer.json?x=1', digest, secretRef }),
+    ],
+    ['a tokenizer over http with a digest', true, tokenized({ uri: 'http://data.example/moby.gguf', digest })],
+    ['a folder with a tokenizer and a digest', true, tokenized({ uri: 'https://data.example/moby/', digest })],
+    ['a tokenizer without a digest', false, tokenized({ uri: 'https://data.example/tokenizer.json' })],
+    ['a tokenizer of another kind', false, tokenized({ uri: 'https://data.example/tokenizer.model', digest })],
+    ['a tokenizer of a path with a digest', false, tokenized({ uri: '/tokenizers/moby.json', digest })],
+    ['a tokenizer that is trained, with a digest', false, tokenized({ ...tokenizer, digest })],
+    ['a tokenizer that is trained and one that is there', false, tokenized({ ...tokenizer, uri: '/tokenizer.json' })],
+    ['a tokenizer by nothing but its digest', false, tokenized({ digest })],
+    ['a tokenizer and its Secret over http', false, tokenized({ uri: 'http://data.example/moby/', digest, secretRef })],
     ['a model without a digest', false, from({})],
     ['a model with a digest', true, from({ digest, secretRef })],
     ['a served model with a digest', true, served({ uri: 'https://models.example/moby/', digest, secretRef })],

@@ -126,7 +126,12 @@ export function workerPod(job: TrainingJob, effective: Effective, options: Worke
 }
 
 function secretsOf({ spec: { data, model, output } }: TrainingJob): SecretMount[] {
-  return secretMounts({ data: data.secretRef, model: model.secretRef, output: output.secretRef });
+  return secretMounts({
+    data: data.secretRef,
+    tokenizer: data.tokenizer?.secretRef,
+    model: model.secretRef,
+    output: output.secretRef,
+  });
 }
 
 /** Keeps a pod away from nodes, by the label that carries a node's name. */

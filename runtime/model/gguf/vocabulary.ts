@@ -2,6 +2,7 @@
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { StoredVocabulary } from '#runtime/api/stored-vocabulary.ts';
 import type { TextTable } from '#runtime/api/text-table.ts';
+import { openGguf } from './file.ts';
 import type { GgufFile } from './file.ts';
 import { MetadataReader } from './metadata.ts';
 
@@ -25,6 +26,16 @@ const turnEnds: ReadonlySet<string> = new Set([
   '<EOT>',
   '<|eom_id|>',
 ]);
+
+/** What a file says about its tokenizer, where nothing else of it is wanted. Throws as `openGguf` and `ggufVocabulary` do. */
+export async function storedVocabulary(path: string): Promise<StoredVocabulary> {
+  const file = await openGguf(path);
+  try {
+    return ggufVocabulary(file);
+  } finally {
+    await file.close();
+  }
+}
 
 /** Throws WL_MODEL_INVALID for a malformed key, WL_TOKENIZER_INVALID where the lists do not fit each other. */
 export function ggufVocabulary(file: GgufFile): GgufVocabulary {
