@@ -185,10 +185,13 @@ describe('what is kept of servers', () => {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const ended = once(child, 'exit');
-      await once(child.stdout, 'data');
-      if (kill % 2 === 0)
-        await expect.poll(() => digestsThere().length, { interval: 0, timeout: 60_000 }).toBeLessThan(12 - kill);
-      child.kill('SIGKILL');
+      try {
+        await once(child.stdout, 'data');
+        if (kill % 2 === 0)
+          await expect.poll(() => digestsThere().length, { interval: 0, timeout: 60_000 }).toBeLessThan(12 - kill);
+      } finally {
+        child.kill('SIGKILL');
+      }
       await ended;
       for (const digest of digestsThere()) {
         expect(digests).toContain(digest);
