@@ -18,10 +18,7 @@ const settingsOf: readonly { readonly settings: readonly (keyof Settings)[]; rea
 const familiesWithDropout: readonly ModelFamily[] = ['gpt1', 'gpt2', 'gpt3', 'opt', 'bloom'];
 const familiesOfFourfold: readonly ModelFamily[] = ['gpt1', 'bloom'];
 
-/** Folders and files on the machine or in a mounted volume. */
-export const pathPattern = /^(file:\/\/\/.+|[^:]+)$/;
-
-/** Folders of models: those, and folders on servers. */
+/** Folders of models: on the machine, in a mounted volume, or on servers. */
 export const modelFolderPattern = oneOfPatterns(/file:\/\/\/.+/, remoteFolderPattern, /[^:]+/);
 export const notAModelFolder = 'must be a path, file:///PATH or https://HOST/PATH/';
 

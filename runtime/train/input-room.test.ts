@@ -126,6 +126,28 @@ describe('what is kept of servers', () => {
     expect(digestsThere()).toEqual([digest]);
   });
 
+  it('is put back, list and all, when a job marks it while it is moved aside, as one that took the lock of a stopped process may', async () => {
+    const digest = keep('first', 3);
+    const looks: number[] = [];
+    const times = {
+      ...useTimes,
+      ...leaseTimes,
+      // Asked for at each look at the marks, of which the second is the last before it is moved.
+      get freshMs() {
+        if (looks.push(looks.length) === 2) writeFileSync(join(shared, 'uses', `${digest}.b2`), 'of another');
+        return 0;
+      },
+    };
+    const nothing = () => Promise.resolve({ maxBytes: 0, freeBytes: plenty });
+    const log = (_: object, message: string) => void removed.push(message);
+    await makeRoom(shared, { digest: undefined, bytes: 0 }, { room: nothing, times, log });
+    expect(looks).toHaveLength(3);
+    expect(removed).toEqual([]);
+    expect(readdirSync(join(shared, digest))).toHaveLength(3);
+    expect(readdirSync(shared).toSorted()).toEqual([digest, `${digest}.SHA256SUMS`, 'gone', 'locks', 'uses'].toSorted());
+    expect(readdirSync(join(shared, 'gone'))).toEqual([]);
+  });
+
   it('is marked as used for as long as the job runs, however long that is', async () => {
     const digest = keep('first');
     using use = await InputUse.begin(shared, 'a1', [digest], { ...useTimes, renewMs: 5 });
@@ -163,10 +185,13 @@ describe('what is kept of servers', () => {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const ended = once(child, 'exit');
-      await once(child.stdout, 'data');
-      if (kill % 2 === 0)
-        await expect.poll(() => digestsThere().length, { interval: 0, timeout: 60_000 }).toBeLessThan(12 - kill);
-      child.kill('SIGKILL');
+      try {
+        await once(child.stdout, 'data');
+        if (kill % 2 === 0)
+          await expect.poll(() => digestsThere().length, { interval: 0, timeout: 60_000 }).toBeLessThan(12 - kill);
+      } finally {
+        child.kill('SIGKILL');
+      }
       await ended;
       for (const digest of digestsThere()) {
         expect(digests).toContain(digest);

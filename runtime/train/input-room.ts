@@ -8,7 +8,7 @@ import { isUsed, readMarks, removeOldMarks, useTimes } from './input-use.ts';
 import type { UseTimes } from './input-use.ts';
 
 /** Bytes of a volume. */
-export interface VolumeRoom {
+interface VolumeRoom {
   /** All that is kept for jobs together. What is used may exceed it. */
   readonly maxBytes: number;
   readonly freeBytes: number;
@@ -34,7 +34,7 @@ const mostBytes = 256 * 2 ** 30;
 /** What was moved aside to be removed and still is there after this time was left by a kill. */
 const abandonedMs = 600_000;
 
-export async function volumeRoom(folder: string): Promise<VolumeRoom> {
+async function volumeRoom(folder: string): Promise<VolumeRoom> {
   const { blocks, bavail, bsize } = await statfs(folder);
   return { maxBytes: Math.min(mostBytes, Math.floor(keptShare * blocks * bsize)), freeBytes: bavail * bsize };
 }
