@@ -20,7 +20,7 @@ it('calls again what did not have the processor', () => {
     return 'done';
   };
   expect(withinTime(1000, starved)).toBe('done');
-  expect(calls).toBe(2);
+  expect(calls).toBeGreaterThan(1);
 });
 
 it('gives up on what never has the processor', () => {
