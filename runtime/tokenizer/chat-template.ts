@@ -1,8 +1,7 @@
 // Renders a conversation into the prompt of a model, by the model's own template or a plain default.
-import { Script, createContext } from 'node:vm';
-import type { Context } from 'node:vm';
 import { Template } from '@huggingface/jinja';
 import { WindlassError } from '#runtime/api/errors.ts';
+import { withinTime } from './time-limit.ts';
 import { maxTemplateCharacters } from './tokenizer-config.ts';
 import type { TokenizerConfig } from './tokenizer-config.ts';
 
@@ -62,7 +61,7 @@ export function createChatTemplate(config: TokenizerConfig): ChatTemplate {
           eos_token: config.eosToken ?? '',
           pad_token: config.padToken ?? '',
         };
-        rendered = withinTime(() => template.render(values));
+        rendered = withinTime(renderTimeoutMs, () => template.render(values));
       } catch (error) {
         refuse(`the chat template refused the messages: ${error instanceof Error ? error.message : String(error)}`, error);
       }
@@ -70,22 +69,6 @@ export function createChatTemplate(config: TokenizerConfig): ChatTemplate {
       return rendered;
     },
   };
-}
-
-const caller = new Script('call()');
-const called: { call?: () => string } = {};
-/** Made once: a context takes longer than most templates. The template runs outside of it and leaves nothing in it. */
-let context: Context | undefined;
-
-/** Calls a function and ends it after `renderTimeoutMs`: the engine can interrupt what a script called. */
-function withinTime(call: () => string): string {
-  context ??= createContext(called);
-  called.call = call;
-  try {
-    return String(caller.runInContext(context, { timeout: renderTimeoutMs }));
-  } finally {
-    delete called.call;
-  }
 }
 
 function parse(source: string): Template {
