@@ -1,50 +1,18 @@
 // Reading of files into tensors, and checksums of memory and tensors: values, ends, errors that stay with their call.
-#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fcntl.h>
-#include <thread>
 #include <unistd.h>
 
-#include "check.h"
+#include "outcome.h"
 #include "core/crc32.h"
 
 namespace {
-
-/** What a call came to. */
-struct Outcome {
-  double value = 0;
-  std::string error;
-  std::atomic<bool> done{false};
-
-  static void settle(void* user, const wl_error* error) {
-    auto& outcome = *static_cast<Outcome*>(user);
-    if (error != nullptr) outcome.error = error->message;
-    outcome.done.store(true);
-  }
-  void wait() const {
-    while (!done.load()) std::this_thread::yield();
-  }
-};
-
-wl_stream stream() {
-  wl_stream handle = 0;
-  CHECK_EQUAL(wl_stream_new(0, &handle), 0);
-  return handle;
-}
 
 wl_tensor tensor(int64_t count) {
   wl_tensor handle = 0;
   CHECK_EQUAL(wl_tensor_new(0, WL_F32, 1, &count, nullptr, &handle), 0);
   return handle;
-}
-
-std::vector<float> values_of(wl_stream on, wl_tensor of, size_t count) {
-  std::vector<float> values(count);
-  Outcome outcome;
-  CHECK_EQUAL(wl_read(on, of, values.data(), static_cast<int64_t>(count) * 4, Outcome::settle, &outcome), 0);
-  outcome.wait();
-  return values;
 }
 
 std::vector<float> ramp(size_t count) {

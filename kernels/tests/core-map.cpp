@@ -1,39 +1,11 @@
 // Tensors over mapped files: read where they lie, never written, and theirs until the last of them is freed.
-#include <atomic>
 #include <cstdlib>
 #include <string>
-#include <thread>
 #include <unistd.h>
 
-#include "check.h"
+#include "outcome.h"
 
 namespace {
-
-struct Outcome {
-  std::string error;
-  std::atomic<bool> done{false};
-
-  static void settle(void* user, const wl_error* error) {
-    auto& outcome = *static_cast<Outcome*>(user);
-    if (error != nullptr) outcome.error = error->message;
-    outcome.done.store(true);
-  }
-};
-
-wl_stream stream() {
-  wl_stream handle = 0;
-  CHECK_EQUAL(wl_stream_new(0, &handle), 0);
-  return handle;
-}
-
-std::vector<float> values_of(wl_stream on, wl_tensor of, size_t count) {
-  std::vector<float> values(count);
-  Outcome outcome;
-  CHECK_EQUAL(wl_read(on, of, values.data(), static_cast<int64_t>(count) * 4, Outcome::settle, &outcome), 0);
-  while (!outcome.done.load()) std::this_thread::yield();
-  CHECK_EQUAL(outcome.error, std::string());
-  return values;
-}
 
 constexpr int64_t kCount = 100'000;
 

@@ -4,7 +4,7 @@
 #include <functional>
 #include <thread>
 
-#include "check.h"
+#include "outcome.h"
 #include "core/error.h"
 #include "core/stream.h"
 
@@ -34,12 +34,6 @@ void enqueue(wl_stream on, const char* name, bool always, Body body) {
 
 void fail_on(wl_stream on, const char* name) {
   enqueue(on, name, false, [](wl::Stream&) { throw wl::OutOfMemory{123}; });
-}
-
-wl_stream stream() {
-  wl_stream handle = 0;
-  CHECK_EQUAL(wl_stream_new(0, &handle), 0);
-  return handle;
 }
 
 wl_event event() {

@@ -50,18 +50,18 @@ export interface BenchLine {
   readonly notes?: readonly string[] | undefined;
 }
 
+interface Sides {
+  readonly ours: number;
+  readonly peer?: number | undefined;
+  readonly better?: 'more' | 'less';
+  readonly peerName?: string;
+}
+
 /** A row of two rates (more is better) or two times (less is). */
-export function rowOf(
-  name: string,
-  unit: string,
-  {
-    ours,
-    peer,
-    better = 'more',
-  }: { readonly ours: number; readonly peer?: number | undefined; readonly better?: 'more' | 'less' },
-): BenchRow {
+export function rowOf(name: string, unit: string, { ours, peer, better = 'more', peerName }: Sides): BenchRow {
   if (peer === undefined) return { name, unit, ours };
-  return { name, unit, ours, peer, ratio: better === 'more' ? ours / peer : peer / ours };
+  const ratio = better === 'more' ? ours / peer : peer / ours;
+  return { name, unit, ours, peer, ratio, ...(peerName === undefined ? {} : { peerName }) };
 }
 
 /** The row with the share of a limit that `rate` of ours is, in the unit of the limit. */

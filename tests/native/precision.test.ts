@@ -1,37 +1,28 @@
 // Training with precision bf16: the same bits whatever computes them, and losses far nearer to those of f32 than other seeds give.
 import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import * as kernels from '#kernels/binding.ts';
 import { newModelConfig } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import { noParallelism } from '#runtime/parallel/main.ts';
 import type { Parallelism } from '#runtime/parallel/main.ts';
 import { newFolder, readMetrics, runRank, startRank, tinyJob, weightsDigest } from './rank.ts';
 import { digestOf, stepAll, testBatch, withRanks } from './ranks.ts';
+import { itIsTheSameForAll, twoJobs } from './same-result.ts';
+import type { JobChange } from './same-result.ts';
 
 const folders: string[] = [];
 afterAll(async () => {
   for (const folder of folders) await rm(folder, { recursive: true });
 });
 
-const jobs = [
-  ['llama with grouped attention', { family: 'llama', config: { kvHeads: 2 } }],
-  ['gpt2 with dropout', { family: 'gpt2', config: { dropout: 0.1 } }],
-] as const;
-
-/** From the fewest instructions to the most; a rank without WL_ISA takes the last that the machine has. */
-const instructionSets = ['generic', 'avx2', 'avx512'] as const;
-const best = instructionSets.indexOf(kernels.isa());
-
-describe.each(jobs)('fifty steps of %s in bf16', (_name, model) => {
-  type Change = Parameters<typeof tinyJob>[1];
-  async function newJob(change: Change): Promise<[folder: string, spec: object]> {
+describe.each(twoJobs)('fifty steps of %s in bf16', (_name, model) => {
+  async function newJob(change: JobChange): Promise<[folder: string, spec: object]> {
     const folder = await newFolder();
     folders.push(folder);
     return [folder, tinyJob(folder, { ...model, precision: 'bf16', ...change })];
   }
 
-  async function train(change: Change = {}, env: Record<string, string> = {}) {
+  async function train(change: JobChange = {}, env: Record<string, string> = {}) {
     const [folder, spec] = await newJob(change);
     const digest = await weightsDigest(folder, await runRank(folder, spec, env));
     const losses = (await readMetrics(folder)).flatMap((line) => line['train/loss'] ?? []);
@@ -43,20 +34,7 @@ describe.each(jobs)('fifty steps of %s in bf16', (_name, model) => {
     plain = await train();
   });
 
-  it('two threads give the weights of one', async () => {
-    expect(await train({}, { WL_THREADS: '2' })).toEqual(plain);
-  });
-
-  for (const [rank, isa] of instructionSets.entries()) {
-    if (rank === best) continue;
-    it.skipIf(rank > best)(`${isa} gives the weights of ${instructionSets[best]}`, async () => {
-      expect(await train({}, { WL_ISA: isa })).toEqual(plain);
-    });
-  }
-
-  it('blocks that are computed again give the weights of blocks that are kept', async () => {
-    expect(await train({ recompute: 'block' })).toEqual(plain);
-  });
+  itIsTheSameForAll(train, () => plain);
 
   it('a rank that is killed goes on from its checkpoint to the same weights', async () => {
     const [folder, spec] = await newJob({});

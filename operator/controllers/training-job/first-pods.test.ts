@@ -51,6 +51,18 @@ describe('the first pods of a job', () => {
     expect(Date.parse(startTime)).toBeLessThanOrEqual(begun);
   });
 
+  it('are told of at once in a job that is left alone from now on', async () => {
+    const cluster = await clusterWith(fourRanks);
+    await cluster.settle();
+    await cluster.kube.patch(TrainingJob, key, { metadata: { annotations: { 'windlass.dev/paused': 'true' } } });
+    await cluster.settle();
+    expect(await statusOf(cluster)).toMatchObject({ state: 'Starting', effective: { image: 'windlass:test' } });
+    const before = cluster.writes.length;
+    cluster.clock.advance(5000);
+    await cluster.settle();
+    expect(cluster.writes.slice(before)).toEqual([]);
+  });
+
   it('are all made from the same settings, when the operator is killed among them and its runtime is another one then', async () => {
     const runtime = (image: string) => ({
       apiVersion: ClusterTrainingRuntime.apiVersion,

@@ -61,7 +61,12 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       drafts.forget(formatKey(key));
       return {};
     }
-    if (job.metadata.deletionTimestamp !== undefined || job.metadata.annotations?.[annotation.paused] === 'true') return {};
+    if (job.metadata.deletionTimestamp !== undefined) return {};
+    if (job.metadata.annotations?.[annotation.paused] === 'true') {
+      const { status } = drafts.over(formatKey(key), job);
+      if (status && status !== job.status) await writeStatus(client, TrainingJob, job, status);
+      return {};
+    }
     if ((job.spec.managedBy ?? ownManager) !== ownManager) return {};
     const now = manager.clock.now();
     const observe = (current: TrainingJob): Observed => ({
@@ -128,7 +133,7 @@ export function addTrainingJobController(manager: Manager, options: TrainingJobO
       watched(versions, ({ spec }) => jobsWith((job) => job.metadata.uid === spec.source?.uid)),
       ...watchRuntimes(manager, jobs),
     ],
-    workers: options.workers ?? 16,
+    workers: options.workers ?? 4,
     reconcile,
   });
   groups?.onChange(() => {

@@ -1,14 +1,18 @@
 // The bench agreement: how far our probabilities of the next token are from those of llama-server, on the same file after the same tokens.
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import * as kernels from '#kernels/binding.ts';
 import { loadEngine } from '#runtime/engine/main.ts';
 import type { LoadedEngine } from '#runtime/engine/main.ts';
+import { exportModel } from '#runtime/model/export.ts';
 import { contiguous, headWeight, hiddenStates } from '#runtime/model/main.ts';
 import { linear, openDevice, scope, tensor } from '#runtime/tensor/main.ts';
 import { llamaVersion } from '../../../hack/peer-tools/llama.ts';
 import type { IsaClass } from '../line.ts';
 import { tellCase } from '../progress.ts';
 import { startLlama } from './servers.ts';
-import { subjectOf } from './subject.ts';
+import { cacheFolder, subjectOf } from './subject.ts';
+import type { Subject } from './subject.ts';
 
 export interface AgreementOptions {
   readonly isa: IsaClass;
@@ -24,12 +28,22 @@ export interface Agreement {
   readonly isa: IsaClass;
   readonly versions: Readonly<Record<string, string>>;
   readonly positions: number;
+  /** Ours from theirs. */
+  readonly apart: Distance;
+  /** Both from the weights of the file as they are, in f32, with activations that nobody rounds. */
+  readonly oursFromExact: Distance;
+  readonly theirsFromExact: Distance;
+  /** Where ours and theirs differ. */
+  readonly disagreements: readonly Disagreement[];
+}
+
+/** Of probabilities from others. */
+export interface Distance {
   /** Share of positions at which both find the same token most likely. */
   readonly sameTop: number;
-  /** Divergence of ours from theirs, in nats. */
+  /** Divergence in nats. */
   readonly meanKl: number;
   readonly largestKl: number;
-  readonly disagreements: readonly Disagreement[];
 }
 
 /** Where the most likely tokens differ: log-probabilities of both tokens on both sides. */
@@ -88,17 +102,23 @@ export async function benchAgreement({ isa, model, prompts, tokens }: AgreementO
     }),
     (served) => served.close(),
   );
-  const divergences: number[] = [];
+  const exact = opened.adopt(await loadEngine({ modelDir: await expanded(subject), device }), (engine) => engine.close());
+  const [apart, oursFromExact, theirsFromExact] = [new Comparison(), new Comparison(), new Comparison()];
   const disagreements: Disagreement[] = [];
   for (const [index, prompt] of texts.slice(0, prompts).entries()) {
     tellCase(`prompt ${index + 1} of ${prompts}`);
     const { ids, length } = await continued(loaded, prompt, tokens);
     const ours = await logprobsOf(loaded, ids.slice(0, -1), length - 1);
+    const right = await logprobsOf(exact, ids.slice(0, -1), length - 1);
     for (let at = 0; at < tokens; at += 1) {
       const theirs = await askLlama(llama.address, ids.slice(0, length + at));
       const row = ours[at]!;
-      divergences.push(divergence(theirs, row));
-      const [mine, other] = [largest(row), theirs[0]!.id];
+      const listed = theirs.map(({ id }) => id);
+      const only = (of: Float64Array): Listed[] => listed.map((id) => ({ id, logprob: of[id]! }));
+      const [mine, best, other] = [largest(row), largest(right[at]!), theirs[0]!.id];
+      apart.add(theirs, only(row), mine === other);
+      oursFromExact.add(only(right[at]!), only(row), mine === best);
+      theirsFromExact.add(only(right[at]!), theirs, other === best);
       if (mine !== other) disagreements.push(disagreement(loaded, { prompt, position: at, mine, other, row, theirs }));
     }
   }
@@ -107,12 +127,42 @@ export async function benchAgreement({ isa, model, prompts, tokens }: AgreementO
     subject: subject.name,
     isa,
     versions: { node: process.version, 'llama.cpp': llamaVersion },
-    positions: divergences.length,
-    sameTop: 1 - disagreements.length / divergences.length,
-    meanKl: divergences.reduce((sum, each) => sum + each, 0) / divergences.length,
-    largestKl: Math.max(...divergences),
+    positions: apart.count,
+    apart: apart.distance,
+    oursFromExact: oursFromExact.distance,
+    theirsFromExact: theirsFromExact.distance,
     disagreements,
   };
+}
+
+class Comparison {
+  readonly #divergences: number[] = [];
+  #same = 0;
+
+  get count(): number {
+    return this.#divergences.length;
+  }
+
+  get distance(): Distance {
+    const sum = this.#divergences.reduce((total, each) => total + each, 0);
+    return { sameTop: this.#same / this.count, meanKl: sum / this.count, largestKl: Math.max(...this.#divergences) };
+  }
+
+  /** Log-probabilities of the same tokens: `others` from `reference`. */
+  add(reference: readonly Listed[], others: readonly Listed[], isSameTop: boolean): void {
+    this.#divergences.push(divergence(reference, others));
+    if (isSameTop) this.#same += 1;
+  }
+}
+
+/** The file with its weights written out in f32. */
+async function expanded({ name, ours }: Subject): Promise<string> {
+  const to = join(cacheFolder(), `${name}-expanded.gguf`);
+  if (existsSync(to) && statSync(to).mtimeMs > statSync(ours).mtimeMs) return to;
+  mkdirSync(cacheFolder(), { recursive: true });
+  rmSync(to, { force: true });
+  await exportModel({ from: ours, to, recipe: 'F32' });
+  return to;
 }
 
 /** The tokens of a prompt, `length` of them, and those that the engine draws after it. */
@@ -162,16 +212,18 @@ async function askLlama(address: string, prompt: readonly number[]): Promise<Lis
   return answer.completion_probabilities[0]!.top_logprobs;
 }
 
-/** KL(theirs, ours) over the listed tokens and all others as one. */
-function divergence(theirs: readonly Listed[], ours: Float64Array): number {
-  let [sum, restOfTheirs, restOfOurs] = [0, 1, 1];
-  for (const { id, logprob } of theirs) {
+/** KL(reference, others) over the listed tokens, which are the same, and all that are not listed as one. */
+function divergence(reference: readonly Listed[], others: readonly Listed[]): number {
+  let [sum, restOfReference, restOfOthers] = [0, 1, 1];
+  for (const [at, { logprob }] of reference.entries()) {
+    const other = others[at]!.logprob;
     const probability = Math.exp(logprob);
-    sum += probability * (logprob - ours[id]!);
-    restOfTheirs -= probability;
-    restOfOurs -= Math.exp(ours[id]!);
+    sum += probability * (logprob - other);
+    restOfReference -= probability;
+    restOfOthers -= Math.exp(other);
   }
-  return restOfTheirs > 1e-9 && restOfOurs > 1e-9 ? sum + restOfTheirs * Math.log(restOfTheirs / restOfOurs) : sum;
+  if (restOfReference <= 1e-9 || restOfOthers <= 1e-9) return sum;
+  return sum + restOfReference * Math.log(restOfReference / restOfOthers);
 }
 
 function largest(row: Float64Array): number {

@@ -43,14 +43,8 @@ export async function benchBeside(options: BesideOptions): Promise<BenchLine> {
     // At another moment of the long prompt each time.
     for (const [index, side] of sides.entries()) taken[index]!.push(await meet(side, subject, options, (round + 0.5) / rounds));
   }
-  const row = (name: string, of: (meetings: readonly Meeting[]) => number) => ({
-    ...rowOf(name, name.startsWith('times') ? '' : 's', {
-      ours: of(taken[0]!),
-      peer: peer ? of(taken[1]!) : undefined,
-      better: 'less',
-    }),
-    ...(peer ? { peerName: 'llama-server' } : {}),
-  });
+  const row = (name: string, of: (meetings: readonly Meeting[]) => number, unit = 's') =>
+    rowOf(name, unit, { ours: of(taken[0]!), peer: taken[1] && of(taken[1]), better: 'less', peerName: 'llama-server' });
   const idle = (meetings: readonly Meeting[]) => median(meetings.map((meeting) => meeting.idle));
   const p99 = (meetings: readonly Meeting[]) =>
     meetings.map(({ beside }) => beside).toSorted((a, b) => a - b)[Math.ceil(0.99 * rounds) - 1]!;
@@ -64,7 +58,7 @@ export async function benchBeside(options: BesideOptions): Promise<BenchLine> {
       row(`first token of a prompt of ${short}, idle`, idle),
       row(`the same beside one of ${long}, median`, (meetings) => median(meetings.map(({ beside }) => beside))),
       row('the same, p99', p99),
-      row('times the idle one at p99', (meetings) => p99(meetings) / idle(meetings)),
+      row('times the idle one at p99', (meetings) => p99(meetings) / idle(meetings), ''),
       row(`first token of the prompt of ${long}`, (meetings) => median(meetings.map((meeting) => meeting.long))),
     ],
   };

@@ -51,10 +51,8 @@ export async function benchServer(options: LoadOptions): Promise<BenchLine> {
     mine.push(await roundOf(ours, subject, options));
     if (theirs) others.push(await roundOf(theirs, subject, options));
   }
-  const row = (name: string, unit: string, of: (round: Round) => number, better: 'more' | 'less') => ({
-    ...rowOf(name, unit, { ours: median(mine.map(of)), peer: theirs && median(others.map(of)), better }),
-    ...(theirs ? { peerName: 'llama-server' } : {}),
-  });
+  const row = (name: string, unit: string, of: (round: Round) => number, better: 'more' | 'less') =>
+    rowOf(name, unit, { ours: median(mine.map(of)), peer: theirs && median(others.map(of)), better, peerName: 'llama-server' });
   return {
     bench: 'server',
     subject: subject.name,
@@ -103,10 +101,8 @@ export async function benchColdStart({ isa, rounds, model, peer }: ServingOption
     alone.push(await secondsOf(startOurs));
     if (peer) others.push(await secondsOf(startLlama));
   }
-  const row = (name: string, ours: readonly number[]) => ({
-    ...rowOf(name, 's', { ours: median(ours), peer: peer ? median(others) : undefined, better: 'less' }),
-    ...(peer ? { peerName: 'llama-server' } : {}),
-  });
+  const row = (name: string, ours: readonly number[]) =>
+    rowOf(name, 's', { ours: median(ours), peer: peer ? median(others) : undefined, better: 'less', peerName: 'llama-server' });
   return {
     bench: 'coldstart',
     subject: subject.name,

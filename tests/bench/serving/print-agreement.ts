@@ -1,10 +1,11 @@
 // What the bench agreement has found, for a terminal.
-import type { Agreement } from './agreement.ts';
+import type { Agreement, Distance } from './agreement.ts';
 
-export function printAgreement({ subject, positions, sameTop, meanKl, largestKl, disagreements }: Agreement): void {
+export function printAgreement({ subject, positions, disagreements, ...distances }: Agreement): void {
   console.log(`${subject}: ${positions} tokens`);
-  console.log(`same most likely token  ${(100 * sameTop).toFixed(2)} %`);
-  console.log(`mean KL divergence      ${meanKl.toExponential(2)} nats, at most ${largestKl.toExponential(2)}`);
+  print('ours from theirs', distances.apart);
+  print('ours from the same weights in f32', distances.oursFromExact);
+  print('theirs from the same weights in f32', distances.theirsFromExact);
   for (const { prompt, position, ours, theirs } of disagreements) {
     const words = [ours, theirs].map(
       ({ token, logprobOfOurs, logprobOfTheirs }) =>
@@ -12,4 +13,9 @@ export function printAgreement({ subject, positions, sameTop, meanKl, largestKl,
     );
     console.log(`  token ${position + 1} after ${JSON.stringify(prompt)}: ${words.join(' against ')}`);
   }
+}
+
+function print(what: string, { sameTop, meanKl, largestKl }: Distance): void {
+  const kl = `mean KL divergence ${meanKl.toExponential(2)} nats, at most ${largestKl.toExponential(2)}`;
+  console.log(`${what}: same most likely token ${(100 * sameTop).toFixed(2)} %, ${kl}`);
 }

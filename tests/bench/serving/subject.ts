@@ -20,7 +20,8 @@ export interface Subject {
   readonly vocabulary: number;
 }
 
-const cacheFolder = () => join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'windlass/bench');
+/** Where models of the benches are kept. */
+export const cacheFolder = () => join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'windlass/bench');
 
 /** Prompts are made of the first tokens, which every vocabulary has. */
 const promptVocabulary = 256;
