@@ -19,6 +19,7 @@ export default defineConfig({
           exclude: ['**/*.native.test.ts'],
           maxWorkers: 2,
           testTimeout: 90_000,
+          hookTimeout: 90_000,
         },
       },
       {
@@ -29,8 +30,8 @@ export default defineConfig({
           include: ['{runtime,kernels}/**/*.native.test.ts', 'tests/{native,parity}/**/*.test.ts'],
           pool: 'forks',
           maxWorkers: 1,
-          testTimeout: 120_000,
-          hookTimeout: 60_000,
+          testTimeout: 240_000,
+          hookTimeout: 240_000,
         },
       },
       {
@@ -65,7 +66,7 @@ export default defineConfig({
           pool: 'forks',
           maxWorkers: 1,
           testTimeout: 300_000,
-          hookTimeout: 60_000,
+          hookTimeout: 300_000,
         },
       },
     ],

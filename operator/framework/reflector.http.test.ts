@@ -74,7 +74,7 @@ describe('reflector over HTTP', () => {
             expect(new Set(store.list())).toEqual(new Set(truth));
             expect(store.synced).toBe(true);
           },
-          { timeout: 15_000, interval: 5 },
+          { timeout: 60_000, interval: 5 },
         );
         const expected = truth.map(({ metadata }) => [metadata.name, `${metadata.uid} ${metadata.resourceVersion}`] as const);
         expect(seen).toEqual(new Map(expected));

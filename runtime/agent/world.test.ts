@@ -2,6 +2,9 @@
 import { afterEach, expect, it } from 'vitest';
 import { FakePods } from './fake-pods.ts';
 
+/** Longer than a busy machine keeps a process from its turn. */
+const hangSeconds = '10';
+
 let pods: FakePods;
 afterEach(() => pods.close());
 
@@ -22,7 +25,7 @@ it('pods find each other by name, get one world numbered by their indices, and e
   expect(new Set(world.map(({ secret }) => secret)).size).toBe(1);
   expect(world[0]).not.toHaveProperty('secretOfJob');
   expect((await Promise.all(running.map(({ ended }) => ended))).map(({ code }) => code)).toEqual([0, 0, 0]);
-}, 60_000);
+});
 
 it('a killed rank makes all start again in place, and is named with its pod, signal and call site', async () => {
   await job(3);
@@ -55,7 +58,7 @@ it('a killed rank makes all start again in place, and is named with its pod, sig
       "time": "",
     }
   `);
-}, 60_000);
+});
 
 it('when no restart is left, the pod of the cause says so and the others only follow', async () => {
   await job(2, { WL_MAX_RESTARTS: '1' });
@@ -69,7 +72,7 @@ it('when no restart is left, the pod of the cause says so and the others only fo
   });
   expect(first?.code).toBe(92);
   expect(first?.words.message).toMatch(/^ended because rank 1 \(pod moby-worker-1\) ended with code 75/);
-}, 60_000);
+});
 
 it.each([0, 1])(
   'a rule that wants a new pod ends that of the cause alone (pod %i), which says so; the others wait for the next one',
@@ -85,7 +88,6 @@ it.each([0, 1])(
     await pods.start(index);
     expect((await pods.world(1)).map((seat) => seat.index)).toEqual([0, 1]);
   },
-  60_000,
 );
 
 it('a user error ends the job without a restart in the words of the rank that met it', async () => {
@@ -97,10 +99,10 @@ it('a user error ends the job without a restart in the words of the rank that me
   expect(ends.map(({ code }) => code)).toEqual([92, 64, 92]);
   expect(ends[1]?.words).toMatchObject({ code: 'WL_DATA_EMPTY', message: 'made to fail', remedy: 'Do not.', rank: 1 });
   expect(ends[1]?.words.restarts).toBeUndefined();
-}, 60_000);
+});
 
 it('a rank that stands still is killed, named as silent, and replaced', async () => {
-  await job(2, { WL_HANG_TIMEOUT_SECONDS: '3' });
+  await job(2, { WL_HANG_TIMEOUT_SECONDS: hangSeconds });
   await pods.start(0, 1);
   const [, second] = await pods.world(0);
   await pods.report('heartbeats of all', ({ ranks }) => ranks?.length === 2 && ranks.every(({ state }) => state === 'running'));
@@ -108,12 +110,12 @@ it('a rank that stands still is killed, named as silent, and replaced', async ()
   await pods.world(1);
   const { fault } = await pods.report('the fault', ({ fault }) => fault !== undefined);
   expect(fault).toMatchObject({ code: 'WL_HANG', rank: 1, pod: 'moby-worker-1' });
-  expect(fault?.message).toMatch(/^rank 1 \(pod moby-worker-1\) has given no sign of life for \d s, stepping at step \d+/);
+  expect(fault?.message).toMatch(/^rank 1 \(pod moby-worker-1\) has given no sign of life for \d+ s, stepping at step \d+/);
   expect(() => process.kill(second!.pid, 0)).toThrow('ESRCH');
-}, 60_000);
+});
 
 it('a rank that is stopped before its first step is killed, named with what it was doing, and replaced', async () => {
-  await job(2, { WL_HANG_TIMEOUT_SECONDS: '3' });
+  await job(2, { WL_HANG_TIMEOUT_SECONDS: hangSeconds });
   await pods.tell('preparing');
   await pods.start(0, 1);
   const [, second] = await pods.world(0);
@@ -123,38 +125,34 @@ it('a rank that is stopped before its first step is killed, named with what it w
   const { fault } = await pods.report('the fault', ({ fault }) => fault !== undefined);
   expect(fault).toMatchObject({ code: 'WL_HANG', rank: 1, pod: 'moby-worker-1' });
   expect(fault?.message).toMatch(/has given no sign of life for \d+ s, preparing \(loading \d+\) at step 0/);
-}, 60_000);
+});
 
 it('a rank that has not entered the collective of the others is named with operation and call site', async () => {
-  await job(3, { WL_HANG_TIMEOUT_SECONDS: '2' });
+  await job(3, { WL_HANG_TIMEOUT_SECONDS: hangSeconds });
   await pods.tell('behind', '2');
   await pods.start(...range(3));
   await pods.world(1);
   const { fault } = await pods.report('the fault', ({ fault }) => fault !== undefined);
-  expect(fault?.message.replace(/for \d s/, 'for N s')).toMatchInlineSnapshot(
+  expect(fault?.message.replace(/for \d+ s/, 'for N s')).toMatchInlineSnapshot(
     `"rank 2 (pod moby-worker-2) has not entered all-reduce 17 of group data-0 (call site block 3 gradient) that ranks 0, 1 wait in for N s, stepping at step 0 after all-reduce 16 of group data-0 (call site block 3 gradient); all 3 ranks start again (restart 1 of 3)"`,
   );
-}, 60_000);
+});
 
 it.each([
   ['one pod', [2]],
   ['all pods at once', [0, 1, 2]],
-])(
-  'SIGTERM to %s lets all ranks save after the same step and end as preempted',
-  async (_, asked) => {
-    await job(3);
-    const running = await pods.start(...range(3));
-    await pods.world(0);
-    await pods.report('steps', ({ ranks }) => ranks?.every(({ step = 0 }) => step > 0) === true);
-    for (const index of asked) running[index]!.signal('SIGTERM');
-    const ends = await Promise.all(running.map(({ ended }) => ended));
-    expect(ends.map(({ code }) => code)).toEqual([90, 90, 90]);
-    const saved = await Promise.all(range(3).map((index) => pods.read(`saved-${index}`)));
-    expect(new Set(saved).size).toBe(1);
-    expect(Number(saved[0])).toBeGreaterThan(0);
-  },
-  60_000,
-);
+])('SIGTERM to %s lets all ranks save after the same step and end as preempted', async (_, asked) => {
+  await job(3);
+  const running = await pods.start(...range(3));
+  await pods.world(0);
+  await pods.report('steps', ({ ranks }) => ranks?.every(({ step = 0 }) => step > 0) === true);
+  for (const index of asked) running[index]!.signal('SIGTERM');
+  const ends = await Promise.all(running.map(({ ended }) => ended));
+  expect(ends.map(({ code }) => code)).toEqual([90, 90, 90]);
+  const saved = await Promise.all(range(3).map((index) => pods.read(`saved-${index}`)));
+  expect(new Set(saved).size).toBe(1);
+  expect(Number(saved[0])).toBeGreaterThan(0);
+});
 
 it('the rendezvous moves with pod 0 and goes on at the next epoch', async () => {
   await job(2);
@@ -168,7 +166,7 @@ it('the rendezvous moves with pod 0 and goes on at the next epoch', async () => 
     { index: 0, rank: 0 },
     { index: 1, rank: 1 },
   ]);
-}, 60_000);
+});
 
 it('an elastic job goes on with half of its pods when one is lost, and grows again when it is back, without losing a step', async () => {
   await job(4, { WL_ELASTIC_MIN: '1', WL_ELASTIC_WAIT_SECONDS: '1' });
@@ -188,7 +186,7 @@ it('an elastic job goes on with half of its pods when one is lost, and grows aga
   expect(await pods.read('saved-0')).toBe(await pods.read('saved-2'));
   const { restarts } = pods.reports.at(-1)!;
   expect(restarts).toBe(1);
-}, 60_000);
+});
 
 it('a pod with another secret is not let in, and learns nothing', async () => {
   await job(2);
@@ -203,7 +201,7 @@ it('a pod with another secret is not let in, and learns nothing', async () => {
   } finally {
     await stranger.close();
   }
-}, 60_000);
+});
 
 it('a pod that finds no rendezvous says where it looks, and ends when it is asked to', async () => {
   await job(2);
@@ -212,4 +210,4 @@ it('a pod that finds no rendezvous says where it looks, and ends when it is aske
   expect(lost).toMatchObject({ message: 'the rendezvous is out of reach; trying again', rendezvous: 'moby-worker-0.moby:0' });
   lonely!.signal('SIGTERM');
   expect((await lonely!.ended).code).toBe(90);
-}, 60_000);
+});

@@ -1,8 +1,6 @@
 // A serving process in the test's own: it loads a model folder, proves it, answers, drains, and says why when it cannot.
 import { createHash } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -92,14 +90,8 @@ async function start(changes: Record<string, string> = {}) {
   };
 }
 
-/** A port of the loopback address that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
+/** Of this process alone, so that no other one listens there. */
+const ownAddress = `127.81.${(process.pid >> 8) & 255}.${process.pid & 255}`;
 
 /** Runs an engine that must fail; gives exit code and last words. */
 async function failure(changes: Record<string, string>) {
@@ -173,10 +165,10 @@ describe('runEngine', () => {
   });
 
   it('is ready only when the model has answered a token, and says so to who asks before', async () => {
-    const port = await freePort();
+    const port = 7000;
     const probes: number[] = [];
-    const starting = start({ WL_PORT: String(port) });
-    const probe = () => fetch(`http://127.0.0.1:${port}/ready`, { headers: { connection: 'close' } });
+    const starting = start({ WL_POD_IP: ownAddress, WL_PORT: String(port) });
+    const probe = () => fetch(`http://${ownAddress}:${port}/ready`, { headers: { connection: 'close' } });
     await vi.waitUntil(
       async () => {
         const response = await probe().catch(() => undefined);

@@ -22,7 +22,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const steps = 300;
+/** Enough for the disk to be full, and to have room again, long before the end, however late this process hears of a save. */
+const steps = 600;
 const job = () => tinyJob(folder, { steps, checkpoint: { everySteps: 5, keep: 2 } });
 const checkpoints = () => join(disk, 'checkpoints');
 
@@ -66,7 +67,7 @@ it('training goes on without room, the checkpoint before stays whole, and the ne
   expect(await weightsDigest(folder, end)).toBe(await weightsWithRoom());
   const lines = (await readMetrics(folder)).filter((line) => 'train/loss' in line);
   expect(lines.map(({ step }) => step)).toEqual(Array.from({ length: steps }, (_, index) => index + 1));
-  expect((await readdir(checkpoints())).sort()).toEqual(['step-00000295', 'step-00000300']);
+  expect((await readdir(checkpoints())).sort()).toEqual(['step-00000595', 'step-00000600']);
 });
 
 it('a job whose last state could not be saved exits with 75 and succeeds when there is room', async () => {
@@ -75,7 +76,7 @@ it('a job whose last state could not be saved exits with 75 and succeeds when th
   await fillDisk(rank);
   const end = await rank.ended;
   expect([end.code, end.failure?.code], end.log).toEqual([75, 'WL_DISK_FULL']);
-  expect(end.failure?.message).toMatch(/^no room for the checkpoint of step 300 in .*: \d+ bytes needed, \d+ free$/);
+  expect(end.failure?.message).toMatch(/^no room for the checkpoint of step 600 in .*: \d+ bytes needed, \d+ free$/);
   expect(end.failure?.remedy).toContain('Free the number of bytes given');
   expect(end.published).toBeUndefined();
   await rm(join(disk, 'filler'));

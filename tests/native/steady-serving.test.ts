@@ -2,8 +2,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -12,7 +10,9 @@ import { openDevice } from '#runtime/tensor/main.ts';
 import { formatTokenizerConfig, trainTokenizer } from '#runtime/tokenizer/main.ts';
 
 const executable = resolve(import.meta.dirname, '../../bin/windlass.ts');
-const address = '127.0.0.1';
+/** Of this process alone, so that no other one listens there. */
+const address = `127.82.${(process.pid >> 8) & 255}.${process.pid & 255}`;
+const port = 7000;
 /** V8 grows its heap to a working size during the first requests; what grows after them would grow for ever. */
 const warmUpRequests = 3_000;
 const requests = 1_000;
@@ -38,7 +38,6 @@ beforeAll(async () => {
       { name: 'tokenizer_config.json', content: formatTokenizerConfig({ eosToken: '<|endoftext|>' }) },
     ],
   });
-  const port = await freePort();
   url = `http://${address}:${port}`;
   engine = spawn(process.execPath, [executable, 'engine'], {
     stdio: 'ignore',
@@ -109,14 +108,6 @@ async function send(count: number): Promise<void> {
     }
   };
   await Promise.all(Array.from({ length: clients }, client));
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, address, done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 function residentKiB(pid: number): number {
