@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { endWithBench } from './end-with-bench.ts';
 
 export interface LineProcess {
   /** The next answer, to the oldest request that has none yet; the first may come unasked. */
@@ -11,7 +12,7 @@ export interface LineProcess {
 }
 
 export function startLines(command: string, args: readonly string[], env: NodeJS.ProcessEnv): LineProcess {
-  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
+  const child = endWithBench(spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env }));
   const ended = once(child, 'close');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const answer = async <T>(): Promise<T> => {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { endWithBench } from '../end-with-bench.ts';
 import { cpuMsOf, memoryOf } from './process-figures.ts';
 import { endOf, systemNamespace } from './stage.ts';
 import type { Stage } from './stage.ts';
@@ -34,11 +35,13 @@ export async function startOperator({ operatorKubeconfig }: Stage, profile?: str
   const addresses = ['metrics', 'health', 'profile'].flatMap((what) => [`--${what}-address`, '127.0.0.1:0']);
   const profiling = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   const scope = ['--kubeconfig', operatorKubeconfig, '--lease-namespace', systemNamespace, '--image', 'windlass:bench'];
-  const child = spawn(process.execPath, [...profiling, windlass, 'operator', ...scope, ...addresses], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    // As in the chart.
-    env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=4' },
-  });
+  const child = endWithBench(
+    spawn(process.execPath, [...profiling, windlass, 'operator', ...scope, ...addresses], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      // As in the chart.
+      env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=4' },
+    }),
+  );
   const failed = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the operator ended with ${code}`)));
   // Nobody may be waiting for it at the moment.
   failed.catch(() => undefined);

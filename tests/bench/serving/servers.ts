@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { endWithBench } from '../end-with-bench.ts';
 import { llamaTool } from '../../../hack/peer-tools/llama.ts';
 import type { LlamaVariant } from '../../../hack/peer-tools/llama.ts';
 import type { Subject } from './subject.ts';
@@ -75,7 +76,7 @@ export async function startLlama({
 
 async function start(command: string, args: readonly string[], port: number, env: Record<string, string>): Promise<Served> {
   const begin = performance.now();
-  const child = spawn(command, args, { stdio: 'ignore', env: { ...process.env, ...env } });
+  const child = endWithBench(spawn(command, args, { stdio: 'ignore', env: { ...process.env, ...env } }));
   const ended = once(child, 'close');
   let isEnded = false;
   void ended.then(() => (isEnded = true));
