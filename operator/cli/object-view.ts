@@ -1,4 +1,5 @@
 // A job or a service as the view shows it: from its object, with the newest report of its ranks laid over it where there is one. Pure.
+import { isConditionTrue } from '#crds/conditions.ts';
 import type { Condition } from '#crds/conditions.ts';
 import type { InferenceService, TrainingJob } from '#crds/v1alpha1/index.ts';
 import type { Progress, ProgressReport, RankReport } from '#runtime/api/messages.ts';
@@ -30,6 +31,7 @@ export function jobView(job: TrainingJob, newest?: Newest): JobView {
   return {
     name: job.metadata.name,
     state: isResuming(job) ? 'Pending' : (status.state ?? 'Pending'),
+    ...(status.state === 'Suspended' && isConditionTrue(job, 'Reconciling') ? { stopping: true } : {}),
     step: progress.step ?? 0,
     steps: progress.steps ?? job.spec.task.pretrain?.steps ?? 0,
     restarts: Math.max(status.restarts ?? 0, newest?.restarts ?? 0),

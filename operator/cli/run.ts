@@ -151,8 +151,8 @@ function namesOf(manifests: readonly Manifest[], kind: string): Set<string> {
   return new Set(manifests.filter(({ resource }) => resource.kind === kind).map(({ object }) => object.metadata.name));
 }
 
-function hasEnded({ state }: JobView): boolean {
-  return state === 'Succeeded' || state === 'Failed' || state === 'Suspended';
+function hasEnded({ state, stopping }: JobView): boolean {
+  return state === 'Succeeded' || state === 'Failed' || (state === 'Suspended' && !stopping);
 }
 
 function isPaused({ state }: JobView): boolean {

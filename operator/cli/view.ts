@@ -14,6 +14,8 @@ export interface JobView {
   readonly name: string;
   /** `Running`, `Complete`, `Failed`, ... as `status.state` says. */
   readonly state: string;
+  /** It is paused, but pods of it still save and end. */
+  readonly stopping?: boolean;
   readonly step: number;
   readonly steps: number;
   readonly loss?: number;
