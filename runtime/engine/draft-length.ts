@@ -1,5 +1,7 @@
 // How many tokens to guess: as many as are likely enough to be right for what it costs to check them.
 
+/** What one more row adds to the time of a step of one row: from decoding 1 and 8 sequences of a 135M model in 4 bits on two cores. */
+const rowCost = 0.3;
 /** A text that has shown nothing yet counts as one of which four in five guesses were right, twice. */
 const prior = { right: 1.6, checked: 2 };
 /** What older guesses count for after each check, and what all count for after each token for which nothing was guessed. */
@@ -14,8 +16,8 @@ export class DraftLength {
   #right = 0;
   #checked = 0;
 
-  /** The guesses for a step that has `rows` rows without them; `rowCost` is what a row adds, in shares of a step of one row. */
-  next(rows: number, most: number, rowCost: number): number {
+  /** The guesses for a step that has `rows` rows without them. */
+  next(rows: number, most: number): number {
     const chance = (this.#right + prior.right) / (this.#checked + prior.checked);
     const price = (rowCost * rows) / (1 + rowCost * (rows - 1));
     let count = 0;

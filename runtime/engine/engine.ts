@@ -7,7 +7,6 @@ import { emptyCounters } from './metrics.ts';
 import type { EngineObserver, EngineStats } from './metrics.ts';
 import { OutputQueue } from './output-queue.ts';
 import type { GenerateRequest, Output } from './request.ts';
-import { RowCost } from './row-cost.ts';
 import type { Runner, Work, WorkResult } from './runner.ts';
 import { Scheduler } from './scheduler.ts';
 import { completionLength } from './sequence.ts';
@@ -52,7 +51,6 @@ export class Engine {
   readonly #generations = new Map<number, Generation>();
   readonly #counters = emptyCounters();
   readonly #pace = new StepPace();
-  readonly #rowCost = new RowCost();
   #onIdle: (() => void)[] = [];
   #nextId = 0;
   #looping = false;
@@ -191,7 +189,7 @@ export class Engine {
         const work = chunks.map((chunk) => workOf(chunk, this.#generations.get(chunk.sequence.id)!));
         const begunAt = this.#init.now();
         const results = await this.#init.runner.run(work);
-        this.#learn(work, this.#init.now() - begunAt);
+        this.#pace.observe(rowsOf(work), this.#init.now() - begunAt);
         this.#counters.steps += 1;
         for (const [index, result] of results.entries()) this.#apply(work[index]!, result);
       }
@@ -211,14 +209,7 @@ export class Engine {
     const { speculativeTokens = 0 } = this.limits;
     const { running } = this.#scheduler;
     if (speculativeTokens === 0) return;
-    for (const { id } of running) draft(this.#generations.get(id)!, running.length, speculativeTokens, this.#rowCost.share);
-  }
-
-  #learn(work: readonly Work[], seconds: number): void {
-    const rows = rowsOf(work);
-    this.#pace.observe(rows, seconds);
-    // Rows of prompts cost something else: most of them draw nothing.
-    if (work.every(({ chunk, draws }) => draws && chunk.last && chunk.count === 1)) this.#rowCost.observe(rows, seconds);
+    for (const { id } of running) draft(this.#generations.get(id)!, running.length, speculativeTokens);
   }
 
   #apply({ chunk }: Work, result: WorkResult): void {

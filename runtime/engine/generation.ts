@@ -141,12 +141,12 @@ export function advance(
   return undefined;
 }
 
-/** Guesses what follows, for a step in which all running sequences draw: `rows` of them. At most `most` tokens; see DraftLength for `rowCost`. */
-export function draft(generation: Generation, rows: number, most: number, rowCost: number): void {
+/** Guesses what follows, for a step in which all running sequences draw: `rows` of them. At most `most` tokens. */
+export function draft(generation: Generation, rows: number, most: number): void {
   const { sequence, draftLength, draws } = generation;
   if (!draws || sequence.computed + 1 !== sequence.tokens.length) return;
   const room = sequence.maxLength - sequence.tokens.length - 1;
-  sequence.drafts = draftByNgram(sequence.tokens, draftLength.next(rows, Math.min(most, room), rowCost), ngrams);
+  sequence.drafts = draftByNgram(sequence.tokens, draftLength.next(rows, Math.min(most, room)), ngrams);
 }
 
 /** Shorter matches are too often chance, and longer ones add nothing to what is found. */

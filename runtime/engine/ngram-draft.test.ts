@@ -42,19 +42,15 @@ describe('DraftLength', () => {
   it('guesses much alone, less in a crowd, and nothing in a large one', () => {
     const length = new DraftLength();
     for (let i = 0; i < 20; i += 1) length.saw(4, 4);
-    expect([1, 4, 16, 256].map((rows) => length.next(rows, 8, 0.3))).toEqual([8, 8, 8, 0]);
-    expect([1, 4, 16, 256].map((rows) => new DraftLength().next(rows, 8, 0.3))).toEqual([5, 2, 0, 0]);
-  });
-
-  it('guesses more where rows are cheap, and nothing where a row costs a step', () => {
-    expect([0.02, 0.3, 0.7, 1].map((rowCost) => new DraftLength().next(1, 16, rowCost))).toEqual([16, 5, 1, 0]);
+    expect([1, 4, 16, 256].map((rows) => length.next(rows, 8))).toEqual([8, 8, 8, 0]);
+    expect([1, 4, 16, 256].map((rows) => new DraftLength().next(rows, 8))).toEqual([5, 2, 0, 0]);
   });
 
   it('gives up on a text whose guesses are wrong, and tries again later', () => {
     const length = new DraftLength();
     let tries = 0;
     for (let token = 0; token < 400; token += 1) {
-      const drafted = length.next(1, 8, 0.3);
+      const drafted = length.next(1, 8);
       if (drafted > 0) tries += 1;
       length.saw(drafted, 0);
     }
@@ -66,6 +62,6 @@ describe('DraftLength', () => {
     const [one, eight] = [new DraftLength(), new DraftLength()];
     one.saw(2, 1);
     eight.saw(8, 1);
-    expect(eight.next(1, 8, 0.3)).toBe(one.next(1, 8, 0.3));
+    expect(eight.next(1, 8)).toBe(one.next(1, 8));
   });
 });
