@@ -8,6 +8,7 @@ import type { ModelConfig } from '#runtime/model/config.ts';
 import { newModelConfig, parseHuggingFaceConfig } from '#runtime/model/families/families.ts';
 import { recomputeWithin } from '#runtime/parallel/plan/recompute-budget.ts';
 import type { PlanRequest } from '#runtime/parallel/plan/plan.ts';
+import { isRemote } from '#runtime/remote/main.ts';
 import { aboutField, localPath } from './local-path.ts';
 import { readTokenizer } from './read-tokenizer.ts';
 
@@ -32,7 +33,7 @@ export async function planRequestOf(spec: TrainingJobSpec): Promise<PlanRequest>
 }
 
 async function modelOf({ model, data }: TrainingJobSpec, trainingLength: number): Promise<ModelConfig> {
-  if (model.from !== undefined && /^https?:\/\//.test(model.from))
+  if (model.from !== undefined && isRemote(model.from))
     throw new WindlassError(
       'WL_FILE_MISSING',
       'spec.model.from is on a server, and a plan fetches nothing: name a folder with its config.json',
@@ -56,7 +57,7 @@ async function modelOf({ model, data }: TrainingJobSpec, trainingLength: number)
 }
 
 async function tokensOf(uri: string | undefined): Promise<number> {
-  if (uri !== undefined && /^https?:\/\//.test(uri))
+  if (uri !== undefined && isRemote(uri))
     throw new WindlassError(
       'WL_MANIFEST_INVALID',
       'spec.data.tokenizer.uri is on a server, and a plan fetches nothing: name a file or folder',

@@ -47,7 +47,7 @@ export async function benchPrecision({ isa, model, rounds }: PrecisionBenchOptio
     rounds,
     rows: [
       { ...speed, cpuRatio: median(f32.cpuSeconds) / median(bf16.cpuSeconds), peerName },
-      { ...rowOf('most memory', 'MiB', { ours: memory.bf16, peer: memory.f32, better: 'less' }), peerName },
+      rowOf('most memory', 'MiB', { ours: memory.bf16, peer: memory.f32, better: 'less', peerName }),
     ],
     notes: [`losses of ${bf16.losses.length} steps are within ${distance.toExponential(1)} of those of f32`],
   };

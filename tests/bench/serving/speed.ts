@@ -81,14 +81,18 @@ export async function benchSpeed(bench: SpeedBench, options: SpeedOptions): Prom
     if (tools) others.push(await theirs(tools));
   }
   const speed = median(mine.map(({ tokensPerSecond }) => tokensPerSecond));
-  const compared = rowOf(cache ? `${name}, cache of ${cache}` : name, 'tokens/s', { ours: speed, peer: tools && median(others) });
+  const compared = rowOf(cache ? `${name}, cache of ${cache}` : name, 'tokens/s', {
+    ours: speed,
+    peer: tools && median(others),
+    peerName: 'llama.cpp',
+  });
   return {
     bench,
     subject: subject.name,
     ...machine.describe(isa),
     versions: { node: process.version, ...(tools ? { 'llama.cpp': tools.version } : {}) },
     rounds,
-    rows: [limited(bench, tools ? { ...compared, peerName: 'llama.cpp' } : compared, subject, machine.limits)],
+    rows: [limited(bench, compared, subject, machine.limits)],
   };
 }
 
