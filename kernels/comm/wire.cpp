@@ -100,9 +100,10 @@ void Wire::watch_for() {
   bool reads = static_cast<bool>(on_bytes_);
   bool writes = !outgoing_.empty();
   if (const Tls* const tls = line_.tls.get()) {
-    // Hands are shaken for what is to be sent as well. What TLS has in store is no event of the socket.
+    // Hands are shaken for what is to be sent as well, and where that ended in a read, it is still to be sent.
     reads = (reads || (writes && !tls->is_shaken())) && !tls->waits_for_key();
-    writes = tls->wants_room() || (on_bytes_ && tls->has_pending());
+    // What TLS has in store is no event of the socket.
+    writes = tls->wants_room() || (writes && tls->is_shaken()) || (on_bytes_ && tls->has_pending());
   }
   Service::instance().change(watch_, (reads ? EPOLLIN : 0u) | EPOLLRDHUP | (writes ? EPOLLOUT : 0u));
 }
