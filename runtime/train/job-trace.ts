@@ -56,7 +56,7 @@ export class JobTrace {
     const path = join(folder, traceFileName(mesh.rank));
     const temporary = `${path}.tmp`;
     try {
-      await writeFile(temporary, JSON.stringify(this.#recorder.read()));
+      await writeFile(temporary, JSON.stringify(await this.#recorder.read()));
       await rename(temporary, path);
       log({ path }, 'trace is written');
     } catch (error) {

@@ -59,7 +59,7 @@ async function trainedBy(manifest: string, { alone = false, traceInto }: Ways = 
       for (const { recorder } of ranks) recorder.stop();
     }
     await Promise.all(ranks.map(({ trainer }) => trainer.execution.settled()));
-    for (const { recorder, mesh } of ranks) await traceInto?.(mesh.rank, recorder.read());
+    for (const { recorder, mesh } of ranks) await traceInto?.(mesh.rank, await recorder.read());
     return await digestOf(ranks);
   });
 }

@@ -21,7 +21,7 @@ async function traced(parallelism: Parallelism, setting: Setting, steps: number)
       for (const { recorder } of ranks) recorder.stop();
     }
     await Promise.all(ranks.map(({ trainer }) => trainer.execution.settled()));
-    return ranks.map(({ recorder }) => recorder.read());
+    return await Promise.all(ranks.map(({ recorder }) => recorder.read()));
   });
 }
 
@@ -68,6 +68,20 @@ describe('two ranks that share all weights out', () => {
       const ranges = actions!.map(rangeOf);
       for (const [at, { start }] of ranges.slice(1).entries()) expect(start).toBeGreaterThanOrEqual(ranges[at]!.end);
     }
+  });
+});
+
+it('a trace that is asked for at once has the end of its last step, which the stream has yet to come to', async () => {
+  const batch = { sequences: 16, length: 64, grains: 1 };
+  const config = newModelConfig('gpt2', { hiddenSize: 128, layers: 4, heads: 4 }, { vocabularySize: 259, trainingLength: 64 });
+  await withRanks(noParallelism, { config, batch, seed: 3, recompute: 'none', optimizer }, async (ranks) => {
+    const { recorder } = ranks[0]!;
+    recorder.start(1);
+    const stepping = stepAll(ranks, testBatch(batch, config, 1), 1, 0.01);
+    recorder.stop();
+    const trace = await recorder.read();
+    expect(ofCategory(trace, 'step').map(({ name }) => name)).toEqual(['step 1']);
+    await stepping;
   });
 });
 

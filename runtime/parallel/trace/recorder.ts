@@ -28,6 +28,7 @@ type Communication = CommRecord & { readonly step: number };
 
 export class TraceRecorder implements ComputeObserver {
   readonly #mesh: Mesh;
+  readonly #stream: Stream;
   readonly #clock: StreamClock;
   #intervals: Interval[] = [];
   #open: Interval[] = [];
@@ -37,7 +38,8 @@ export class TraceRecorder implements ComputeObserver {
 
   constructor(mesh: Mesh, device: Device) {
     this.#mesh = mesh;
-    this.#clock = new StreamClock(Stream.of(device));
+    this.#stream = Stream.of(device);
+    this.#clock = new StreamClock(this.#stream);
   }
 
   /** Records until `stop`. Steps count from 1; one that begins anew replaces what there is of it. */
@@ -70,8 +72,9 @@ export class TraceRecorder implements ComputeObserver {
     this.#collect();
   }
 
-  /** What was recorded and has ended. To be called when what the last step enqueued has run. */
-  read(): RankTrace {
+  /** What was recorded, once the stream has come to the end of it. Rejects with the stream's error. */
+  async read(): Promise<RankTrace> {
+    await this.#stream.sync();
     this.#collect();
     const { rank, layout, at } = this.#mesh;
     const rows = new Map([[computeRow, 0]]);
