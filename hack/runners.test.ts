@@ -63,6 +63,24 @@ last</system-out></testcase></testsuite>`;
   expect(ctestCounts('build/x', report)).toEqual({ passed: 2, failed: 1, notes: ['failed: build/x: bad\nfirst\nlast'] });
 });
 
+test('a second try of native tests counts in the place of the first; what passed only then is named', () => {
+  const first = `<testsuite name="x" tests="3" failures="2" disabled="0" skipped="0">
+    <testcase name="good" status="run"><system-out>fine</system-out></testcase>
+    <testcase name="comm-a" status="fail"><failure message=""/><system-out>slow</system-out></testcase>
+    <testcase name="comm-b" status="fail"><failure message=""/><system-out>wrong</system-out></testcase></testsuite>`;
+  const second = `<testsuite name="x" tests="2" failures="1" disabled="0" skipped="0">
+    <testcase name="comm-a" status="run"><system-out>fine</system-out></testcase>
+    <testcase name="comm-b" status="fail"><failure message=""/><system-out>wrong</system-out></testcase></testsuite>`;
+  expect(ctestCounts('build/x', first, second)).toEqual({
+    passed: 2,
+    failed: 1,
+    notes: ['passed only at the second try: build/x: comm-a\nslow', 'failed: build/x: comm-b\nwrong'],
+  });
+  const alone = `<testsuite name="x" tests="1" failures="0" disabled="0" skipped="0">
+    <testcase name="comm-a" status="run"></testcase></testsuite>`;
+  expect(ctestCounts('build/x', first, alone)).toMatchObject({ passed: 2, failed: 1 });
+});
+
 test.each([
   [[{ passed: 3, failed: 0 }], '3 passed, 0 failed', 0],
   [

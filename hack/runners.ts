@@ -23,9 +23,20 @@ export function run(command: string, args: readonly string[], env: Record<string
 }
 
 /**
+ * What waits for processes, sockets and clocks, and is tried once more, alone, where it fails: a machine that stood still for a minute is
+ * no fault of the code. What passes only then is named at the end. What computes gets no second try.
+ */
+const secondTry = {
+  vitest: new RegExp(
+    '^(operator|bin|hack|runtime/(agent|api|remote|serve)|tests/(cluster|e2e|bench))/|' +
+      '^tests/native/(disk-full|encryption|kill|network|processes|save-kill|servers)\\.',
+  ),
+  ctest: /^comm-/,
+};
+
+/**
  * The vitest projects of `npm test`, or what `args` select. Builds what the project `cluster` takes, where no run before has: that takes
- * minutes. Files that talk to processes of their own (`cluster`, `e2e`) and fail are tried once more, alone: a machine that stood still
- * for a minute is no fault of the code. What passes only then is named at the end. Nothing that computes gets a second try.
+ * minutes.
  */
 export async function runVitest(args: readonly string[] = []): Promise<Counts> {
   const projects = args.flatMap((arg, index) =>
@@ -37,10 +48,10 @@ export async function runVitest(args: readonly string[] = []): Promise<Counts> {
   if (projects.length === 0 || projects.includes('cluster')) await run('hack/cluster', ['build', '--quiet', 'tests']);
   const first = await vitestOnce(selected);
   if (first instanceof Error) return noReport('vitest', first);
-  const again = first.files.filter((file) => failuresOf(file).length > 0 && /^tests\/(cluster|e2e)\//.test(pathOf(file)));
+  const again = first.files.filter((file) => failuresOf(file).length > 0 && secondTry.vitest.test(pathOf(file)));
   if (again.length === 0) return counted('vitest', first.code, vitestCounts(first.files));
   console.log(`\n== a second try: ${again.map(pathOf).join(' ')}`);
-  const second = await vitestOnce(['--project=cluster', '--project=e2e', ...again.map(pathOf)]);
+  const second = await vitestOnce(['--project=!nodes', ...again.map(pathOf)]);
   if (second instanceof Error) return noReport('the second try', second);
   return counted('vitest', second.code, vitestCounts(first.files, second.files));
 }
@@ -113,33 +124,65 @@ function opening(message: string): string {
 /** Builds and runs the native tests of a build folder. Tests for an instruction set that this CPU lacks are skipped and not counted. */
 export async function runCtest(folder: string, env: Record<string, string> = {}): Promise<Counts> {
   if ((await run('ninja', ['-C', folder, '--quiet'])) !== 0) return { passed: 0, failed: 1, notes: [`${folder} was not built`] };
+  const first = await ctestOnce(folder, env, []);
+  if (first instanceof Error) return noReport(`ctest ${folder}`, first);
+  const again = ctestFailures(first.report).flatMap(({ name }) => (secondTry.ctest.test(name) ? [name] : []));
+  if (again.length === 0) return counted(`ctest ${folder}`, first.code, ctestCounts(folder, first.report));
+  console.log(`\n== a second try: ${again.join(' ')}`);
+  const second = await ctestOnce(folder, env, ['--tests-regex', `^(${again.join('|')})$`]);
+  if (second instanceof Error) return noReport('the second try', second);
+  return counted(`ctest ${folder}`, second.code, ctestCounts(folder, first.report, second.report));
+}
+
+async function ctestOnce(
+  folder: string,
+  env: Record<string, string>,
+  args: readonly string[],
+): Promise<{ readonly code: number; readonly report: string } | Error> {
   const report = freshReport(`ctest-${folder.replaceAll('/', '-')}.xml`);
-  const code = await run(
-    'ctest',
-    ['--test-dir', folder, '--parallel', '2', '--output-on-failure', '--output-junit', report],
-    env,
-  );
+  const options = ['--test-dir', folder, '--parallel', '2', '--output-on-failure', '--output-junit', report];
+  const code = await run('ctest', [...options, ...args], env);
   try {
-    return counted(`ctest ${folder}`, code, ctestCounts(folder, readFileSync(report, 'utf8')));
+    return { code, report: readFileSync(report, 'utf8') };
   } catch (error) {
-    return noReport(`ctest ${folder}`, new Error(`exit code ${code}`, { cause: error }));
+    return new Error(`exit code ${code}`, { cause: error });
   }
 }
 
-/** The counts of a JUnit report of ctest. Exported for the test. */
-export function ctestCounts(folder: string, report: string): Counts {
-  const suite = report.match(/<testsuite [^>]*>/)?.[0] ?? '';
-  const attribute = (name: string): number => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? Number.NaN);
-  const left = attribute('skipped') + attribute('disabled');
-  const notes = report
+/** The counts of a JUnit report of ctest, and of that of a second try of some that failed. Exported for the test. */
+export function ctestCounts(folder: string, first: string, second?: string): Counts {
+  const attribute = (name: string): number => {
+    const suite = first.match(/<testsuite [^>]*>/)?.[0] ?? '';
+    return Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? Number.NaN);
+  };
+  const ran = attribute('tests') - attribute('skipped') - attribute('disabled');
+  const stillFailed = second === undefined ? [] : ctestFailures(second);
+  const isMended = ({ name }: CtestFailure): boolean =>
+    second?.includes(`<testcase name="${name}"`) === true && !stillFailed.some((other) => other.name === name);
+  const failures = ctestFailures(first);
+  const failed = failures.filter((failure) => !isMended(failure));
+  return {
+    passed: ran - failed.length,
+    failed: failed.length,
+    notes: failures.map(
+      (failure) =>
+        `${isMended(failure) ? 'passed only at the second try' : 'failed'}: ${folder}: ${failure.name}\n${failure.output}`,
+    ),
+  };
+}
+
+/** `output`: its last lines. */
+type CtestFailure = { readonly name: string; readonly output: string };
+
+function ctestFailures(report: string): CtestFailure[] {
+  return report
     .split('<testcase ')
     .slice(1)
     .filter((test) => test.includes('<failure'))
     .map((test) => {
       const output = /<system-out>([^]*?)<\/system-out>/.exec(test)?.[1] ?? '';
-      return `failed: ${folder}: ${/name="([^"]*)"/.exec(test)?.[1] ?? ''}\n${output.trim().split('\n').slice(-20).join('\n')}`;
+      return { name: /name="([^"]*)"/.exec(test)?.[1] ?? '', output: output.trim().split('\n').slice(-20).join('\n') };
     });
-  return { passed: attribute('tests') - attribute('failures') - left, failed: attribute('failures'), notes };
 }
 
 /** The native tests of the sanitizer builds, which `hack/setup --sanitizers` makes. */
