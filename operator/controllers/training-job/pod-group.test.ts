@@ -83,6 +83,19 @@ describe('the gang of a job', () => {
     ]);
   });
 
+  it('gets its Service when all its pods have a place, or one has an address already: not while they are placed', () => {
+    const seen = { job: four(), podGroups: [group()], gangs: 'served' } as const;
+    const [first, ...others] = ranks.map((rank) => member(rank, { isNew: true }));
+    const homeless = [first!, ...others];
+    expect(steps(plan({ job: four(), gangs: 'served' }))).not.toContain('createService');
+    expect(steps(plan({ ...seen, pods: homeless }))).toEqual([]);
+    expect(steps(plan({ ...seen, pods: [member(0), member(1), member(2), homeless[3]!] }))).toEqual([]);
+    expect(steps(plan({ ...seen, pods: ranks.map((rank) => member(rank)) }))).toEqual(['createService']);
+    const running = { ...first!, status: { ...first!.status!, podIP: '10.0.0.7' } };
+    expect(steps(plan({ ...seen, pods: [running, ...others] }))).toEqual(['createService']);
+    expect(steps(plan({ ...seen, pods: ranks.map((rank) => member(rank)), service }))).toEqual([]);
+  });
+
   it('is owned by the job, and says what the job can not go on without and how it makes room', () => {
     expect(madeBy().spec).toEqual({ schedulingPolicy: { gang: { minCount: 4 } }, disruptionMode: { all: {} } });
     expect(madeBy().metadata.ownerReferences).toMatchObject([{ kind: 'TrainingJob', uid: 'job-1', controller: true }]);
