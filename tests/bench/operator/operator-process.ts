@@ -1,7 +1,6 @@
-// `windlass operator` as a process of its own, as in production, with what the kernel knows of it.
+// `windlass operator` as a process of its own, as an image has it, with what the kernel knows of it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { endWithBench } from '../end-with-bench.ts';
@@ -28,15 +27,14 @@ export interface OperatorProcess extends AsyncDisposable {
   memory(): { nowMiB: number; peakMiB: number };
 }
 
-const windlass = resolve(import.meta.dirname, '../../../bin/windlass.ts');
 const startTimeoutMs = 120_000;
 
-export async function startOperator({ operatorKubeconfig }: Stage, profile?: string): Promise<OperatorProcess> {
+export async function startOperator({ operatorKubeconfig, program }: Stage, profile?: string): Promise<OperatorProcess> {
   const addresses = ['metrics', 'health', 'profile'].flatMap((what) => [`--${what}-address`, '127.0.0.1:0']);
   const profiling = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
   const scope = ['--kubeconfig', operatorKubeconfig, '--lease-namespace', systemNamespace, '--image', 'windlass:bench'];
   const child = endWithBench(
-    spawn(process.execPath, [...profiling, windlass, 'operator', ...scope, ...addresses], {
+    spawn(process.execPath, [...profiling, program, 'operator', ...scope, ...addresses], {
       stdio: ['ignore', 'pipe', 'inherit'],
       // As in the chart.
       env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=4' },

@@ -15,6 +15,7 @@ import { Transport } from '#operator/kube/transport.ts';
 import { startApiServer } from '../../../hack/test-cluster/cluster.ts';
 import { operatorAccess, serverOf, writeKubeconfig } from './access.ts';
 import type { Access } from './access.ts';
+import { installProgram } from './installed-program.ts';
 import { processesOf } from './processor-log.ts';
 import { AuditLog, prepareAuditLog } from '../../cluster/audit-log.ts';
 import type { Write } from '../../cluster/audit-log.ts';
@@ -35,6 +36,8 @@ export interface Stage extends AsyncDisposable {
   /** The operator's account. */
   readonly operator: Access;
   readonly operatorKubeconfig: string;
+  /** Path of what Node runs, as an image has it. */
+  readonly program: string;
   /** Process ids of the control plane and the kubelet, by name. */
   readonly processes: Readonly<Record<string, number>>;
   /** Makes a namespace in which the claims of our pods are bound. */
@@ -89,6 +92,7 @@ export async function openStage(say: (line: string) => void): Promise<Stage> {
   const operatorKubeconfig = join(folder, 'kubeconfig');
   await writeKubeconfig(operatorKubeconfig, operator, systemNamespace);
   const kubelet = opened.use(await startKubelet(admin));
+  const program = await installProgram(join(folder, 'program'));
 
   let leases = 0;
   const settled = async (): Promise<Write[]> => {
@@ -111,6 +115,7 @@ export async function openStage(say: (line: string) => void): Promise<Stage> {
     client,
     operator,
     operatorKubeconfig,
+    program,
     processes: { ...processesOf(cluster.access.folder), kubelet: kubelet.pid },
     namespace: (name) => addNamespace(client, name),
     settled,
