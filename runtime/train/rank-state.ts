@@ -1,5 +1,4 @@
 // The state of a rank: comes from the newest checkpoint or from the beginning, and goes back there.
-import { createHash } from 'node:crypto';
 import type { WindlassError } from '#runtime/api/errors.ts';
 import type { Disk } from '#runtime/checkpoint/disk.ts';
 import type { TrainingState } from '#runtime/checkpoint/manifest.ts';
@@ -7,6 +6,7 @@ import { parameterSpecs } from '#runtime/model/main.ts';
 import type { Device } from '#runtime/tensor/main.ts';
 import type { Corpus } from './corpus.ts';
 import type { RankJob } from './rank.ts';
+import { jobDigest } from './job-digest.ts';
 import { Checkpointer, shardsOf } from './snapshot.ts';
 import { openWeights } from './starting-weights.ts';
 import type { Trainer } from './trainer.ts';
@@ -33,12 +33,11 @@ export class RankState {
       disk,
       jobDir: env.WL_JOB_DIR,
       keep: spec.checkpoint.keep,
-      configDigest: digestOf({
-        model: trainer.config,
-        data: [corpus.tokens.key, spec.data.heldOut],
-        tokenizer: corpus.tokenizer.digest,
-        task: spec.task,
-        ...(spec.precision === 'bf16' ? { precision: spec.precision } : {}),
+      configDigest: jobDigest({
+        config: trainer.config,
+        tokensKey: corpus.tokens.key,
+        tokenizerDigest: corpus.tokenizer.digest,
+        spec,
       }),
       ...(exchange ? { exchange } : {}),
       onSaved: (step) => progress.tell({ checkpointStep: step }),
@@ -89,8 +88,4 @@ export class RankState {
     await this.finished();
     return (await this.restore()) ?? (await this.begin());
   }
-}
-
-function digestOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
 }
