@@ -115,8 +115,8 @@ function missingPods(
 }
 
 /**
- * Whether pods may soon look each other up. A Service that is there while they are placed makes the scheduler weigh how they are spread, which
- * costs it as much as a fifth of the pod.
+ * Whether pods may soon look each other up. A Service that is there while they are placed makes the scheduler weigh how they are spread
+ * (docs/performance.md).
  */
 function lookForPeers({ job, pods, gangs }: Observed): boolean {
   const placed = pods.filter(({ spec }) => spec.nodeName !== undefined);
