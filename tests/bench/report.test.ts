@@ -73,8 +73,10 @@ describe('the page of figures', () => {
     expect(text.match(/load [\d.]+/g)).toEqual(['load 25.1', 'load 2.5']);
   });
 
-  it('calls a machine loaded where more wants to run than it has threads', () => {
+  it('calls a machine loaded where more wants to run than the threads of the bench itself', () => {
     expect(withTables(page, [recorded])).toContain('load 25.1 (loaded: only ratios mean something)');
+    expect(withTables(page, [{ ...recorded, load: recorded.threads + 0.4 }])).toContain('load 2.4; FMA');
+    expect(withTables(page, [{ ...recorded, load: recorded.threads + 1.4 }])).toContain('load 3.4 (loaded');
     expect(withTables(page, [{ ...recorded, load: 0.4 }])).toMatch(/load 0\.4;/);
   });
 

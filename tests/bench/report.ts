@@ -50,10 +50,12 @@ function newestOf(lines: readonly BenchLine[]): BenchLine[] {
 
 function table(line: BenchLine): string {
   const { fma, read, copy } = line.limits;
+  // The bench before makes a load of its own threads.
+  const isLoaded = line.load > line.threads + 1;
   const versions = Object.entries(line.versions).map(([name, version]) => `${name} ${version}`);
   const conditions = [
     `${line.cpu}, ${line.threads} threads`,
-    `load ${line.load.toFixed(1)}${line.load > line.threads ? ' (loaded: only ratios mean something)' : ''}`,
+    `load ${line.load.toFixed(1)}${isLoaded ? ' (loaded: only ratios mean something)' : ''}`,
     `FMA ${figure(fma)} GFLOP/s, reading ${figure(read)} GB/s, copying ${figure(copy)} GB/s`,
     `${line.rounds} rounds`,
     ...versions,

@@ -29,7 +29,7 @@ const casesOf = { gemm: gemmCases, attention: attentionCases, adamw: adamwCases 
 /** Of each side in each round. */
 const measuredSeconds = 0.06;
 /** Between the turns, so that threads of the side that just ran have gone to sleep. */
-const restMs = 30;
+const restMs = 250;
 
 export async function benchKernels(bench: KernelBench, { isa, rounds, only, torch }: KernelBenchOptions): Promise<BenchLine> {
   using device = openDevice();
