@@ -54,6 +54,17 @@ std::vector<std::unique_ptr<Outcome>> outcomes(World& world) {
   return all;
 }
 
+/** Whether `once`, which gives the seconds that it took, takes less than `limit` in one of three tries: a machine may stand still for a moment. */
+template <class Once>
+bool takes_less(double limit, Once once) {
+  for (int tries = 0; tries < 3; ++tries) {
+    const double took = once();
+    std::printf("named after %.1f ms\n", 1e3 * took);
+    if (took < limit) return true;
+  }
+  return false;
+}
+
 /** A process that takes part as a rank: this program with other arguments. */
 struct Child {
   pid_t pid = 0;
@@ -145,23 +156,23 @@ int child_main(char** argv) {
 
 }  // namespace
 
-TEST("ranks that disagree all fail, long before the deadline, with both call sites") {
+TEST("ranks that disagree all fail within a second, with both call sites") {
   for (const int transport : kEvery) {
-    World world(3, over(transport));
-    world.ready();
-    const double begin = seconds();
-    for (Rank& self : world.ranks) {
-      const wl_tensor x = self.floats(std::vector<float>(self.rank == 2 ? 5 : 6, 1.0f));
-      wl_comm_all_reduce(self.stream, self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, self.rank == 2 ? "loss.ts:7" : "step.ts:9");
-    }
-    for (const auto& outcome : outcomes(world)) {
-      CHECK_EQUAL(outcome->reason, WL_COMM_MISMATCH);
-      CHECK(contains(outcome->message, "5 f32, sum at 'loss.ts:7'"));
-      CHECK(contains(outcome->message, "6 f32, sum at 'step.ts:9'"));
-    }
-    const double took = seconds() - begin;
-    std::printf("named after %.1f ms\n", 1e3 * took);
-    CHECK(took < 15);
+    CHECK(takes_less(1, [transport] {
+      World world(3, over(transport));
+      world.ready();
+      const double begin = seconds();
+      for (Rank& self : world.ranks) {
+        const wl_tensor x = self.floats(std::vector<float>(self.rank == 2 ? 5 : 6, 1.0f));
+        wl_comm_all_reduce(self.stream, self.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, self.rank == 2 ? "loss.ts:7" : "step.ts:9");
+      }
+      for (const auto& outcome : outcomes(world)) {
+        CHECK_EQUAL(outcome->reason, WL_COMM_MISMATCH);
+        CHECK(contains(outcome->message, "5 f32, sum at 'loss.ts:7'"));
+        CHECK(contains(outcome->message, "6 f32, sum at 'step.ts:9'"));
+      }
+      return seconds() - begin;
+    }));
   }
 }
 
@@ -221,7 +232,7 @@ TEST("a silent peer is named by all others when the deadline has passed") {
       CHECK(contains(all[rank]->message, "rank 2 has sent nothing for 8.0 s; it has not come to the operation"));
     }
   }
-  CHECK(seconds() - begin < 30);
+  CHECK(seconds() - begin < 8 + 5);
 }
 
 TEST("who is missing when a communicator is opened is named, and so is why") {
@@ -397,29 +408,30 @@ TEST("a process of its own reduces with this one") {
   }
 }
 
-TEST("a peer that is killed is noticed long before the deadline, in the middle of an operation and outside of one") {
+TEST("a peer that is killed is noticed within two seconds, in the middle of an operation and outside of one") {
   for (const int transport : kProcesses) {
     for (const char* behaviour : {"loop", "stay"}) {
-      Pair pair(transport, behaviour, 60000);
-      Rank self;
-      self.stream = pair.stream;
-      const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));
-      const int steps = std::string(behaviour) == "loop" ? 3 : 1;
-      for (int step = 0; step < steps; ++step) wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
-      CHECK_EQUAL(self.finish(), std::string());
-      pair.child->kill(SIGKILL);
-      const double begin = seconds();
-      wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
-      wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
-      Outcome outcome;
-      self.finish(outcome);
-      const double took = seconds() - begin;
-      std::printf("named after %.1f ms\n", 1e3 * took);
-      CHECK(took < 15);
-      CHECK_EQUAL(outcome.reason, WL_COMM_PEER_LOST);
-      CHECK_EQUAL(outcome.peer, 1);
-      CHECK(WIFSIGNALED(pair.child->wait()));
-      wl_tensor_free(x);
+      CHECK(takes_less(2, [transport, behaviour] {
+        Pair pair(transport, behaviour, 60000);
+        Rank self;
+        self.stream = pair.stream;
+        const wl_tensor x = self.floats(std::vector<float>(1 << 20, 1.0f));
+        const int steps = std::string(behaviour) == "loop" ? 3 : 1;
+        for (int step = 0; step < steps; ++step) wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+        CHECK_EQUAL(self.finish(), std::string());
+        pair.child->kill(SIGKILL);
+        const double begin = seconds();
+        wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+        wl_comm_all_reduce(self.stream, pair.comm, x, x, WL_COMM_SUM, WL_COMM_OWN, "parent");
+        Outcome outcome;
+        self.finish(outcome);
+        const double took = seconds() - begin;
+        CHECK_EQUAL(outcome.reason, WL_COMM_PEER_LOST);
+        CHECK_EQUAL(outcome.peer, 1);
+        CHECK(WIFSIGNALED(pair.child->wait()));
+        wl_tensor_free(x);
+        return took;
+      }));
     }
   }
 }
