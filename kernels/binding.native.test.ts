@@ -205,7 +205,7 @@ test('a worker thread computes beside this one, and what it leaves behind is fre
 });
 
 test.each([
-  [{ WL_ISA: 'sse9' }, "WL_ISA is 'sse9'; it must be generic, avx2 or avx512"],
+  [{ WL_ISA: 'sse9' }, "WL_ISA is 'sse9'; it must be generic, avx2, avx512 or amx"],
   [{ WL_THREADS: 'two' }, "WL_THREADS is 'two'; it must be a whole number from 1 to 1024"],
   [{ WL_MEMORY_LIMIT: '-1' }, "WL_MEMORY_LIMIT is '-1'; it must be a whole number from 0 to 1152921504606846976"],
 ])('a setting that cannot be is refused at start: %j', async (setting, message) => {

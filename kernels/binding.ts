@@ -15,6 +15,10 @@ export type DType = 'f32' | 'i32' | 'u8' | 'bf16';
  * fatal: the process must be replaced. Thrown at once where the call can see it; otherwise the stream is poisoned until reset, and
  * promises reject with the first error.
  */
+/** What kernels are compiled for, from the fewest instructions to the most, as `WL_ISA` names it. */
+export const instructionSets = ['generic', 'avx2', 'avx512', 'amx'] as const;
+export type InstructionSet = (typeof instructionSets)[number];
+
 export type KernelErrorKind = 'invalid' | 'retryable' | 'fatal';
 
 /**
@@ -207,7 +211,7 @@ type Native = {
       peer: number,
     ) => KernelError,
   ) => void;
-  readonly isa: () => 'generic' | 'avx2' | 'avx512';
+  readonly isa: () => InstructionSet;
   readonly threads: () => number;
   readonly packedSize: (n: number, k: number) => number;
   readonly packVersion: () => number;

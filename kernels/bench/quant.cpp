@@ -86,7 +86,7 @@ int main(int argc, char** argv) {
   const std::string part = argc > 1 ? argv[1] : "all";
   Bench bench;
   Context& context = bench.context;
-  std::printf("%s%s, %d threads\n", wl_isa(), isa() == Isa::avx512 && has_vnni() ? " with VNNI" : "", wl_threads());
+  std::printf("%s%s, %d threads\n", wl_isa(), isa() >= Isa::avx512 && has_vnni() ? " with VNNI" : "", wl_threads());
 
   // Decode: a weight far larger than the caches, so that each pass reads memory.
   constexpr int64_t outputs = 49152, inputs = 2048;

@@ -3,7 +3,8 @@
 
 namespace wl {
 
-enum class Isa { generic, avx2, avx512 };
+/** In order: each has what those before it have. `amx` is AVX-512 with VNNI and tiles of bytes and bf16. */
+enum class Isa { generic, avx2, avx512, amx };
 
 /**
  * Picks the best instruction set of this CPU, or the one that `wanted` names (null or empty: the best).
@@ -20,7 +21,8 @@ bool has_vnni();
 }  // namespace wl
 
 #if defined(__x86_64__)
-#define WL_SELECT(name) (isa() == Isa::avx512 ? avx512::name : isa() == Isa::avx2 ? avx2::name : generic::name)
+// Kernels that know tiles are those of AVX-512 and ask isa() themselves.
+#define WL_SELECT(name) (isa() >= Isa::avx512 ? avx512::name : isa() == Isa::avx2 ? avx2::name : generic::name)
 #else
 #define WL_SELECT(name) (generic::name)
 #endif

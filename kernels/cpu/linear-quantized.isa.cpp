@@ -10,6 +10,7 @@
 #include "cpu/quant-blocks.h"
 #include "cpu/quant-panel.h"
 #include "cpu/quant-rows.h"
+#include "cpu/quant-tiles.h"
 #include "cpu/spans.h"
 
 namespace wl::WL_ISA {
@@ -111,6 +112,20 @@ inline void add_run(const Source& source, const Common (&common)[panel_parts], i
 #endif
 }
 
+#if defined(WL_ISA_AVX512)
+template <int rows, class Wide>
+inline void add_run(const Tiled<Wide>& source, const Common (&common)[panel_parts], int64_t first, int64_t i, const RowTile& x,
+                    Reals (&sum)[panel_parts][rows]) {
+  const int64_t b = first + i;
+  source.template advance<rows>(x, b);
+  const float* scales = x.scales + b * rows;
+  const int32_t* corrections = x.corrections + b * rows * 2;
+  const Scales w = source.load_scales(common[0], first, i, 0);
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r) add_scaled<Wide::has_min>(source.products(b, r), w.a[0], w.least, scales[r], corrections[r * 2], sum[0][r]);
+}
+#endif
+
 /** Rows of a tile times a panel. `spans` count runs. */
 template <int rows, class Source>
 void multiply(const Source& source, const Spans& spans, const RowTile& x, const Outputs& out) {
@@ -174,10 +189,74 @@ int64_t panels_at_once(int64_t panels, int64_t stride, int64_t threads) {
   return (panels + rounds * threads - 1) / (rounds * threads);
 }
 
+/** A product: its rows as bytes, and its panels. */
+struct Job {
+  const linear_quantized_args& a;
+  const QuantRows& rows;
+  Spans spans;
+  int64_t stride, panels;
+
+  Outputs outputs_of(int64_t panel) const {
+    const int64_t first = panel * quant_panel_cols;
+    return {a.y, a.N, a.bias, first, std::min(a.N - first, quant_panel_cols)};
+  }
+};
+
+/** Few rows: panels are read as they are packed. */
+template <class Source>
+void multiply_packed(Context& context, const Job& job) {
+  context.parallel_for(job.panels, panels_at_once(job.panels, job.stride, context.threads()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const Source source{{}, job.a.packed + panel * job.stride};
+      for (int64_t row = 0; row < job.a.M;) {
+        const RowTile x = job.rows.tile(row);
+        multiply_tile<std::min(direct_rows, most_rows)>(source, job.spans, x, job.outputs_of(panel));
+        row += x.count;
+      }
+    }
+  });
+}
+
+/**
+ * Many rows: panels are unpacked in groups that stay in a cache while tiles of rows, which stay in a smaller one, go past them. Where there are
+ * few groups rows are shared out too, in whole tiles; each share unpacks for itself.
+ */
+template <class Source, bool tiled>
+void multiply_unpacked(Context& context, const Job& job) {
+  using Wide = Unpacked<dot_bits(Source::bits), Source::has_min, Source::halves, tiled ? Source::offset : 0>;
+  constexpr int64_t group_bytes = 256 << 10;
+  const int64_t wide_bytes = (Wide::bytes(job.a.K) + 63) / 64 * 64;
+  int64_t group = group_bytes / wide_bytes;
+  if (group > job.panels / (4 * context.threads())) group = job.panels / (4 * context.threads());
+  if (group < 1) group = 1;
+  const int64_t groups = (job.panels + group - 1) / group;
+  int64_t shares = 1;
+  while (groups * shares < 4 * context.threads() && job.a.M / (shares * 2) >= 4 * most_rows) shares *= 2;
+  const int64_t share_rows = (job.a.M / shares + most_rows - 1) / most_rows * most_rows;
+  auto* memory = context.scratch_of<uint8_t>(wide_bytes * group * context.threads());
+  context.parallel_for(groups * shares, 1, [&](int64_t begin, int64_t end, int worker) {
+    Multiplier<Wide, tiled> multiplier(job.a.K);
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t first = item / shares * group;
+      const int64_t last = first + group < job.panels ? first + group : job.panels;
+      const int64_t from = item % shares * share_rows;
+      const int64_t to = item % shares + 1 == shares || from + share_rows > job.a.M ? job.a.M : from + share_rows;
+      const auto wide_of = [&](int64_t panel) { return Wide(memory + (worker * group + panel - first) * wide_bytes, job.a.K); };
+      for (int64_t panel = first; panel < last; ++panel) wide_of(panel).fill(Source{{}, job.a.packed + panel * job.stride}, job.a.K);
+      for (int64_t row = from; row < to;) {
+        const RowTile x = job.rows.tile(row);
+        for (int64_t panel = first; panel < last; ++panel) {
+          multiply_tile<most_rows>(multiplier(wide_of(panel)), job.spans, x, job.outputs_of(panel));
+        }
+        row += x.count;
+      }
+    }
+  });
+}
+
 template <Quant type>
 void run(Context& context, const linear_quantized_args& a) {
   using Source = Packed<type>;
-  using Wide = Unpacked<dot_bits(Source::bits), Source::has_min, Source::halves>;
   constexpr int64_t unit = Source::elements / 32;
   const int64_t runs = a.K / 32;
   const QuantRows rows(a.M, a.K, context.scratch_of<int8_t>(a.M * a.K), context.scratch(a.M * runs), context.scratch_of<int32_t>(a.M * runs * 2));
@@ -189,53 +268,16 @@ void run(Context& context, const linear_quantized_args& a) {
   if (a.M < 4) write(0, a.M, 0);
   else context.parallel_for(a.M, write);
 
-  const Spans spans = spans_of(runs, unit, a.spans);
-  const int64_t stride = quant_panel_stride(a.type, a.K);
   const int64_t panels = (a.N + quant_panel_cols - 1) / quant_panel_cols;
-  const auto outputs_of = [&](int64_t panel) {
-    const int64_t first = panel * quant_panel_cols;
-    return Outputs{a.y, a.N, a.bias, first, std::min(a.N - first, quant_panel_cols)};
-  };
-  if (a.M <= direct_rows) {
-    context.parallel_for(panels, panels_at_once(panels, stride, context.threads()), [&](int64_t begin, int64_t end, int) {
-      for (int64_t panel = begin; panel < end; ++panel) {
-        const Source source{{}, a.packed + panel * stride};
-        for (int64_t row = 0; row < a.M;) {
-          const RowTile x = rows.tile(row);
-          multiply_tile<std::min(direct_rows, most_rows)>(source, spans, x, outputs_of(panel));
-          row += x.count;
-        }
-      }
-    });
-    return;
+  const Job job = {a, rows, spans_of(runs, unit, a.spans), quant_panel_stride(a.type, a.K), panels};
+  if (a.M <= direct_rows) return multiply_packed<Source>(context, job);
+#if defined(WL_ISA_AVX512)
+  // Where 16 terms have a scale, tiles would be half empty.
+  if constexpr (!Source::halves) {
+    if (isa() == Isa::amx) return multiply_unpacked<Source, true>(context, job);
   }
-  // Panels are unpacked in groups that stay in a cache while tiles of rows, which stay in a smaller one, go past them. Where there are few
-  // groups rows are shared out too, in whole tiles; each share unpacks for itself.
-  constexpr int64_t group_bytes = 256 << 10;
-  const int64_t wide_bytes = (Wide::bytes(a.K) + 63) / 64 * 64;
-  int64_t group = group_bytes / wide_bytes;
-  if (group > panels / (4 * context.threads())) group = panels / (4 * context.threads());
-  if (group < 1) group = 1;
-  const int64_t groups = (panels + group - 1) / group;
-  int64_t shares = 1;
-  while (groups * shares < 4 * context.threads() && a.M / (shares * 2) >= 4 * most_rows) shares *= 2;
-  const int64_t share_rows = (a.M / shares + most_rows - 1) / most_rows * most_rows;
-  auto* memory = context.scratch_of<uint8_t>(wide_bytes * group * context.threads());
-  context.parallel_for(groups * shares, 1, [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t first = item / shares * group;
-      const int64_t last = first + group < panels ? first + group : panels;
-      const int64_t from = item % shares * share_rows;
-      const int64_t to = item % shares + 1 == shares || from + share_rows > a.M ? a.M : from + share_rows;
-      const auto wide_of = [&](int64_t panel) { return Wide(memory + (worker * group + panel - first) * wide_bytes, a.K); };
-      for (int64_t panel = first; panel < last; ++panel) wide_of(panel).fill(Source{{}, a.packed + panel * stride}, a.K);
-      for (int64_t row = from; row < to;) {
-        const RowTile x = rows.tile(row);
-        for (int64_t panel = first; panel < last; ++panel) multiply_tile<most_rows>(wide_of(panel), spans, x, outputs_of(panel));
-        row += x.count;
-      }
-    }
-  });
+#endif
+  multiply_unpacked<Source, false>(context, job);
 }
 
 }  // namespace

@@ -155,8 +155,8 @@ struct Packed : Traits<type> {
   const uint8_t* head(int64_t run) const { return panel + quant_head_at(shape, run); }
 };
 
-/** A panel with a byte for each code and floats for scales, made once and read for many rows. */
-template <int b, bool m, bool h>
+/** A panel with a byte for each code, less `subtract`, and floats for scales, made once and read for many rows. */
+template <int b, bool m, bool h, int subtract = 0>
 struct Unpacked {
   static constexpr bool is_wide = true;
   static constexpr int bits = b;
@@ -179,7 +179,10 @@ struct Unpacked {
         const int64_t i = at % Source::together, first = at - i;
         from.load(first, i, part, u);
         const Scales s = from.load_scales(from.common(first, part), first, i, part);
-        for (int g = 0; g < 8; ++g) store_words(codes + at * 512 + g * 64 + part * 32, u[g]);
+        for (int g = 0; g < 8; ++g) {
+          if constexpr (subtract != 0) u[g] = less<subtract>(u[g]);
+          store_words(codes + at * 512 + g * 64 + part * 32, u[g]);
+        }
         float* to = scales + at * scale_floats + part * part_cols;
         store_reals(to, s.a[0]);
         if constexpr (halves) store_reals(to + 16, s.a[1]);

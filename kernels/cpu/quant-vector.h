@@ -206,6 +206,12 @@ inline Reals load_signed(const uint8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
 
+/** Codes less `offset`, as signed bytes. */
+template <int offset>
+inline Words less(Words u) {
+  return {_mm512_sub_epi8(u.v, _mm512_set1_epi8(static_cast<char>(offset)))};
+}
+
 /** a += the four products of each word of u with x. */
 inline void add_products(__m512i& a, Words u, const int32_t& x) {
   // By name, since the file is compiled for CPUs without this instruction too, which take the way of AVX2.

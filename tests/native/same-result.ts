@@ -11,9 +11,8 @@ export const twoJobs = [
   ['gpt2 with dropout', { family: 'gpt2', config: { dropout: 0.1 } }],
 ] as const;
 
-/** From the fewest instructions to the most; a rank without WL_ISA takes the last that the machine has. */
-const instructionSets = ['generic', 'avx2', 'avx512'] as const;
-const best = instructionSets.indexOf(kernels.isa());
+/** A rank without WL_ISA takes the last that the machine has. */
+const best = kernels.instructionSets.indexOf(kernels.isa());
 
 /** `train` gives what came out of a job; `plain` is that of the job without a change. */
 export function itIsTheSameForAll<T>(
@@ -24,9 +23,9 @@ export function itIsTheSameForAll<T>(
     expect(await train({}, { WL_THREADS: '2' })).toEqual(plain());
   });
 
-  for (const [rank, isa] of instructionSets.entries()) {
+  for (const [rank, isa] of kernels.instructionSets.entries()) {
     if (rank === best) continue;
-    it.skipIf(rank > best)(`${isa} gives the weights of ${instructionSets[best]}`, async () => {
+    it.skipIf(rank > best)(`${isa} gives the weights of ${kernels.instructionSets[best]}`, async () => {
       expect(await train({}, { WL_ISA: isa })).toEqual(plain());
     });
   }
