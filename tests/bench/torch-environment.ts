@@ -1,7 +1,8 @@
 // The environment that PyTorch, and the libraries below it, are measured in.
 
-/** What keeps them to the instruction set that we use. */
+/** What keeps them to the instruction set that we use. They find tiles (AMX) by themselves where these are. */
 const caps: Readonly<Record<string, Record<string, string>>> = {
+  amx: {},
   avx512: {},
   avx2: {
     ATEN_CPU_CAPABILITY: 'avx2',
