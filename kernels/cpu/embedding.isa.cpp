@@ -40,7 +40,8 @@ void embedding_forward(Context& context, const embedding_forward_args& a) {
 }
 
 // The tokens of each id are listed in the order of the sum (span by span), by counting. Then each row of the table is its own sum:
-// a chain per span from +0, the spans in the fixed tree, spans without the token counting as +0.
+// a chain per span from +0, the spans in the fixed tree, spans without the token counting as +0. What is added to keeps its rows without
+// tokens, which are most of a large table.
 void embedding_backward(Context& context, const embedding_backward_args& a) {
   const Shard shard{a.first_row, a.V};
   check_ids(a.ids, a.M, a.table_rows);
@@ -65,6 +66,7 @@ void embedding_backward(Context& context, const embedding_backward_args& a) {
   }
   context.parallel_for(a.V, 16, [&](int64_t begin, int64_t end, int) {
     for (int64_t v = begin; v < end; ++v) {
+      if (a.accumulate != 0 && first[v] == first[v + 1]) continue;
       float* dw = a.dw + v * a.D;
       each_group(0, a.D, [&](int64_t i, auto group) {
         Vec16 total = zero();

@@ -95,7 +95,7 @@ export class GradientStore {
   }
 
   #intoParameter(parameter: Parameter): GradientTarget {
-    const isFirst = !this.#written.has(parameter);
+    const isFirst = !this.#hasBegun(parameter);
     this.#written.add(parameter);
     const accumulate = isFirst ? 0 : 1;
     if (parameter.gradTarget) return { tensor: parameter.gradTarget, accumulate };
@@ -103,9 +103,13 @@ export class GradientStore {
     return { tensor: parameter.grad, accumulate };
   }
 
+  #hasBegun(parameter: Parameter): boolean {
+    return this.#written.has(parameter) || (parameter.gradTarget !== undefined && parameter.gradBegun);
+  }
+
   #giveInto(parameter: Parameter, target: Tensor, gradient: Tensor): void {
     const { stream } = parameter.device;
-    if (this.#written.has(parameter)) ops.add(stream, target.handle, gradient.handle, target.handle);
+    if (this.#hasBegun(parameter)) ops.add(stream, target.handle, gradient.handle, target.handle);
     else ops.copy(stream, gradient.handle, target.handle);
     this.#written.add(parameter);
   }

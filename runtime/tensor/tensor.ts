@@ -135,6 +135,8 @@ export class Parameter extends Tensor {
   grad: Tensor | undefined;
   /** Memory of the caller's for the gradient: where it is set, a pass writes there and leaves `grad` alone. */
   gradTarget: Tensor | undefined;
+  /** Whether `gradTarget` holds a part of the gradient already, to which a pass adds. */
+  gradBegun = false;
   /** The weight as the panels that `linear` prefers while nothing is recorded; see `packWeight`. Gone when the values change. */
   packed: Tensor | undefined;
   /** The weight in fewer bits, which then stands for the plain values wherever nothing is recorded; see `setQuantized`. */

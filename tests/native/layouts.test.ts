@@ -13,10 +13,11 @@ import type { Setting } from './ranks.ts';
 const wantsAll = process.env['WL_LAYOUTS'] === 'all';
 const sampleEvery = 17;
 const steps = 20;
-const batch = { sequences: 8, length: 16, grains: 8 };
+const shape = { sequences: 8, length: 16 };
+const allGrains = 8;
 const optimizer = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1, clipNorm: 0.5 };
 const size = { hiddenSize: 32, layers: 6, heads: 8, intermediateSize: 128 };
-const surroundings = { vocabularySize: 259, trainingLength: batch.length };
+const surroundings = { vocabularySize: 259, trainingLength: shape.length };
 
 const models: readonly (readonly [string, ModelConfig])[] = [
   ['gpt2 with dropout and a tied head', newModelConfig('gpt2', { ...size, dropout: 0.1 }, surroundings)],
@@ -32,7 +33,8 @@ interface Run {
   readonly norms: readonly number[];
 }
 
-async function train(config: ModelConfig, parallelism: Parallelism): Promise<Run> {
+async function train(config: ModelConfig, parallelism: Parallelism, grains = allGrains): Promise<Run> {
+  const batch = { ...shape, grains };
   const setting: Setting = { config, batch, seed: 3, recompute: 'none', optimizer };
   return await withRanks(parallelism, setting, async (ranks) => {
     const [losses, norms]: [number[], number[]] = [[], []];
@@ -62,7 +64,7 @@ function sampleOf(all: readonly Parallelism[]): Parallelism[] {
 }
 
 describe.each(models)('%s', (_name, config) => {
-  const all = [2, 3, 4, 5, 6, 7, 8].flatMap((world) => legalLayouts(world, config, batch));
+  const all = [2, 3, 4, 5, 6, 7, 8].flatMap((world) => legalLayouts(world, config, { ...shape, grains: allGrains }));
   const layouts = wantsAll ? all : sampleOf(all);
   let alone: Run;
   const tensors = liveTensorCount();
@@ -76,6 +78,12 @@ describe.each(models)('%s', (_name, config) => {
   it('learns', () => {
     expect(alone.losses.every(Number.isFinite)).toBe(true);
     expect(new Set(alone.losses).size).toBe(steps);
+  });
+
+  it('a single grain, whose gradients of a tied table need not be apart on one rank', async () => {
+    const run = await train(config, noParallelism, 1);
+    for (const axes of [{ tensor: 2 }, { pipeline: 2 }])
+      expect(await train(config, { ...noParallelism, ...axes }, 1)).toEqual(run);
   });
 
   it.each(layouts.map((layout) => [nameOf(layout), layout] as const))('%s', async (_layout, parallelism) => {

@@ -27,6 +27,7 @@ interface Layout extends Partial<Parallelism> {
 
 const layouts: readonly Layout[] = [
   { name: 'one rank' },
+  { name: 'one rank with one grain', grains: 1 },
   { name: 'one rank that computes blocks again', recompute: 'block' },
   { name: 'one rank that computes attention again', recompute: 'attention' },
   { name: 'one rank that computes MLPs again', recompute: 'mlp' },

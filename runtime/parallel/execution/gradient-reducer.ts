@@ -90,6 +90,7 @@ export class GradientReducer {
       const { layout } = member.state;
       const site = `gradient of ${layout.name}`;
       const whole = member.gradients.take();
+      if (!whole) continue;
       const tree = this.#treeOf(member);
       if (mesh.shardReduce) {
         const shard = buffers.takeShard(layout.shardSize);

@@ -24,6 +24,7 @@ import type { ComputeObserver } from './observer.ts';
 import { openRankModel } from './rank-model.ts';
 import type { RankModel } from './rank-model.ts';
 import { Stage } from './stage.ts';
+import { addsTableGradient } from './table-gradient.ts';
 import { tensorLayers } from './tensor-layers.ts';
 import { Transfers } from './transfers.ts';
 import { GatheredWeights, keptWeights } from './weight-slots.ts';
@@ -89,7 +90,16 @@ export class RankExecution {
     const { precision = 'f32' } = options;
     const attach = attachment(precision);
     const sums = { buffers: this.#buffers, everyGrain: parallelism.reduceEveryGrain };
-    this.#rank = openRankModel({ config, device, mesh, stages: runs, placement: schedule.placement, gradients: sums, attach });
+    this.#rank = openRankModel({
+      config,
+      device,
+      mesh,
+      stages: runs,
+      placement: schedule.placement,
+      gradients: sums,
+      addsTableGradient: addsTableGradient(parallelism, batch.grains),
+      attach,
+    });
     this.pieces = this.#rank.states.flatMap(({ pieces }) => pieces);
     this.#weights = this.#openWeights(attach);
     this.#tied = this.#rank.tiedRanks && mesh.group(this.#rank.tiedRanks, 'tied');

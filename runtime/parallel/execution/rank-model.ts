@@ -8,8 +8,8 @@ import type { Attach } from './attachment.ts';
 import { FlatLayout } from './flat-layout.ts';
 import type { FlatEntry } from './flat-layout.ts';
 import { FlatState } from './flat-state.ts';
-import { GradientSums } from './gradient-sums.ts';
-import type { SumsOptions } from './gradient-sums.ts';
+import { AddedGradients, GradientSums } from './gradient-sums.ts';
+import type { MemberGradients, SumsOptions } from './gradient-sums.ts';
 import type { Mesh } from './mesh.ts';
 import type { Unit, UnitMember } from './unit.ts';
 
@@ -35,13 +35,16 @@ export interface RankModelOptions {
   /** The pipeline rank of each stage. */
   readonly placement: readonly number[];
   readonly gradients: SumsOptions;
+  /** Whether the embedding's gradient of a tied table is added to that of the head. */
+  readonly addsTableGradient: boolean;
   readonly attach: Attach;
 }
 
 const tableName = 'embedding.tokens';
 
 /** Allocates all of it; values are undefined until loaded. */
-export function openRankModel({ config, device, mesh, stages, placement, gradients, attach }: RankModelOptions): RankModel {
+export function openRankModel(options: RankModelOptions): RankModel {
+  const { config, device, mesh, stages, placement, gradients, attach } = options;
   const { dataShard, zero, tensor } = mesh.layout.parallelism;
   const boxOf = (spec: ParameterSpec) => tensorBox(spec, mesh.at.tensor, tensor);
   const local = (spec: ParameterSpec, name = spec.name) => detachedParameter(device, boxOf(spec).sizes, name);
@@ -59,6 +62,7 @@ export function openRankModel({ config, device, mesh, stages, placement, gradien
   // States whose weights come one by one are current one by one, others all at once.
   const keepsWhole = dataShard === 1 || zero < 3;
   const events: Event[] = [];
+  const units = new Map<number, Unit>();
   const currentOf = () => {
     const [shared] = events;
     if (shared && (dataShard === 1 || !keepsWhole)) return shared;
@@ -83,26 +87,34 @@ export function openRankModel({ config, device, mesh, stages, placement, gradien
     states.push(state);
     return state;
   };
-  const member = (state: FlatState, parameterOf: (spec: ParameterSpec) => Parameter, isTied = false): UnitMember => {
+  const member = (
+    state: FlatState,
+    parameterOf: (spec: ParameterSpec) => Parameter,
+    { isTied = false, addedTo }: { isTied?: boolean; addedTo?: (() => MemberGradients) | undefined } = {},
+  ): UnitMember => {
     const parameters = state.layout.entries.map((entry) => ({ parameter: parameterOf(entry.spec), entry }));
     const { whole } = state;
     if (whole) {
       for (const placed of parameters) attached.push(unscoped(() => attach(whole, placed)));
     }
-    return { state, parameters, gradients: new GradientSums(gradients, state.layout, parameters), isTied };
+    const sums = addedTo ? new AddedGradients(addedTo, parameters) : new GradientSums(gradients, state.layout, parameters);
+    return { state, parameters, gradients: sums, isTied };
   };
   const named = (prefix: string) => [...specs.values()].filter(({ name }) => name === prefix || name.startsWith(`${prefix}.`));
+  const headSums = () => units.get(lastUnit)!.members.at(-1)!.gradients;
   const ofModel = ({ name }: ParameterSpec) => model.parameters.get(name)!;
   const membersOf = (unit: number): UnitMember[] => {
     if (unit > 0 && unit < lastUnit) return [member(openState(`block ${unit - 1}`, named(`blocks.${unit - 1}`)), ofModel)];
     const names = unit === 0 ? ['embedding.positions', 'embedding.norm'] : ['finalNorm', 'head'];
     const plain = names.flatMap((name) => (named(name).length > 0 ? [member(openState(name, named(name)), ofModel)] : []));
-    if (unit === 0) return [member(openState(tableName, [table]), ofModel, isSplit), ...plain];
+    if (unit === 0) {
+      const addedTo = tiedHead && options.addsTableGradient ? headSums : undefined;
+      return [member(openState(tableName, [table]), ofModel, { isTied: isSplit, addedTo }), ...plain];
+    }
     if (!tiedHead) return plain;
     const shared = hasOwnTable ? states.find(({ layout }) => layout.name === tableName) : undefined;
-    return [...plain, member(shared ?? openState(tableName, [table]), () => tiedHead, isSplit)];
+    return [...plain, member(shared ?? openState(tableName, [table]), () => tiedHead, { isTied: isSplit })];
   };
-  const units = new Map<number, Unit>();
   for (let index = 0; index <= lastUnit; index += 1) {
     if (rankOfUnit(index) === mesh.at.pipeline) units.set(index, { index, members: membersOf(index) });
   }

@@ -41,6 +41,15 @@ export function distinctRuns(held: readonly HeldUnit[]): FlatLayout[] {
   return [...new Set(held.flatMap(({ runs }) => runs))];
 }
 
+/** Units with the runs whose gradients they sum up: that of a tied table is added to by the embedding where `addsTableGradient`. */
+export function summedUnits(held: readonly HeldUnit[]): HeldUnit[] {
+  const head = held.find(({ unit }) => unit.kind === 'head');
+  return held.map(({ unit, runs }) => ({
+    unit,
+    runs: unit.kind === 'embedding' ? runs.filter((run) => !head?.runs.includes(run)) : runs,
+  }));
+}
+
 /** Elements of a run without padding. */
 export function runElements({ entries }: FlatLayout): number {
   return entries.reduce((sum, { size }) => sum + size, 0);

@@ -39,7 +39,7 @@ export function momentBytes(held: readonly HeldUnit[]): number {
 /**
  * Gradients: sums of a rank's own grains are whole, so that they need no traffic, one for each level of the tree over them; with
  * reduceEveryGrain sums are of all ranks, and shards with zero 2 and 3. What is being computed or reduced is whole, and units share its
- * memory. The two gradients of a tied table are apart.
+ * memory. The two gradients of a tied table are apart, unless one is added to the other.
  *
  * @param actions the rank's, with those of its shards.
  * @param stages units of each of its stages.

@@ -12,7 +12,8 @@ import type { Parallelism } from '../parallelism.ts';
 import { simulate } from '../schedule/main.ts';
 import type { Schedule, StageCost } from '../schedule/main.ts';
 import type { Recompute } from '#runtime/model/forward.ts';
-import { distinctRuns, heldUnits, runElements } from './flat-runs.ts';
+import { addsTableGradient } from '../execution/table-gradient.ts';
+import { distinctRuns, heldUnits, runElements, summedUnits } from './flat-runs.ts';
 import type { HeldUnit } from './flat-runs.ts';
 import { gradientBytes, momentBytes, weightBytes, weightSlots } from './memory.ts';
 import { activationBytes, gatherCounts } from './order.ts';
@@ -155,7 +156,7 @@ function planPlace(context: Context, at: Pick<Coordinates, 'pipeline' | 'tensor'
       weights: weightBytes(held, parallelism),
       gradients: gradientBytes(
         actions,
-        byStage((own) => own),
+        byStage((own) => (addsTableGradient(parallelism, grainsPerRank) ? summedUnits(own) : own)),
         parallelism,
       ),
       moments: momentBytes(held),
