@@ -74,7 +74,7 @@ test('one rank', async () => {
     0      3.4M        embedding, blocks 0-5, head
 
     RANKS  WEIGHTS   GRADIENTS  OPTIMIZER  ACTIVATIONS  HELD IN ALL
-    0      13.1 MiB  69.3 MiB   26.3 MiB   23.0 MiB     132 MiB
+    0      13.1 MiB  69.3 MiB   26.3 MiB   20.0 MiB     129 MiB
     "
   `);
 });

@@ -24,7 +24,7 @@ constexpr int64_t forward_logits = 4 << 20;
 // Fewer rows than this would read the weight from memory for too little work.
 constexpr int64_t least_rows = 128;
 // Scratch of the fused loss where there is a choice.
-constexpr int64_t fused_floats = 8 << 20;
+constexpr int64_t fused_floats = 16 << 20;
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }

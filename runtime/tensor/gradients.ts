@@ -50,6 +50,15 @@ export class GradientStore {
     }
   }
 
+  /** Whether the gradient of `tensor` is to go to `target`, where it is already: then it counts as given. */
+  isThere(tensor: Tensor, target: Tensor | undefined): boolean {
+    if (!target || !(tensor instanceof Parameter) || tensor.gradTarget !== target) return false;
+    if (this.#hasBegun(tensor))
+      throw new Error(`internal: ${tensor.label} has two uses, of which one was written over the other`);
+    this.#written.add(tensor);
+    return true;
+  }
+
   /** Memory for an operation that writes or adds the gradient of `tensor` itself. */
   into(tensor: Tensor): GradientTarget {
     if (tensor instanceof Parameter) return this.#intoParameter(tensor);

@@ -2,11 +2,13 @@
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import { recordingTape } from './tape.ts';
+import { Parameter } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
  * losses[t] = -log softmax(h[t] wT)[targets[t]] in nats, 0 where the target is negative. h [M, D], w [V, D], targets [M] i32 -> [M].
- * When recorded, the gradients of `weight * sum(losses)` are computed at once and kept for the backward pass, which starts from the result.
+ * When recorded, the gradients of `weight * sum(losses)` are computed at once and kept for the backward pass, which starts from the result;
+ * that of a parameter whose gradient has memory already goes there.
  *
  * @param options.weight factor of the gradients, usually 1 / (tokens that count in the whole step).
  */
@@ -19,7 +21,8 @@ export function crossEntropy(h: Tensor, w: Tensor, targets: Tensor, options: { r
     return losses;
   }
   const dh = empty(device, h.shape, 'gradient of hidden states');
-  const dw = empty(device, w.shape, 'gradient of head');
+  const target = w instanceof Parameter && !w.gradBegun ? w.gradTarget : undefined;
+  const dw = target ?? empty(device, w.shape, 'gradient of head');
   ops.cross_entropy_fused(
     device.stream,
     h.handle,
@@ -35,11 +38,11 @@ export function crossEntropy(h: Tensor, w: Tensor, targets: Tensor, options: { r
   tape.push({
     operation: 'cross_entropy',
     outputs: [losses],
-    saved: [dh, dw],
+    saved: target ? [dh] : [dh, dw],
     startsBackward: true,
     backward(gradients) {
       gradients.give(h, dh);
-      gradients.give(w, dw);
+      if (!gradients.isThere(w, target)) gradients.give(w, dw);
     },
   });
   return losses;

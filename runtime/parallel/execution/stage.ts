@@ -227,8 +227,12 @@ export class Stage {
     return stream;
   }
 
-  /** Final norm, head and loss, recorded right before the backward pass: their gradients are as large as the vocabulary. */
+  /**
+   * Final norm, head and loss, recorded right before the backward pass: their gradients are as large as the vocabulary. That of the head comes
+   * with the loss.
+   */
   #lossOf({ tape, pass }: Held, stream: ResidualStream, grain: Grain, step: StepContext): Tensor {
+    for (const { gradients } of this.#units.at(-1)!.members) gradients.open(grain.index);
     return tape.record(() =>
       this.#with(this.#units.length - 1, tape, grain, () => {
         const targets = tensor(this.#context.model.device, grain.targets, [grain.targets.length], 'targets');

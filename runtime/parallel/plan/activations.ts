@@ -78,11 +78,6 @@ export function headValues(config: ModelConfig, cut: TensorCut): number {
   return streamValues(config, cut) + statistics(config) / shareOf(cut) + stored(hiddenSize, cut) + hiddenSize + 2 + logits;
 }
 
-/** The gradient of the head, which the loss of one rank alone gives before it goes into its buffer; not per token. */
-export function headGradientElements({ vocabularySize, hiddenSize }: ModelConfig, { tensor }: TensorCut): number {
-  return tensor === 1 ? vocabularySize * hiddenSize : 0;
-}
-
 function attentionValues(config: ModelConfig, cut: TensorCut): number {
   const { heads, kvHeads, headSize, norm } = config;
   // Normalised heads are kept before it too, with a statistic of each.

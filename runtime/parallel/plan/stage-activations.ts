@@ -8,7 +8,6 @@ import {
   blockGradientValues,
   blockPassingValues,
   blockValues,
-  headGradientElements,
   headValues,
   streamValues,
 } from './activations.ts';
@@ -57,7 +56,7 @@ export function stageActivations(
   );
   const deferred = layers.length * blockDeferredValues(model, cut) + (isFirst ? 1 + stream : 0);
   const bytes = (values: number) => values * tokensPerGrain * bytesPerValue;
-  const loss = isLast ? bytes(headValues(model, cut)) + headGradientElements(model, cut) * bytesPerValue : 0;
+  const loss = isLast ? bytes(headValues(model, cut)) : 0;
   return {
     kept: bytes(kept),
     deferred: bytes(deferred),
