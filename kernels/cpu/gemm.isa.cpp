@@ -11,8 +11,10 @@
 namespace wl::WL_ISA::gemm {
 namespace {
 
-// Longest contraction of one step: a few left panels and a right one then fit the L2 cache.
-constexpr int64_t step_terms = 3072;
+// Longest contraction of one step: a few left panels and a right one then fit the L2 cache. Shorter ones, of which a panel nearly fits the L1
+// cache, pay where what passes between steps stays in a cache too.
+constexpr int64_t step_terms = 3072, short_step_terms = 768;
+constexpr int64_t short_step_floats = 1 << 20;
 // Terms that are packed at a time from factors whose terms lie on rows of memory, so that neighbouring panels share what was fetched.
 constexpr int64_t pack_terms = 128;
 // Packed columns that a step of many rows walks at a time: a part of the L3 cache.
@@ -46,9 +48,23 @@ using EachRows = std::make_integer_sequence<int, tile_rows>;
 constexpr RowKernels kernels_for_rows = row_kernels<Layout::rows>(EachRows{});
 constexpr RowKernels kernels_for_terms = row_kernels<Layout::terms>(EachRows{});
 
+Cut cut_of(const Product& p) { return cut_into(p.spans, p.rows * p.cols <= short_step_floats ? short_step_terms : step_terms); }
+
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// [0, total) in ranges of `size`, and of a quarter of it for the last quarter, so that workers are done at about the same time.
+struct Ranges {
+  int64_t total, size;
+
+  int64_t fine() const { return most(1, size / 4); }
+  int64_t coarse() const { return total * 3 / 4 / size; }
+  int64_t count() const { return coarse() + ceil_div(total - coarse() * size, fine()); }
+  int64_t begin(int64_t i) const {
+    return i <= coarse() ? i * size : least(total, coarse() * size + (i - coarse()) * fine());
+  }
+};
 
 // One step of a product and how it is cut up. Rows go in panels of nearly equal height.
 struct Job {
@@ -190,11 +206,11 @@ void multiply_tall(Context& context, const Job& job, float* workspace) {
     const int64_t stop = least(c + job.right_panels, job.col_panels);
     const float* right = job.p.panels != nullptr ? job.p.panels + job.begin * panel_cols + c * job.panel : packed;
     if (job.p.panels == nullptr) pack_cols_shared(context, job, c, stop, packed);
-    context.parallel_for(ceil_div(job.row_panels, job.block_rows), 1, [&](int64_t begin, int64_t end, int worker) {
+    const Ranges blocks{job.row_panels, job.block_rows};
+    context.parallel_for(blocks.count(), 1, [&](int64_t begin, int64_t end, int worker) {
       float* left = workspace + worker * block_floats;
       for (int64_t block = begin; block < end; ++block) {
-        const int64_t first = block * job.block_rows;
-        const int64_t last = least(first + job.block_rows, job.row_panels);
+        const int64_t first = blocks.begin(block), last = blocks.begin(block + 1);
         pack_rows(job, first, last, left);
         walk(job, left, first, last, right, c, stop);
       }
@@ -214,11 +230,13 @@ void multiply_wide(Context& context, const Job& job, float* workspace) {
   if (pack_first) pack_cols_shared(context, job, 0, job.col_panels, packed);
 
   const float* shared = pack_first ? packed : job.p.panels + job.begin * panel_cols;
-  const int64_t batches = ceil_div(job.col_panels, job.batch);
+  // In whole groups.
+  const Ranges batches{ceil_div(job.col_panels, job.group), job.batch / job.group};
+  const int64_t items = batches.count() * job.row_parts;
   const auto compute = [&](int64_t begin, int64_t end, int worker) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t col = item / job.row_parts * job.batch;
-      const int64_t col_end = least(col + job.batch, job.col_panels);
+      const int64_t col = batches.begin(item / job.row_parts) * job.group;
+      const int64_t col_end = least(batches.begin(item / job.row_parts + 1) * job.group, job.col_panels);
       const int64_t part = item % job.row_parts;
       const int64_t row = part * job.row_panels / job.row_parts;
       const int64_t row_end = (part + 1) * job.row_panels / job.row_parts;
@@ -231,8 +249,8 @@ void multiply_wide(Context& context, const Job& job, float* workspace) {
       walk(job, workspace + job.row(row) * job.padded_terms(), row, row_end, right, col, col_end);
     }
   };
-  if (job.alone) compute(0, batches, 0);
-  else context.parallel_for(batches * job.row_parts, compute);
+  if (job.alone) compute(0, items, 0);
+  else context.parallel_for(items, 1, compute);
 }
 
 int64_t job_floats(const Job& job) { return ceil_div(job.left_floats, 16) * 16 + job.right_floats; }
@@ -262,7 +280,7 @@ void pack_right(Context& context, const Factor& right, int64_t cols, int64_t ter
 }
 
 int64_t workspace_floats(const Product& product, int threads) {
-  const Cut cut = cut_into(product.spans, step_terms);
+  const Cut cut = cut_of(product);
   const int64_t size = product.rows * product.cols;
   int64_t floats = 0;
   Step step;
@@ -277,7 +295,7 @@ int64_t workspace_floats(const Product& product, int threads) {
 }
 
 void multiply(Context& context, const Product& product, float* workspace) {
-  const Cut cut = cut_into(product.spans, step_terms);
+  const Cut cut = cut_of(product);
   const int64_t size = ceil_div(product.rows * product.cols, 16) * 16;
   float* level[3];
   for (int l = 0; l < cut.levels; ++l, workspace += size) level[l] = workspace;
