@@ -24,6 +24,11 @@ struct LeftPanel {
   }
 };
 
+/** How far ahead of its use a right panel is asked for: where rows are few it comes from memory, faster than the CPU looks ahead on its own. */
+inline constexpr int terms_ahead = 16;
+/** Vectors of a cache line. */
+inline constexpr int line_vectors = 16 / lanes;
+
 /** One register tile at a time; `right` points at consecutive panels, `panel` floats apart. */
 template <int rows, int panels, Layout layout>
 struct Tile {
@@ -86,6 +91,8 @@ struct Tile {
       const float* a = Left::at(left, begin);
       for (int64_t k = begin; k < stop; ++k) {
         Vector columns[vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v += line_vectors) __builtin_prefetch(b + terms_ahead * panel_cols + v / panel_vectors * panel + v % panel_vectors * lanes);
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) columns[v] = load(b + v / panel_vectors * panel + v % panel_vectors * lanes);
 #pragma GCC unroll 16

@@ -1,8 +1,10 @@
 // The training bench: steps of ours and of PyTorch, in its settings from plain to fastest, in turns.
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import * as kernels from '#kernels/binding.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
 import { flopsPerToken } from '#runtime/train/flops.ts';
@@ -61,7 +63,7 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
   opened.defer(() => rm(folder, { recursive: true }));
   const device = opened.use(openDevice());
   const ours = opened.adopt(await createOurs(device, of), (started) => started.close());
-  const peers = await startPeers(options, of, ours, join(folder, 'model'), opened);
+  const peers = await startPeers(options, of, join(folder, 'model'), opened);
   const mine = new Rounds(ours);
   const machine = new Machine(device);
   for (const side of [mine, ...peers.map(({ rounds }) => rounds)]) await side.warmUp(options.warmup);
@@ -95,14 +97,13 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
 }
 
 async function startPeers(
-  { torch, settings, jemalloc }: TrainOptions,
+  { torch, settings, jemalloc, model }: TrainOptions,
   of: GptSetting,
-  ours: Ours,
   folder: string,
   opened: AsyncDisposableStack,
 ): Promise<TorchSide[]> {
   if (torch === undefined) return [];
-  await ours.save(folder);
+  await promisify(execFile)(process.execPath, [join(import.meta.dirname, 'initial-model.ts'), model, folder]);
   await prepareTorch(folder, kernels.threads(), of);
   const machine = { isa: kernels.isa(), threads: kernels.threads() };
   const tuned = { jemalloc };

@@ -1,5 +1,5 @@
 // What is trained: the model, its fixed tokens, and one side of the comparison, ours.
-import { newModelConfig, saveHuggingFace } from '#runtime/model/main.ts';
+import { newModelConfig } from '#runtime/model/main.ts';
 import type { ModelConfig } from '#runtime/model/main.ts';
 import type { Batch } from '#runtime/parallel/main.ts';
 import type { Device, Precision } from '#runtime/tensor/main.ts';
@@ -95,8 +95,6 @@ export interface Trainee {
 }
 
 export interface Ours extends Trainee {
-  /** Writes the weights as they are now as a Hugging Face folder. */
-  save(folder: string): Promise<void>;
   close(): void;
 }
 
@@ -105,6 +103,7 @@ export async function createOurs(device: Device, of: GptSetting, precision: Prec
   const config = configOf(of);
   const shape = { sequences, length, grains: 1 };
   const trainer = new Trainer({ config, device, batch: shape, seed: 0, recompute: 'none', precision, optimizer: of });
+  // As initial-model.ts writes them.
   await trainer.load(initialWeights(config, 0, device));
   const batch = batchOf(of);
   let count = 0;
@@ -114,10 +113,6 @@ export async function createOurs(device: Device, of: GptSetting, precision: Prec
       const { loss } = await trainer.step(batch, (count += 1), of.learningRate);
       const { user, system } = process.cpuUsage(cpuBegin);
       return { loss, seconds: (performance.now() - begin) / 1e3, cpuSeconds: (user + system) / 1e6 };
-    },
-    async save(folder) {
-      using whole = await trainer.execution.wholeModel();
-      await saveHuggingFace(whole!.model, folder);
     },
     close: () => trainer[Symbol.dispose](),
   };
