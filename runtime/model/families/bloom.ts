@@ -1,6 +1,6 @@
 // BLOOM (BigScience 2022): GPT-3 with linear biases in place of positions, and normalised embeddings. Queries, keys and values lie head by head.
 import type { ModelConfig } from '../config.ts';
-import { checkConfig } from './check-config.ts';
+import { checkConfig, mostLayers } from './check-config.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Family, FileTensor } from './family.ts';
 import { blocks, layerNorm, linear, plain } from './file-tensors.ts';
@@ -38,7 +38,7 @@ export const bloom: Family = {
         vocabularySize: read.size('vocab_size', 250_880),
         contextLength: read.size('seq_length', 2048),
         hiddenSize,
-        layers: read.size('n_layer', read.size('num_hidden_layers', 2)),
+        layers: read.size('n_layer', read.size('num_hidden_layers', 2, mostLayers), mostLayers),
         heads,
         kvHeads: heads,
         headSize: hiddenSize / heads,

@@ -1,5 +1,6 @@
 // Reads the keys of a config.json one by one: typed, with the defaults of the format, and refusing by name what is not supported.
 import { WindlassError } from '#runtime/api/errors.ts';
+import { isSize, sizeWords } from './check-config.ts';
 
 export class ConfigReader {
   readonly #json: Readonly<Record<string, unknown>>;
@@ -17,12 +18,11 @@ export class ConfigReader {
     return value;
   }
 
-  /** A whole number from 1 to 2^31 - 1; absent or null gives `fallback`. */
-  size(key: string, fallback?: number): number {
+  /** A whole number from 1 to 2^31 - 1, or to `most`; absent or null gives `fallback`. */
+  size(key: string, fallback?: number, most?: number): number {
     const value = this.#json[key] ?? fallback;
-    if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) >= 2 ** 31)
-      throw this.fault(key, 'a whole number from 1');
-    return value as number;
+    if (!isSize(value, most)) throw this.fault(key, sizeWords(most));
+    return value;
   }
 
   flag(key: string, fallback: boolean): boolean {

@@ -1,5 +1,5 @@
 // GPT (Radford et al. 2018): norms after attention and MLP, none at the end. Files keep weights as [in, out]; their "gelu" is the tanh form.
-import { checkConfig } from './check-config.ts';
+import { checkConfig, mostLayers } from './check-config.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { ModelConfig } from '../config.ts';
 import type { Family } from './family.ts';
@@ -40,7 +40,7 @@ export const gpt1: Family = {
         vocabularySize: read.size('vocab_size', 40_478),
         contextLength: read.size('n_positions', 512),
         hiddenSize,
-        layers: read.size('n_layer', 12),
+        layers: read.size('n_layer', 12, mostLayers),
         heads,
         kvHeads: heads,
         headSize: hiddenSize / heads,

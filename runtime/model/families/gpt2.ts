@@ -1,7 +1,7 @@
 // GPT-2 (Radford et al. 2019): LayerNorm, learned positions, biases, a dense GELU MLP, tied head. Files keep weights as [in, out].
 import type { ModelConfig } from '../config.ts';
 import { ConfigReader } from './config-reader.ts';
-import { checkConfig } from './check-config.ts';
+import { checkConfig, mostLayers } from './check-config.ts';
 import type { Family, FileTensor } from './family.ts';
 import { blocks, conv, layerNorm, plain } from './file-tensors.ts';
 import { newSizes } from './new-config.ts';
@@ -43,7 +43,7 @@ export const gpt2: Family = {
         vocabularySize: read.size('vocab_size', 50257),
         contextLength: read.size('n_positions', 1024),
         hiddenSize,
-        layers: read.size('n_layer', 12),
+        layers: read.size('n_layer', 12, mostLayers),
         heads,
         kvHeads: heads,
         headSize: hiddenSize / heads,

@@ -1,7 +1,7 @@
 // GPT-3 (Brown et al. 2020): GPT-2 whose layers attend to all keys and to a band of them in turn. Files are those of GPT-Neo, which does so:
 // scores are not scaled, and queries, keys and values have no bias.
 import type { ModelConfig } from '../config.ts';
-import { checkConfig } from './check-config.ts';
+import { checkConfig, mostLayers } from './check-config.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Family } from './family.ts';
 import { linear } from './file-tensors.ts';
@@ -36,7 +36,7 @@ export const gpt3: Family = {
     read.refuse('quantization_config');
     const hiddenSize = read.size('hidden_size', 2048);
     const heads = read.size('num_heads', 16);
-    const layers = read.size('num_layers', 24);
+    const layers = read.size('num_layers', 24, mostLayers);
     const dropout = read.number('resid_dropout', 0);
     const embeddingDropout = read.number('embed_dropout', 0);
     const [bosTokenId] = read.tokenIds('bos_token_id', [50_256]);

@@ -1,6 +1,6 @@
 // The families that go back to Llama (Touvron et al. 2023): RMSNorm, rotary positions, grouped attention, a gated MLP or a mixture of them.
 import type { ModelConfig, ModelSize } from '../config.ts';
-import { checkConfig } from './check-config.ts';
+import { checkConfig, mostLayers } from './check-config.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Family, FileTensor } from './family.ts';
 import { blocks, linear, plain } from './file-tensors.ts';
@@ -71,7 +71,7 @@ export function llamaLike(variant: Variant): Family {
       read.refuse('quantization_config');
       const hiddenSize = read.size('hidden_size', defaults.hiddenSize);
       const heads = read.size('num_attention_heads', defaults.heads);
-      const layers = read.size('num_hidden_layers', defaults.layers);
+      const layers = read.size('num_hidden_layers', defaults.layers, mostLayers);
       const contextLength = read.size('max_position_embeddings', defaults.contextLength);
       const hasHeadSize = read.has('head_dim') || defaults.headSize !== undefined;
       const [bosTokenId] = read.tokenIds('bos_token_id', defaults.bosTokenId);

@@ -1,6 +1,6 @@
 // OPT (Zhang et al. 2022): LayerNorm before each part (or after it, in one of its sizes), learned positions from row 2 of their table, ReLU.
 import type { ModelConfig } from '../config.ts';
-import { checkConfig } from './check-config.ts';
+import { checkConfig, mostLayers } from './check-config.ts';
 import { ConfigReader } from './config-reader.ts';
 import type { Family } from './family.ts';
 import { blocks, layerNorm, linear, plain } from './file-tensors.ts';
@@ -48,7 +48,7 @@ export const opt: Family = {
         vocabularySize: read.size('vocab_size', 50_272),
         contextLength: read.size('max_position_embeddings', 2048),
         hiddenSize,
-        layers: read.size('num_hidden_layers', 12),
+        layers: read.size('num_hidden_layers', 12, mostLayers),
         heads,
         kvHeads: heads,
         headSize: hiddenSize / heads,

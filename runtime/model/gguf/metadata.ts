@@ -1,6 +1,7 @@
 // Reads the metadata of a GGUF file key by key: typed, within limits, and naming the key that is wrong.
 import { WindlassError } from '#runtime/api/errors.ts';
 import type { TextTable } from '#runtime/api/text-table.ts';
+import { isSize, sizeWords } from '../families/check-config.ts';
 import type { GgufFile } from './file.ts';
 import { arrayNumbers, arrayTexts } from './header.ts';
 import type { GgufArray, GgufScalar } from './header.ts';
@@ -48,12 +49,12 @@ export class MetadataReader {
     return entry?.type === 'f32' ? shortest(value) : value;
   }
 
-  /** A whole number from 1 to 2^31 - 1. */
-  size(key: string, fallback?: number): number {
+  /** A whole number from 1 to 2^31 - 1, or to `most`. */
+  size(key: string, fallback?: number, most?: number): number {
     const value = this.#scalar(key)?.value ?? fallback;
-    if (!Number.isSafeInteger(value) || Number(value) < 1 || Number(value) >= 2 ** 31)
-      throw this.fault(key, 'a whole number from 1');
-    return Number(value);
+    const size = typeof value === 'bigint' ? Number(value) : value;
+    if (!isSize(size, most)) throw this.fault(key, sizeWords(most));
+    return size;
   }
 
   tokenId(key: string): number | undefined {

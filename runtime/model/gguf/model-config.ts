@@ -1,6 +1,6 @@
 // The configuration of a model, from the metadata of a GGUF file.
 import type { ModelConfig } from '../config.ts';
-import { checkConfig } from '../families/check-config.ts';
+import { checkConfig, mostLayers } from '../families/check-config.ts';
 import type { GgufFile } from './file.ts';
 import { MetadataReader } from './metadata.ts';
 
@@ -30,7 +30,7 @@ export function ggufModelConfig(file: GgufFile): GgufModelConfig {
       vocabularySize: read.size(own('vocab_size'), tokens?.shape[0]),
       contextLength: read.size(own('context_length')),
       hiddenSize,
-      layers: read.size(own('block_count')),
+      layers: read.size(own('block_count'), undefined, mostLayers),
       heads,
       kvHeads: read.size(own('attention.head_count_kv'), heads),
       headSize,

@@ -129,6 +129,11 @@ const refusals: readonly (readonly [string, Parameters<typeof saveChanged>[0], s
   ['no width', (metadata) => void metadata.delete('llama.embedding_length'), 'llama.embedding_length is absent'],
   ['0 layers', set('llama.block_count', { type: 'u32', value: 0 }), 'llama.block_count is 0'],
   [
+    'more layers than a list has room for',
+    set('llama.block_count', { type: 'u32', value: 2 ** 31 - 1 }),
+    'llama.block_count is 2147483647 but must be a whole number from 1 to 4096',
+  ],
+  [
     'a list of widths',
     set('llama.feed_forward_length', { type: 'i32[]', value: [1, 2] }),
     'a list of 2 but must be a single value',
