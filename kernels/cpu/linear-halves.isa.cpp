@@ -9,8 +9,18 @@ namespace wl::WL_ISA {
 namespace {
 
 constexpr int64_t cols = quant_panel_cols;
-/** Panels that one row takes together, for as many independent chains; rows that share a widened weight. */
+/** Panels that are taken together, at most, and rows that share a widened weight. */
 constexpr int most_panels = 4, most_rows = 4;
+/** Panels that `rows` rows take together: chains that do not wait for each other, as many as there are registers for. */
+constexpr int panels_of(int rows) {
+#if defined(WL_ISA_AVX512)
+  return rows < 4 ? most_panels : 2;
+#else
+  return most_panels / rows;
+#endif
+}
+/** How far ahead of its use a panel is asked for. */
+constexpr int64_t prefetch_bytes = 1024;
 
 struct Job {
   const linear_quantized_args& a;
@@ -33,6 +43,7 @@ void multiply(const Job& job, int64_t panel, int64_t row) {
 #pragma GCC unroll 4
       for (int p = 0; p < panels; ++p) {
         const uint8_t* at = weights + p * job.stride + k * 2 * cols;
+        __builtin_prefetch(at + prefetch_bytes);
         const Vec16 w = brain ? load_bf16(at) : load_f16(at);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; ++r) sum[p][r] = fma(splat(x[r * a.K + k]), w, sum[p][r]);
@@ -62,10 +73,9 @@ void multiply(const Job& job, int64_t panel, int64_t row) {
 
 template <bool brain, int rows>
 void each_panel(const Job& job, int64_t begin, int64_t end, int64_t row) {
+  constexpr int panels = panels_of(rows);
   int64_t panel = begin;
-  if constexpr (rows == 1) {
-    for (; panel + most_panels <= end; panel += most_panels) multiply<brain, most_panels, rows>(job, panel, row);
-  }
+  for (; panel + panels <= end; panel += panels) multiply<brain, panels, rows>(job, panel, row);
   for (; panel < end; ++panel) multiply<brain, 1, rows>(job, panel, row);
 }
 
