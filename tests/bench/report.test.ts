@@ -44,14 +44,14 @@ describe('the page of figures', () => {
 
       <!-- bench: adamw -->
 
-      **shapes of GPT-2, native** (our kernels: avx512)
+      **shapes of GPT-2, native, AMD EPYC** (our kernels: avx512)
 
       | | ours | peer | ratio | by processor time | of the limit |
       |---|---|---|---|---|---|
       | 13 million parameters | 14.7 GB/s | 4.36 (PyTorch) | 3.37x | 1.52x | 182 % of copy |
       | most memory | 1234 MiB |  |  |  |  |
 
-      AMD EPYC, 2 threads; load 25.1 (loaded: only ratios mean something); FMA 177 GFLOP/s, reading 9.62 GB/s, copying 8.07 GB/s; 5 rounds; node v26.10.0; torch 2.15.0; 2026-11-26.
+      2 threads; load 25.1 (loaded: only ratios mean something); FMA 177 GFLOP/s, reading 9.62 GB/s, copying 8.07 GB/s; 5 rounds; node v26.10.0; torch 2.15.0; 2026-11-26.
       Losses agree.
 
       <!-- end of bench -->

@@ -54,7 +54,7 @@ function table(line: BenchLine): string {
   const isLoaded = line.load > line.threads + 1;
   const versions = Object.entries(line.versions).map(([name, version]) => `${name} ${version}`);
   const conditions = [
-    `${line.cpu}, ${line.threads} threads`,
+    `${line.threads} threads`,
     `load ${line.load.toFixed(1)}${isLoaded ? ' (loaded: only ratios mean something)' : ''}`,
     `FMA ${figure(fma)} GFLOP/s, reading ${figure(read)} GB/s, copying ${figure(copy)} GB/s`,
     `${line.rounds} rounds`,
@@ -62,7 +62,7 @@ function table(line: BenchLine): string {
     line.at.slice(0, 10),
   ];
   return [
-    `**${line.subject}, ${line.isa}** (our kernels: ${line.kernels})`,
+    `**${line.subject}, ${line.isa}, ${line.cpu}** (our kernels: ${line.kernels})`,
     '',
     '| | ours | peer | ratio | by processor time | of the limit |',
     '|---|---|---|---|---|---|',
