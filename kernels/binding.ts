@@ -10,15 +10,15 @@ export type MapHandle = number;
 
 export type DType = 'f32' | 'i32' | 'u8' | 'bf16';
 
+/** What kernels are compiled for, from the fewest instructions to the most, as `WL_ISA` names it. */
+export const instructionSets = ['generic', 'avx2', 'avx512', 'amx'] as const;
+export type InstructionSet = (typeof instructionSets)[number];
+
 /**
  * invalid: shapes, handles or values that an operation can't work with; retryable: memory was short, or the stream was cancelled;
  * fatal: the process must be replaced. Thrown at once where the call can see it; otherwise the stream is poisoned until reset, and
  * promises reject with the first error.
  */
-/** What kernels are compiled for, from the fewest instructions to the most, as `WL_ISA` names it. */
-export const instructionSets = ['generic', 'avx2', 'avx512', 'amx'] as const;
-export type InstructionSet = (typeof instructionSets)[number];
-
 export type KernelErrorKind = 'invalid' | 'retryable' | 'fatal';
 
 /**

@@ -52,9 +52,8 @@ export class MetadataReader {
   /** A whole number from 1 to 2^31 - 1, or to `most`. */
   size(key: string, fallback?: number, most?: number): number {
     const value = this.#scalar(key)?.value ?? fallback;
-    const size = typeof value === 'bigint' ? Number(value) : value;
-    if (!isSize(size, most)) throw this.fault(key, sizeWords(most));
-    return size;
+    if (!isSize(value, most)) throw this.fault(key, sizeWords(most));
+    return value;
   }
 
   tokenId(key: string): number | undefined {

@@ -117,6 +117,8 @@ export class AddedGradients implements MemberGradients {
   open(): void {
     const { newest } = this.#sums();
     if (!newest) throw new Error('internal: a gradient is added to one that is not there');
+    // A step that failed may have left it open.
+    this.close();
     this.#views = viewsOf(newest, this.#parameters);
     for (const [index, { parameter }] of this.#parameters.entries()) {
       parameter.gradTarget = this.#views[index];
