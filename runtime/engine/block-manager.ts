@@ -12,7 +12,10 @@ export interface BlockManagerOptions {
   readonly hashSeed: string;
 }
 
-/** Blocks of sequences over a `BlockPool`. Blocks are offered to others when their tokens are scheduled: a step writes before it reads. */
+/**
+ * Blocks of sequences over a `BlockPool`. Blocks are offered to others when their tokens are scheduled, as a step writes before it reads; those of
+ * long prompts, which are computed beside the steps, when they are there.
+ */
 export class BlockManager {
   readonly pool: BlockPool;
   readonly blockSize: number;
@@ -76,17 +79,44 @@ export class BlockManager {
 
   /** Makes room for the first `length` tokens and offers the blocks that known ones fill. Takes nothing and returns false when blocks run out. */
   grow(sequence: Sequence, length: number): boolean {
+    if (!this.reserve(sequence, length)) return false;
+    this.offer(sequence, length);
+    return true;
+  }
+
+  /** Makes room for the first `length` tokens. Takes nothing and returns false when blocks run out. */
+  reserve(sequence: Sequence, length: number): boolean {
     const missing = this.blocksFor(length) - sequence.blocks.length;
     if (missing > this.pool.available) return false;
     for (let i = 0; i < missing; i += 1) sequence.blocks.push(this.pool.take()!);
-    if (this.#prefixCache) {
-      const full = Math.floor(Math.min(length, sequence.tokens.length) / this.blockSize);
-      for (; sequence.offered < full; sequence.offered += 1) {
-        const index = sequence.offered;
-        this.pool.offer(sequence.blocks[index]!, this.#hashOf(sequence, index), sequence.tokens, index * this.blockSize);
-      }
-    }
     return true;
+  }
+
+  /** Offers the blocks that known ones of the first `length` tokens fill. */
+  offer(sequence: Sequence, length: number): void {
+    if (!this.#prefixCache) return;
+    const full = Math.floor(Math.min(length, sequence.tokens.length) / this.blockSize);
+    for (; sequence.offered < full; sequence.offered += 1) {
+      const index = sequence.offered;
+      this.pool.offer(sequence.blocks[index]!, this.#hashOf(sequence, index), sequence.tokens, index * this.blockSize);
+    }
+  }
+
+  /** Gives a sequence that has computed whole blocks only those that others have computed since, in place of its own. */
+  catchUp(sequence: Sequence): void {
+    if (sequence.computed !== sequence.offered * this.blockSize) return;
+    const found = this.findPrefix(sequence);
+    for (let index = sequence.offered; index < found.length; index += 1) {
+      this.pool.share(found[index]!);
+      this.pool.release(sequence.blocks[index]!);
+      sequence.blocks[index] = found[index]!;
+    }
+    const more = Math.max(0, found.length - sequence.offered);
+    sequence.offered += more;
+    sequence.computed += more * this.blockSize;
+    if (sequence.preemptions > 0) return;
+    sequence.cached += more * this.blockSize;
+    this.lookups.hit += more * this.blockSize;
   }
 
   /** Gives all blocks back, the last first: the tail of a prefix is of less use than its head. */

@@ -29,7 +29,7 @@ function expected(prompt: readonly number[], maxTokens: number, stops: readonly 
 const letters = fc.array(fc.constantFrom(...'abcde'), { minLength: 1, maxLength: 3 }).map((parts) => parts.join(''));
 const request = fc.record({
   at: fc.nat(12),
-  prompt: fc.array(fc.integer({ min: 97, max: 99 }), { minLength: 1, maxLength: 24 }),
+  prompt: fc.array(fc.integer({ min: 97, max: 99 }), { minLength: 1, maxLength: 48 }),
   maxTokens: fc.integer({ min: 1, max: 24 }),
   n: fc.integer({ min: 1, max: 3 }),
   stop: fc.array(letters, { maxLength: 2 }),
@@ -37,12 +37,14 @@ const request = fc.record({
   salt: fc.constantFrom('', 'other'),
 });
 const shape = fc.record({
-  blocks: fc.integer({ min: 12, max: 40 }),
+  blocks: fc.integer({ min: 18, max: 50 }),
   blockSize: fc.constantFrom(4, 8),
   maxSequences: fc.integer({ min: 1, max: 6 }),
   maxBatchedTokens: fc.integer({ min: 1, max: 40 }),
   prefixCache: fc.boolean(),
   speculativeTokens: fc.constantFrom(0, 4),
+  layers: fc.integer({ min: 1, max: 6 }),
+  seconds: fc.constantFrom(0, 1),
 });
 
 it('gives every completion its text, ends every stream and frees every block', async () => {
@@ -50,12 +52,15 @@ it('gives every completion its text, ends every stream and frees every block', a
     fc.asyncProperty(
       shape,
       fc.array(request, { minLength: 1, maxLength: 10 }),
-      async ({ blocks, blockSize, ...rest }, requests) => {
+      async ({ blocks, blockSize, layers, seconds, ...rest }, requests) => {
+        const runner = fakeRunner({ blocks, blockSize, next, layers });
+        let clock = 0;
         const engine = new Engine({
-          runner: fakeRunner({ blocks, blockSize, next }),
+          runner,
           vocabulary: byteVocabulary,
-          limits: { contextLength: 48, maxWaiting: 1000, ...rest },
-          now: () => 0,
+          limits: { contextLength: 72, maxWaiting: 1000, ...rest },
+          // Each slice of a long prompt is one layer where time passes.
+          now: () => (clock += seconds),
           randomSeed: () => 0n,
           hashSeed: 'test',
         });
@@ -81,6 +86,7 @@ it('gives every completion its text, ends every stream and frees every block', a
           }),
         );
         expect(engine.checkBlocks().used).toBe(0);
+        expect(runner.open).toBe(0);
         const { finished, running, waiting } = engine.stats();
         expect([running, waiting, finished.error]).toEqual([0, 0, 0]);
         expect(finished.stop + finished.length + finished.abort).toBe(requests.reduce((total, { n }) => total + n, 0));

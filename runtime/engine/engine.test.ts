@@ -86,6 +86,51 @@ describe('Engine', () => {
     expect(pieces.map((piece) => piece.text)).toEqual(['🐋', 'é']);
   });
 
+  it('computes a long prompt a few layers at a time, and lets steps of others pass between them', async () => {
+    const { engine, runner } = setup({ layers: 4, limits: { maxBatchedTokens: 64 } });
+    const long = 'a prompt of more tokens than a step takes';
+    const order: string[] = [];
+    const ask = async (text: string, maxTokens: number) => {
+      for await (const { tokens } of engine.generate({ prompt: bytes(text), maxTokens }))
+        if (tokens.length > 0) order.push(text[0]!);
+    };
+    await Promise.all([ask(long, 1), ask('short', 3)]);
+    expect(order).toEqual(['s', 's', 's', 'a']);
+    expect(runner.steps.map((work) => work.map(({ chunk }) => chunk.count))).toEqual([[5], [1], [1], [41]]);
+    expect(engine.stats()).toMatchObject({ steps: 4, usedBlocks: 0 });
+  });
+
+  it('drops a long prompt whose client leaves between its layers, and begins the next one', async () => {
+    const { engine, runner } = setup({ layers: 50, limits: { maxBatchedTokens: 64 } });
+    const controller = new AbortController();
+    const gone = collect(engine.generate({ prompt: bytes('x'.repeat(40)), maxTokens: 1 }, { signal: controller.signal }));
+    for (let i = 0; i < 5; i += 1) await turn();
+    controller.abort(new Error('client gone'));
+    await expect(gone).rejects.toThrow('client gone');
+    expect(engine.stats()).toMatchObject({ usedBlocks: 0, running: 0 });
+    await expect(complete(engine, { prompt: bytes('y'.repeat(40)), maxTokens: 2 })).resolves.toMatchObject([{ text: 'yy' }]);
+    expect(runner.steps.map(([work]) => [work!.chunk.sequence.tokens[0], work!.chunk.count])).toEqual([
+      [121, 20],
+      [121, 20],
+      [121, 1],
+    ]);
+    expect(runner.open).toBe(0);
+  });
+
+  it('fails all requests when a slice of a long prompt fails', async () => {
+    const { engine, runner } = setup({ limits: { maxBatchedTokens: 64 } });
+    runner.begin = () => ({ layersLeft: 3, advance: () => Promise.reject(new Error('device gone')), close: () => {} });
+    const both = ['short', 'y'.repeat(40)].map((text) => complete(engine, { prompt: bytes(text), maxTokens: 4 }));
+    for (const request of both) await expect(request).rejects.toThrow('device gone');
+    expect(engine.checkBlocks()).toMatchObject({ used: 0, cached: 0 });
+  });
+
+  it('computes long prompts in one go where the runner knows no slices', async () => {
+    const { engine, runner } = setup({ limits: { maxBatchedTokens: 64 } });
+    delete (runner as { begin?: unknown }).begin;
+    await expect(complete(engine, { prompt: bytes('y'.repeat(40)), maxTokens: 2 })).resolves.toMatchObject([{ text: 'yy' }]);
+  });
+
   it('gives n completions with seeds of their own, the first with that of n = 1', async () => {
     const seeds: bigint[] = [];
     const next = (_: readonly number[], work: { sampling: { seed: bigint } }) => {

@@ -7,8 +7,9 @@ import { emptyCounters } from './metrics.ts';
 import type { EngineObserver, EngineStats } from './metrics.ts';
 import { OutputQueue } from './output-queue.ts';
 import type { GenerateRequest, Output } from './request.ts';
-import type { Runner, Work, WorkResult } from './runner.ts';
+import type { Runner, SlicedStep, Work, WorkResult } from './runner.ts';
 import { Scheduler } from './scheduler.ts';
+import type { Chunk } from './scheduler.ts';
 import { completionLength } from './sequence.ts';
 import { StepPace } from './step-pace.ts';
 
@@ -51,6 +52,8 @@ export class Engine {
   readonly #generations = new Map<number, Generation>();
   readonly #counters = emptyCounters();
   readonly #pace = new StepPace();
+  /** The step of a long prompt that is under way beside the others. */
+  #long: { readonly work: Work; readonly step: SlicedStep } | undefined;
   #onIdle: (() => void)[] = [];
   #nextId = 0;
   #looping = false;
@@ -68,7 +71,8 @@ export class Engine {
       maxSequences: limits.maxSequences,
       maxBatchedTokens: limits.maxBatchedTokens,
       maxChunkAmongOthers: Math.ceil(limits.maxBatchedTokens / 2),
-      promptRows: () => this.#pace.rows,
+      shortRows: () => this.#pace.shortRows,
+      longRows: () => this.#pace.longRows,
       watermarkBlocks: Math.floor(blocks / watermarkShare),
     });
   }
@@ -177,21 +181,16 @@ export class Engine {
     }
   }
 
-  /** One await per step; requests come and go meanwhile. */
+  /** One await per step or slice of a long prompt, which take turns; requests come and go meanwhile. */
   async #loop(): Promise<void> {
     this.#looping = true;
     // Requests that arrive in the same turn share the first step.
     await Promise.resolve();
     try {
       while (this.#scheduler.hasWork()) {
-        this.#draft();
-        const { chunks } = this.#scheduler.schedule();
-        const work = chunks.map((chunk) => workOf(chunk, this.#generations.get(chunk.sequence.id)!));
-        const begunAt = this.#init.now();
-        const results = await this.#init.runner.run(work);
-        this.#pace.observe(rowsOf(work), this.#init.now() - begunAt);
-        this.#counters.steps += 1;
-        for (const [index, result] of results.entries()) this.#apply(work[index]!, result);
+        const stepped = await this.#step();
+        const advanced = await this.#advanceLong();
+        if (!stepped && !advanced) throw new Error('internal: there is work, and nothing to compute');
       }
     } catch (error) {
       this.#failure = toWindlassError(error);
@@ -199,9 +198,54 @@ export class Engine {
       this.#failAll(this.#failure);
       this.#init.observer?.failed?.(this.#failure);
     } finally {
+      this.#long?.step.close();
+      this.#long = undefined;
       this.#looping = false;
       this.#reportIdle();
     }
+  }
+
+  /** Runs the next step; false if all work is of long prompts. */
+  async #step(): Promise<boolean> {
+    this.#draft();
+    const { chunks } = this.#scheduler.schedule();
+    if (chunks.length === 0) return false;
+    const work = chunks.map((chunk) => this.#workOf(chunk));
+    const begunAt = this.#init.now();
+    const results = await this.#init.runner.run(work);
+    this.#pace.observe(rowsOf(work), this.#init.now() - begunAt);
+    this.#counters.steps += 1;
+    for (const [index, result] of results.entries()) this.#apply(work[index]!, result);
+    return true;
+  }
+
+  /** Computes the next layers of a long prompt; false if there is none. */
+  async #advanceLong(): Promise<boolean> {
+    const chunk = this.#scheduler.scheduleLong();
+    if (this.#long?.work.chunk !== chunk) {
+      this.#long?.step.close();
+      this.#long = chunk && this.#beginLong(this.#workOf(chunk));
+    }
+    if (!chunk || !this.#long) return false;
+    const { work, step } = this.#long;
+    const layers = Math.min(this.#pace.layersOf(chunk.count), step.layersLeft);
+    const begunAt = this.#init.now();
+    const results = await step.advance(layers);
+    this.#pace.observeSlice(chunk.count, layers, this.#init.now() - begunAt);
+    if (!results) return true;
+    this.#long = undefined;
+    this.#counters.steps += 1;
+    if (this.#scheduler.completeLong(chunk)) this.#apply(work, results[0]!);
+    return true;
+  }
+
+  #beginLong(work: Work): { readonly work: Work; readonly step: SlicedStep } {
+    const { runner } = this.#init;
+    return { work, step: runner.begin?.([work]) ?? { layersLeft: 1, advance: () => runner.run([work]), close: () => {} } };
+  }
+
+  #workOf(chunk: Chunk): Work {
+    return workOf(chunk, this.#generations.get(chunk.sequence.id)!);
   }
 
   /** Guesses for sequences that draw in the next step. */

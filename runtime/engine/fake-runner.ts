@@ -15,6 +15,8 @@ export const byteVocabulary: Vocabulary = {
 export interface FakeRunnerOptions {
   readonly blocks?: number;
   readonly blockSize?: number;
+  /** Layers that a long prompt passes one or some at a time; default 3. */
+  readonly layers?: number;
   /** The token after `tokens`; default: repeats the text from its start, then from that, and so on. */
   readonly next?: (tokens: readonly number[], work: Work) => number;
   /** Log-probability of a token; default: -0.5 for all. */
@@ -26,6 +28,8 @@ export interface FakeRunnerOptions {
 export interface FakeRunner extends Runner {
   /** Work of all steps so far. */
   readonly steps: (readonly Work[])[];
+  /** Sliced steps that were begun, and neither ended nor closed. */
+  open: number;
   closed: boolean;
 }
 
@@ -38,12 +42,35 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
     cacheType: 'f32',
     blockBytes: 64,
     steps: [],
+    open: 0,
     closed: false,
     async run(work) {
       this.steps.push(work);
       const results = work.map((item) => resultOf(item, next, options.logprob ?? (() => -0.5)));
       await beforeResults(work);
       return results;
+    },
+    begin(work) {
+      let left = options.layers ?? 3;
+      let isOpen = true;
+      this.open += 1;
+      const close = () => {
+        if (isOpen) this.open -= 1;
+        isOpen = false;
+      };
+      return {
+        get layersLeft() {
+          return left;
+        },
+        advance: async (layers) => {
+          left -= layers;
+          if (left <= 0) close();
+          if (left <= 0) return await this.run(work);
+          await new Promise((resolve) => setImmediate(resolve));
+          return undefined;
+        },
+        close,
+      };
     },
     close() {
       this.closed = true;

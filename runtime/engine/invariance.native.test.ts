@@ -38,6 +38,8 @@ interface Shape {
   readonly prefixCache?: boolean;
   readonly speculativeTokens?: number;
   readonly cacheType?: CacheType;
+  /** Seconds between two looks at the clock: where they are long, long prompts are computed one layer at a time. */
+  readonly seconds?: number;
 }
 
 interface Scored {
@@ -49,12 +51,13 @@ interface Scored {
 /** Runs requests through a new engine, all at once or one after the other. */
 async function run(model: Model, requests: readonly GenerateRequest[], shape: Shape = {}, inTurn = false) {
   const { blocks = 200, blockSize = 16, maxSequences = 16, maxBatchedTokens = 512 } = shape;
-  const { prefixCache = false, speculativeTokens = 0, cacheType } = shape;
+  const { prefixCache = false, speculativeTokens = 0, cacheType, seconds = 0 } = shape;
+  let clock = 0;
   const engine = new Engine({
     runner: new ModelRunner(model, { blocks, blockSize, cacheType }),
     vocabulary,
     limits: { contextLength, maxSequences, maxBatchedTokens, maxWaiting: 1000, prefixCache, speculativeTokens },
-    now: () => 0,
+    now: () => (clock += seconds),
     randomSeed: () => 0n,
     hashSeed: 'test',
   });
@@ -146,6 +149,12 @@ describe.each(subjects)('%s, with a cache of %s', (_name, cacheType, config) => 
 
   it.each([1, 7, 512])('in chunks of %d tokens', async (maxBatchedTokens) => {
     expect((await run(model, requests, { cacheType, maxBatchedTokens })).outputs).toEqual(alone.outputs);
+  });
+
+  it('long prompts one layer at a time, with steps of others in between', async () => {
+    for (const shape of [{}, { maxBatchedTokens: 20, prefixCache: true }, { blocks: 26, blockSize: 4 }]) {
+      expect((await run(model, requests, { ...shape, cacheType, seconds: 1 })).outputs).toEqual(alone.outputs);
+    }
   });
 
   it.each([1, 5, 32])('with cache blocks of %d tokens', async (blockSize) => {

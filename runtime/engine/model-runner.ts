@@ -1,6 +1,6 @@
 // Runs the steps of the engine on a model: one forward pass over all chunks, logits only where they are needed, one draw per sequence.
-import { hiddenStates, logits, paged } from '#runtime/model/main.ts';
-import type { Model } from '#runtime/model/main.ts';
+import { ForwardPass, logits, paged } from '#runtime/model/main.ts';
+import type { Model, ResidualStream } from '#runtime/model/main.ts';
 import {
   cacheHeadBytes,
   emptyCache,
@@ -14,7 +14,7 @@ import {
 } from '#runtime/tensor/main.ts';
 import type { CacheType, PagedCache, Tensor } from '#runtime/tensor/main.ts';
 import type { ScoredToken } from './request.ts';
-import type { Runner, Work, WorkResult } from './runner.ts';
+import type { Runner, SlicedStep, Work, WorkResult } from './runner.ts';
 import { layOutSampling, layOutStep, placeOf } from './step-inputs.ts';
 import type { Draw, StepInputs } from './step-inputs.ts';
 
@@ -56,19 +56,46 @@ export class ModelRunner implements Runner {
   }
 
   async run(work: readonly Work[]): Promise<readonly WorkResult[]> {
+    const step = this.begin(work);
+    return (await step.advance(step.layersLeft))!;
+  }
+
+  begin(work: readonly Work[]): SlicedStep {
     const inputs = layOutStep(work, this.blockSize);
-    const [drawn, scored] = await scope(() => {
-      const hidden = this.#forward(inputs);
-      // Also where nothing is read: a step is over when it has run, and whoever comes then is in the next one.
-      return Promise.all([this.#draw(hidden, inputs, work), this.#score(hidden, inputs, work), this.#model.device.sync()]);
-    });
-    const tokens = Map.groupBy(drawn.entries(), ([i]) => inputs.draws[i]!.item);
-    const prompts = Map.groupBy(scored.entries(), ([i]) => inputs.scores[i]!.item);
-    return work.map((_, item) => {
-      const drawnHere = tokens.get(item)?.map(([, token]) => token);
-      const prompt = prompts.get(item)?.map(([, score]) => score);
-      return { ...(drawnHere ? { tokens: drawnHere } : {}), ...(prompt ? { prompt } : {}) };
-    });
+    const { layers } = this.#model.config;
+    let done = 0;
+    let stream: ResidualStream | undefined;
+    const close = () => {
+      stream?.base.dispose();
+      stream?.branch?.dispose();
+      stream = undefined;
+    };
+    return {
+      get layersLeft() {
+        return layers - done;
+      },
+      advance: async (count) => {
+        const end = done + count;
+        const results = scope(() => {
+          const pass = this.#pass(inputs);
+          let next = stream ?? pass.embed();
+          for (; done < end; done += 1) next = pass.block(done, next);
+          const isLast = end === layers;
+          const hidden = isLast ? pass.finish(next) : undefined;
+          if (!isLast) keep(next);
+          close();
+          // Also where nothing is read: a step is over when it has run, and whoever comes then is in the next one.
+          if (!hidden) {
+            stream = next;
+            return this.#model.device.sync().then(() => undefined);
+          }
+          return Promise.all([this.#draw(hidden, inputs, work), this.#score(hidden, inputs, work), this.#model.device.sync()]);
+        });
+        const read = await results;
+        return read && resultsOf(read, inputs, work);
+      },
+      close,
+    };
   }
 
   close(): void {
@@ -82,8 +109,8 @@ export class ModelRunner implements Runner {
     return tensor(this.#model.device, data, shape, 'step input');
   }
 
-  /** Hidden states of all rows; keys and values go to the cache. */
-  #forward(inputs: StepInputs): Tensor {
+  /** The forward pass of all rows, whose keys and values go to the cache. */
+  #pass(inputs: StepInputs): ForwardPass {
     const { ids, positions, slots, pages, pagesWidth, sequences } = inputs;
     const count = sequences.length / 3;
     const kv = paged({
@@ -93,7 +120,7 @@ export class ModelRunner implements Runner {
       pages: this.#integers(pages, [count, pagesWidth]),
       sequences: this.#integers(sequences, [count, 3]),
     });
-    return hiddenStates(this.#model, this.#integers(ids), kv);
+    return new ForwardPass(this.#model, this.#integers(ids), kv, {});
   }
 
   #logitsOf(hidden: Tensor, rows: readonly number[]): Tensor {
@@ -190,6 +217,20 @@ export class ModelRunner implements Runner {
       Array.from({ length: Math.min(count, most) }, (_, k) => ({ id: ids[row * most + k]!, logprob: logprobs[row * most + k]! })),
     );
   }
+}
+
+function resultsOf(
+  [drawn, scored]: readonly [readonly ScoredToken[], readonly ScoredToken[], unknown],
+  inputs: StepInputs,
+  work: readonly Work[],
+): WorkResult[] {
+  const tokens = Map.groupBy(drawn.entries(), ([i]) => inputs.draws[i]!.item);
+  const prompts = Map.groupBy(scored.entries(), ([i]) => inputs.scores[i]!.item);
+  return work.map((_, item) => {
+    const drawnHere = tokens.get(item)?.map(([, token]) => token);
+    const prompt = prompts.get(item)?.map(([, score]) => score);
+    return { ...(drawnHere ? { tokens: drawnHere } : {}), ...(prompt ? { prompt } : {}) };
+  });
 }
 
 interface Redrawn {

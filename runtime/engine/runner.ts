@@ -25,6 +25,15 @@ export interface WorkResult {
   readonly prompt?: readonly ScoredToken[];
 }
 
+/** A step between whose layers other steps may run. */
+export interface SlicedStep {
+  readonly layersLeft: number;
+  /** Computes so many layers, of those that are left: the results if they were the last. A rejection loses the content of all blocks. */
+  advance(layers: number): Promise<readonly WorkResult[] | undefined>;
+  /** Frees what is kept from slice to slice; of no effect after the last. */
+  close(): void;
+}
+
 export interface Runner {
   /** Cache blocks, and tokens in each. */
   readonly blocks: number;
@@ -34,5 +43,7 @@ export interface Runner {
   readonly blockBytes: number;
   /** Computes all chunks of a step as one batch; results stand in the order of the work. A rejection loses the content of all blocks. */
   run(work: readonly Work[]): Promise<readonly WorkResult[]>;
+  /** Begins a step that is computed some layers at a time, with others in between. Without it such a step is computed in one go. */
+  begin?(work: readonly Work[]): SlicedStep;
   close(): void;
 }

@@ -108,37 +108,119 @@ describe('Scheduler', () => {
     ]);
   });
 
-  it('takes a long prompt in pieces of the pace, and lets short ones past that have just come, every other step', () => {
-    const scheduler = setup({ maxBatchedTokens: 32, promptRows: () => 6 });
-    const long = sequence(count(40));
+  it('computes long prompts beside the steps, in even parts of whole blocks', () => {
+    const scheduler = setup({ maxBatchedTokens: 24, shortRows: () => 3 });
+    const [long, short] = [sequence(count(50)), sequence(count(3, 100))];
     scheduler.add(long);
-    expect(plan(scheduler.schedule())).toEqual([[long.id, 0, 6, false]]);
-    const shorts = [1, 2, 3].map((n) => sequence(count(4, 100 * n), 1));
-    scheduler.add(shorts[0]!);
-    expect(plan(scheduler.schedule())).toEqual([[shorts[0]!.id, 0, 4, true]]);
-    scheduler.finish(shorts[0]!);
-    for (const short of shorts.slice(1)) scheduler.add(short);
-    expect(plan(scheduler.schedule())).toEqual([
-      [long.id, 6, 6, false],
-      [shorts[1]!.id, 0, 4, true],
-      [shorts[2]!.id, 0, 4, true],
+    scheduler.add(short);
+    expect(plan(scheduler.schedule())).toEqual([[short.id, 0, 3, true]]);
+    scheduler.finish(short);
+    expect(plan(scheduler.schedule())).toEqual([]);
+    const parts = [];
+    for (let part = scheduler.scheduleLong(); part; part = scheduler.scheduleLong()) {
+      expect(scheduler.scheduleLong()).toBe(part);
+      expect(long.computed).toBe(part.start);
+      expect(scheduler.completeLong(part)).toBe(true);
+      parts.push([part.start, part.count, part.last]);
+    }
+    expect(parts).toEqual([
+      [0, 16, false],
+      [16, 16, false],
+      [32, 18, true],
     ]);
+    long.tokens.push(7);
+    expect(plan(scheduler.schedule())).toEqual([[long.id, 50, 1, true]]);
   });
 
-  it('goes on with a long prompt when there is no room for the short one that waits', () => {
-    const scheduler = setup({ blocks: 12, maxBatchedTokens: 32, promptRows: () => 6 });
-    const long = sequence(count(40));
+  it('takes fewer tokens of a long prompt together where longRows says so, however little fits into a block', () => {
+    const scheduler = setup({ shortRows: () => 2, longRows: () => 3 });
+    const long = sequence(count(8));
     scheduler.add(long);
-    for (let done = 0; done < 30; done += 6) expect(plan(scheduler.schedule())).toEqual([[long.id, done, 6, false]]);
-    scheduler.add(sequence(count(6, 100), 10));
-    scheduler.add(sequence(count(6, 200), 10));
     scheduler.schedule();
-    while (long.computed < 40) {
-      const before = long.computed;
-      const steps = [scheduler.schedule(), scheduler.schedule()];
-      for (const { chunks } of steps) expect(chunks.length).toBeGreaterThan(0);
-      expect(long.computed).toBeGreaterThan(before);
+    const parts = [];
+    for (let part = scheduler.scheduleLong(); part; part = scheduler.scheduleLong()) {
+      scheduler.completeLong(part);
+      parts.push(part.count);
     }
+    expect(parts).toEqual([3, 1, 2]);
+    expect(plan(scheduler.schedule())).toEqual([[long.id, 6, 2, true]]);
+  });
+
+  it('gives the oldest long prompt and the shortest their turns', () => {
+    const scheduler = setup({ maxBatchedTokens: 16, shortRows: () => 8, blocks: 100 });
+    const [oldest, middle, shortest] = [sequence(count(64)), sequence(count(48, 100)), sequence(count(32, 200))];
+    for (const each of [oldest, middle, shortest]) scheduler.add(each);
+    scheduler.schedule();
+    const turns = Array.from({ length: 9 }, () => {
+      const part = scheduler.scheduleLong()!;
+      scheduler.completeLong(part);
+      return part.sequence;
+    });
+    expect(turns).toEqual([oldest, shortest, oldest, shortest, oldest, oldest, middle, middle, middle]);
+    expect(scheduler.scheduleLong()).toBeUndefined();
+  });
+
+  it('offers the blocks of a long prompt when they are computed, and lets another one that has the same tokens catch up', () => {
+    const scheduler = setup({ maxBatchedTokens: 16, shortRows: () => 4 });
+    const [a, b] = [sequence(count(40)), sequence(count(40))];
+    scheduler.add(a);
+    scheduler.add(b);
+    scheduler.schedule();
+    const first = scheduler.scheduleLong()!;
+    expect([first.sequence, first.start, first.count]).toEqual([a, 0, 12]);
+    const late = sequence(count(40));
+    scheduler.add(late);
+    scheduler.schedule();
+    expect(late.cached).toBe(0);
+    scheduler.completeLong(first);
+    const second = scheduler.scheduleLong()!;
+    expect([second.sequence, second.start, second.count]).toEqual([a, 12, 12]);
+    scheduler.completeLong(second);
+    const third = scheduler.scheduleLong()!;
+    expect([third.sequence, third.start, third.count]).toEqual([a, 24, 16]);
+    scheduler.completeLong(third);
+    const other = scheduler.scheduleLong()!;
+    expect([other.sequence, other.start, other.count, other.last]).toEqual([b, 36, 4, true]);
+    expect(b.cached).toBe(36);
+    expect(b.blocks.slice(0, 9)).toEqual(a.blocks.slice(0, 9));
+    for (const each of [a, b, late]) scheduler.finish(each);
+    expect(scheduler.blocks.pool.check().used).toBe(0);
+  });
+
+  it('reserves room for the whole of a long prompt, so that what comes later waits', () => {
+    const scheduler = setup({ blocks: 12, shortRows: () => 6 });
+    const [long, short] = [sequence(count(40), 1), sequence(count(6, 100), 4)];
+    scheduler.add(long);
+    scheduler.add(short);
+    const step = scheduler.schedule();
+    expect(plan(step)).toEqual([[short.id, 0, 6, true]]);
+    draw(scheduler, step);
+    expect(long.blocks).toHaveLength(10);
+    const late = sequence(count(2, 200), 1);
+    scheduler.add(late);
+    expect(plan(scheduler.schedule())).toEqual([[short.id, 6, 1, true]]);
+    expect(late.status).toBe('waiting');
+  });
+
+  it('gives up what is under way of a long prompt that ends or loses its blocks', () => {
+    const scheduler = setup({ blocks: 12, shortRows: () => 6, prefixCache: false });
+    const [short, long] = [sequence(count(6), 30), sequence(count(36, 100), 1)];
+    scheduler.add(short);
+    scheduler.add(long);
+    draw(scheduler, scheduler.schedule());
+    const part = scheduler.scheduleLong()!;
+    while (long.status === 'running') draw(scheduler, scheduler.schedule());
+    expect(long.status).toBe('preempted');
+    expect(scheduler.completeLong(part)).toBe(false);
+    expect([long.computed, scheduler.scheduleLong()]).toEqual([0, undefined]);
+    scheduler.finish(short);
+    scheduler.schedule();
+    const again = scheduler.scheduleLong()!;
+    expect(again).toMatchObject({ sequence: long, start: 0 });
+    scheduler.finish(long);
+    expect(scheduler.completeLong(again)).toBe(false);
+    expect(scheduler.hasWork()).toBe(false);
+    expect(scheduler.blocks.pool.check().used).toBe(0);
   });
 
   it('admits no more sequences than allowed, in order of arrival', () => {
@@ -279,7 +361,9 @@ describe('Scheduler under any load', () => {
     maxSequences: fc.integer({ min: 1, max: 6 }),
     maxBatchedTokens: fc.integer({ min: 1, max: 40 }),
     maxChunkAmongOthers: fc.integer({ min: 1, max: 40 }),
-    promptRows: fc.integer({ min: 1, max: 20 }).map((rows) => () => rows),
+    shortRows: fc.integer({ min: 1, max: 20 }).map((rows) => () => rows),
+    longRows: fc.integer({ min: 1, max: 20 }).map((rows) => () => rows),
+    longSteps: fc.integer({ min: 1, max: 4 }),
     watermarkBlocks: fc.nat(3),
     prefixCache: fc.boolean(),
   });
@@ -306,27 +390,34 @@ describe('Scheduler under any load', () => {
           }
           if (!scheduler.hasWork()) continue;
           const step = scheduler.schedule();
-          expect(step.chunks.length).toBeGreaterThan(0);
+          const long = scheduler.scheduleLong();
+          expect(step.chunks.length + (long ? 1 : 0)).toBeGreaterThan(0);
+          expect(long?.count ?? 0).toBeLessThanOrEqual(Math.min(options.longRows(), options.maxBatchedTokens));
           let total = 0;
-          for (const { sequence: s, start, count: rows, last } of step.chunks) {
-            total += rows;
+          for (const { sequence: s, start, count: rows, last } of [...step.chunks, ...(long ? [long] : [])]) {
+            if (s !== long?.sequence) total += rows;
             expect(rows).toBeGreaterThan(0);
             expect(s.status).toBe('running');
             expect(last).toBe(start + rows === s.tokens.length);
-            expect(s.blocks.length).toBe(scheduler.blocks.blocksFor(start + rows));
+            expect(s.blocks.length).toBeGreaterThanOrEqual(scheduler.blocks.blocksFor(start + rows));
+            expect(s.blocks.length).toBeLessThanOrEqual(scheduler.blocks.blocksFor(s.tokens.length));
             if (expected.get(s) !== start) expect(start % options.blockSize).toBe(0);
-            expected.set(s, start + rows);
+            expected.set(s, s === long?.sequence ? start : start + rows);
           }
           for (const s of step.preempted) expect(s.tokens.length).toBeGreaterThanOrEqual(s.promptLength);
           expect(total).toBeLessThanOrEqual(options.maxBatchedTokens);
           expect(scheduler.running.length).toBeLessThanOrEqual(options.maxSequences);
-          expect(new Set(step.chunks.map((chunk) => chunk.sequence)).size).toBe(step.chunks.length);
+          const computing = [...step.chunks, ...(long ? [long] : [])].map((chunk) => chunk.sequence);
+          expect(new Set(computing).size).toBe(computing.length);
           const held = scheduler.running.flatMap((s) => s.blocks);
           expect(scheduler.blocks.pool.check().used).toBe(new Set(held).size);
           for (const block of new Set(held)) {
             expect(scheduler.blocks.pool.references(block)).toBe(held.filter((other) => other === block).length);
           }
           draw(scheduler, step);
+          if (!long || time % options.longSteps > 0 || !scheduler.completeLong(long)) continue;
+          expected.set(long.sequence, long.start + long.count);
+          draw(scheduler, { chunks: [long], preempted: [] });
         }
         for (const item of all) {
           expect(item.sequence.status).toBe('finished');
@@ -354,9 +445,18 @@ describe('Scheduler under any load', () => {
           }),
         );
         for (const s of sequences) scheduler.add(s);
-        while (scheduler.hasWork()) {
+        for (let time = 0; scheduler.hasWork(); time += 1) {
           const step = scheduler.schedule();
-          for (const { sequence: s, start, count: rows } of step.chunks) {
+          const long = scheduler.scheduleLong();
+          // What is computed beside the steps is there when it is complete, but its blocks hold nothing else from its begin.
+          const done = long && time % options.longSteps === 0 && scheduler.completeLong(long) ? [long] : [];
+          if (long && done.length === 0) {
+            for (let position = long.start; position < long.start + long.count; position += 1) {
+              const slots = written.get(long.sequence.blocks[Math.floor(position / options.blockSize)]!);
+              if (slots) slots[position % options.blockSize] = 'in the making';
+            }
+          }
+          for (const { sequence: s, start, count: rows } of [...step.chunks, ...done]) {
             for (let position = start; position < start + rows; position += 1) {
               const block = s.blocks[Math.floor(position / options.blockSize)]!;
               const slots = written.get(block) ?? [];
@@ -364,13 +464,13 @@ describe('Scheduler under any load', () => {
               written.set(block, slots);
             }
           }
-          for (const { sequence: s, start, count: rows } of step.chunks) {
+          for (const { sequence: s, start, count: rows } of [...step.chunks, ...done]) {
             for (let position = 0; position < start + rows; position += 1) {
               const block = s.blocks[Math.floor(position / options.blockSize)]!;
               expect(written.get(block)?.[position % options.blockSize]).toBe(prefixKey(s, position));
             }
           }
-          draw(scheduler, step, (s) => 1 + (s.tokens.length % 2));
+          draw(scheduler, { chunks: [...step.chunks, ...done], preempted: [] }, (s) => 1 + (s.tokens.length % 2));
         }
       }),
       { numRuns: 200 },

@@ -11,13 +11,15 @@ export interface SchedulerOptions {
   readonly maxBatchedTokens: number;
   /** Most tokens of one sequence in a step while others want a share; keeps a long prompt from holding up the rest. */
   readonly maxChunkAmongOthers: number;
-  /** Most tokens of one sequence in the next step, whoever else there is; what needs more is a long prompt. Default: no limit. */
-  readonly promptRows?: () => number;
+  /** Most tokens of a prompt that are computed in steps together with other sequences; one with more is long. Default: no limit. */
+  readonly shortRows?: () => number;
+  /** Most tokens of a long prompt that are computed together. Default: as many as a step may have. */
+  readonly longRows?: () => number;
   /** Blocks left untouched when a sequence joins running ones, so that these do not lose theirs at once. */
   readonly watermarkBlocks: number;
 }
 
-/** The tokens [start, start + count) of a sequence, to be computed in this step. */
+/** The tokens [start, start + count) of a sequence, to be computed together. */
 export interface Chunk {
   readonly sequence: Sequence;
   readonly start: number;
@@ -38,6 +40,9 @@ export interface Step {
  * There is no prompt phase and no generation phase: each sequence has tokens known and tokens computed, and every step lets the
  * second catch up with the first, running sequences first, in order of arrival. When blocks run out the youngest running sequence
  * gives all of its own back and returns to the head of the queue; its tokens are computed again later (mostly found in the cache).
+ *
+ * A sequence that has much to catch up with is a long prompt. It takes no part in steps: its tokens are computed beside them, a part of the
+ * layers at a time, so that nobody waits for all of it. One is under way at a time; the oldest and the shortest of them take turns.
  */
 export class Scheduler {
   readonly blocks: BlockManager;
@@ -45,8 +50,10 @@ export class Scheduler {
   readonly #waiting: Sequence[] = [];
   readonly #running: Sequence[] = [];
   #preemptions = 0;
-  /** Whether long prompts sat out the last step. */
-  #gaveWay = false;
+  /** What is computed of a long prompt beside the steps. */
+  #longChunk: Chunk | undefined;
+  /** Whether it was the turn of the oldest long prompt. */
+  #oldestHadTurn = false;
 
   constructor(blocks: BlockManager, options: SchedulerOptions) {
     this.blocks = blocks;
@@ -90,32 +97,58 @@ export class Scheduler {
     const list = sequence.status === 'running' ? this.#running : this.#waiting;
     const index = list.indexOf(sequence);
     if (index >= 0) list.splice(index, 1);
-    this.blocks.release(sequence);
+    this.#release(sequence);
     sequence.status = 'finished';
   }
 
-  /**
-   * Plans the next step and counts its tokens as computed. Never empty while there is work. Long prompts sit out every other step for
-   * short ones that have just come.
-   */
+  /** Plans the next step and counts its tokens as computed. While there is work it is empty only if there are long prompts. */
   schedule(): Step {
     const chunks: Chunk[] = [];
     const preempted: Sequence[] = [];
-    this.#gaveWay = !this.#gaveWay && this.#shortPromptWaits();
-    const budget = this.#scheduleRunning(chunks, preempted, this.#gaveWay);
+    const budget = this.#scheduleRunning(chunks, preempted);
     if (preempted.length === 0) this.#admitWaiting(chunks, budget);
-    // Whoever was to be let past had no room.
-    if (chunks.length === 0) this.#scheduleRunning(chunks, preempted, false);
     return { chunks, preempted };
   }
 
-  /** Whether the next to join has few tokens to compute, and room. */
-  #shortPromptWaits(): boolean {
-    if (this.#running.length >= this.#options.maxSequences) return false;
-    const next = this.#waiting.find((sequence) => !this.blocks.awaitsLeader(sequence));
-    if (!next) return false;
-    const prefix = this.blocks.findPrefix(next);
-    return next.tokens.length - prefix.length * this.blocks.blockSize <= this.#promptRows && this.#hasRoom(next, prefix);
+  /**
+   * The tokens of a long prompt to be computed beside the steps: those under way, or the next. They count as computed, and others find them,
+   * once `completeLong` is called; until then another answer than before means that they lost their blocks, and must not be gone on with.
+   */
+  scheduleLong(): Chunk | undefined {
+    if (this.#longChunk) return this.#longChunk;
+    const sequence = this.#nextLong();
+    if (!sequence) return undefined;
+    this.blocks.catchUp(sequence);
+    const { computed: start, tokens } = sequence;
+    const most = Math.min(this.#options.maxBatchedTokens, this.#options.longRows?.() ?? Infinity);
+    const count = this.#evenPart(start, tokens.length, most);
+    this.#longChunk = { sequence, start, count, last: start + count === tokens.length, drafts: noDrafts };
+    return this.#longChunk;
+  }
+
+  /** Takes note that what `scheduleLong` gave is computed; false where it has lost its blocks since. */
+  completeLong(chunk: Chunk): boolean {
+    if (this.#longChunk !== chunk) return false;
+    const { sequence } = chunk;
+    this.#longChunk = undefined;
+    sequence.computed += chunk.count;
+    this.blocks.offer(sequence, sequence.computed);
+    return true;
+  }
+
+  /** How many of the tokens from start to end are computed next, if there are to be as few parts as possible: whole blocks, if it can be. */
+  #evenPart(start: number, end: number, most: number): number {
+    const left = end - start;
+    const count = Math.ceil(left / Math.ceil(left / most));
+    const beyond = count < left ? (start + count) % this.blocks.blockSize : 0;
+    return count > beyond ? count - beyond : count;
+  }
+
+  #nextLong(): Sequence | undefined {
+    const all = this.#running.filter((sequence) => this.#isLong(sequence));
+    this.#oldestHadTurn = !this.#oldestHadTurn;
+    if (this.#oldestHadTurn) return all[0];
+    return all.reduce<Sequence | undefined>((best, next) => (best && leftOf(best) <= leftOf(next) ? best : next), undefined);
   }
 
   #hasRoom(sequence: Sequence, prefix: readonly number[]): boolean {
@@ -123,19 +156,15 @@ export class Scheduler {
     return this.blocks.blocksToAdmit(sequence, prefix) + reserve <= this.blocks.pool.available;
   }
 
-  #isLong({ tokens, computed }: Sequence): boolean {
-    return tokens.length - computed > this.#promptRows;
+  #isLong(sequence: Sequence): boolean {
+    return sequence === this.#longChunk?.sequence || leftOf(sequence) > (this.#options.shortRows?.() ?? Infinity);
   }
 
-  get #promptRows(): number {
-    return this.#options.promptRows?.() ?? Infinity;
-  }
-
-  #scheduleRunning(chunks: Chunk[], preempted: Sequence[], givesWay: boolean): number {
+  #scheduleRunning(chunks: Chunk[], preempted: Sequence[]): number {
     let budget = this.#options.maxBatchedTokens;
     for (let index = 0; index < this.#running.length && budget > 0; index += 1) {
       const sequence = this.#running[index]!;
-      if (givesWay && this.#isLong(sequence)) continue;
+      if (this.#isLong(sequence)) continue;
       const count = this.#chunkSize(sequence, budget);
       const drafts = this.#draftsFor(sequence, count, budget - (this.#running.length - index - 1));
       if (drafts.length > 0 && this.blocks.grow(sequence, sequence.computed + count + drafts.length)) {
@@ -169,6 +198,10 @@ export class Scheduler {
       this.#running.push(sequence);
       sequence.status = 'running';
       this.blocks.takePrefix(sequence, prefix);
+      if (this.#isLong(sequence)) {
+        this.blocks.reserve(sequence, sequence.tokens.length);
+        continue;
+      }
       const count = this.#chunkSize(sequence, left);
       this.blocks.grow(sequence, sequence.computed + count);
       chunks.push(commit(sequence, count));
@@ -185,17 +218,27 @@ export class Scheduler {
   #chunkSize(sequence: Sequence, budget: number): number {
     const alone = this.#running.length + this.#waiting.length <= 1;
     const cap = alone ? this.#options.maxBatchedTokens : this.#options.maxChunkAmongOthers;
-    return Math.min(sequence.tokens.length - sequence.computed, budget, cap, this.#promptRows);
+    return Math.min(leftOf(sequence), budget, cap);
+  }
+
+  #release(sequence: Sequence): void {
+    if (sequence === this.#longChunk?.sequence) this.#longChunk = undefined;
+    this.blocks.release(sequence);
   }
 
   #preempt(sequence: Sequence): void {
-    this.blocks.release(sequence);
+    this.#release(sequence);
     sequence.status = 'preempted';
     sequence.drafts = noDrafts;
     sequence.preemptions += 1;
     this.#preemptions += 1;
     this.#waiting.unshift(sequence);
   }
+}
+
+/** Known tokens that are not computed yet. */
+function leftOf({ tokens, computed }: Sequence): number {
+  return tokens.length - computed;
 }
 
 function commit(sequence: Sequence, count: number, drafts = noDrafts): Chunk {
