@@ -1,25 +1,15 @@
 // Activations in 8 bits: runs of 32 terms with one scale, interleaved by the rows that a kernel takes together.
 #pragma once
 
+#include <limits>
+
 #include "cpu/quant-vector.h"
 
 namespace wl::WL_ISA {
 
 /** Stores 16 whole numbers as bytes from -127 to 127; gives their sum. What is not finite has become INT32_MIN. */
 inline int32_t put_bytes(Int16 values, int8_t* to) {
-#if defined(WL_ISA_AVX512)
-  const __m512i kept = _mm512_max_epi32(values.v, _mm512_set1_epi32(-127));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(kept));
-  return _mm512_reduce_add_epi32(_mm512_min_epi32(kept, _mm512_set1_epi32(127)));
-#elif defined(WL_ISA_AVX2)
-  const __m256i words = _mm256_max_epi16(_mm256_packs_epi32(values.lo, values.hi), _mm256_set1_epi16(-127));
-  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
-  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
-  // Bytes above -128 plus 128 are not negative; eight at a time are added.
-  const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
-  return _mm_cvtsi128_si32(sums) + _mm_extract_epi32(sums, 2) - 16 * 128;
-#else
+#if defined(WL_ISA_GENERIC)
   int32_t sum = 0;
   for (int i = 0; i < 16; ++i) {
     const int32_t value = values.v[i] > 127 ? 127 : values.v[i] < -127 ? -127 : values.v[i];
@@ -27,6 +17,18 @@ inline int32_t put_bytes(Int16 values, int8_t* to) {
     sum += value;
   }
   return sum;
+#else
+#if defined(WL_ISA_AVX512)
+  const __m128i bytes = _mm512_cvtsepi32_epi8(_mm512_max_epi32(values.v, _mm512_set1_epi32(-127)));
+#else
+  const __m256i words = _mm256_max_epi16(_mm256_packs_epi32(values.lo, values.hi), _mm256_set1_epi16(-127));
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+#endif
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+  // Bytes above -128 plus 128 are not negative; eight at a time are added.
+  const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+  return _mm_cvtsi128_si32(sums) + _mm_extract_epi32(sums, 2) - 16 * 128;
 #endif
 }
 
@@ -96,12 +98,15 @@ class QuantRows {
  private:
   static float write_run(const float* x, int8_t* codes, int32_t* sums) {
     const Vec16 first = load(x), second = load(x + 16);
-    const float widest = reduce_max(max(abs(first), abs(second)));
-    const float poison = reduce_add(first * zero() + second * zero());  // NaN, or a zero
+    // Magnitudes are in the order of their bits, and what is not finite is above all others.
+    const int32_t widest_bits = reduce_max(max(bits(abs(first)), bits(abs(second))));
+    const float widest = float_of(static_cast<uint32_t>(widest_bits));
+    const bool is_finite = widest_bits < 0x7f800000;
     // Below this the inverse may not be finite; what is lost is less than 2^-100.
-    const bool counts = widest > 0x1p-100f;
-    const float scale = (counts ? widest / 127.0f : 0.0f) + poison;
-    const Vec16 inverse = splat(counts ? 1.0f / (widest / 127.0f) : 0.0f);
+    const bool counts = is_finite && widest > 0x1p-100f;
+    const float step = widest / 127.0f;
+    const float scale = counts ? step : is_finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    const Vec16 inverse = splat(counts ? 1.0f / step : 0.0f);
     sums[0] = put_bytes(to_int(first * inverse), codes);
     sums[1] = put_bytes(to_int(second * inverse), codes + 16);
     return scale;

@@ -341,6 +341,12 @@ inline float reduce_max(Vec16 a) {
   }
   return a.v[0];
 }
+inline int32_t reduce_max(Int16 a) {
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) a.v[i] = a.v[i] > a.v[i + width] ? a.v[i] : a.v[i + width];
+  }
+  return a.v[0];
+}
 
 #else
 
@@ -366,6 +372,13 @@ inline float reduce_max(Vec16 a) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+inline int32_t reduce_max(Int16 a) {
+  const Vec16 lanes = from_bits(a);
+  const __m256i eight = _mm256_max_epi32(_mm256_castps_si256(low_half(lanes)), _mm256_castps_si256(high_half(lanes)));
+  const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
 #endif

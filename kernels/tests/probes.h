@@ -10,7 +10,7 @@ enum class Elementary { exp, log, tanh, erf, sigmoid, sine, cosine };
 /** The vector operations of cpu/simd.h on two operands; those on integers take the bits. */
 enum class Lanes {
   add, subtract, multiply, divide, max, min, sqrt, less, equal, fma, select_first, load_first, to_int, to_float,
-  shift_left, shift_right, multiply_high, multiply_low, reduce_add, reduce_max, any, copy_sign,
+  shift_left, shift_right, multiply_high, multiply_low, reduce_add, reduce_max, reduce_max_int, any, copy_sign,
 };
 
 #define WL_DECLARE_PROBES                                                                   \

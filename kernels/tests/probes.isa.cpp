@@ -48,6 +48,7 @@ Vec16 lanes_of(Lanes f, const float* p, Vec16 a, Vec16 b, int64_t count) {
     case Lanes::multiply_low: multiply_wide(bits(a), 0xD2511F53, high, low); return from_bits(low);
     case Lanes::reduce_add: return splat(reduce_add(a));
     case Lanes::reduce_max: return splat(reduce_max(a));
+    case Lanes::reduce_max_int: return from_bits(splat_int(reduce_max(bits(a))));
     case Lanes::any: return splat(any(less(a, b)) ? 1.0f : 0.0f);
     case Lanes::copy_sign: return copy_sign(a, b);
   }
