@@ -254,6 +254,14 @@ describe.each(families)('%s', (_name, config) => {
   });
   afterAll(() => model.dispose());
 
+  it('the same where long prompts are computed and scored a slice at a time, between the steps of others', async () => {
+    const long: GenerateRequest = { ...requests[15]!, prompt: Array.from({ length: 90 }, (_, i) => (i * 13) % 97), maxTokens: 3 };
+    const scoring = [long, ...requests].map((request) => ({ ...request, promptLogprobs: 2 }));
+    const wanted = await run(model, scoring);
+    expect(wanted.results[0]!.prompt).toHaveLength(89);
+    expect((await run(model, scoring, { seconds: 1 })).outputs).toEqual(wanted.outputs);
+  });
+
   it('equal to the losses of the training forward pass, prompt and completion, packed or not', async () => {
     const scoring = requests.map((request) => ({ ...request, promptLogprobs: 2 }));
     const before = await run(model, scoring, { maxBatchedTokens: 40 });

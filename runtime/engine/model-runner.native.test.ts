@@ -78,7 +78,14 @@ it('leaves no tensor behind after hundreds of requests, some cancelled, some pre
     let pieces = 0;
     try {
       for await (const piece of engine.generate(
-        { prompt, maxTokens: 1 + (index % 25), n: 1 + (index % 2), seed: index, logprobs: index % 3 },
+        {
+          prompt,
+          maxTokens: 1 + (index % 25),
+          n: 1 + (index % 2),
+          seed: index,
+          logprobs: index % 3,
+          ...(index % 4 === 3 ? { promptLogprobs: 1 } : {}),
+        },
         { signal: controller.signal },
       )) {
         pieces += piece.tokens.length;
