@@ -66,6 +66,13 @@ describe('the page of figures', () => {
     expect(withTables(once, [recorded])).toBe(once);
   });
 
+  it('has what was measured in another way beside it', () => {
+    const deeper = { ...recorded, rows: [{ ...recorded.rows[0]!, name: '50 million parameters' }] };
+    const both = withTables(page, [recorded, deeper]);
+    expect(both).toContain('| 13 million parameters |');
+    expect(both).toContain('| 50 million parameters |');
+  });
+
   it('has the newest line of each machine and class of instructions', () => {
     const older = { ...recorded, load: 1.5 };
     const avx2 = { ...recorded, isa: 'avx2', load: 2.5 } as const;

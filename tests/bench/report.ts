@@ -41,10 +41,11 @@ export function withTables(page: string, lines: readonly BenchLine[]): string {
   return filled;
 }
 
-/** The last one of each bench, subject, class of instructions and processor, in the order in which these first came. */
+/** The last one of each bench, subject, class of instructions, processor and kind of rows, in the order in which these first came. */
 function newestOf(lines: readonly BenchLine[]): BenchLine[] {
   const newest = new Map<string, BenchLine>();
-  for (const line of lines) newest.set([line.bench, line.subject, line.isa, line.cpu, line.threads].join('\n'), line);
+  for (const line of lines)
+    newest.set([line.bench, line.subject, line.isa, line.cpu, line.threads, line.rows[0]?.name].join('\n'), line);
   return [...newest.values()];
 }
 

@@ -40,28 +40,38 @@ export class OurEngine {
     return await this.decodeTogether({ sequences: 1, promptLength: Math.max(depth, 1), count });
   }
 
-  /** `count` tokens of each of several sequences, from when all of them have their first one. */
+  /** `count` tokens for each of several sequences, from when all of them have their first one; all of them run until then. */
   async decodeTogether({ sequences, promptLength, count }: Together): Promise<Speed> {
+    const enough = new AbortController();
     let clock: Clock | undefined;
+    let speed: Speed | undefined;
     let [waiting, tokens] = [sequences, 0];
     this.#watch.onToken = (isFirst) => {
       if (isFirst) waiting -= 1;
       if (clock) tokens += 1;
       else if (waiting === 0) clock = new Clock();
+      if (!clock || speed || tokens < sequences * count) return;
+      speed = clock.speed(tokens);
+      enough.abort();
     };
-    await Promise.all(Array.from({ length: sequences }, () => this.#generate(promptLength, count + 1)));
-    if (!clock) throw new Error('internal: a sequence has no first token');
-    return clock.speed(tokens);
+    // Those whose prompts are done first are ahead of the others by some tokens.
+    const generating = Array.from({ length: sequences }, () => this.#generate(promptLength, 2 * count + 1, enough.signal));
+    for (const result of await Promise.allSettled(generating)) {
+      if (result.status === 'fulfilled') throw new Error('internal: a sequence ended while others were still to be measured');
+      if (result.reason !== enough.signal.reason) throw result.reason;
+    }
+    if (!speed) throw new Error('internal: the sequences ended before they were measured');
+    return speed;
   }
 
   async close(): Promise<void> {
     await this.#loaded.close();
   }
 
-  async #generate(promptLength: number, maxTokens: number): Promise<void> {
+  async #generate(promptLength: number, maxTokens: number, signal?: AbortSignal): Promise<void> {
     const prompt = freshPrompt(this.#subject, promptLength);
-    const stream = this.#loaded.engine.generate({ prompt, maxTokens, temperature: 0, ignoreEos: true });
-    for await (const piece of stream) void piece;
+    const request = { prompt, maxTokens, temperature: 0, ignoreEos: true };
+    for await (const piece of this.#loaded.engine.generate(request, signal ? { signal } : {})) void piece;
   }
 }
 
