@@ -102,7 +102,7 @@ export class BlockManager {
     }
   }
 
-  /** Gives a sequence that has computed whole blocks only those that others have computed since, in place of its own. */
+  /** Gives a sequence whose tokens so far fill whole blocks those that others have computed since, in place of its own. */
   catchUp(sequence: Sequence): void {
     if (sequence.computed !== sequence.offered * this.blockSize) return;
     const found = this.findPrefix(sequence);

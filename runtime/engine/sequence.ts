@@ -19,9 +19,9 @@ export interface Sequence {
   /** Guesses for the tokens that follow, to be checked by the next step. */
   drafts: readonly number[];
   status: SequenceStatus;
-  /** Leading tokens whose keys and values are in `blocks`, those of the step in flight included, guesses not. */
+  /** Leading tokens whose keys and values are in `blocks`, those of the step in flight included; guesses not, nor what is under way of a long prompt. */
   computed: number;
-  /** Tokens that the prefix cache gave at the first admission. */
+  /** Tokens that the prefix cache gave at the first admission, or while a long prompt waited for its turn. */
   cached: number;
   /** Block of the tokens [i * blockSize, (i + 1) * blockSize), for each i. */
   readonly blocks: number[];
