@@ -1,27 +1,30 @@
 // Loopback addresses for pods and services: each gets its own 127.x.y.z, so ports never collide on one machine.
 import { createHash } from 'node:crypto';
 
-/** Second octet of the first range of each kind; instances take one of the 100 ranges from there on, away from 127.0/16 that other programs use. */
-const firstRange = { pod: 16, service: 128 } as const;
-const ranges = 100;
+/** Lowest second octet of each kind; there are 100 from there on, away from 127.0/16 that other programs use. */
+const firstOctet = { pod: 16, service: 128 } as const;
+const octets = 100;
+const size = 65_536;
 
-/** Hands out addresses and takes them back. Deterministic: the lowest free one; known ones are claimed first. */
+/** Hands out addresses and takes them back. Deterministic: the first free one from where the instance begins; known ones are claimed first. */
 export class AddressPool {
   readonly #prefix: string;
+  readonly #begin: number;
   readonly #byOwner = new Map<string, string>();
   readonly #used = new Set<string>();
 
-  /** `instance` tells instances on one machine apart: different ones mostly get different ranges. */
-  constructor(kind: keyof typeof firstRange, instance: string) {
-    const range = createHash('sha256').update(instance).digest().readUInt32LE() % ranges;
-    this.#prefix = `127.${firstRange[kind] + range}`;
+  /** `instance` tells instances on one machine apart: each begins at one of 25,600 places, so that two hardly ever meet. */
+  constructor(kind: keyof typeof firstOctet, instance: string) {
+    const hash = createHash('sha256').update(instance).digest();
+    this.#prefix = `127.${firstOctet[kind] + (hash.readUInt32LE() % octets)}`;
+    this.#begin = hash.readUInt8(4) * 256;
   }
 
   /** The address of `owner`; `wanted` (from an earlier life) is kept if it is of this pool and free. */
   claim(owner: string, wanted?: string): string {
     const known = this.#byOwner.get(owner);
     if (known) return known;
-    const address = wanted?.startsWith(`${this.#prefix}.`) && !this.#used.has(wanted) ? wanted : this.#lowestFree();
+    const address = wanted?.startsWith(`${this.#prefix}.`) && !this.#used.has(wanted) ? wanted : this.#firstFree();
     this.#byOwner.set(owner, address);
     this.#used.add(address);
     return address;
@@ -40,8 +43,9 @@ export class AddressPool {
     this.#used.delete(address);
   }
 
-  #lowestFree(): string {
-    for (let number = 1; number < 65_535; number += 1) {
+  #firstFree(): string {
+    for (let step = 1; step < size; step += 1) {
+      const number = (this.#begin + step) % size;
       const address = `${this.#prefix}.${number >> 8}.${number & 255}`;
       if (!this.#used.has(address) && (number & 255) !== 255 && (number & 255) !== 0) return address;
     }
