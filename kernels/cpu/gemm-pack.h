@@ -31,21 +31,6 @@ inline void each_part(const Factor& f, int64_t begin, int64_t end, Visit&& visit
   }
 }
 
-/**
- * Fetches elements [first, first + count) of terms [begin, end) where terms lie on rows of memory. Rows are on pages of their
- * own, where the CPU does not look ahead by itself.
- */
-inline void prefetch_terms(const Factor& f, int64_t first, int64_t count, int64_t begin, int64_t end) {
-  each_part(f, begin, end, [&](const Factor& part, int64_t from, int64_t to, int64_t) {
-    for (int64_t k = from; k < to; ++k) {
-      const Reals p = part.data + (source_row(part, k) * part.stride + first);
-      const int64_t line = 64 / size_of(p.as);
-      for (int64_t i = 0; i < count; i += line) __builtin_prefetch((p + i).data, 0, 2);
-      __builtin_prefetch((p + (count - 1)).data, 0, 2);
-    }
-  });
-}
-
 template <Stored as>
 inline float one(Reals from, int64_t at) {
   if constexpr (as == Stored::bf16) return bfloat_to_float(from.halves()[at]);

@@ -154,7 +154,6 @@ void pack_rows(const Job& job, int64_t row_begin, int64_t row_end, float* to) {
   const int64_t terms = by_terms ? pack_terms : most(1, job.terms());
   const int64_t first = job.row(row_begin);
   for (int64_t k = job.begin; k < job.end; k += terms) {
-    if (by_terms) prefetch_terms(job.p.left, first, job.row(row_end) - first, k + terms, least(k + 2 * terms, job.end));
     for (int64_t i = row_begin; i < row_end; ++i) {
       const int64_t row = job.row(i);
       const int64_t rows = job.row(i + 1) - row;
@@ -171,12 +170,7 @@ void pack_cols(const Job& job, int64_t col_begin, int64_t col_end, int64_t begin
   constexpr int64_t few = 16;
   const bool by_terms = job.p.right.layout == Layout::terms;
   const int64_t terms = by_terms ? few : most(1, end - begin);
-  const int64_t first = col_begin * panel_cols;
   for (int64_t k = begin; k < end; k += terms) {
-    if (by_terms) {
-      const int64_t count = least(col_end * panel_cols, job.p.cols) - first;
-      prefetch_terms(job.p.right, first, count, least(k + 2 * terms, end), least(k + 3 * terms, end));
-    }
     for (int64_t c = col_begin; c < col_end; ++c) {
       float* panel = to + (c - col_begin) * job.panel;
       each_part(job.p.right, k, least(k + terms, end), [&](const Factor& part, int64_t from, int64_t stop, int64_t at) {
