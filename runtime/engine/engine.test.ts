@@ -125,12 +125,6 @@ describe('Engine', () => {
     expect(engine.checkBlocks()).toMatchObject({ used: 0, cached: 0 });
   });
 
-  it('computes long prompts in one go where the runner knows no slices', async () => {
-    const { engine, runner } = setup({ limits: { maxBatchedTokens: 64 } });
-    delete (runner as { begin?: unknown }).begin;
-    await expect(complete(engine, { prompt: bytes('y'.repeat(40)), maxTokens: 2 })).resolves.toMatchObject([{ text: 'yy' }]);
-  });
-
   it('gives n completions with seeds of their own, the first with that of n = 1', async () => {
     const seeds: bigint[] = [];
     const next = (_: readonly number[], work: { sampling: { seed: bigint } }) => {
@@ -243,16 +237,7 @@ describe('Engine', () => {
   });
 
   it('fails the one request whose probabilities are not finite, and no other', async () => {
-    const { engine, runner } = setup();
-    const run = runner.run.bind(runner);
-    runner.run = async (work) => {
-      const results = await run(work);
-      return results.map((result, i) =>
-        work[i]!.chunk.sequence.tokens[0] === 33 && result.tokens
-          ? { tokens: result.tokens.map((token) => ({ ...token, logprob: Number.NaN })) }
-          : result,
-      );
-    };
+    const { engine } = setup({ logprob: (id) => (id === bytes('!')[0] ? Number.NaN : -0.5) });
     const good = complete(engine, { prompt: bytes('abc'), maxTokens: 4 });
     const bad = complete(engine, { prompt: bytes('!bc'), maxTokens: 4, n: 2 });
     await expect(bad).rejects.toMatchObject({ code: 'WL_LOGITS_NOT_FINITE' });

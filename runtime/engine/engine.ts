@@ -7,7 +7,7 @@ import { emptyCounters } from './metrics.ts';
 import type { EngineObserver, EngineStats } from './metrics.ts';
 import { OutputQueue } from './output-queue.ts';
 import type { GenerateRequest, Output } from './request.ts';
-import type { Runner, SlicedStep, Work, WorkResult } from './runner.ts';
+import type { Runner, Step, Work, WorkResult } from './runner.ts';
 import { Scheduler } from './scheduler.ts';
 import type { Chunk } from './scheduler.ts';
 import { completionLength } from './sequence.ts';
@@ -53,7 +53,7 @@ export class Engine {
   readonly #counters = emptyCounters();
   readonly #pace = new StepPace();
   /** The step of a long prompt that is under way beside the others. */
-  #long: { readonly work: Work; readonly step: SlicedStep } | undefined;
+  #long: { readonly work: Work; readonly step: Step } | undefined;
   #onIdle: (() => void)[] = [];
   #nextId = 0;
   #looping = false;
@@ -212,7 +212,8 @@ export class Engine {
     if (chunks.length === 0) return false;
     const work = chunks.map((chunk) => this.#workOf(chunk));
     const begunAt = this.#init.now();
-    const results = await this.#init.runner.run(work);
+    const step = this.#init.runner.begin(work);
+    const results = (await step.advance(step.layersLeft))!;
     this.#pace.observe(rowsOf(work), this.#init.now() - begunAt);
     this.#counters.steps += 1;
     for (const [index, result] of results.entries()) this.#apply(work[index]!, result);
@@ -224,7 +225,8 @@ export class Engine {
     const chunk = this.#scheduler.scheduleLong();
     if (this.#long?.work.chunk !== chunk) {
       this.#long?.step.close();
-      this.#long = chunk && this.#beginLong(this.#workOf(chunk));
+      const work = chunk && this.#workOf(chunk);
+      this.#long = work && { work, step: this.#init.runner.begin([work]) };
     }
     if (!chunk || !this.#long) return false;
     const { work, step } = this.#long;
@@ -237,11 +239,6 @@ export class Engine {
     this.#counters.steps += 1;
     if (this.#scheduler.completeLong(chunk)) this.#apply(work, results[0]!);
     return true;
-  }
-
-  #beginLong(work: Work): { readonly work: Work; readonly step: SlicedStep } {
-    const { runner } = this.#init;
-    return { work, step: runner.begin?.([work]) ?? { layersLeft: 1, advance: () => runner.run([work]), close: () => {} } };
   }
 
   #workOf(chunk: Chunk): Work {

@@ -15,7 +15,7 @@ export const byteVocabulary: Vocabulary = {
 export interface FakeRunnerOptions {
   readonly blocks?: number;
   readonly blockSize?: number;
-  /** Layers that a long prompt passes one or some at a time; default 3. */
+  /** Layers of a step; default 3. */
   readonly layers?: number;
   /** The token after `tokens`; default: repeats the text from its start, then from that, and so on. */
   readonly next?: (tokens: readonly number[], work: Work) => number;
@@ -28,7 +28,7 @@ export interface FakeRunnerOptions {
 export interface FakeRunner extends Runner {
   /** Work of all steps so far. */
   readonly steps: (readonly Work[])[];
-  /** Sliced steps that were begun, and neither ended nor closed. */
+  /** Steps that were begun, and neither ended nor closed. */
   open: number;
   closed: boolean;
 }
@@ -44,12 +44,6 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
     steps: [],
     open: 0,
     closed: false,
-    async run(work) {
-      this.steps.push(work);
-      const results = work.map((item) => resultOf(item, next, options.logprob ?? (() => -0.5)));
-      await beforeResults(work);
-      return results;
-    },
     begin(work) {
       let left = options.layers ?? 3;
       let isOpen = true;
@@ -64,10 +58,15 @@ export function fakeRunner(options: FakeRunnerOptions = {}): FakeRunner {
         },
         advance: async (layers) => {
           left -= layers;
-          if (left <= 0) close();
-          if (left <= 0) return await this.run(work);
-          await new Promise((resolve) => setImmediate(resolve));
-          return undefined;
+          if (left > 0) {
+            await new Promise((resolve) => setImmediate(resolve));
+            return undefined;
+          }
+          close();
+          this.steps.push(work);
+          const results = work.map((item) => resultOf(item, next, options.logprob ?? (() => -0.5)));
+          await beforeResults(work);
+          return results;
         },
         close,
       };

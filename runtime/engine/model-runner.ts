@@ -3,7 +3,7 @@ import type { Model } from '#runtime/model/main.ts';
 import { cacheHeadBytes, emptyCache, keep, scope } from '#runtime/tensor/main.ts';
 import type { CacheType, PagedCache } from '#runtime/tensor/main.ts';
 import { ModelStep } from './model-step.ts';
-import type { Runner, SlicedStep, Work, WorkResult } from './runner.ts';
+import type { Runner, Step, Work } from './runner.ts';
 
 export interface CacheShape {
   readonly blocks: number;
@@ -39,12 +39,7 @@ export class ModelRunner implements Runner {
     );
   }
 
-  async run(work: readonly Work[]): Promise<readonly WorkResult[]> {
-    const step = this.begin(work);
-    return (await step.advance(step.layersLeft))!;
-  }
-
-  begin(work: readonly Work[]): SlicedStep {
+  begin(work: readonly Work[]): Step {
     return new ModelStep(this.#model, this.#caches, this.blockSize, work);
   }
 

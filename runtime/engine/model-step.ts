@@ -4,14 +4,14 @@ import type { Model, ResidualStream } from '#runtime/model/main.ts';
 import { gatherLogprobs, gatherRows, keep, sampleTokens, scope, tensor, topK } from '#runtime/tensor/main.ts';
 import type { PagedCache, Tensor } from '#runtime/tensor/main.ts';
 import type { ScoredToken } from './request.ts';
-import type { SlicedStep, Work, WorkResult } from './runner.ts';
+import type { Step, Work, WorkResult } from './runner.ts';
 import { layOutSampling, layOutStep, placeOf } from './step-inputs.ts';
 import type { Draw, StepInputs } from './step-inputs.ts';
 
 /** Rows whose logits exist at the same time while a prompt is scored; scoring so many counts as a layer. */
 const scoredRowsAtOnce = 64;
 
-export class ModelStep implements SlicedStep {
+export class ModelStep implements Step {
   readonly #model: Model;
   readonly #caches: readonly PagedCache[];
   readonly #work: readonly Work[];

@@ -25,8 +25,8 @@ export interface WorkResult {
   readonly prompt?: readonly ScoredToken[];
 }
 
-/** A step between whose layers other steps may run. */
-export interface SlicedStep {
+/** A step, computed some layers at a time; others may run in between. */
+export interface Step {
   readonly layersLeft: number;
   /** Computes so many layers, of those that are left: the results if they were the last. A rejection loses the content of all blocks. */
   advance(layers: number): Promise<readonly WorkResult[] | undefined>;
@@ -41,9 +41,7 @@ export interface Runner {
   /** What keys and values are kept as, and the bytes of a block. */
   readonly cacheType: CacheType;
   readonly blockBytes: number;
-  /** Computes all chunks of a step as one batch; results stand in the order of the work. A rejection loses the content of all blocks. */
-  run(work: readonly Work[]): Promise<readonly WorkResult[]>;
-  /** Begins a step that is computed some layers at a time, with others in between. Without it such a step is computed in one go. */
-  begin?(work: readonly Work[]): SlicedStep;
+  /** Begins a step, which computes all its chunks as one batch; results stand in the order of the work. */
+  begin(work: readonly Work[]): Step;
   close(): void;
 }

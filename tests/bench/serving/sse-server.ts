@@ -46,10 +46,14 @@ function freeRunner(said: readonly ScoredToken[], blocks: number): Runner {
     blockSize,
     cacheType: 'f32',
     blockBytes: 0,
-    async run(work) {
-      await turn();
-      return work.map(({ chunk: { sequence, last } }) => (last ? { tokens: [said[completionLength(sequence)]!] } : {}));
-    },
+    begin: (work) => ({
+      layersLeft: 1,
+      advance: async () => {
+        await turn();
+        return work.map(({ chunk: { sequence, last } }) => (last ? { tokens: [said[completionLength(sequence)]!] } : {}));
+      },
+      close: () => {},
+    }),
     close: () => {},
   };
 }
