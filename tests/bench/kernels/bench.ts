@@ -28,6 +28,8 @@ const casesOf = { gemm: gemmCases, attention: attentionCases, adamw: adamwCases 
 
 /** Of each side in each round. */
 const measuredSeconds = 0.06;
+/** Before each measurement, as kernels_torch.py has them: the other side has had the caches meanwhile. */
+const warmUpCalls = 2;
 /** Between the turns, so that threads of the side that just ran have gone to sleep. */
 const restMs = 250;
 
@@ -93,6 +95,7 @@ async function timesOf(of: KernelCase, { device, peer, rounds }: Turn): Promise<
   await run(1);
   const calls = Math.max(2, Math.ceil(measuredSeconds / (await run(1)).seconds));
   for (let round = 0; round < rounds; round += 1) {
+    await run(warmUpCalls);
     times.ours.push(await run(calls));
     await sleep(restMs);
     for (const [name, time] of Object.entries((await peer?.time(of.request, measuredSeconds)) ?? {}))
