@@ -94,7 +94,7 @@ export const ops = {
 
   // -- linear: y = x wT + bias
   linear_forward: {
-    doc: 'y = x wT + bias; contraction over K in spans of whole units',
+    doc: 'y = x wT + bias; contraction over K in spans of whole units. Where x or w is bf16 it is a product of bf16 (cpu/gemm.h)',
     args: [
       ['x', 'in f32|bf16 ...M K'],
       ['w', 'in f32|bf16 N K'],
@@ -105,7 +105,7 @@ export const ops = {
     ],
   },
   linear_backward_input: {
-    doc: 'dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1',
+    doc: 'dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1. All w are stored in one way; with bf16 ones dy is read as bf16',
     args: [
       ['dy', 'in f32 ...M N'],
       ['w', 'in f32|bf16 N K'],
@@ -120,7 +120,7 @@ export const ops = {
     ],
   },
   linear_backward_weight: {
-    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1',
+    doc: 'dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1. With x of bf16 dw reads dy as bf16',
     args: [
       ['dy', 'in f32 ...M N'],
       ['x', 'in f32|bf16 ...M K'],
@@ -139,7 +139,7 @@ export const ops = {
     ],
   },
   linear_packed_forward: {
-    doc: 'linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once',
+    doc: 'linear_forward in f32 with w packed before; the same bits. The way of decoding: one row streams the panels once',
     args: [
       ['x', 'in f32 ...M K'],
       ['packed', 'in f32 P'],

@@ -78,7 +78,7 @@ const Spec = withRules(
         .enum(['f32', 'bf16'])
         .optional()
         .describe(
-          'What the forward pass keeps for the backward pass, and what its products read weights as. bf16 needs half the memory for activations; sums, gradients, the weights that are updated and checkpoints stay f32. f32 if absent.',
+          'What the forward pass keeps for the backward pass, and what products read. bf16 needs half the memory for activations, and its products are several times as fast on CPUs with AMX; sums, gradients, the weights that are updated and checkpoints stay f32. f32 if absent.',
         ),
       checkpoint: z
         .strictObject({

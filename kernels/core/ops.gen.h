@@ -85,7 +85,7 @@ struct embedding_backward_args {
   int64_t V;
 };
 
-/** y = x wT + bias; contraction over K in spans of whole units */
+/** y = x wT + bias; contraction over K in spans of whole units. Where x or w is bf16 it is a product of bf16 (cpu/gemm.h) */
 struct linear_forward_args {
   Reals x;
   Reals w;
@@ -98,7 +98,7 @@ struct linear_forward_args {
   int64_t N;
 };
 
-/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1. All w are stored in one way; with bf16 ones dy is read as bf16 */
 struct linear_backward_input_args {
   const float* dy;
   Reals w;
@@ -117,7 +117,7 @@ struct linear_backward_input_args {
   int64_t N3;
 };
 
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1. With x of bf16 dw reads dy as bf16 */
 struct linear_backward_weight_args {
   const float* dy;
   Reals x;
@@ -140,7 +140,7 @@ struct linear_pack_args {
   int64_t P;
 };
 
-/** linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once */
+/** linear_forward in f32 with w packed before; the same bits. The way of decoding: one row streams the panels once */
 struct linear_packed_forward_args {
   const float* x;
   const float* packed;

@@ -27,6 +27,9 @@ struct Reals {
   const uint16_t* halves() const { return static_cast<const uint16_t*>(data); }
 };
 
+/** The same numbers, f32 ones read as the bf16 nearest to them. */
+inline Reals in_bf16(Reals of) { return {of.data, of.as == Stored::f32 ? Stored::rounded : of.as}; }
+
 /** Numbers that are written: f32, or bf16 rounded to the nearest, ties to even. */
 struct RealsOut {
   void* data;

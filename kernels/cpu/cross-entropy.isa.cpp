@@ -77,7 +77,9 @@ Cut cut_of_tokens(const Spans& spans, int64_t vocabulary, int64_t size, bool acc
     if (now > step_floats && floats_of(spans, cut, vocabulary, size, accumulate) < now) best = cut;
   };
   for (int group = most_spans / 2; group > 0; group /= 2) consider(gemm::cut_of(spans, group, 0));
-  for (int64_t part = (longest + 31) / 32 * 16; part >= least_rows; part = (part + 31) / 32 * 16) consider(gemm::cut_of(spans, 1, part));
+  constexpr int64_t chunk = gemm::chunk_terms;
+  const auto half = [](int64_t terms) { return (terms + 2 * chunk - 1) / (2 * chunk) * chunk; };
+  for (int64_t part = half(longest); part >= least_rows; part = half(part)) consider(gemm::cut_of(spans, 1, part));
   return best;
 }
 
@@ -134,7 +136,7 @@ void cross_entropy_fused_within(Context& context, const cross_entropy_fused_args
     p.weight.spans = step.spans;
     for (int s = 0; s <= step.spans.count; ++s) p.weight.spans.begin[s] -= step.spans.first();
     p.weight.left = {logits, a.V, Layout::terms};
-    p.weight.right = {h, a.D, Layout::terms};
+    p.weight.right = {a.h.as == Stored::f32 ? Reals{h} : in_bf16(h), a.D, Layout::terms};
     p.weight.out = step.out;
     p.weight.start = step.start;
     for (int i = 0; i < step.addends; ++i) p.weight.addend[p.weight.addends++] = step.addend[i];

@@ -26,7 +26,8 @@ inline void each_part(const Factor& f, int64_t begin, int64_t end, Visit&& visit
   for (int64_t k = begin; k < end; ++segment) {
     if (segment[1].begin <= k) continue;
     const int64_t stop = segment[1].begin < end ? segment[1].begin : end;
-    visit(Factor{segment->data, segment->stride, f.layout}, k - segment->begin, stop - segment->begin, k - begin);
+    const Reals data = f.data.as == Stored::f32 ? segment->data : in_bf16(segment->data);
+    visit(Factor{data, segment->stride, f.layout}, k - segment->begin, stop - segment->begin, k - begin);
     k = stop;
   }
 }
@@ -50,7 +51,11 @@ inline void fetch(Reals from, int64_t at, float* to) {
     if constexpr (as == Stored::bf16) WL_ISA::store(to + i, load_bf16(from.halves() + at + i));
     else WL_ISA::store(to + i, round_bf16(WL_ISA::load(from.floats() + at + i)));
   }
-  for (; i < count; ++i) to[i] = one<as>(from, at + i);
+  constexpr int rest = count % 16;
+  if constexpr (rest > 0) {
+    if constexpr (as == Stored::bf16) WL_ISA::store_first(rest, to + i, load_bf16_first(rest, from.halves() + at + i));
+    else WL_ISA::store_first(rest, to + i, round_bf16(WL_ISA::load_first(rest, from.floats() + at + i)));
+  }
 }
 
 /** Calls visit with how the numbers are stored as a type. */
@@ -93,6 +98,7 @@ void pack_left(const Factor& f, int64_t row, int64_t begin, int64_t end, float* 
 #if defined(WL_ISA_AVX512)
 
 // 4 x 4 blocks of floats, one in each 128-bit quarter: term i of blocks a to d goes to row i of `to`.
+template <int stride>
 inline void store_columns(Vector a, Vector b, Vector c, Vector d, float* to) {
   const auto low = [](Vector x, Vector y) {
     return __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
@@ -107,12 +113,13 @@ inline void store_columns(Vector a, Vector b, Vector c, Vector d, float* to) {
     return __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
   };
   store(to, first(low(a, b), low(c, d)));
-  store(to + panel_cols, second(low(a, b), low(c, d)));
-  store(to + 2 * panel_cols, first(high(a, b), high(c, d)));
-  store(to + 3 * panel_cols, second(high(a, b), high(c, d)));
+  store(to + stride, second(low(a, b), low(c, d)));
+  store(to + 2 * stride, first(high(a, b), high(c, d)));
+  store(to + 3 * stride, second(high(a, b), high(c, d)));
 }
 
-// Writes 16 rows of 16 terms as columns.
+// Writes 16 rows of 16 terms as columns, `to_stride` apart. What the 32 bits of each are does not matter.
+template <int to_stride = panel_cols>
 inline void transpose_square(const float* from, int64_t stride, float* to) {
   for (int j = 0; j < 4; ++j) {
     Vector block[4];
@@ -124,7 +131,7 @@ inline void transpose_square(const float* from, int64_t stride, float* to) {
       v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 8 * stride));
       block[i] = _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 12 * stride));
     }
-    store_columns(block[0], block[1], block[2], block[3], to + 4 * j * panel_cols);
+    store_columns<to_stride>(block[0], block[1], block[2], block[3], to + 4 * j * to_stride);
   }
 }
 

@@ -15,7 +15,7 @@ struct Step {
   bool last = false;
 };
 
-/** How a contraction is cut: steps of `group` whole spans, or, where even one span is too long, of `part` terms. */
+/** How a contraction is cut: steps of `group` whole spans, or, where even one span is too long, of `part` terms, in whole chunks. */
 struct Cut {
   int group = most_spans;
   int64_t part = 0;
@@ -41,7 +41,7 @@ inline Cut cut_into(const Spans& spans, int64_t most) {
   const int64_t longest = spans.longest(group);
   if (longest <= most) return cut_of(spans, group, 0);
   const int64_t parts = (longest + most - 1) / most;
-  return cut_of(spans, 1, ((longest + parts - 1) / parts + 15) / 16 * 16);
+  return cut_of(spans, 1, ((longest + parts - 1) / parts + chunk_terms - 1) / chunk_terms * chunk_terms);
 }
 
 /** Walks the steps in order. level[cut.levels - 1] may be `out` itself, unless the last step reads `out` for something else. */

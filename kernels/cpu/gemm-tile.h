@@ -30,7 +30,7 @@ inline constexpr int terms_ahead = 16;
 inline constexpr int line_vectors = 16 / lanes;
 
 /** One register tile at a time; `right` points at consecutive panels, `panel` floats apart. */
-template <int rows, int panels, Layout layout>
+template <int rows, int panels, Layout layout, Chains chains>
 struct Tile {
   static constexpr int vectors = panels * panel_vectors;
   using Left = LeftPanel<rows, layout>;
@@ -55,7 +55,9 @@ struct Tile {
     const int64_t first = p.spans.first();
     for (int s = 0; s < p.spans.count; ++s) {
       if (s > 0) clear(sums);
-      chain(sums, left, right, panel, p.spans.begin[s] - first, p.spans.begin[s + 1] - first);
+      const int64_t begin = p.spans.begin[s] - first, end = p.spans.begin[s + 1] - first;
+      if constexpr (chains == Chains::pairs) add_chunks(sums, left, right, panel, begin, end);
+      else chain(sums, left, right, panel, begin, end);
       const bool last = s + 1 == p.spans.count;
       for (int l = 0; l < 3; ++l) {
         if ((s >> l & 1) != 0) {
@@ -82,25 +84,86 @@ struct Tile {
   }
 
  private:
+  // Up to where the left panel's terms from `begin` on lie in one run.
+  static int64_t end_of_run(int64_t begin, int64_t end) {
+    if constexpr (Left::run == INT64_MAX) return end;
+    const int64_t edge = begin / Left::run * Left::run + Left::run;
+    return edge < end ? edge : end;
+  }
+
+  // One term of each chain: sums += a b.
+  static inline __attribute__((always_inline)) void term(Sums& sums, const float* a, const float* b, int64_t panel) {
+    Vector columns[vectors];
+    if constexpr (chains == Chains::single) {
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; v += line_vectors) __builtin_prefetch(b + terms_ahead * panel_cols + v / panel_vectors * panel + v % panel_vectors * lanes);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) columns[v] = load(b + v / panel_vectors * panel + v % panel_vectors * lanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+      const Vector value = splat(a + r * Left::row_step);
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = fma(value, columns[v], sums[r][v]);
+    }
+  }
+
+  // Goes on from the sums of a span of bf16. From chunk to chunk they pass through memory, so that the registers are for the chains.
+  static inline __attribute__((always_inline)) void add_chunks(Sums& sums, const float* left, const float* right, int64_t panel,
+                                                               int64_t begin, int64_t end) {
+    constexpr int width = vectors * lanes;
+    alignas(64) float total[rows * width];
+    write(sums, total, width);
+    const float* b = right + begin * panel_cols;
+    for (; begin < end; begin += chunk_terms) {
+      const int64_t stop = end - begin < chunk_terms ? end : begin + chunk_terms;
+      Sums even, odd;
+      clear(even);
+      clear(odd);
+      for (int64_t k = begin; k < stop;) {
+        const int64_t edge = end_of_run(k, stop);
+        const float* a = Left::at(left, k);
+        const auto next = [&](Sums& chains_of_parity) {
+          term(chains_of_parity, a, b, panel);
+          a += Left::term_step;
+          b += panel_cols;
+          ++k;
+        };
+        if ((k - begin) % 2 != 0) next(odd);
+        while (k + 2 <= edge) {
+          next(even);
+          next(odd);
+        }
+        if (k < edge) next(even);
+      }
+      // The missing terms of a chunk are +0, which makes +0 of -0.
+      if (stop - begin < chunk_terms) add_zero(odd);
+      if (stop - begin < chunk_terms - 1) add_zero(even);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) even[r][v] = add(even[r][v], odd[r][v]);
+      merge(even, total, width);
+      write(even, total, width);
+    }
+    read(sums, total, width);
+  }
+
+  static inline __attribute__((always_inline)) void add_zero(Sums& sums) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = add(sums[r][v], zero());
+  }
+
   static inline __attribute__((always_inline)) void chain(Sums& sums, const float* left, const float* right, int64_t panel,
                                                           int64_t begin, int64_t end) {
     const float* b = right + begin * panel_cols;
     while (begin < end) {
-      const int64_t edge = Left::run == INT64_MAX ? end : begin / Left::run * Left::run + Left::run;
-      const int64_t stop = edge < end ? edge : end;
+      const int64_t stop = end_of_run(begin, end);
       const float* a = Left::at(left, begin);
       for (int64_t k = begin; k < stop; ++k) {
-        Vector columns[vectors];
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v += line_vectors) __builtin_prefetch(b + terms_ahead * panel_cols + v / panel_vectors * panel + v % panel_vectors * lanes);
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v) columns[v] = load(b + v / panel_vectors * panel + v % panel_vectors * lanes);
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r) {
-          const Vector value = splat(a + r * Left::row_step);
-#pragma GCC unroll 8
-          for (int v = 0; v < vectors; ++v) sums[r][v] = fma(value, columns[v], sums[r][v]);
-        }
+        term(sums, a, b, panel);
         a += Left::term_step;
         b += panel_cols;
       }

@@ -35,13 +35,22 @@ struct Factor {
   const Segment* segments = nullptr;
 };
 
-/** C[i, j] = sum over k of left(i, k) * right(j, k); C is row-major without gaps. */
+/** Terms that a product of bf16 takes together. */
+inline constexpr int64_t chunk_terms = 32;
+
+/**
+ * C[i, j] = sum over k of left(i, k) * right(j, k); C is row-major without gaps. A span is one chain of FMAs.
+ *
+ * Where a factor is bf16, or f32 read as bf16, it is a product of bf16: the other one is read as bf16 too, and denormal numbers count as zero. A
+ * span is taken in chunks of chunk_terms from its begin: in each, two chains of FMAs from +0, over its even and its odd terms (+0 where the span ends
+ * before the chunk does), are added, and their sum to the sum of the chunks before. It is what the instruction on tiles of bf16 does.
+ */
 struct Product {
   int64_t rows, cols;
   Spans spans;
   Factor left;
   Factor right;
-  /** The right factor packed before by pack_right over all its terms; `right` is not read then. */
+  /** The right factor packed before by pack_right over all its terms; `right` is not read then, and the product is one of f32. */
   const float* panels = nullptr;
   /** In bf16 it is rounded once, at the end, and has no part in the sums before. */
   RealsOut out;

@@ -98,6 +98,9 @@ void linear_backward_input(Context& context, const linear_backward_input_args& a
   if ((a.dy2 == nullptr) != (a.w2 == nullptr) || (a.dy3 == nullptr) != (a.w3 == nullptr)) {
     throw BadInput{"linear_backward_input: a gradient and its weight come together"};
   }
+  if ((a.w2 != nullptr && a.w2.as != a.w.as) || (a.w3 != nullptr && a.w3.as != a.w.as)) {
+    throw BadInput{"linear_backward_input: weights are stored in one way"};
+  }
   Pairs pairs(a.unit, a.spans, a.K);
   pairs.add(a.dy, a.w, a.N);
   if (a.dy2 != nullptr) pairs.add(a.dy2, a.w2, a.N2);

@@ -76,4 +76,10 @@ inline void add_bytes() {
   asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));
 }
 
+/** sum += a b, of bf16: two terms in each 32 bits. First two chains of FMAs from +0, over even and over odd terms, then their sum is added. */
+template <int sum, int a, int b>
+inline void add_bfloats() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));
+}
+
 }  // namespace wl::WL_ISA::tile

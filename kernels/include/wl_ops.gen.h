@@ -15,15 +15,15 @@ WL_API int wl_gather_rows(wl_stream on, wl_tensor x, wl_tensor rows, wl_tensor y
 WL_API int wl_embedding_forward(wl_stream on, wl_tensor ids, wl_tensor w, wl_tensor y, int64_t first_row, int64_t table_rows);
 /** dw[v] = sum of dy[t] over tokens t with ids[t] = first_row + v, in token spans; added to dw when accumulate is 1 */
 WL_API int wl_embedding_backward(wl_stream on, wl_tensor ids, wl_tensor dy, wl_tensor dw, int64_t first_row, int64_t table_rows, int64_t length, int64_t spans, int64_t accumulate);
-/** y = x wT + bias; contraction over K in spans of whole units */
+/** y = x wT + bias; contraction over K in spans of whole units. Where x or w is bf16 it is a product of bf16 (cpu/gemm.h) */
 WL_API int wl_linear_forward(wl_stream on, wl_tensor x, wl_tensor w, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
-/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1 */
+/** dx = dy w + dy2 w2 + dy3 w3 as one contraction over N, N2, N3: span by span, in whole units; added to dx when accumulate is 1. All w are stored in one way; with bf16 ones dy is read as bf16 */
 WL_API int wl_linear_backward_input(wl_stream on, wl_tensor dy, wl_tensor w, wl_tensor dy2, wl_tensor w2, wl_tensor dy3, wl_tensor w3, wl_tensor dx, int64_t unit, int64_t spans, int64_t accumulate);
-/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1 */
+/** dw = dyT x, dbias = column sums of dy; contraction over tokens in spans of `length`; added when accumulate is 1. With x of bf16 dw reads dy as bf16 */
 WL_API int wl_linear_backward_weight(wl_stream on, wl_tensor dy, wl_tensor x, wl_tensor dw, wl_tensor dbias, int64_t length, int64_t spans, int64_t accumulate);
 /** packs w into the panels that linear_packed_forward reads; P is what packedSize(N, K) says */
 WL_API int wl_linear_pack(wl_stream on, wl_tensor w, wl_tensor packed);
-/** linear_forward with w packed before; the same bits. The way of decoding: one row streams the panels once */
+/** linear_forward in f32 with w packed before; the same bits. The way of decoding: one row streams the panels once */
 WL_API int wl_linear_packed_forward(wl_stream on, wl_tensor x, wl_tensor packed, wl_tensor bias, wl_tensor y, int64_t unit, int64_t spans);
 /** y = what the blocks are worth, each element rounded once */
 WL_API int wl_dequantize(wl_stream on, wl_tensor blocks, wl_tensor y, int64_t type);

@@ -1,4 +1,5 @@
-// Tensors of bf16: an operation gives the bits of the same operation on widened numbers, its result rounded once; on every instruction set.
+// Tensors of bf16: products have an order of their own; any other operation gives the bits of the same operation on widened numbers, its result
+// rounded once. On every instruction set.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -141,55 +142,213 @@ TEST("nothing is written beyond the last bf16 of any length") {
   }
 }
 
-TEST("a linear layer and its gradients read bf16, or f32 as bf16, as the numbers that they are") {
-  struct Shape {
-    int64_t rows, outputs, inputs, unit, length;
-  };
-  // Few and many rows, ragged tiles and panels, contractions of one step and of several.
-  for (const Shape s : {Shape{1, 5, 7, 16, 1}, Shape{7, 33, 40, 16, 7}, Shape{24, 96, 64, 16, 8}, Shape{130, 50, 129, 16, 65}, Shape{6, 40, 6500, 16, 6},
-                        Shape{900, 70, 48, 8, 100}}) {
-    const std::string of = " of " + std::to_string(s.rows) + " x " + std::to_string(s.outputs) + " x " + std::to_string(s.inputs);
-    const Both x(every::values(s.rows * s.inputs, 1));
-    const Floats masters = every::values(s.outputs * s.inputs, 2), bias = every::values(s.outputs, 3), dy = every::values(s.rows * s.outputs, 4);
-    const Both w(masters);
-    for (const bool by_masters : {false, true}) {
-      const auto weight = [&](bool bf16) { return bf16 && by_masters ? as_rounded(masters) : w.in(bf16); };
-      same_as_f32(EVERY_ISA(linear_forward), "linear_forward" + of, [&](auto run, wl::Context& on, bool bf16) {
-        Place y(s.rows * s.outputs);
-        run(on, {x.in(bf16), weight(bf16), bias.data(), y.out(bf16), s.unit, 8, s.rows, s.inputs, s.outputs});
-        return std::vector<Floats>{y.values(bf16)};
-      });
-      same_as_f32(EVERY_ISA(linear_backward_input), "linear_backward_input" + of, [&](auto run, wl::Context& on, bool bf16) {
-        Floats dx = x.floats;
-        run(on, {dy.data(), weight(bf16), dy.data(), weight(bf16), nullptr, nullptr, dx.data(), s.unit, 8, 1, s.rows, s.outputs, s.inputs, s.outputs, 0});
-        return std::vector<Floats>{dx};
-      });
-    }
-    same_as_f32(EVERY_ISA(linear_backward_weight), "linear_backward_weight" + of, [&](auto run, wl::Context& on, bool bf16) {
-      Floats dw(w.floats.size()), dbias(bias.size());
-      run(on, {dy.data(), x.in(bf16), dw.data(), dbias.data(), s.length, 8, 0, s.rows, s.outputs, s.inputs});
-      return std::vector<Floats>{dw, dbias};
+namespace {
+
+struct Shape {
+  int64_t rows, outputs, inputs, unit, length;
+};
+
+std::string text(const Shape& s) {
+  return " of " + std::to_string(s.rows) + " x " + std::to_string(s.outputs) + " x " + std::to_string(s.inputs) + ", unit " + std::to_string(s.unit);
+}
+
+// Few and many rows; ragged tiles, panels and chunks; spans of no whole chunk, from odd places; contractions of several steps and in parts of a span.
+const Shape shapes[] = {{1, 5, 7, 16, 1},      {7, 33, 40, 16, 7},    {24, 96, 64, 16, 8},    {130, 50, 129, 16, 65}, {6, 40, 6500, 16, 6},
+                        {900, 70, 48, 8, 100}, {40, 17, 250, 1, 40},  {33, 31, 257, 24, 33},  {17, 64, 768, 96, 17},  {5, 20, 26000, 16, 5},
+                        {3000, 40, 24, 8, 60}, {64, 100, 992, 31, 64}, {48, 7000, 30, 16, 48}};
+
+/** A linear layer and its gradients on numbers that are bf16, in whatever form an operation reads them. */
+struct Layer {
+  const Shape s;
+  const Floats masters, bias, dy;
+  const Both x, w;
+
+  explicit Layer(const Shape& shape)
+      : s(shape), masters(every::values(s.outputs * s.inputs, 2)), bias(every::values(s.outputs, 3)), dy(every::values(s.rows * s.outputs, 4)),
+        x(every::values(s.rows * s.inputs, 1)), w(masters) {}
+
+  /** y, dx added to x, and dw. */
+  template <class Weights>
+  std::vector<Floats> forward(Weights weights) const {
+    return same_everywhere(EVERY_ISA(linear_forward), "linear_forward" + text(s), [&](auto run, wl::Context& on) {
+      Floats y(dy.size());
+      run(on, {x.in(true), weights(), bias.data(), y.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
+      return std::vector<Floats>{y};
+    });
+  }
+  template <class Weights>
+  std::vector<Floats> input_gradient(Weights weights) const {
+    return same_everywhere(EVERY_ISA(linear_backward_input), "linear_backward_input" + text(s), [&](auto run, wl::Context& on) {
+      Floats dx = x.floats;
+      run(on, {dy.data(), weights(), nullptr, nullptr, nullptr, nullptr, dx.data(), s.unit, 8, 1, s.rows, s.outputs, s.inputs, 0, 0});
+      return std::vector<Floats>{dx};
+    });
+  }
+  std::vector<Floats> weight_gradient() const {
+    return same_everywhere(EVERY_ISA(linear_backward_weight), "linear_backward_weight" + text(s), [&](auto run, wl::Context& on) {
+      Floats dw(masters.size());
+      run(on, {dy.data(), x.in(true), dw.data(), nullptr, s.length, 8, 0, s.rows, s.outputs, s.inputs});
+      return std::vector<Floats>{dw};
+    });
+  }
+};
+
+/** Faults where element i of `seen` is not wanted(i): all of them, or some, if there are many terms to add up. */
+template <class Wanted>
+void must_be(const Floats& seen, int64_t terms, const std::string& what, Wanted wanted) {
+  const int64_t count = static_cast<int64_t>(seen.size()), step = std::max<int64_t>(1, count * terms / 1'000'000);
+  for (int64_t i = 0; i < count; i += step) {
+    if (every::same_bits(seen[i], wanted(i))) continue;
+    check::fault(__FILE__, __LINE__, what + ": element " + std::to_string(i) + " has other bits");
+    return;
+  }
+}
+
+}  // namespace
+
+TEST("products of bf16 add up even and odd terms of chunks, on every instruction set, whatever form the numbers come in") {
+  for (const Shape& s : shapes) {
+    const Layer layer(s);
+    const Floats &x = layer.x.floats, &w = layer.w.floats, dy = rounded(layer.dy);
+    const auto stored = [&] { return layer.w.in(true); };
+    const auto by_masters = [&] { return as_rounded(layer.masters); };
+
+    const Floats y = layer.forward(stored)[0], dx = layer.input_gradient(stored)[0], dw = layer.weight_gradient()[0];
+    must_equal(layer.forward(by_masters)[0], y, "linear_forward by masters" + text(s));
+    must_equal(layer.input_gradient(by_masters)[0], dx, "linear_backward_input by masters" + text(s));
+    must_be(y, s.inputs, "linear_forward" + text(s), [&](int64_t i) {
+      const float* row = x.data() + i / s.outputs * s.inputs;
+      const float* weight = w.data() + i % s.outputs * s.inputs;
+      return contract::dot<contract::PairChain>(s.inputs, s.unit, [&](int64_t k) { return row[k]; }, [&](int64_t k) { return weight[k]; }) +
+             layer.bias[i % s.outputs];
+    });
+    must_be(dx, s.outputs, "linear_backward_input" + text(s), [&](int64_t i) {
+      const int64_t m = i / s.inputs, k = i % s.inputs;
+      return x[i] + contract::dot<contract::PairChain>(
+                        s.outputs, s.unit, [&](int64_t n) { return dy[m * s.outputs + n]; }, [&](int64_t n) { return w[n * s.inputs + k]; });
+    });
+    must_be(dw, s.rows, "linear_backward_weight" + text(s), [&](int64_t i) {
+      const int64_t n = i / s.inputs, k = i % s.inputs;
+      return contract::token_dot<contract::PairChain>(
+          s.rows, s.length, [&](int64_t t) { return dy[t * s.outputs + n]; }, [&](int64_t t) { return x[t * s.inputs + k]; });
     });
   }
 }
 
-TEST("the loss and its gradients read hidden states of bf16 and weights as bf16 as the numbers that they are") {
+TEST("the input gradient of several layers of bf16 takes chunks across them") {
+  const int64_t rows = 9, inputs = 50, unit = 24, outputs[] = {96, 24, 24};
+  Floats dy[3], masters[3];
+  for (int i = 0; i < 3; ++i) {
+    dy[i] = every::values(rows * outputs[i], 30 + i);
+    masters[i] = every::values(outputs[i] * inputs, 40 + i);
+  }
+  const auto dx = same_everywhere(EVERY_ISA(linear_backward_input), "linear_backward_input of three", [&](auto run, wl::Context& on) {
+    Floats sum(static_cast<size_t>(rows * inputs));
+    run(on, {dy[0].data(), as_rounded(masters[0]), dy[1].data(), as_rounded(masters[1]), dy[2].data(), as_rounded(masters[2]), sum.data(), unit, 8, 0,
+             rows, outputs[0], inputs, outputs[1], outputs[2]});
+    return std::vector<Floats>{sum};
+  })[0];
+  // One unit of the smallest: one span.
+  must_be(dx, 144, "linear_backward_input of three", [&](int64_t at) {
+    contract::PairChain span;
+    for (int i = 0; i < 3; ++i) {
+      const Floats gradient = rounded(dy[i]), weight = rounded(masters[i]);
+      for (int64_t n = 0; n < outputs[i]; ++n) span.add(gradient[at / inputs * outputs[i] + n], weight[n * inputs + at % inputs]);
+    }
+    return span.end();
+  });
+  const Floats plain(static_cast<size_t>(24 * inputs), 1.0f);
+  for (const auto& variant : EVERY_ISA(linear_backward_input)) {
+    every::refused("linear_backward_input: weights are stored in one way", [&] {
+      Floats sum(dx.size());
+      variant.run(every::context_of(1), {dy[0].data(), as_rounded(masters[0]), dy[1].data(), plain.data(), nullptr, nullptr, sum.data(), unit, 8, 0, rows,
+                                         outputs[0], inputs, outputs[1], 0});
+    });
+  }
+}
+
+TEST("products of bf16 take denormal numbers as zero, keep infinities and NaN, and leave the thread as it was") {
+  // Terms and sums around the smallest normal number, of either sign.
+  const Shape s = {34, 40, 70, 16, 34};
+  Floats x = every::values(s.rows * s.inputs, 50), w = every::values(s.outputs * s.inputs, 51);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::ldexp(x[i], -static_cast<int>(i * 7 % 130));
+  for (size_t i = 0; i < w.size(); ++i) w[i] = std::ldexp(w[i], -static_cast<int>(i * 11 % 140));
+  const Both inputs(x), weights(w);
+  const auto forward = [&](const Floats& bias) {
+    return same_everywhere(EVERY_ISA(linear_forward), "linear_forward of small numbers", [&](auto run, wl::Context& on) {
+      Floats y(static_cast<size_t>(s.rows * s.outputs));
+      run(on, {inputs.in(true), weights.in(true), bias.data(), y.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
+      const volatile float smallest = 0x1p-126f;
+      CHECK(smallest / 2 > 0);
+      return std::vector<Floats>{y};
+    })[0];
+  };
+  const Floats y = forward(Floats(static_cast<size_t>(s.outputs), 0.0f));
+  int64_t zeros = 0;
+  for (const float value : y) zeros += value == 0;
+  must_be(y, s.inputs, "linear_forward of small numbers", [&](int64_t i) {
+    return contract::dot<contract::PairChain>(
+               s.inputs, s.unit, [&](int64_t k) { return inputs.floats[i / s.outputs * s.inputs + k]; },
+               [&](int64_t k) { return weights.floats[i % s.outputs * s.inputs + k]; }) +
+           0.0f;
+  });
+  CHECK(zeros < static_cast<int64_t>(y.size()));
+
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const auto& variant : EVERY_ISA(linear_forward)) {
+    const Halves row = halves_of({1.0f, 2.0f, 3.0f});
+    Halves columns = halves_of({0.0f, 1.0f, 1.0f, 0.0f, 0.0f, 1.0f});
+    columns[0] = columns[3] = 0x7f80;
+    columns[4] = 0xff80;
+    Floats out(2);
+    variant.run(every::context_of(1), {read(row), read(columns), nullptr, out.data(), 16, 8, 1, 3, 2});
+    CHECK_EQUAL(out[0], infinity);
+    CHECK(std::isnan(out[1]));
+  }
+}
+
+TEST("the loss of bf16 is what its products give one after the other, and the gradient of the logits is read as bf16") {
   const int64_t rows = 24, size = 40, vocabulary = 133, length = 12;
+  const float weight = 0.25f;
   const Both h(every::values(rows * size, 5));
   const Floats masters = every::values(vocabulary * size, 6);
   const Both w(masters);
   Integers targets;
   for (int64_t i = 0; i < rows; ++i) targets.push_back(i % 7 == 3 ? -1 : static_cast<int32_t>(i * 37 % vocabulary));
-  const auto weight = [&](bool bf16) { return bf16 ? as_rounded(masters) : w.in(false); };
-  same_as_f32(EVERY_ISA(cross_entropy_forward), "cross_entropy_forward", [&](auto run, wl::Context& on, bool bf16) {
+  const auto fused = same_everywhere(EVERY_ISA(cross_entropy_fused), "cross_entropy_fused", [&](auto run, wl::Context& on) {
+    Floats losses(targets.size()), dh(h.floats.size()), dw(masters.size());
+    run(on, {h.in(true), as_rounded(masters), targets.data(), losses.data(), dh.data(), dw.data(), weight, length, 0, rows, size, vocabulary});
+    return std::vector<Floats>{losses, dh, dw};
+  });
+  const auto forward = same_everywhere(EVERY_ISA(cross_entropy_forward), "cross_entropy_forward", [&](auto run, wl::Context& on) {
     Floats losses(targets.size());
-    run(on, {h.in(bf16), weight(bf16), targets.data(), losses.data(), rows, size, vocabulary});
+    run(on, {h.in(true), as_rounded(masters), targets.data(), losses.data(), rows, size, vocabulary});
     return std::vector<Floats>{losses};
   });
-  same_as_f32(EVERY_ISA(cross_entropy_fused), "cross_entropy_fused", [&](auto run, wl::Context& on, bool bf16) {
-    Floats losses(targets.size()), dh(h.floats.size()), dw(masters.size());
-    run(on, {h.in(bf16), weight(bf16), targets.data(), losses.data(), dh.data(), dw.data(), 0.25f, length, 0, rows, size, vocabulary});
-    return std::vector<Floats>{losses, dh, dw};
+  must_equal(forward[0], fused[0], "cross_entropy_forward");
+
+  const auto first = same_everywhere(EVERY_ISA(cross_entropy_logits), "cross_entropy_logits", [&](auto run, wl::Context& on) {
+    Floats logits(static_cast<size_t>(rows * vocabulary)), maxima(targets.size());
+    run(on, {h.in(true), w.in(true), logits.data(), maxima.data(), rows, size, vocabulary});
+    return std::vector<Floats>{logits, maxima};
+  });
+  must_be(first[0], size, "a logit", [&](int64_t i) {
+    return contract::dot<contract::PairChain>(
+        size, 16, [&](int64_t k) { return h.floats[i / vocabulary * size + k]; }, [&](int64_t k) { return w.floats[i % vocabulary * size + k]; });
+  });
+  Floats dlogits = first[0], sums(2 * targets.size()), losses(targets.size()), dh(h.floats.size()), dw(masters.size());
+  wl::Context& on = every::context_of(2);
+  EVERY_ISA(cross_entropy_exponentials).back().run(on, {dlogits.data(), first[1].data(), targets.data(), sums.data(), 0, vocabulary, rows, vocabulary});
+  EVERY_ISA(cross_entropy_finish).back().run(on, {dlogits.data(), first[1].data(), sums.data(), targets.data(), losses.data(), 0, weight, rows, vocabulary});
+  must_equal(losses, fused[0], "cross_entropy_finish");
+  EVERY_ISA(cross_entropy_backward_input).back().run(on, {dlogits.data(), as_rounded(masters), dh.data(), 0, vocabulary, rows, vocabulary, size});
+  must_equal(dh, fused[1], "cross_entropy_backward_input");
+  EVERY_ISA(linear_backward_weight).back().run(on, {dlogits.data(), h.in(true), dw.data(), nullptr, length, 8, 0, rows, vocabulary, size});
+  must_equal(dw, fused[2], "linear_backward_weight of logits");
+  const Floats read = rounded(dlogits);
+  must_be(dh, vocabulary, "cross_entropy_backward_input", [&](int64_t i) {
+    return contract::dot<contract::PairChain>(
+        vocabulary, 16, [&](int64_t n) { return read[i / size * vocabulary + n]; }, [&](int64_t n) { return w.floats[n * size + i % size]; });
   });
 }
 

@@ -26,38 +26,79 @@ inline std::vector<int64_t> spans_of(int64_t terms, int64_t unit, int64_t limit 
   return begin;
 }
 
+/** A span of f32: one chain of FMAs. */
+struct Chain {
+  float sum = 0.0f;
+  void add(float a, float b) { sum = std::fma(a, b, sum); }
+  float end() const { return sum; }
+  static float of(float sum) { return sum; }
+};
+
+/**
+ * A span of bf16: chunks of 32 terms, in each of which two chains of FMAs from +0 take the even and the odd terms, those beyond the end of the span
+ * +0; their sum is added to the chunks before. Denormal numbers are zero.
+ */
+class PairChain {
+ public:
+  void add(float a, float b) {
+    float& chain = chains_[terms_ % 2];
+    chain = of(std::fma(of(a), of(b), chain));
+    if (++terms_ == 32) close();
+  }
+  float end() {
+    while (terms_ > 0) add(0.0f, 0.0f);
+    return sum_;
+  }
+  /** Numbers too small for a normal one are zero of their sign. */
+  static float of(float value) { return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value; }
+
+ private:
+  void close() {
+    sum_ = of(sum_ + of(chains_[0] + chains_[1]));
+    chains_[0] = chains_[1] = 0.0f;
+    terms_ = 0;
+  }
+
+  float sum_ = 0.0f;
+  float chains_[2] = {};
+  int terms_ = 0;
+};
+
 /** The sums of spans, or of ranks, added in the balanced tree of the contract. */
-inline float tree(std::vector<float> sums) {
+template <class Span = Chain>
+float tree(std::vector<float> sums) {
   for (; sums.size() > 1; sums.resize(sums.size() / 2)) {
-    for (size_t i = 0; i < sums.size() / 2; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
+    for (size_t i = 0; i < sums.size() / 2; ++i) sums[i] = Span::of(sums[2 * i] + sums[2 * i + 1]);
   }
   return sums[0];
 }
 
-/** Sum over k of a(k) * b(k): one FMA chain in each span. */
-template <class A, class B>
+/** Sum over k of a(k) * b(k). */
+template <class Span = Chain, class A, class B>
 float dot(int64_t terms, int64_t unit, A a, B b) {
   const std::vector<int64_t> begin = spans_of(terms, unit);
   std::vector<float> sums;
   for (size_t s = 0; s + 1 < begin.size(); ++s) {
-    sums.push_back(0.0f);
-    for (int64_t k = begin[s]; k < begin[s + 1]; ++k) sums.back() = std::fma(a(k), b(k), sums.back());
+    Span span;
+    for (int64_t k = begin[s]; k < begin[s + 1]; ++k) span.add(a(k), b(k));
+    sums.push_back(span.end());
   }
-  return tree(sums);
+  return tree<Span>(sums);
 }
 
 /** The same over `rows` tokens in sequences of `length`: a span holds its part of every sequence, sequence after sequence. */
-template <class A, class B>
+template <class Span = Chain, class A, class B>
 float token_dot(int64_t rows, int64_t length, A a, B b) {
   const std::vector<int64_t> begin = spans_of(length, 1);
   std::vector<float> sums;
   for (size_t s = 0; s + 1 < begin.size(); ++s) {
-    sums.push_back(0.0f);
+    Span span;
     for (int64_t first = 0; first < rows; first += length) {
-      for (int64_t t = begin[s]; t < begin[s + 1]; ++t) sums.back() = std::fma(a(first + t), b(first + t), sums.back());
+      for (int64_t t = begin[s]; t < begin[s + 1]; ++t) span.add(a(first + t), b(first + t));
     }
+    sums.push_back(span.end());
   }
-  return tree(sums);
+  return tree<Span>(sums);
 }
 
 /** Element by element, what ranks add up to. */

@@ -1,4 +1,4 @@
-// How the forward pass stores what operations give: in f32, or rounded to bf16. Everything is computed in f32 either way.
+// How the forward pass stores what operations give: in f32, or rounded to bf16. Sums are f32 either way.
 import { empty } from './create.ts';
 import { ops } from './device.ts';
 import type { Device } from './device.ts';
