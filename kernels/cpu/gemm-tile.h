@@ -136,9 +136,8 @@ struct Tile {
         }
         if (k < edge) next(even);
       }
-      // The missing terms of a chunk are +0, which makes +0 of -0.
+      // The missing terms of a chunk are +0, which makes +0 of -0; if even ones are missing too, that of the odd ones sees to both.
       if (stop - begin < chunk_terms) add_zero(odd);
-      if (stop - begin < chunk_terms - 1) add_zero(even);
 #pragma GCC unroll 16
       for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8

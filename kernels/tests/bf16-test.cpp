@@ -268,31 +268,53 @@ TEST("the input gradient of several layers of bf16 takes chunks across them") {
 }
 
 TEST("products of bf16 take denormal numbers as zero, keep infinities and NaN, and leave the thread as it was") {
-  // Terms and sums around the smallest normal number, of either sign.
+  // Rows and columns of one size each, so that sums are around the smallest normal number; in some rows the numbers themselves are below it.
   const Shape s = {34, 40, 70, 16, 34};
   Floats x = every::values(s.rows * s.inputs, 50), w = every::values(s.outputs * s.inputs, 51);
-  for (size_t i = 0; i < x.size(); ++i) x[i] = std::ldexp(x[i], -static_cast<int>(i * 7 % 130));
-  for (size_t i = 0; i < w.size(); ++i) w[i] = std::ldexp(w[i], -static_cast<int>(i * 11 % 140));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::ldexp(x[i], -50 - static_cast<int>(i / static_cast<size_t>(s.inputs)) * 5 / 2);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = std::ldexp(w[i], -20 - static_cast<int>(i / static_cast<size_t>(s.inputs)));
   const Both inputs(x), weights(w);
-  const auto forward = [&](const Floats& bias) {
-    return same_everywhere(EVERY_ISA(linear_forward), "linear_forward of small numbers", [&](auto run, wl::Context& on) {
-      Floats y(static_cast<size_t>(s.rows * s.outputs));
-      run(on, {inputs.in(true), weights.in(true), bias.data(), y.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
-      const volatile float smallest = 0x1p-126f;
-      CHECK(smallest / 2 > 0);
-      return std::vector<Floats>{y};
-    })[0];
+  const Floats y = same_everywhere(EVERY_ISA(linear_forward), "linear_forward of small numbers", [&](auto run, wl::Context& on) {
+    Floats seen(static_cast<size_t>(s.rows * s.outputs));
+    run(on, {inputs.in(true), weights.in(true), nullptr, seen.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
+    const volatile float smallest = 0x1p-126f;
+    CHECK(smallest / 2 > 0);
+    return std::vector<Floats>{seen};
+  })[0];
+  const auto dot = [&](int64_t i, auto span) {
+    return contract::dot<decltype(span)>(
+        s.inputs, s.unit, [&](int64_t k) { return inputs.floats[i / s.outputs * s.inputs + k]; },
+        [&](int64_t k) { return weights.floats[i % s.outputs * s.inputs + k]; });
   };
-  const Floats y = forward(Floats(static_cast<size_t>(s.outputs), 0.0f));
-  int64_t zeros = 0;
-  for (const float value : y) zeros += value == 0;
-  must_be(y, s.inputs, "linear_forward of small numbers", [&](int64_t i) {
-    return contract::dot<contract::PairChain>(
-               s.inputs, s.unit, [&](int64_t k) { return inputs.floats[i / s.outputs * s.inputs + k]; },
-               [&](int64_t k) { return weights.floats[i % s.outputs * s.inputs + k]; }) +
-           0.0f;
-  });
+  must_be(y, s.inputs, "linear_forward of small numbers", [&](int64_t i) { return dot(i, contract::PairChain()); });
+  int64_t zeros = 0, lost = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    zeros += y[i] == 0;
+    lost += y[i] == 0 && dot(static_cast<int64_t>(i), contract::Chain()) != 0;
+  }
+  CHECK(lost > 0);
   CHECK(zeros < static_cast<int64_t>(y.size()));
+
+  // Two chunks leave -0; the third, whose terms are lost as -0 each, adds +0 where it is not whole.
+  for (const int64_t rest : {0, 1, 2, 31, 32}) {
+    Floats row(static_cast<size_t>(64 + rest)), column(row.size(), 1.0f);
+    row[0] = -0x1.8p-126f;
+    row[32] = 0x1p-126f;
+    for (size_t k = 64; k < row.size(); ++k) {
+      row[k] = -0x1p-80f;
+      column[k] = 0x1p-80f;
+    }
+    const int64_t terms = static_cast<int64_t>(row.size());
+    const Both a(row), b(column);
+    const float sum = same_everywhere(EVERY_ISA(linear_forward), "linear_forward of -0", [&](auto run, wl::Context& on) {
+      Floats seen(1);
+      run(on, {a.in(true), b.in(true), nullptr, seen.data(), terms, 8, 1, terms, 1});
+      return std::vector<Floats>{seen};
+    })[0][0];
+    const float wanted = contract::dot<contract::PairChain>(terms, terms, [&](int64_t k) { return row[k]; }, [&](int64_t k) { return column[k]; });
+    CHECK(every::same_bits(sum, wanted));
+    CHECK(every::same_bits(sum, rest == 0 || rest == 32 ? -0.0f : 0.0f));
+  }
 
   const float infinity = std::numeric_limits<float>::infinity();
   for (const auto& variant : EVERY_ISA(linear_forward)) {
