@@ -33,37 +33,43 @@ inline constexpr int line_vectors = 16 / lanes;
 template <int rows, int panels, Layout layout, Chains chains>
 struct Tile {
   static constexpr int vectors = panels * panel_vectors;
+  static constexpr int width = vectors * lanes;
   using Left = LeftPanel<rows, layout>;
   using Sums = Vector[rows][vectors];
 
   static void run(const Product& p, const float* left, const float* right, int64_t panel, int64_t row, int64_t col) {
     Sums sums;
-    alignas(64) float partial[3][rows * vectors * lanes];
+    alignas(64) float partial[3][rows * width];
     const int64_t offset = row * p.cols + col;
     const bool whole = p.cols - col >= panels * panel_cols;
     // The lines of C are on their way while the chains run.
     for (int r = 0; r < rows; ++r)
-      for (int v = 0; v < vectors * lanes; v += 16) __builtin_prefetch((p.out + (offset + r * p.cols + v)).data, 1);
+      for (int v = 0; v < width; v += 16) __builtin_prefetch((p.out + (offset + r * p.cols + v)).data, 1);
     clear(sums);
     if (p.start != nullptr) {
       if (whole) read(sums, p.start + offset, p.cols);
       else {
         fetch_narrow(partial[0], p.start + offset, p.cols, p.cols - col);
-        read(sums, partial[0], vectors * lanes);
+        read(sums, partial[0], width);
       }
     }
     const int64_t first = p.spans.first();
     for (int s = 0; s < p.spans.count; ++s) {
-      if (s > 0) clear(sums);
       const int64_t begin = p.spans.begin[s] - first, end = p.spans.begin[s + 1] - first;
-      if constexpr (chains == Chains::pairs) add_chunks(sums, left, right, panel, begin, end);
-      else chain(sums, left, right, panel, begin, end);
+      if constexpr (chains == Chains::pairs) {
+        const bool goes_on = s == 0 && p.start != nullptr;
+        if (goes_on) write(sums, partial[0], width);
+        add_chunks(sums, goes_on ? partial[0] : zeros, goes_on ? width : 0, left, right, panel, begin, end);
+      } else {
+        if (s > 0) clear(sums);
+        chain(sums, left, right, panel, begin, end);
+      }
       const bool last = s + 1 == p.spans.count;
       for (int l = 0; l < 3; ++l) {
         if ((s >> l & 1) != 0) {
-          merge(sums, partial[l], vectors * lanes);
+          merge(sums, partial[l], width);
         } else if (!last) {
-          write(sums, partial[l], vectors * lanes);
+          write(sums, partial[l], width);
           break;
         }
       }
@@ -74,16 +80,18 @@ struct Tile {
       if (p.out.as == Stored::f32) {
         write(sums, p.out.floats() + offset, p.cols);
       } else {
-        write(sums, partial[0], vectors * lanes);
+        write(sums, partial[0], width);
         write_bf16(partial[0], p.out.halves() + offset, p.cols);
       }
     } else {
-      write(sums, partial[0], vectors * lanes);
+      write(sums, partial[0], width);
       finish_narrow(partial[0], p, offset, col);
     }
   }
 
  private:
+  alignas(64) static constexpr float zeros[width] = {};
+
   // Up to where the left panel's terms from `begin` on lie in one run.
   static int64_t end_of_run(int64_t begin, int64_t end) {
     if constexpr (Left::run == INT64_MAX) return end;
@@ -108,16 +116,16 @@ struct Tile {
     }
   }
 
-  // Goes on from the sums of a span of bf16. From chunk to chunk they pass through memory, so that the registers are for the chains.
-  static inline __attribute__((always_inline)) void add_chunks(Sums& sums, const float* left, const float* right, int64_t panel,
-                                                               int64_t begin, int64_t end) {
-    constexpr int width = vectors * lanes;
+  // The sums of a span of bf16, which goes on from those at `before`, in rows of `stride`. From chunk to chunk they pass through memory, so that
+  // the registers are for the chains.
+  static inline __attribute__((always_inline)) void add_chunks(Sums& sums, const float* before, int64_t stride, const float* left,
+                                                               const float* right, int64_t panel, int64_t begin, int64_t end) {
     alignas(64) float total[rows * width];
-    write(sums, total, width);
     const float* b = right + begin * panel_cols;
-    for (; begin < end; begin += chunk_terms) {
+    Sums even;
+    for (;; begin += chunk_terms) {
       const int64_t stop = end - begin < chunk_terms ? end : begin + chunk_terms;
-      Sums even, odd;
+      Sums odd;
       clear(even);
       clear(odd);
       for (int64_t k = begin; k < stop;) {
@@ -142,10 +150,16 @@ struct Tile {
       for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) even[r][v] = add(even[r][v], odd[r][v]);
-      merge(even, total, width);
+      merge(even, before, stride);
+      if (stop == end) break;
       write(even, total, width);
+      before = total;
+      stride = width;
     }
-    read(sums, total, width);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sums[r][v] = even[r][v];
   }
 
   static inline __attribute__((always_inline)) void add_zero(Sums& sums) {
@@ -199,7 +213,6 @@ struct Tile {
   }
 
   static __attribute__((noinline)) void write_bf16(const float* block, uint16_t* to, int64_t stride) {
-    constexpr int width = vectors * lanes;
     for (int r = 0; r < rows; ++r) {
       if constexpr (width % 16 == 0) {
         for (int j = 0; j < width; j += 16) store_bf16(to + r * stride + j, WL_ISA::load(block + r * width + j));
@@ -210,16 +223,16 @@ struct Tile {
   }
 
   // The last columns, where they don't fill the panels, go by way of memory: the same operations, one element at a time.
-  static __attribute__((noinline)) void fetch_narrow(float* block, const float* from, int64_t stride, int64_t width) {
+  static __attribute__((noinline)) void fetch_narrow(float* block, const float* from, int64_t stride, int64_t cols) {
     for (int r = 0; r < rows; ++r)
-      for (int64_t j = 0; j < vectors * lanes; ++j) block[r * vectors * lanes + j] = j < width ? from[r * stride + j] : 0.0f;
+      for (int64_t j = 0; j < width; ++j) block[r * width + j] = j < cols ? from[r * stride + j] : 0.0f;
   }
 
   static __attribute__((noinline)) void finish_narrow(const float* block, const Product& p, int64_t offset, int64_t col) {
     for (int r = 0; r < rows; ++r) {
       for (int64_t j = 0; j < p.cols - col; ++j) {
         const int64_t at = offset + r * p.cols + j;
-        float value = block[r * vectors * lanes + j];
+        float value = block[r * width + j];
         for (int i = 0; i < p.addends; ++i) value = p.addend[i][at] + value;
         if (p.bias != nullptr) value = p.bias[col + j] + value;
         if (p.out.as == Stored::f32) p.out.floats()[at] = value;
