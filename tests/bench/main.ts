@@ -55,11 +55,14 @@ for (const [name, what] of Object.entries({
     });
 }
 
-withCommon(program.command('train').description('training steps of a GPT, fp32, against PyTorch'), 8)
+withCommon(program.command('train').description('training steps of a GPT, in f32 or bf16, against PyTorch'), 8)
   .addOption(
     new Option('--model <name>', 'millions of parameters, and sequences x length of a batch')
       .choices(['12m-16x256', '124m-4x64', '124m-1x1024'])
       .default('12m-16x256'),
+  )
+  .addOption(
+    new Option('--precision <name>', 'of both sides; bf16 of PyTorch is autocast').choices(['f32', 'bf16']).default('f32'),
   )
   .option('--torch <path>', torchWords, python)
   .addOption(

@@ -1,6 +1,7 @@
 // The other side of the comparison: train_torch.py as a child process that takes a step when asked to.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Precision } from '#runtime/tensor/main.ts';
 import { startLines } from './line-process.ts';
 import { onCores } from './pinned.ts';
 import { torchEnvironment } from './torch-environment.ts';
@@ -35,7 +36,11 @@ interface TorchRank {
 }
 
 /** Puts the tokens and the setting into `folder`, where `startTorch` expects them beside the weights. */
-export async function prepareTorch(folder: string, threads: number, of: GptSetting): Promise<void> {
+export async function prepareTorch(
+  folder: string,
+  threads: number,
+  of: GptSetting & { readonly precision?: Precision },
+): Promise<void> {
   await writeFile(join(folder, 'tokens.bin'), fixedTokens(of));
   await writeFile(join(folder, 'setting.json'), JSON.stringify({ ...of, threads }));
 }

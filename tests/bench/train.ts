@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import * as kernels from '#kernels/binding.ts';
 import { openDevice } from '#runtime/tensor/main.ts';
+import type { Precision } from '#runtime/tensor/main.ts';
 import { flopsPerToken } from '#runtime/train/flops.ts';
 import { rowOf, withLimit } from './line.ts';
 import type { BenchLine, BenchRow, IsaClass, Limits } from './line.ts';
@@ -25,6 +26,8 @@ type TorchSettingName = 'eager' | 'tuned' | 'compiled';
 export interface TrainOptions {
   readonly isa: IsaClass;
   readonly model: TrainedModel;
+  /** Of both sides; PyTorch's bf16 is autocast, with f32 weights. */
+  readonly precision: Precision;
   /** Path of a python executable; without it there is no peer. */
   readonly torch: string | undefined;
   readonly settings: readonly TorchSettingName[];
@@ -46,7 +49,8 @@ export interface TrainRun {
 
 /** Steps whose losses must agree, relative to their size. */
 export const comparedSteps = 10;
-const allowedLossDistance = 1e-3;
+/** What bf16 rounds is not the same on both sides. */
+const allowedLossDistance = { f32: 1e-3, bf16: 1e-2 };
 /** Between the turns, so that threads of the side that just ran have gone to sleep. */
 const restMs = 250;
 
@@ -62,7 +66,7 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
   const folder = await mkdtemp(join(tmpdir(), 'wl-bench-'));
   opened.defer(() => rm(folder, { recursive: true }));
   const device = opened.use(openDevice());
-  const ours = opened.adopt(await createOurs(device, of), (started) => started.close());
+  const ours = opened.adopt(await createOurs(device, of, options.precision), (started) => started.close());
   const peers = await startPeers(options, of, join(folder, 'model'), opened);
   const mine = new Rounds(ours);
   const machine = new Machine(device);
@@ -79,7 +83,7 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
   }
   const line: BenchLine = {
     bench: 'train',
-    subject: options.model,
+    subject: options.precision === 'bf16' ? `${options.model} in bf16` : options.model,
     ...machine.describe(options.isa),
     versions: { node: process.version, ...(peers[0] ? { torch: peers[0].peer.version } : {}) },
     rounds: options.rounds,
@@ -88,23 +92,25 @@ export async function benchTraining(options: TrainOptions): Promise<TrainRun> {
       (side) => `losses of ${comparedSteps} steps are within ${distanceOf(mine, side).toExponential(1)} of ${side.name} PyTorch`,
     ),
   };
-  const far = peers.filter((side) => !(distanceOf(mine, side) <= allowedLossDistance));
+  const far = peers.filter((side) => !(distanceOf(mine, side) <= allowedLossDistance[options.precision]));
   return {
     line,
-    ...(far.length > 0 ? { fault: `the losses do not agree within ${allowedLossDistance} over ${comparedSteps} steps` } : {}),
+    ...(far.length > 0
+      ? { fault: `the losses do not agree within ${allowedLossDistance[options.precision]} over ${comparedSteps} steps` }
+      : {}),
     operations: options.profile ? await operationsOf(ours, peers) : new Map(),
   };
 }
 
 async function startPeers(
-  { torch, settings, jemalloc, model }: TrainOptions,
+  { torch, settings, jemalloc, model, precision }: TrainOptions,
   of: GptSetting,
   folder: string,
   opened: AsyncDisposableStack,
 ): Promise<TorchSide[]> {
   if (torch === undefined) return [];
   await promisify(execFile)(process.execPath, [join(import.meta.dirname, 'initial-model.ts'), model, folder]);
-  await prepareTorch(folder, kernels.threads(), of);
+  await prepareTorch(folder, kernels.threads(), { ...of, precision });
   const machine = { isa: kernels.isa(), threads: kernels.threads() };
   const tuned = { jemalloc };
   const how: Record<TorchSettingName, TorchSetting> = { eager: {}, tuned, compiled: { ...tuned, compile: true } };

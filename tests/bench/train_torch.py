@@ -1,4 +1,4 @@
-"""The peer of the training bench: the same GPT in plain PyTorch, eager, fp32. Started by torch-peer.ts, told what to do line by line.
+"""The peer of the training bench: the same GPT in plain PyTorch, eager, fp32 or, with "precision": "bf16" in setting.json, in autocast to bf16. Started by torch-peer.ts, told what to do line by line.
 
     python train_torch.py FOLDER
 
@@ -91,9 +91,13 @@ compiled = "TORCH_COMPILE" in os.environ
 run = torch.compile(model) if compiled else model
 
 
+mixed = setting.get("precision") == "bf16"
+
+
 def step() -> float:
     optimizer.zero_grad(set_to_none=True)
-    loss = run(inputs, targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+        loss = run(inputs, targets)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), setting["clipNorm"])
     optimizer.step()
@@ -121,6 +125,7 @@ commands = {
 }
 words = [
     f"PyTorch {torch.__version__} {'compiled' if compiled else 'eager'}",
+    *(["autocast to bf16"] if mixed else []),
     *(["jemalloc, huge pages"] if "LD_PRELOAD" in os.environ else []),
     *([f"DDP over Gloo, {RANKS} processes"] if RANKS > 1 else []),
     torch.backends.cpu.get_cpu_capability(),
