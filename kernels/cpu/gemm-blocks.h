@@ -151,33 +151,33 @@ class Block {
   void run(const Product& p, const float* left, const float* right, int64_t row, int64_t rows, int64_t col) {
     const int64_t cols = p.cols - col < block_size ? p.cols - col : block_size;
     const int64_t offset = row * p.cols + col;
-    const bool two = rows > 16;
+    const bool starts = p.start != nullptr;
+    if (starts) fetch(p.start + offset, p.cols, rows, cols);
     for (int s = 0; s < p.spans.count; ++s) {
-      if (s == 0 && p.start != nullptr) fetch(p.start + offset, p.cols, rows, cols);
       const int64_t chunks = chunks_of(p.spans.begin[s + 1] - p.spans.begin[s]);
-      const bool last = s + 1 == p.spans.count;
-      float* to = last || (s & 1) != 0 ? now_ : partial_[0];
-      if (two) add_span<2>(left, right, chunks, s == 0 && p.start != nullptr, to);
-      else add_span<1>(left, right, chunks, s == 0 && p.start != nullptr, to);
+      if (rows > 16) add_span<2>(left, right, chunks, s == 0 && starts, sums_[s]);
+      else add_span<1>(left, right, chunks, s == 0 && starts, sums_[s]);
       left += chunks * block_chunk;
       right += chunks * block_chunk;
-      int level = 0;
-      while ((s >> level & 1) != 0) ++level;
-      if (level > 0) merge(level, two ? 32 : 16, last ? now_ : partial_[level]);
     }
-    finish(p, offset, col, rows, cols);
+    switch (p.spans.count) {
+      case 1: return finish<1>(p, offset, col, rows, cols);
+      case 2: return finish<2>(p, offset, col, rows, cols);
+      case 4: return finish<4>(p, offset, col, rows, cols);
+      default: return finish<8>(p, offset, col, rows, cols);
+    }
   }
 
  private:
   template <int row_tiles>
-  void add_span(const float* left, const float* right, int64_t chunks, bool starts, float* to) {
+  void add_span(const float* left, const float* right, int64_t chunks, bool goes_on, float* to) {
     constexpr int64_t half = block_chunk / 2, stride = block_size * sizeof(float);
-    if (starts) {
-      tile::load<0>(now_, stride);
-      tile::load<1>(now_ + 16, stride);
+    if (goes_on) {
+      tile::load<0>(to, stride);
+      tile::load<1>(to + 16, stride);
       if constexpr (row_tiles == 2) {
-        tile::load<2>(now_ + 16 * block_size, stride);
-        tile::load<3>(now_ + 16 * block_size + 16, stride);
+        tile::load<2>(to + 16 * block_size, stride);
+        tile::load<3>(to + 16 * block_size + 16, stride);
       }
     } else {
       tile::clear<0>();
@@ -211,26 +211,19 @@ class Block {
     for (int64_t r = 0; r < 32; ++r) {
       for (int64_t j = 0; j < block_size; j += 16) {
         const int64_t n = r < rows ? part(cols - j) : 0;
-        WL_ISA::store(now_ + r * block_size + j, n > 0 ? load_first(n, from + r * stride + j) : WL_ISA::splat(0.0f));
+        WL_ISA::store(sums_[0] + r * block_size + j, n > 0 ? load_first(n, from + r * stride + j) : WL_ISA::splat(0.0f));
       }
     }
   }
 
-  // `to` becomes the span in now_ after the partial sums of `levels` levels.
-  void merge(int levels, int64_t rows, float* to) {
-    for (int64_t i = 0; i < rows * block_size; i += 16) {
-      Vec16 sum = WL_ISA::load(now_ + i);
-      for (int l = 0; l < levels; ++l) sum = WL_ISA::load(partial_[l] + i) + sum;
-      WL_ISA::store(to + i, sum);
-    }
-  }
-
-  void finish(const Product& p, int64_t offset, int64_t col, int64_t rows, int64_t cols) {
-    for (int64_t j = 0; j < cols; j += 16) {
-      const int64_t n = part(cols - j);
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t at = offset + r * p.cols + j;
-        Vec16 sum = WL_ISA::load(now_ + r * block_size + j);
+  template <int count>
+  void finish(const Product& p, int64_t offset, int64_t col, int64_t rows, int64_t cols) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t j = 0; j < cols; j += 16) {
+        const int64_t n = part(cols - j), at = offset + r * p.cols + j;
+        Vec16 spans[count];
+        for (int s = 0; s < count; ++s) spans[s] = WL_ISA::load(sums_[s] + r * block_size + j);
+        Vec16 sum = add_spans(spans, count);
         for (int i = 0; i < p.addends; ++i) sum = load_first(n, p.addend[i] + at) + sum;
         if (p.bias != nullptr) sum = load_first(n, p.bias + col + j) + sum;
         store_first(n, p.out + at, sum);
@@ -240,9 +233,8 @@ class Block {
 
   static int64_t part(int64_t n) { return n < 0 ? 0 : n < 16 ? n : 16; }
 
-  // The span in hand, and what is kept of those before: one block for each level of the tree.
-  alignas(64) float now_[block_size * block_size];
-  alignas(64) float partial_[3][block_size * block_size];
+  // The sums of each span. They are added when all are there: what tiles have just stored is not yet to be had.
+  alignas(64) float sums_[most_spans][block_size * block_size];
 };
 
 #endif
