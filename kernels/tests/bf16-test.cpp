@@ -167,15 +167,18 @@ struct Layer {
       : s(shape), masters(every::values(s.outputs * s.inputs, 2)), bias(every::values(s.outputs, 3)), dy(every::values(s.rows * s.outputs, 4)),
         x(every::values(s.rows * s.inputs, 1)), w(masters) {}
 
-  /** y, dx added to x, and dw. */
+  /** y in f32, and what is stored of it in bf16. */
   template <class Weights>
   std::vector<Floats> forward(Weights weights) const {
     return same_everywhere(EVERY_ISA(linear_forward), "linear_forward" + text(s), [&](auto run, wl::Context& on) {
       Floats y(dy.size());
+      Place stored(s.rows * s.outputs);
       run(on, {x.in(true), weights(), bias.data(), y.data(), s.unit, 8, s.rows, s.inputs, s.outputs});
-      return std::vector<Floats>{y};
+      run(on, {x.in(true), weights(), bias.data(), stored.out(true), s.unit, 8, s.rows, s.inputs, s.outputs});
+      return std::vector<Floats>{y, stored.values(true)};
     });
   }
+  /** dx, added to x. */
   template <class Weights>
   std::vector<Floats> input_gradient(Weights weights) const {
     return same_everywhere(EVERY_ISA(linear_backward_input), "linear_backward_input" + text(s), [&](auto run, wl::Context& on) {
@@ -213,7 +216,10 @@ TEST("products of bf16 add up even and odd terms of chunks, on every instruction
     const auto stored = [&] { return layer.w.in(true); };
     const auto by_masters = [&] { return as_rounded(layer.masters); };
 
-    const Floats y = layer.forward(stored)[0], dx = layer.input_gradient(stored)[0], dw = layer.weight_gradient()[0];
+    const std::vector<Floats> results = layer.forward(stored);
+    const Floats &y = results[0];
+    must_equal(results[1], rounded(y), "linear_forward to bf16" + text(s));
+    const Floats dx = layer.input_gradient(stored)[0], dw = layer.weight_gradient()[0];
     must_equal(layer.forward(by_masters)[0], y, "linear_forward by masters" + text(s));
     must_equal(layer.input_gradient(by_masters)[0], dx, "linear_backward_input by masters" + text(s));
     must_be(y, s.inputs, "linear_forward" + text(s), [&](int64_t i) {
@@ -372,6 +378,24 @@ TEST("the loss of bf16 is what its products give one after the other, and the gr
     return contract::dot<contract::PairChain>(
         vocabulary, 16, [&](int64_t n) { return read[i / size * vocabulary + n]; }, [&](int64_t n) { return w.floats[n * size + i % size]; });
   });
+}
+
+TEST("the loss of bf16 has the same bits with less memory, where steps are parts of a span") {
+  const int64_t rows = 2600, size = 16, vocabulary = 33;
+  const Both h(every::values(rows * size, 60));
+  const Floats masters = every::values(vocabulary * size, 61);
+  Integers targets;
+  for (int64_t i = 0; i < rows; ++i) targets.push_back(static_cast<int32_t>(i * 37 % vocabulary));
+  std::vector<Floats> first;
+  for (const int64_t step_floats : {int64_t{1} << 24, int64_t{1}}) {
+    const auto seen = same_everywhere(EVERY_ISA(cross_entropy_fused_within), "cross_entropy_fused_within", [&](auto run, wl::Context& on) {
+      Floats losses(targets.size()), dh(h.floats.size()), dw(masters.size());
+      run(on, {h.in(true), as_rounded(masters), targets.data(), losses.data(), dh.data(), dw.data(), 0.25f, rows, 0, rows, size, vocabulary}, step_floats);
+      return std::vector<Floats>{losses, dh, dw};
+    });
+    if (first.empty()) first = seen;
+    for (size_t i = 0; i < seen.size(); ++i) must_equal(seen[i], first[i], "result " + std::to_string(i) + " with less memory");
+  }
 }
 
 TEST("norms give rounded sums and results, and take their statistics from the rounded sum") {
