@@ -19,7 +19,7 @@ struct LeftPanel {
   static constexpr int64_t run = layout == Layout::rows ? 16 : INT64_MAX;
 
   static const float* at(const float* panel, int64_t term) {
-    if constexpr (layout == Layout::rows) return panel + term / 16 * 16 * rows + term % 16;
+    if constexpr (layout == Layout::rows) return panel + (term & ~int64_t{15}) * rows + (term & 15);
     return panel + term * rows;
   }
 };
@@ -62,7 +62,7 @@ struct Tile {
         add_chunks(sums, goes_on ? partial[0] : zeros, goes_on ? width : 0, left, right, panel, begin, end);
       } else {
         if (s > 0) clear(sums);
-        chain(sums, left, right, panel, begin, end);
+        chain<1>(sums, left, right, panel, begin, end);
       }
       const bool last = s + 1 == p.spans.count;
       for (int l = 0; l < 3; ++l) {
@@ -95,17 +95,15 @@ struct Tile {
   // Up to where the left panel's terms from `begin` on lie in one run.
   static int64_t end_of_run(int64_t begin, int64_t end) {
     if constexpr (Left::run == INT64_MAX) return end;
-    const int64_t edge = begin / Left::run * Left::run + Left::run;
+    const int64_t edge = (begin | (Left::run - 1)) + 1;
     return edge < end ? edge : end;
   }
 
   // One term of each chain: sums += a b.
   static inline __attribute__((always_inline)) void term(Sums& sums, const float* a, const float* b, int64_t panel) {
     Vector columns[vectors];
-    if constexpr (chains == Chains::single) {
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; v += line_vectors) __builtin_prefetch(b + terms_ahead * panel_cols + v / panel_vectors * panel + v % panel_vectors * lanes);
-    }
+    for (int v = 0; v < vectors; v += line_vectors) __builtin_prefetch(b + terms_ahead * panel_cols + v / panel_vectors * panel + v % panel_vectors * lanes);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) columns[v] = load(b + v / panel_vectors * panel + v % panel_vectors * lanes);
 #pragma GCC unroll 16
@@ -116,50 +114,28 @@ struct Tile {
     }
   }
 
-  // The sums of a span of bf16, which goes on from those at `before`, in rows of `stride`. From chunk to chunk they pass through memory, so that
-  // the registers are for the chains.
+  // The sums of a span of bf16, which goes on from those at `before`, in rows of `stride`, 0 where they are zeros. What waits does so in memory, so
+  // that the registers are for the chain in hand.
   static inline __attribute__((always_inline)) void add_chunks(Sums& sums, const float* before, int64_t stride, const float* left,
                                                                const float* right, int64_t panel, int64_t begin, int64_t end) {
-    alignas(64) float total[rows * width];
-    const float* b = right + begin * panel_cols;
-    Sums even;
+    alignas(64) float even[rows * width], total[rows * width];
     for (;; begin += chunk_terms) {
       const int64_t stop = end - begin < chunk_terms ? end : begin + chunk_terms;
-      Sums odd;
-      clear(even);
-      clear(odd);
-      for (int64_t k = begin; k < stop;) {
-        const int64_t edge = end_of_run(k, stop);
-        const float* a = Left::at(left, k);
-        const auto next = [&](Sums& chains_of_parity) {
-          term(chains_of_parity, a, b, panel);
-          a += Left::term_step;
-          b += panel_cols;
-          ++k;
-        };
-        if ((k - begin) % 2 != 0) next(odd);
-        while (k + 2 <= edge) {
-          next(even);
-          next(odd);
-        }
-        if (k < edge) next(even);
+      for (int64_t parity = 0;; ++parity) {
+        clear(sums);
+        chain<2>(sums, left, right, panel, begin + parity, stop);
+        if (parity == 1) break;
+        write_away(sums, even);
       }
-      // The missing terms of a chunk are +0, which makes +0 of -0; if even ones are missing too, that of the odd ones sees to both.
-      if (stop - begin < chunk_terms) add_zero(odd);
-#pragma GCC unroll 16
-      for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v) even[r][v] = add(even[r][v], odd[r][v]);
-      merge(even, before, stride);
-      if (stop == end) break;
-      write(even, total, width);
+      // The missing terms of a chunk are +0, which makes +0 of -0; if even ones are missing too, that of the odd ones sees to both. So do the zeros.
+      if (stop - begin < chunk_terms && stride != 0) add_zero(sums);
+      merge(sums, even, width);
+      merge(sums, before, stride);
+      if (stop == end) return;
+      write_away(sums, total);
       before = total;
       stride = width;
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sums[r][v] = even[r][v];
   }
 
   static inline __attribute__((always_inline)) void add_zero(Sums& sums) {
@@ -169,18 +145,19 @@ struct Tile {
       for (int v = 0; v < vectors; ++v) sums[r][v] = add(sums[r][v], zero());
   }
 
-  static inline __attribute__((always_inline)) void chain(Sums& sums, const float* left, const float* right, int64_t panel,
-                                                          int64_t begin, int64_t end) {
+  // Every `step`-th of terms [begin, end).
+  template <int step>
+  static inline __attribute__((always_inline)) void chain(Sums& sums, const float* left, const float* right, int64_t panel, int64_t begin,
+                                                          int64_t end) {
     const float* b = right + begin * panel_cols;
-    while (begin < end) {
-      const int64_t stop = end_of_run(begin, end);
-      const float* a = Left::at(left, begin);
-      for (int64_t k = begin; k < stop; ++k) {
+    for (int64_t k = begin; k < end;) {
+      const int64_t edge = end_of_run(k, end);
+      const float* a = Left::at(left, k);
+      for (; k < edge; k += step) {
         term(sums, a, b, panel);
-        a += Left::term_step;
-        b += panel_cols;
+        a += step * Left::term_step;
+        b += step * panel_cols;
       }
-      begin = stop;
     }
   }
 
@@ -210,6 +187,12 @@ struct Tile {
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < vectors; ++v) store(to + r * stride + v * lanes, sums[r][v]);
+  }
+
+  // Frees the registers for what comes next: a compiler that knows what lies at `to` would keep copies, for which there is no register.
+  static inline __attribute__((always_inline)) void write_away(const Sums& sums, float* to) {
+    write(sums, to, width);
+    asm volatile("" : : "r"(to) : "memory");
   }
 
   static __attribute__((noinline)) void write_bf16(const float* block, uint16_t* to, int64_t stride) {

@@ -65,13 +65,11 @@ inline Vector fma(Vector a, Vector b, Vector c) { return std::fma(a, b, c); }
 inline constexpr int panel_vectors = panel_cols / lanes;
 
 /** What adds up one element of a span: one chain, or one of even and one of odd terms, chunk by chunk. */
-enum class Chains { single = 1, pairs = 2 };
-
-constexpr int rows_of_tile(Chains chains) { return tile_rows / static_cast<int>(chains); }
+enum class Chains { single, pairs };
 
 /** Panels that a tile of `rows` rows spans, so that few rows still hide the latency of their FMA chains. */
-constexpr int panels_of_tile(int rows, Chains chains) {
-  const int fit = max_accumulators / (rows * panel_vectors * static_cast<int>(chains));
+constexpr int panels_of_tile(int rows) {
+  const int fit = max_accumulators / (rows * panel_vectors);
   return fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
 }
 

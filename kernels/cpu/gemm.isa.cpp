@@ -44,12 +44,12 @@ struct RowKernels {
 template <Layout layout, Chains chains, int... rows>
 constexpr RowKernels row_kernels(std::integer_sequence<int, rows...>) {
   return {{{nullptr, nullptr, nullptr, 1},
-           {Tile<rows + 1, 1, layout, chains>::run, Tile<rows + 1, panels_of_tile(rows + 1, chains), layout, chains>::run, pack_left<rows + 1>,
-            panels_of_tile(rows + 1, chains)}...}};
+           {Tile<rows + 1, 1, layout, chains>::run, Tile<rows + 1, panels_of_tile(rows + 1), layout, chains>::run, pack_left<rows + 1>,
+            panels_of_tile(rows + 1)}...}};
 }
 
 template <Layout layout, Chains chains>
-constexpr RowKernels kernels_for = row_kernels<layout, chains>(std::make_integer_sequence<int, rows_of_tile(chains)>{});
+constexpr RowKernels kernels_for = row_kernels<layout, chains>(std::make_integer_sequence<int, tile_rows>{});
 
 /** What computes a product: register tiles of f32, the same for bf16 with its two chains, or blocks on tile registers. */
 enum class Way { singles, pairs, blocks };
@@ -161,12 +161,11 @@ Job job_of(const Product& p, int64_t panel_terms, int threads) {
     job.group = 1;
     job.panel = job.left_panel = chunks_of(p.spans) * block_chunk;
   } else {
-    const int64_t rows = rows_of_tile(job.way == Way::pairs ? Chains::pairs : Chains::single);
-    job.row_panels = ceil_div(p.rows, rows);
+    job.row_panels = ceil_div(p.rows, tile_rows);
     job.col_panels = ceil_div(p.cols, panel_cols);
     job.group = job.kernels[ceil_div(p.rows, job.row_panels)].panels;
     job.panel = (packed ? panel_terms : job.terms()) * panel_cols;
-    job.left_panel = ceil_div(job.terms(), 16) * 16 * rows;
+    job.left_panel = ceil_div(job.terms(), 16) * 16 * tile_rows;
   }
   const auto fitting = [&](int64_t floats) { return most(1, left_block_bytes / (4 * most(1, floats))); };
   job.along_rows = job.col_panels * job.panel * 4 <= left_block_bytes;
