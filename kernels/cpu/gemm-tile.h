@@ -24,7 +24,7 @@ struct LeftPanel {
   }
 };
 
-/** How far ahead of its use a right panel is asked for: where rows are few it comes from memory, faster than the CPU looks ahead on its own. */
+/** How far ahead of its use a panel is asked for: where rows are few the right one comes from memory, faster than the CPU looks ahead on its own. */
 inline constexpr int terms_ahead = 16;
 /** Vectors of a cache line. */
 inline constexpr int line_vectors = 16 / lanes;
@@ -154,6 +154,7 @@ struct Tile {
       const int64_t edge = end_of_run(k, end);
       const float* a = Left::at(left, k);
       for (; k < edge; k += step) {
+        if constexpr (rows > tile_rows / 2) __builtin_prefetch(left + (k + terms_ahead) * rows);
         term(sums, a, b, panel);
         a += step * Left::term_step;
         b += step * panel_cols;
