@@ -18,7 +18,7 @@ export interface NatsBusOptions {
   readonly certificates?: string | undefined;
   /** What to prove oneself with at `tls://` where there is no such folder, or nothing of ours in it; asked for at each connection. */
   readonly identity?: (() => Promise<BusIdentity>) | undefined;
-  /** Called with each change: true when the bus is there, false and why when it is not. */
+  /** Called with each change: true when the bus is there and has all subscriptions, false and why when it is not. */
   readonly onChange?: (connected: boolean, why: string) => void;
 }
 
@@ -104,7 +104,7 @@ export class NatsBus implements EventBus {
         const login = identity?.login && { authenticator: jwtAuthenticator(identity.login.token, identity.login.seed) };
         const connection = await connect({ ...this.#connectionOptions(identity), ...login });
         if (signal.aborted) await connection.close();
-        else this.#use(connection);
+        else await this.#use(connection);
         const error = await connection.closed();
         this.#connection = undefined;
         this.#changed(false, error instanceof Error ? error.message : 'the connection was closed');
@@ -132,12 +132,14 @@ export class NatsBus implements EventBus {
     };
   }
 
-  #use(connection: NatsConnection): void {
+  async #use(connection: NatsConnection): Promise<void> {
     this.#connection = connection;
     for (const subscription of this.#subscriptions) listen(connection, subscription);
     for (const [subject, text] of this.#waiting) send(connection, subject, text);
     this.#waiting.clear();
-    this.#changed(true, '');
+    // An answer comes after the server has taken what was sent before: from now on listeners hear what others publish.
+    await Promise.race([connection.flush().catch(() => {}), connection.closed()]);
+    if (!connection.isClosed()) this.#changed(true, '');
   }
 
   #changed(connected: boolean, why: string): void {

@@ -46,6 +46,20 @@ it('carries messages to the listeners of their subject, and no more to one that 
   expect(others).toEqual([]);
 });
 
+it('says that it is connected when listeners hear all that is published from then on', async () => {
+  await using server = await NatsServer.start();
+  const agent = busOf({ server: plain(server) });
+  await agent.connected();
+  for (let round = 0; round < 50; round += 1) {
+    const heard: unknown[] = [];
+    const onChange = (connected: boolean) => connected && agent.bus.publish(subject, { round });
+    await using operator = new AsyncDisposableStack();
+    const bus = operator.adopt(connectNatsBus({ name: 'a test', server: plain(server), onChange }), (it) => it.close());
+    bus.subscribe(subject, (payload) => heard.push(payload));
+    await vi.waitFor(() => expect(heard).toEqual([{ round }]), { timeout: 5_000, interval: 1 });
+  }
+});
+
 it('goes on through the loss of the server, and listeners catch up with the newest message of each subject', async () => {
   await using server = await NatsServer.start();
   const operator = busOf({ server: plain(server) });

@@ -1,31 +1,33 @@
 // A nats-server of a test's own, which may be killed and come back at the same port.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { build } from '../../hack/test-cluster/build.ts';
 import { binaryOf } from '../../hack/test-cluster/components.ts';
 
 export class NatsServer implements AsyncDisposable {
-  readonly port: number;
   readonly #flags: readonly string[];
+  /** Of the server's own choice at first. */
+  #port = -1;
   #child: ChildProcess | undefined;
 
-  private constructor(port: number, flags: readonly string[]) {
-    this.port = port;
+  private constructor(flags: readonly string[]) {
     this.#flags = flags;
+  }
+
+  get port(): number {
+    return this.#port;
   }
 
   /** Listens on loopback, with the flags of nats-server given beside those. */
   static async start(...flags: string[]): Promise<NatsServer> {
     await build(['nats-server'], (line) => process.stderr.write(`nats: ${line}\n`));
-    const server = new NatsServer(await freePort(), flags);
+    const server = new NatsServer(flags);
     await server.up();
     return server;
   }
 
   async up(): Promise<void> {
-    const args = ['--addr', '127.0.0.1', '--port', String(this.port), ...this.#flags];
+    const args = ['--addr', '127.0.0.1', '--port', String(this.#port), ...this.#flags];
     const child = spawn(binaryOf('nats-server'), args, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child = child;
     let log = '';
@@ -37,6 +39,7 @@ export class NatsServer implements AsyncDisposable {
         if (log.includes('Server is ready')) ready();
       });
     });
+    this.#port = Number(/Listening for client connections on \S+:(\d+)/.exec(log)![1]);
   }
 
   async kill(): Promise<void> {
@@ -50,12 +53,4 @@ export class NatsServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
-}
-
-async function freePort(): Promise<number> {
-  const holder = createServer();
-  await new Promise<void>((done) => holder.listen(0, '127.0.0.1', done));
-  const { port } = holder.address() as AddressInfo;
-  await new Promise((done) => holder.close(done));
-  return port;
 }
