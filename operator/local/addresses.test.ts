@@ -49,6 +49,16 @@ it('goes on from the beginning of the range where its end is reached', () => {
   expect(addresses.slice(-2)).toEqual(['255.254', '0.1']);
 });
 
+it('hands out the lowest free address, whatever was claimed and released before, until none is left', () => {
+  const pool = new AddressPool('pod', '/state');
+  const all = Array.from({ length: 65_024 }, (_, index) => pool.claim(String(index)));
+  expect(new Set(all).size).toBe(65_024);
+  expect(() => pool.claim('one more')).toThrow(/in use/);
+  for (const index of [40_000, 7, 65_023, 300]) pool.release(String(index));
+  const again = Array.from({ length: 4 }, (_, index) => pool.claim(`again ${index}`));
+  expect(again).toEqual([7, 300, 40_000, 65_023].map((index) => all[index]));
+});
+
 it('keeps a thousand instances apart', () => {
   const begins = new Set(Array.from({ length: 1000 }, (_, index) => new AddressPool('pod', `/state/${index}`).claim('x')));
   // As many as places drawn by chance leave apart: 1000 of 25,600, about 19 of which meet another.

@@ -12,6 +12,8 @@ export class AddressPool {
   readonly #begin: number;
   readonly #byOwner = new Map<string, string>();
   readonly #used = new Set<string>();
+  /** Places from `begin` on before which none is free. */
+  #full = 1;
 
   /** `instance` tells instances on one machine apart: each begins at one of 25,600 places, so that two hardly ever meet. */
   constructor(kind: keyof typeof firstOctet, instance: string) {
@@ -41,11 +43,13 @@ export class AddressPool {
     if (!address) return;
     this.#byOwner.delete(owner);
     this.#used.delete(address);
+    const [high, low] = address.split('.').slice(2).map(Number) as [number, number];
+    this.#full = Math.min(this.#full, (high * 256 + low - this.#begin + size) % size);
   }
 
   #firstFree(): string {
-    for (let step = 1; step < size; step += 1) {
-      const number = (this.#begin + step) % size;
+    for (; this.#full < size; this.#full += 1) {
+      const number = (this.#begin + this.#full) % size;
       const address = `${this.#prefix}.${number >> 8}.${number & 255}`;
       if (!this.#used.has(address) && (number & 255) !== 255 && (number & 255) !== 0) return address;
     }
