@@ -99,7 +99,7 @@ struct Tile {
     return edge < end ? edge : end;
   }
 
-  // One term of each chain: sums += a b.
+  // One term: sums += a b.
   static inline __attribute__((always_inline)) void term(Sums& sums, const float* a, const float* b, int64_t panel) {
     Vector columns[vectors];
 #pragma GCC unroll 8
